@@ -1,0 +1,49 @@
+# Stormwatch. `make sla` runs the main job, `make test` the tests; each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sla test scenarios lint types bench lock clean
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
+
+setup: $(READY) ## the virtual environment and Toxiproxy
+
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m harness.stack.toxiproxy
+	@touch $@
+
+sla: $(READY) ## load and failures on the local stack, then the report and the gate
+	$(BIN)/stormwatch run
+
+test: $(READY) ## unit and integration tests
+	$(BIN)/pytest -n 2
+
+scenarios: $(READY) ## the failure scenarios alone
+	$(BIN)/pytest scenarios/failure -n 2
+
+lint: $(READY) ## ruff: lint and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+bench: $(READY) ## speed and memory, as ratios measured side by side
+	$(BIN)/python -m service.bench
+	$(BIN)/python -m fixtures.pubnub_emulator.bench
+	$(BIN)/python -m harness.bench
+
+lock: ## pin the dependencies again (needs uv)
+	uv pip compile pyproject.toml --quiet --group dev --generate-hashes --universal --python-version 3.11 \
+		--no-emit-package stormwatch --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make lock" --output-file requirements.txt
+
+clean: ## the virtual environment and the caches of the tools
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

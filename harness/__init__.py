@@ -1,0 +1,1 @@
+"""Stormwatch: drive a timer service, break it, record what happens and judge the record."""

@@ -1,0 +1,220 @@
+"""What must never happen: lost, early, double, illegal and out-of-order. One case is one too many.
+
+These hold everywhere in the record, also in warm-up and in fault windows: a fault may delay a game,
+it may not move it twice. Each check returns what it found; nothing is sampled, so nothing is uncertain
+except what was not recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from harness.checks.evidence import NS, Evidence
+
+#: How many examples of a violation a report names.
+EXAMPLES: Final = 10
+
+#: From -> to; ``cancelled`` is allowed from everywhere but the ends.
+MOVES: Final[frozenset[tuple[str, str]]] = frozenset(
+    {
+        ("waiting", "briefing"),
+        ("briefing", "drawing"),
+        ("drawing", "voting"),
+        ("voting", "completed"),
+        ("waiting", "cancelled"),
+        ("briefing", "cancelled"),
+        ("drawing", "cancelled"),
+        ("voting", "cancelled"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an integrity check found."""
+
+    violations: int
+    #: How many cases were looked at.
+    looked_at: int
+    definition: str
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    #: Why finding nothing proves nothing.
+    doubts: list[str] = field(default_factory=list)
+
+
+def lost_transitions(evidence: Evidence) -> Finding:
+    """Games whose phase was long past due when the record ended and that never moved."""
+    rows = evidence.overdue
+    allowed = int((evidence.tick_s + evidence.policy.tolerances.timer) * NS)
+    late = rows["end_ns"] - rows["intended_ns"]
+    lost = rows[(late > allowed).fillna(value=False).to_numpy(dtype=bool)]
+    return Finding(
+        violations=len(lost),
+        looked_at=len(evidence.transitions) + len(rows),
+        definition="Games past due by more than a tick and the tolerance when the run ended, never moved.",
+        examples=[
+            _example(
+                evidence,
+                row,
+                f"still {row['error']} {(row['end_ns'] - row['intended_ns']) / NS:.1f} s after its expiry",
+            )
+            for _, row in lost.head(EXAMPLES).iterrows()
+        ],
+    )
+
+
+def lost_events(evidence: Evidence) -> Finding:
+    """Events that none of the subscribers connected at their commit ever got, or that were given up."""
+    pairs = evidence.pairs
+    pairs = pairs[pairs["settled"]]
+    heard = pairs["event"][pairs["received_ns"].notna()]
+    told = pairs[~pairs["event"].duplicated().to_numpy()]
+    unheard = told[~evidence.among(told["event"], heard)]
+    published = evidence.publishes
+    dead = published[(published["ok"] == False).fillna(value=False).to_numpy(dtype=bool)]  # noqa: E712 - null too
+    received = evidence.receipts["event"]
+    dead = dead[~evidence.among(dead["event"], received) & ~evidence.among(dead["event"], unheard["event"])]
+    silent = evidence.transitions
+    silent = silent[(silent["event"] < 0) & bool((silent["event"] >= 0).any())]
+    examples = (
+        [
+            _example(evidence, row, "none of its subscribers got it")
+            for _, row in unheard.head(EXAMPLES).iterrows()
+        ]
+        + [_example(evidence, row, f"given up: {row['error']}") for _, row in dead.head(EXAMPLES).iterrows()]
+        + [
+            _example(evidence, row, f"{row['name']} made no event")
+            for _, row in silent.head(EXAMPLES).iterrows()
+        ]
+    )
+    return Finding(
+        violations=len(unheard) + len(dead) + len(silent),
+        looked_at=len(told),
+        definition="Events that no connected subscriber ever received, dead letters that reached nobody, and "
+        "changes of status that made no event at all.",
+        examples=examples[:EXAMPLES],
+    )
+
+
+def early(evidence: Evidence) -> Finding:
+    """Games moved before their expiry, both times by the database's clock."""
+    rows = evidence.transitions
+    rows = rows[rows["intended_ns"].notna() & rows["start_ns"].notna()]
+    ahead = rows["intended_ns"] - rows["start_ns"]
+    # The database keeps microseconds.
+    found = rows[(ahead > 1000).to_numpy(dtype=bool)]
+    return Finding(
+        violations=len(found),
+        looked_at=len(rows),
+        definition="Games whose timer moved them before the phase's expiry.",
+        examples=[
+            _example(
+                evidence, row, f"{row['name']} {(row['intended_ns'] - row['start_ns']) / 1e6:.3f} ms early"
+            )
+            for _, row in found.head(EXAMPLES).iterrows()
+        ],
+    )
+
+
+def double(evidence: Evidence) -> Finding:
+    """Games that entered the same phase more than once, or two events under one number."""
+    rows = evidence.transitions
+    rows = rows[rows["game"] >= 0]
+    games = rows["game"].to_numpy()
+    again = pd.DataFrame({"game": games, "to": rows["to"].astype(str).to_numpy()}).duplicated().to_numpy()
+    numbers = pd.DataFrame({"game": games, "seq": rows["seq"].to_numpy(dtype="float64", na_value=np.nan)})
+    same_number = (numbers.duplicated() & numbers["seq"].notna()).to_numpy()
+    found = rows[again | same_number]
+    return Finding(
+        violations=len(found),
+        looked_at=len(rows),
+        definition="Games that entered the same phase twice, or gave the same number to two changes.",
+        examples=[
+            _example(evidence, row, f"{row['name']} once more") for _, row in found.head(EXAMPLES).iterrows()
+        ],
+    )
+
+
+def illegal(evidence: Evidence) -> Finding:
+    """Moves that the game's rules do not know, or that do not start where the last one ended."""
+    rows = evidence.transitions
+    rows = rows[rows["game"] >= 0]
+    names = rows["name"].cat.remove_unused_categories()
+    allowed = {f"{a}->{b}" for a, b in MOVES}
+    unknown = ~names.isin(allowed).to_numpy()
+    order = pd.DataFrame(
+        {
+            "row": np.arange(len(rows)),
+            "game": rows["game"].to_numpy(),
+            "seq": rows["seq"].to_numpy(dtype="float64", na_value=np.nan),
+            "at": rows["start_ns"].to_numpy(dtype="int64", na_value=0),
+            "from": rows["from"].astype(str).to_numpy(),
+            "to": rows["to"].astype(str).to_numpy(),
+        }
+    ).sort_values(["game", "seq", "at"], kind="stable")
+    follows = (order["game"] == order["game"].shift()).to_numpy()
+    broken = follows & (order["from"] != order["to"].shift()).to_numpy()
+    # A gap in the numbers: the change in between was not recorded. That proves nothing of the game.
+    gap = broken & (order["seq"] - order["seq"].shift() > 1).to_numpy()
+    torn = np.zeros(len(rows), dtype=bool)
+    torn[order["row"].to_numpy()[broken & ~gap]] = True
+    found = rows[unknown | torn]
+    return Finding(
+        violations=len(found),
+        looked_at=len(rows),
+        definition="Moves other than waiting → briefing → drawing → voting → completed (or to cancelled), "
+        "or that do not start in the phase where the game was.",
+        examples=[_example(evidence, row, str(row["name"])) for _, row in found.head(EXAMPLES).iterrows()],
+        doubts=[f"{np.count_nonzero(gap)} changes are missing in the record"] if gap.any() else [],
+    )
+
+
+def out_of_order(evidence: Evidence) -> Finding:
+    """Events that reached a subscriber after a later one of the same game; repeats do not count."""
+    rows = evidence.receipts
+    rows = rows[rows["seq"].notna() & (rows["game"] >= 0)]
+    ordered = pd.DataFrame(
+        {
+            "row": np.arange(len(rows)),
+            "game": rows["game"].to_numpy(),
+            "actor": rows["actor"].cat.codes.to_numpy(),
+            "seq": rows["seq"].to_numpy(dtype="int64"),
+        }
+    )
+    highest = ordered.groupby(["game", "actor"], sort=False)["seq"].cummax()
+    found = rows[(ordered["seq"] < highest).to_numpy()]
+    return Finding(
+        violations=len(found),
+        looked_at=len(rows),
+        definition="Events that a subscriber received for the first time after one of the same game with a "
+        "higher number.",
+        examples=[
+            _example(evidence, row, f"number {row['seq']} came after a higher one")
+            for _, row in found.head(EXAMPLES).iterrows()
+        ],
+    )
+
+
+Check = Callable[[Evidence], Finding]
+
+#: Name -> title, check, and which witness it needs.
+INTEGRITY: Final[Mapping[str, tuple[str, Check, str]]] = {
+    "lost_transitions": ("Lost transitions", lost_transitions, "transitions"),
+    "lost_events": ("Lost events", lost_events, "deliveries"),
+    "early": ("Moved early", early, "transitions"),
+    "double": ("Moved twice", double, "transitions"),
+    "illegal": ("Illegal moves", illegal, "transitions"),
+    "out_of_order": ("Out of order", out_of_order, "deliveries"),
+}
+
+
+def _example(evidence: Evidence, row: pd.Series, detail: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"detail": detail} | evidence.identity(row)
+    if "seq" in row.index and not pd.isna(row["seq"]):
+        found["seq"] = int(row["seq"])
+    return found

@@ -1,0 +1,397 @@
+"""What the objectives are about: history -> samples, each with the cluster it belongs to.
+
+A metric gives samples of the steady state only (declared windows, away from declared faults). It
+keeps what counts against the service: an event that never arrived is a latency of infinity, an
+operation whose outcome is unknown is one that did not do what it was asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.checks.evidence import NS, SUBSCRIBE, Evidence
+
+#: How many of the worst samples a report names.
+WORST: Final = 10
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one metric: seconds for a latency, True/False for a rate (True counts)."""
+
+    values: NDArray[np.float64] | NDArray[np.bool_]
+    clusters: NDArray[np.int64]
+    #: What a cluster is, in the plural, for the explanation.
+    cluster: str
+    #: What was measured, one sentence.
+    definition: str
+    worst: list[dict[str, Any]] = field(default_factory=list)
+    #: Why these samples must not be judged.
+    doubts: list[str] = field(default_factory=list)
+    #: What was left out, and why.
+    notes: list[str] = field(default_factory=list)
+    #: Error bound of the clocks compared, in seconds.
+    clock_error_s: float = 0.0
+    #: What a ceiling is held against, where it is not the values.
+    elapsed: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Census:
+    """All there was to count, not a sample of it."""
+
+    good: int
+    #: Neither good nor bad.
+    undecided: int
+    total: int
+    definition: str
+    worst: list[dict[str, Any]] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+
+# --- latencies ---------------------------------------------------------------------------------------
+
+
+def monitor_execution(evidence: Evidence) -> Samples:
+    """Return how long ticks took, from their schedule to their answer; one that got none: for ever."""
+    ticks = evidence.ticks
+    ticks = ticks[evidence.steady(ticks["origin_ns"])]
+    elapsed = _seconds(ticks["end_ns"] - ticks["origin_ns"])
+    elapsed[ticks["end_ns"].isna().to_numpy()] = np.inf
+    # A call that failed at once did not do its work at once. It did not take 30 seconds either.
+    took = np.where(_true(ticks["ok"]), elapsed, np.inf)
+    samples = _durations(
+        evidence,
+        took,
+        np.arange(len(ticks)),
+        "ticks",
+        "From the scheduled time of a cron tick to the answer of monitor-game-timers; a tick that failed "
+        "or was never answered counts as infinite.",
+        ticks,
+        at="origin_ns",
+    )
+    return replace(samples, elapsed=elapsed[~np.isnan(elapsed)])
+
+
+def broadcast_latency(evidence: Evidence) -> Samples:
+    """Return, for each pair of event and subscriber, the time from commit to receipt."""
+    pairs = evidence.pairs
+    chosen = pairs[evidence.steady(pairs["committed_ns"]) & pairs["settled"]]
+    took = _seconds(chosen["received_ns"] - chosen["committed_ns"])
+    took[chosen["received_ns"].isna().to_numpy()] = np.inf
+    samples = _durations(
+        evidence,
+        took,
+        chosen["tick"].to_numpy(dtype="int64"),
+        "ticks",
+        "From the commit of a transition to the moment a subscriber's callback has the event, for every pair "
+        "of event and connected subscriber; an event that never arrived counts as infinite.",
+        chosen,
+        at="committed_ns",
+        clock=evidence.database_clock.bound_ns,
+        clock_name="the database",
+    )
+    unknown = int(evidence.transitions["end_ns"].isna().sum())
+    if unknown:
+        samples.notes.append(
+            f"of {unknown} transitions the commit time is unknown: they count from the change itself"
+        )
+    samples.notes.extend(_unsettled(evidence, pairs))
+    return samples
+
+
+def trigger_execution(evidence: Evidence) -> Samples:
+    """Return how long the broadcasting trigger took, measured by the database."""
+    rows = evidence.triggers
+    at = rows["start_ns"] - evidence.database_clock.offset_ns
+    steady = evidence.steady(at)
+    rows, at = rows[steady], at[steady]
+    took = rows["value"].to_numpy(dtype="float64") / 1000
+    return _durations(
+        evidence,
+        took,
+        evidence.tick_of(at),
+        "ticks",
+        "Execution of game_status_change_trigger for one row, measured inside the database.",
+        rows,
+        at="start_ns",
+    )
+
+
+def pubnub_delivery(evidence: Evidence) -> Samples:
+    """Return the time from PubNub's acceptance of a message to its receipt by each subscriber."""
+    rows = evidence.receipts
+    rows = rows[evidence.steady(rows["accepted_ns"])]
+    took = _seconds(rows["end_ns"] - rows["accepted_ns"])
+    return _durations(
+        evidence,
+        took,
+        evidence.tick_of(rows["accepted_ns"]),
+        "ticks",
+        "From a message's timetoken, set when PubNub accepts it, to the first time a subscriber's callback "
+        "has it.",
+        rows,
+        at="accepted_ns",
+        clock=evidence.pubnub_clock.bound_ns,
+        clock_name="PubNub",
+    )
+
+
+# --- rates -------------------------------------------------------------------------------------------
+
+
+def errors(evidence: Evidence) -> Samples:
+    """Return which operations did not do what they were asked for."""
+    delivery = evidence.rows("delivery")
+    subscribed = delivery[(delivery["name"] == SUBSCRIBE).to_numpy()]
+    parts = [_steady(evidence, rows) for rows in (evidence.rows("http"), evidence.ticks, subscribed)]
+    failed = [~_true(rows["ok"]) for rows in parts]
+    return _outcomes(
+        parts,
+        failed,
+        failed,
+        "Requests of players and hosts, cron ticks and subscriptions that did not do what they were asked "
+        "for: refused, failed, unanswered, answered wrongly, or with an unknown outcome.",
+    )
+
+
+def availability(evidence: Evidence) -> Samples:
+    """Return which requests the service answered at all, and with something other than 5xx."""
+    http, ticks, health = (
+        _steady(evidence, rows) for rows in (evidence.rows("http"), evidence.ticks, evidence.rows("health"))
+    )
+    status = http["value"].to_numpy(dtype="float64")
+    answered = [
+        # A request that was refused with an answer below 500 found the service at home.
+        (_true(http["ok"]) | _answered(http)) & ~(status >= 500),
+        _true(ticks["ok"]) | _answered(ticks),
+        _true(health["ok"]),
+    ]
+    return _outcomes(
+        [http, ticks, health],
+        answered,
+        [~good for good in answered],
+        "Requests of players and hosts, cron ticks and health checks that the service answered at all, and "
+        "not with a 5xx status (a health check: with healthy).",
+    )
+
+
+def _answered(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which failed with an error that is an answer."""
+    reasons = [reason for reason in rows["error"].cat.categories if not re.search(_NO_ANSWER, str(reason))]
+    found: NDArray[np.bool_] = rows["error"].isin(reasons).to_numpy()
+    return found
+
+
+#: Errors that say that no answer came, or none that counts.
+_NO_ANSWER: Final = r"(?i)timeout|timed out|connection|no answer|http 5\d\d|refused|reset"
+
+
+def timer_accuracy(evidence: Evidence) -> Samples:
+    """Return which expiries were acted on in time and not before."""
+    moved, overdue = evidence.transitions, evidence.overdue
+    offset = evidence.database_clock.offset_ns
+    allowed = int((evidence.tick_s + evidence.policy.tolerances.timer) * NS)
+    timed = moved[moved["intended_ns"].notna() & moved["start_ns"].notna()]
+    timed = timed[evidence.steady(timed["intended_ns"] - offset)]
+    late = (timed["start_ns"] - timed["intended_ns"]).to_numpy(dtype="int64")
+    # An expiry that has not been acted on counts once there was time to.
+    stuck = overdue[
+        evidence.steady(overdue["intended_ns"] - offset)
+        & (overdue["end_ns"] - overdue["intended_ns"] > allowed).fillna(value=False).to_numpy(dtype=bool)
+    ]
+    good = np.concatenate([(late >= 0) & (late <= allowed), np.zeros(len(stuck), dtype=bool)])
+    clusters = np.concatenate(
+        [timed["tick"].to_numpy(dtype="int64"), evidence.tick_of(stuck["intended_ns"] - offset)]
+    )
+    order = _largest(late)
+    worst = _describe(evidence, timed.iloc[order], late[order] / NS, "intended_ns")
+    unmoved = _describe(evidence, stuck[:WORST], np.full(min(len(stuck), WORST), np.inf), "intended_ns")
+    return Samples(
+        values=good,
+        clusters=clusters,
+        cluster="ticks",
+        definition=f"Expired phases moved no sooner than their expiry and no later than one tick "
+        f"({evidence.tick_s:g} s) plus {evidence.policy.tolerances.timer:g} s after it, both times by the "
+        "database's clock; a phase found past due and unmoved counts as missed.",
+        worst=(unmoved + worst)[:WORST],
+    )
+
+
+def event_delivery(evidence: Evidence) -> Samples:
+    """Return which pairs of event and connected subscriber were received."""
+    pairs = evidence.pairs
+    chosen = pairs[evidence.steady(pairs["committed_ns"]) & pairs["settled"]]
+    received = chosen["received_ns"].notna().to_numpy()
+    missed = chosen[~received]
+    return Samples(
+        values=received,
+        clusters=chosen["tick"].to_numpy(dtype="int64"),
+        cluster="ticks",
+        definition="Pairs of an event and a subscriber that was connected when it was committed, which the "
+        "subscriber received.",
+        worst=_describe(evidence, missed[:WORST], np.full(min(len(missed), WORST), np.inf), "committed_ns"),
+        notes=_unsettled(evidence, pairs),
+    )
+
+
+def scenarios_passed(evidence: Evidence) -> Census:
+    """Return how many of the failure scenarios passed."""
+    outcomes = [str(scenario.get("outcome")) for scenario in evidence.scenarios]
+    ran = [outcome for outcome in outcomes if outcome != "skipped"]
+    bad = [s for s in evidence.scenarios if s.get("outcome") not in {"passed", "skipped"}]
+    doubts = [] if ran else ["no failure scenario was run"]
+    return Census(
+        good=ran.count("passed"),
+        undecided=ran.count("inconclusive"),
+        total=len(ran),
+        definition="Failure scenarios that passed, of those that ran. All of them are counted, none is "
+        "sampled: the figure is exact and has no interval.",
+        worst=[
+            {"what": str(s.get("id")), "detail": f"{s.get('outcome')}: {s.get('message') or 'no message'}"}
+            for s in bad[:WORST]
+        ],
+        doubts=doubts,
+    )
+
+
+Metric = Callable[[Evidence], "Samples | Census"]
+
+METRICS: Final[Mapping[str, Metric]] = {
+    "monitor_execution": monitor_execution,
+    "broadcast_latency": broadcast_latency,
+    "trigger_execution": trigger_execution,
+    "pubnub_delivery": pubnub_delivery,
+    "errors": errors,
+    "availability": availability,
+    "timer_accuracy": timer_accuracy,
+    "event_delivery": event_delivery,
+    "scenarios_passed": scenarios_passed,
+}
+
+
+# --- shared ------------------------------------------------------------------------------------------
+
+
+def _steady(evidence: Evidence, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the steady state, by when they should have begun: ``origin_ns``."""
+    origin = rows["intended_ns"].fillna(rows["start_ns"])
+    steady = evidence.steady(origin)
+    columns = ["name", "ok", "error", "value"]
+    return rows.loc[steady, columns].assign(origin_ns=origin[steady])
+
+
+def _true(column: pd.Series) -> NDArray[np.bool_]:
+    """Null, an unknown outcome, is not true."""
+    found: NDArray[np.bool_] = column.to_numpy(dtype=bool, na_value=False)
+    return found
+
+
+def _outcomes(
+    parts: Sequence[pd.DataFrame],
+    values: Sequence[NDArray[np.bool_]],
+    bad: Sequence[NDArray[np.bool_]],
+    definition: str,
+) -> Samples:
+    seconds = [(rows["origin_ns"] // NS).to_numpy(dtype="int64", na_value=0) for rows in parts]
+    failed = [
+        rows.loc[which, ["name", "error"]].astype("string") for rows, which in zip(parts, bad, strict=True)
+    ]
+    return Samples(
+        values=np.concatenate(values),
+        clusters=np.concatenate(seconds),
+        cluster="seconds",
+        definition=definition,
+        worst=_commonest(pd.concat(failed)),
+    )
+
+
+def _commonest(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """What went wrong, by how often."""
+    counts = rows.fillna({"error": "outcome unknown"}).value_counts().head(WORST).reset_index()
+    return [
+        {"what": str(row["name"]), "detail": f"{row['error']} × {row['count']}"}
+        for _, row in counts.iterrows()
+    ]
+
+
+def _durations(
+    evidence: Evidence,
+    took: NDArray[np.float64],
+    clusters: NDArray[np.int64],
+    cluster: str,
+    definition: str,
+    rows: pd.DataFrame,
+    *,
+    at: str,
+    clock: int | None = 0,
+    clock_name: str = "",
+) -> Samples:
+    """Latencies, without those that are none: they are counted and named, never averaged in."""
+    doubts: list[str] = []
+    error_s = 0.0
+    if clock is None:
+        if len(took):
+            doubts.append(f"the clock of {clock_name} was never compared with ours")
+    else:
+        error_s = clock / NS
+    undefined = np.isnan(took)
+    if undefined.any():
+        doubts.append(f"{np.count_nonzero(undefined)} latencies are not numbers (a time is missing)")
+    backwards = took < -error_s - 1e-3
+    if backwards.any():
+        doubts.append(
+            f"{np.count_nonzero(backwards)} latencies are negative, the least {took[backwards].min():.3f} s: "
+            "a clock was wrong or moved"
+        )
+    keep = ~undefined & ~backwards
+    took, rows, clusters = took[keep], rows[keep], clusters[keep]
+    order = _largest(took)
+    return Samples(
+        values=took,
+        clusters=clusters,
+        cluster=cluster,
+        definition=definition,
+        worst=_describe(evidence, rows.iloc[order], took[order], at),
+        doubts=doubts,
+        clock_error_s=error_s,
+    )
+
+
+def _largest(values: NDArray[Any]) -> NDArray[np.intp]:
+    """Positions of the largest values, largest first."""
+    few = np.argpartition(values, -WORST)[-WORST:] if len(values) > WORST else np.arange(len(values))
+    return few[np.argsort(-values[few], kind="stable")]
+
+
+def _describe(
+    evidence: Evidence, rows: pd.DataFrame, values: NDArray[np.float64], at: str
+) -> list[dict[str, Any]]:
+    found = []
+    for (_, row), value in zip(rows.iterrows(), values, strict=True):
+        entry: dict[str, Any] = {"value": float(value)}
+        entry |= evidence.identity(row)
+        if not pd.isna(row[at]):
+            entry["at_ns"] = int(row[at])
+        if "error" in row.index and isinstance(row["error"], str):
+            entry["detail"] = row["error"]
+        found.append(entry)
+    return found
+
+
+def _unsettled(evidence: Evidence, pairs: pd.DataFrame) -> list[str]:
+    count = int(np.count_nonzero(evidence.steady(pairs["committed_ns"]) & ~pairs["settled"]))
+    if not count:
+        return []
+    return [f"{count} pairs were still under way when their observer's record ended, and are not counted"]
+
+
+def _seconds(nanoseconds: pd.Series) -> NDArray[np.float64]:
+    return nanoseconds.to_numpy(dtype="float64", na_value=np.nan) / NS

@@ -1,0 +1,54 @@
+"""The `stormwatch` command: up, run, report, gate, compare and the rest, each in `harness/commands`."""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+from typing import Final
+
+import click
+
+#: Name -> one line of help. A command's module (`harness/commands/<name>.py`, its click command in
+#: `command`) is imported when it is called, so that `up` does not wait for pandas.
+COMMANDS: Final = {
+    "run": "The main job: load, failures, report, gate.",
+    "up": "Start the local stack and stay until Ctrl-C.",
+    "doctor": "Show every part: version, where it came from, whether it works.",
+    "fault": "Break something of a running stack, then mend it.",
+    "report": "Judge a run's history again and write its reports.",
+    "gate": "Exit by the verdict of a report.",
+    "compare": "Compare two runs, objective by objective.",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"harness.commands.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes of run and gate: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no readable report.",
+)
+@click.version_option(metadata.version("stormwatch"), prog_name="stormwatch")
+def main() -> None:
+    """Prove that timers fire on time and that everyone hears about it, under load and while things break.
+
+    Start with `stormwatch run`, or with `stormwatch doctor` if something does not work.
+    """
+
+
+if __name__ == "__main__":
+    main()

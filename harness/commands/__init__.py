@@ -1,0 +1,1 @@
+"""The commands of `stormwatch`, one module a command, each with a function `command`."""

@@ -1,0 +1,82 @@
+"""`stormwatch compare`: two runs, objective by objective."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_MARKS = {"better": "green", "same": "green", "worse": "bold red", "can't tell": "yellow"}
+
+
+@click.command(name="compare")
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("head", type=click.Path(path_type=Path), default=Path("reports/latest"))
+@click.option("--tolerance", default="10%", show_default=True, help="How much worse is still the same.")
+@click.option("--sla", type=click.Path(path_type=Path), help="Policy with the objectives to compare.")
+@click.option("--anyway", is_flag=True, help="Compare runs of different profiles, targets or loads too.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write a Markdown view here.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write an HTML page here.")
+@click.pass_context
+def command(
+    context: click.Context,
+    base: Path,
+    head: Path,
+    tolerance: str,
+    sla: Path | None,
+    anyway: bool,
+    markdown: Path | None,
+    html: Path | None,
+) -> None:
+    """Compare the run HEAD (default: reports/latest) with the run BASE.
+
+    Both are run folders: their histories are needed to say how sure a difference is.
+
+    Exit codes: 0 nothing is worse beyond the tolerance, 1 something is, 2 wrong usage (also runs that
+    differ in what was run), 4 a run can't be read.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.commands._policy import policy_from
+    from harness.history import HistoryError, RunFolderError, open_run
+    from harness.history.run import write_atomically
+    from harness.report import compare
+    from harness.report.gate import UNREADABLE
+    from harness.report.html import render_comparison
+    from harness.sla.units import parse_share
+
+    try:
+        allowed = parse_share(tolerance)
+    except ValueError as error:
+        raise click.UsageError(f"--tolerance: {error}") from error
+    try:
+        folders = [open_run(path) for path in (base, head)]
+        policy = policy_from(sla, (), profile=folders[1].read().get("profile"))
+        sides = [compare.load_side(folder, policy) for folder in folders]
+        document = compare.compare(sides[0], sides[1], policy, allowed, anyway=anyway)
+    except compare.CompareError as error:
+        raise click.UsageError(str(error)) from error
+    except (RunFolderError, HistoryError) as error:
+        click.echo(f"Error: {error}", err=True)
+        context.exit(UNREADABLE)
+    console = Console()
+    table = Table("objective", "base", "head", "change", "interval", "", box=None, header_style="dim")
+    for row in document["objectives"]:
+        value, interval = compare.effect_in_words(row)
+        sides_in_words = [compare.side_in_words(row, side) for side in ("base", "head")]
+        verdict = f"[{_MARKS[row['change']]}]{row['change']}[/]"
+        table.add_row(row["title"], *sides_in_words, value, interval, verdict)
+    console.print(table)
+    for row in document["objectives"]:
+        if row["reason"]:
+            console.print(f"{row['title']}: {row['reason']}", markup=False)
+    console.print(f"[{_MARKS[document['change']]}]{document['change'].upper()}[/]")
+    try:
+        if markdown is not None:
+            write_atomically(markdown, compare.comparison_markdown(document))
+        if html is not None:
+            write_atomically(html, render_comparison(document))
+    except OSError as error:
+        raise click.ClickException(f"can't write a view: {error}") from error
+    context.exit(1 if document["change"] == "worse" else 0)

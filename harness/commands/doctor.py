@@ -1,0 +1,232 @@
+"""`stormwatch doctor`: every part, its version, where it came from, and whether it works here."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import click
+
+_OLDEST_PYTHON: Final = (3, 11)
+_LIMIT_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one part."""
+
+    part: str
+    version: str
+    source: str
+    works: bool
+    #: What was tried, or what to do if it does not work.
+    note: str
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
+def command(as_json: bool) -> None:
+    """Show every part: version, where it came from, whether it works, and the way out if not.
+
+    Each part is really started for a moment. Exits 0 if all work, 1 if not.
+    """
+    findings = examine()
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        _table(findings)
+    sys.exit(0 if all(finding.works for finding in findings) else 1)
+
+
+def examine() -> list[Finding]:
+    """Try every part and return what was found, in the order of what needs what."""
+    checks: list[tuple[str, Callable[[], Finding]]] = [
+        ("Python", _python),
+        ("Postgres", _postgres),
+        ("Toxiproxy", _toxiproxy),
+        ("PubNub", _pubnub),
+    ]
+    findings = [_guarded(part, check) for part, check in checks]
+    broken = [finding.part for finding in findings if not finding.works]
+    if broken:
+        note = f"not tried: it needs {', '.join(broken)}"
+        findings.append(Finding("service", _version("stormwatch"), "this project", False, note))
+    else:
+        findings.append(_guarded("service", _service))
+    return findings
+
+
+def _guarded(part: str, check: Callable[[], Finding]) -> Finding:
+    from harness.stack import StackError
+
+    try:
+        return check()
+    except StackError as error:
+        first, *more = str(error).splitlines()
+        # Of a log that stands in the message, its last words are enough here.
+        return Finding(part, "", "", False, f"{first}: {more[-1].strip()}" if more else first)
+
+
+def _python() -> Finding:
+    works = sys.version_info >= _OLDEST_PYTHON
+    wanted = ".".join(map(str, _OLDEST_PYTHON))
+    note = "runs this" if works else f"install Python {wanted} or newer and run `make setup`"
+    return Finding("Python", platform.python_version(), sys.executable, works, note)
+
+
+def _postgres() -> Finding:
+    from harness.stack import Postgres
+
+    with Postgres() as postgres:
+        found = postgres.installation
+        user = f", as user {found.user.pw_name}" if found.user else ""
+        return Finding("Postgres", found.version, found.source, True, f"started and took connections{user}")
+
+
+def _toxiproxy() -> Finding:
+    from harness.stack import Part, Proxies, Reaper, toxiproxy
+    from harness.stack.ports import PortBlock
+
+    binary = toxiproxy.find()
+    if binary is None:
+        note = (
+            f"toxiproxy-server not found: `python -m harness.stack.toxiproxy` gets it, "
+            f"or set {toxiproxy.BIN_VARIABLE} (looked on PATH and at {toxiproxy.cached_path()})"
+        )
+        return Finding("Toxiproxy", "", "", False, note)
+    with Reaper() as reaper, PortBlock() as block, tempfile.TemporaryDirectory() as folder:
+        part = Part(toxiproxy.plan(binary, block.take(), Path(folder, "toxiproxy.log")), reaper)
+        part.start()
+        try:
+            part.wait(_LIMIT_S)
+            Proxies(f"http://{part.endpoint}").create("doctor", "127.0.0.1:0", part.endpoint)
+        finally:
+            part.stop(grace_s=1.0)
+    path = str(binary.path)
+    source = binary.source if path in binary.source else f"{binary.source}: {_short(path)}"
+    return Finding("Toxiproxy", binary.version, source, True, "started and made a proxy")
+
+
+def _pubnub() -> Finding:
+    version = f"SDK {_version('pubnub')}"
+    if os.environ.get("PUBNUB_PUBLISH_KEY") and os.environ.get("PUBNUB_SUBSCRIBE_KEY"):
+        return _real_pubnub(version)
+    from harness.stack import Part, Reaper
+    from harness.stack.ports import PortBlock
+    from harness.stack.pubnub import MODULE, plan
+    from harness.stack.stack import PROJECT, inherited_environment
+
+    with Reaper() as reaper, PortBlock() as block, tempfile.TemporaryDirectory() as folder:
+        environment = inherited_environment()
+        log = Path(folder, "pubnub.log")
+        part = Part(plan(block.take(), log, environment, control_token="doctor", folder=PROJECT), reaper)  # noqa: S106  # gone in a moment
+        part.start()
+        try:
+            part.wait(_LIMIT_S)
+            timetoken = _ask_time(part.endpoint, ssl=False)
+        finally:
+            part.stop(grace_s=1.0)
+    note = f"started, and the SDK was told the time: {timetoken}"
+    return Finding("PubNub", version, f"emulator {MODULE}", True, note)
+
+
+def _real_pubnub(version: str) -> Finding:
+    from urllib.parse import urlsplit
+
+    from harness.stack import StackError
+    from harness.target import DEFAULT_PUBNUB_ORIGIN
+
+    origin = os.environ.get("PUBNUB_ORIGIN") or DEFAULT_PUBNUB_ORIGIN
+    parts = urlsplit(origin)
+    source = f"keys in PUBNUB_PUBLISH_KEY and PUBNUB_SUBSCRIBE_KEY, {origin}"
+    try:
+        timetoken = _ask_time(parts.netloc, ssl=parts.scheme == "https")
+    except StackError as error:
+        note = f"{error}; check PUBNUB_ORIGIN and the network, or unset the keys to use the emulator"
+        return Finding("PubNub", version, source, False, note)
+    return Finding("PubNub", version, source, True, f"the SDK was told the time: {timetoken}")
+
+
+def _ask_time(origin: str, *, ssl: bool) -> int:
+    """Ask for PubNub's time with the official SDK, the call that needs no keys to be right."""
+    from pubnub.exceptions import PubNubException
+    from pubnub.pnconfiguration import PNConfiguration
+    from pubnub.pubnub import PubNub
+
+    from harness.stack import StackError
+
+    configuration = PNConfiguration()
+    configuration.subscribe_key = configuration.publish_key = "demo"
+    configuration.uuid = "stormwatch-doctor"
+    configuration.origin = origin
+    configuration.ssl = ssl
+    configuration.connect_timeout = configuration.non_subscribe_request_timeout = 5
+    try:
+        return int(PubNub(configuration).time().sync().result)
+    except (PubNubException, OSError) as error:
+        raise StackError(f"PubNub at {origin} does not tell the time: {error}") from error
+
+
+def _service() -> Finding:
+    from harness.stack import StackOptions, start_stack
+
+    with start_stack(StackOptions(advertise=False)) as stack:
+        host, _, port = stack.parts["service-1"].endpoint.partition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=_LIMIT_S)
+        try:
+            connection.request("GET", "/health")
+            answer = connection.getresponse()
+            said = json.loads(answer.read())
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            note = f"GET /health: {error}; `python -m service --check` tests its settings and connections"
+            return Finding("service", _version("stormwatch"), "this project", False, note)
+        finally:
+            connection.close()
+    ill = [
+        f"{name}: {check.get('error') or 'unhealthy'}"
+        for name, check in said.get("checks", {}).items()
+        if not check.get("healthy")
+    ]
+    works = answer.status == 200
+    note = "started behind its proxies and says that it is healthy"
+    if not works:
+        note = f"GET /health answers {answer.status} ({'; '.join(ill) or 'no reason given'})"
+    return Finding("service", _version("stormwatch"), "this project", works, note)
+
+
+def _short(path: str) -> str:
+    """Return a path as people write it who are at home."""
+    home = str(Path.home())
+    return "~" + path.removeprefix(home) if path.startswith(home + os.sep) else path
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _table(findings: list[Finding]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for heading in ("part", "version", "from", "works", ""):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        works = Text("yes", "green") if finding.works else Text("NO", "bold red")
+        # Text: what comes from a log or a path must not be read as markup.
+        table.add_row(finding.part, finding.version, Text(finding.source), works, Text(finding.note))
+    Console().print(table)

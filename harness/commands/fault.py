@@ -1,0 +1,257 @@
+"""`stormwatch fault`: break something of a running stack, then mend it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from harness.faults import Fault, System
+    from harness.faults.base import Parameter
+    from harness.history import HistoryWriter
+
+_RANDOM: Final = "random"
+_PLACES: Final = {
+    "network": "on a proxy, by Toxiproxy (service-postgres, service-pubnub, load-service, players-pubnub)",
+    "pubnub": "by what the emulator answers",
+    "database": "by sessions, settings and signals",
+    "process": "on a part of the stack (service-1, service-2 ..., postgres, pubnub, toxiproxy)",
+}
+_EXAMPLES: Final = """\b
+Examples:
+  stormwatch up                                                    in another shell
+  stormwatch fault network:latency service-postgres --latency 2s --jitter 100ms --for 10s
+  stormwatch fault network:down service-pubnub --for 10s
+  stormwatch fault network:reset_peer load-service --share 30%     until Ctrl-C
+  stormwatch fault database:connections --for 8s
+  stormwatch fault process:pause service-1 --for 15s
+  stormwatch fault random --seed 7 --for 60s --dry-run             what would happen when
+"""
+
+
+class _Faults(click.Group):
+    """A command for each kind of fault, made from what the fault says of itself."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from harness.faults import kinds
+
+        return [*kinds(), _RANDOM]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == _RANDOM:
+            return _random
+        from harness.faults import FaultError, find_kind
+
+        try:
+            return _command_of(find_kind(cmd_name))
+        except FaultError as error:
+            raise click.UsageError(f"{error}; see `stormwatch fault --list`", ctx) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_faults(formatter)
+        with formatter.section("Several at a time"):
+            formatter.write_dl([(_RANDOM, _random.get_short_help_str(limit=100))])
+
+
+def _write_faults(formatter: click.HelpFormatter) -> None:
+    from harness.faults import kinds
+
+    for place, where in _PLACES.items():
+        rows = [(name, _first_line(kind)) for name, kind in kinds().items() if name.startswith(f"{place}:")]
+        if rows:
+            with formatter.section(f"{place}: {where}"):
+                formatter.write_dl(rows)
+
+
+def _list(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        formatter = click.HelpFormatter(max_width=100)
+        _write_faults(formatter)
+        click.echo(formatter.getvalue().strip())
+        ctx.exit()
+
+
+@click.group(
+    cls=_Faults,
+    epilog=_EXAMPLES,
+    subcommand_metavar="FAULT [TARGET] [OPTIONS]",
+    context_settings={"max_content_width": 110},
+)
+@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list,
+              help="List every fault and exit.")  # fmt: skip
+@click.option("--stack", "stack_id", metavar="ID", help="Which running stack, if there are several.")
+@click.option("--run", "run_folder", metavar="DIR",
+              type=click.Path(exists=True, file_okay=False, path_type=Path),
+              help="Run folder whose history takes the fault's begin and end.")  # fmt: skip
+@click.pass_context
+def command(ctx: click.Context, stack_id: str | None, run_folder: Path | None) -> None:
+    """Break something of a running stack for a while, then mend it.
+
+    The stack is the one that `stormwatch up` (or locust) runs; without one, the deployment that the
+    environment describes. `stormwatch fault NAME --help` explains a fault and its options. Says at the
+    end whether anything came across the fault; exit code 1 if nothing did.
+    """
+    ctx.obj = {"stack": stack_id, "run": run_folder}
+
+
+def _command_of(kind: type[Fault]) -> click.Command:
+    from dataclasses import MISSING, fields
+
+    from harness.faults.base import parameters
+
+    default = next(field.default for field in fields(kind) if field.name == "target")
+    target = click.Argument(["target"], required=default is MISSING)
+    wait = click.Option(["--for", "for_"], metavar="TIME", help="How long it lasts. [default: until Ctrl-C]")
+
+    def apply(target: str | None, for_: str | None, **values: Any) -> None:
+        from harness.faults import FaultError
+
+        ctx = click.get_current_context()
+        try:
+            fault = kind(target, **values) if target is not None else kind(**values)
+        except FaultError as error:
+            raise click.UsageError(str(error), ctx) from None
+        _inject(ctx, fault, _seconds(for_, ctx))
+
+    return click.Command(
+        name=f"{kind.place}:{kind.name}",
+        callback=apply,
+        params=[target, *map(_option, parameters(kind)), wait],
+        help=kind.__doc__,
+        epilog=None if default is MISSING else f"TARGET is {default} if left out.",
+    )
+
+
+def _option(parameter: Parameter) -> click.Option:
+    types: dict[str, click.ParamType[Any]] = {"count": click.INT, "choice": click.Choice(parameter.choices)}
+    metavars = {"duration": "TIME", "share": "PERCENT", "count": "NUMBER"}
+    return click.Option(
+        [f"--{parameter.option}", parameter.name],
+        type=types.get(parameter.kind, click.STRING),
+        default=parameter.default,
+        show_default=True,
+        metavar=metavars.get(parameter.kind),
+        help=f"{parameter.help[0].upper()}{parameter.help[1:]}.",
+    )
+
+
+def _inject(ctx: click.Context, fault: Fault, for_s: float | None) -> None:
+    from harness.faults import FaultError, NotExercisedError
+    from harness.stack import StackError
+
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        with _history(ctx) as history, fault.inject(_system(ctx), history):
+            shown = "until Ctrl-C" if for_s is None else f"for {for_s:g} s"
+            click.echo(f"{fault.describe()}: applied, {shown}", err=True)
+            _wait(for_s)
+    except (FaultError, StackError, NotExercisedError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{fault}: undone; it was exercised", err=True)
+
+
+@click.command(_RANDOM)
+@click.option(
+    "--seed", type=int, default=1, show_default=True, help="Of the timeline; equal seeds, equal timelines."
+)
+@click.option("--for", "for_", default="30s", show_default=True, metavar="TIME", help="How long it takes.")
+@click.option("--only", metavar="TEXT", default="", help="Only faults whose name has this in it (network:).")
+@click.option("--dry-run", is_flag=True, help="Print the timeline, break nothing.")
+@click.pass_context
+def _random(ctx: click.Context, seed: int, for_: str, only: str, dry_run: bool) -> None:
+    """Faults of all kinds at random times, drawn from a seed and printed as a timeline."""
+    from harness.faults import FaultError
+    from harness.faults.schedule import Schedule, candidates
+    from harness.stack import StackError
+
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        system = _system(ctx)
+        usable = [fault for fault in candidates(system) if only in str(fault)]
+        schedule = Schedule.random(usable, seed=seed, for_s=_seconds(for_, ctx) or 0.0)
+        click.echo(str(schedule))
+        if dry_run:
+            return
+        with _history(ctx) as history:
+            outcomes = schedule.run(system, history, say=lambda line: click.echo(line, err=True))
+    except (FaultError, StackError) as error:
+        raise click.ClickException(str(error)) from error
+    troubled = [outcome for outcome in outcomes if outcome.trouble]
+    if troubled:
+        raise click.ClickException(f"{len(troubled)} of {len(outcomes)} faults did not do what they should")
+
+
+def _system(ctx: click.Context) -> System:
+    """Return the running stack, or the deployment that the environment describes."""
+    from harness.faults import Deployment
+    from harness.stack import find_stack, running_stacks
+    from harness.target import Target, TargetError
+
+    wanted: str | None = ctx.obj["stack"]
+    if wanted is None and not running_stacks():
+        try:
+            return Deployment(Target.from_environment())
+        except TargetError as error:
+            raise click.ClickException(
+                "no stack is running: start one with `stormwatch up`, or describe a deployment in the "
+                f"environment ({str(error).partition(';')[0]})"
+            ) from None
+    return find_stack(wanted)
+
+
+@contextmanager
+def _history(ctx: click.Context) -> Iterator[HistoryWriter | None]:
+    folder: Path | None = ctx.obj["run"]
+    if folder is None:
+        yield None
+        return
+    from harness.history import HistoryWriter, RunFolderError, open_run
+
+    try:
+        run = open_run(folder)
+        with HistoryWriter(run.history, "fault", run.id) as history:
+            yield history
+    except (RunFolderError, OSError) as error:
+        raise click.ClickException(f"--run {folder}: {error}") from error
+
+
+def _wait(for_s: float | None) -> None:
+    """Wait for so long, or until Ctrl-C, which is a way to end a fault early."""
+    try:
+        if for_s is None:
+            signal.pause()
+        else:
+            time.sleep(for_s)
+    except KeyboardInterrupt:
+        click.echo("Ctrl-C: undoing it", err=True)
+
+
+def _seconds(text: str | None, ctx: click.Context) -> float | None:
+    from harness.sla.units import parse_duration
+
+    if text is None:
+        return None
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise click.UsageError(f"--for: {error}", ctx) from None
+    if not seconds:
+        raise click.UsageError(f"--for: {text!r} is no time at all", ctx)
+    return seconds
+
+
+def _first_line(kind: type[Fault]) -> str:
+    return (kind.__doc__ or "").strip().splitlines()[0]
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """Undo on a signal that would end us anyway."""
+    sys.exit(128 + number)

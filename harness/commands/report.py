@@ -1,0 +1,43 @@
+"""`stormwatch report`: judge a run's history again and write its reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="report")
+@click.argument("run", type=click.Path(path_type=Path), default=Path("reports/latest"))
+@click.option(
+    "--sla", type=click.Path(path_type=Path), help="Judge by this policy (default: scenarios/sla.toml)."
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change one value: broadcast_latency.threshold=1s.",
+)
+def command(run: Path, sla: Path | None, changes: tuple[str, ...]) -> None:
+    """Judge the history of RUN again (default: reports/latest) and write its reports.
+
+    Only the reports are replaced; the history is read and never changed.
+    Exits 0 when the reports are written, whatever they say: `stormwatch gate` judges.
+    """
+    from harness.commands._policy import policy_from
+    from harness.history import HistoryError, RunFolderError, open_run
+    from harness.report import ReportError, write_reports
+    from harness.report.terminal import print_summary
+
+    try:
+        folder = open_run(run)
+        policy = policy_from(sla, changes, profile=folder.read().get("profile"))
+        report = write_reports(folder, policy)
+    except (RunFolderError, HistoryError, ReportError) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"can't write the reports: {error}; the old ones were kept") from error
+    print_summary(report)
+    for name in ("report.html", "report.md", "junit.xml", "report.json"):
+        click.echo(folder.path / name)

@@ -1,0 +1,303 @@
+"""`stormwatch run`: the main job. Load, failures, report, gate."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from harness.experiment.child import Child
+    from harness.history import RunFolder
+    from harness.sla.policy import Policy
+
+_DEFAULT_PROFILE: Final = "quick"
+_POLL_S: Final = 0.25
+#: What shells say of a process that Ctrl-C ended.
+_GIVEN_UP: Final = 130
+
+
+@click.command(
+    name="run",
+    context_settings={"ignore_unknown_options": False},
+    epilog="Exit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no report could be made. "
+    "Ctrl-C ends the run early and still writes the report of what was seen (inconclusive).",
+)
+@click.option(
+    "--profile",
+    default=_DEFAULT_PROFILE,
+    show_default=True,
+    help="How to run: a profile of the policy (options of the load, tolerances).",
+)
+@click.option(
+    "--sla",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Policy to judge by. [default: scenarios/sla.toml]",
+)
+@click.option(
+    "--reports",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="STORMWATCH_REPORTS",
+    default=Path("reports"),
+    show_default=True,
+    help="Where the run's folder is made.",
+)
+@click.option("--load/--no-load", "with_load", default=True, help="Drive concurrent games. [default: load]")
+@click.option(
+    "--failures/--no-failures",
+    "with_failures",
+    default=True,
+    help="Run the failure scenarios. [default: failures]",
+)
+@click.option(
+    "--scenarios",
+    type=click.Choice(["main", "all"]),
+    default="main",
+    show_default=True,
+    help="Failure scenarios to run: those marked `main` (about a minute), or all of them.",
+)
+@click.option(
+    "-k", "expression", metavar="EXPR", help='Failure scenarios to run, as pytest -k ("pubnub and not flap").'
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 16),
+    default=2,
+    show_default=True,
+    help="Failure scenarios at a time, each with a stack of its own.",
+)
+@click.option(
+    "--gate/--no-gate",
+    "with_gate",
+    default=True,
+    help="Exit by the verdict; without it 0 whenever a report was made. [default: gate]",
+)
+@click.argument("load_options", nargs=-1, type=click.UNPROCESSED)
+def command(
+    *,
+    profile: str,
+    sla: Path | None,
+    reports: Path,
+    with_load: bool,
+    with_failures: bool,
+    scenarios: str,
+    expression: str | None,
+    workers: int,
+    with_gate: bool,
+    load_options: tuple[str, ...],
+) -> None:
+    """Play concurrent games, then break things on purpose, judge the record and exit by the verdict.
+
+    Runs on a local stack of its own, or on the target that the environment describes (SUPABASE_URL and
+    the rest; see the README). What follows `--` goes to the load:
+
+    \b
+      stormwatch run
+      stormwatch run -- --games 50 --run-time 60s
+      stormwatch run --no-load -k pubnub
+    """
+    from harness.experiment.child import ChildError
+    from harness.history import HistoryError, RunFolderError, create_run
+    from harness.report import ReportError
+    from harness.report.gate import verdict_exit_code
+    from harness.report.terminal import print_summary
+    from harness.sla.policy import PolicyError, load_policy
+
+    if not (with_load or with_failures):
+        raise click.UsageError("--no-load and --no-failures leave nothing to do")
+    try:
+        policy = load_policy(sla, profile=profile)
+        run = create_run(
+            reports.absolute(),
+            "sla",
+            profile=profile,
+            interrupted=False,
+            expects_load=with_load,
+            expects_scenarios=with_failures,
+        )
+    except (PolicyError, RunFolderError) as error:
+        raise click.UsageError(str(error)) from error
+
+    job = _Job(run, policy, profile)
+    try:
+        with _interruptible() as job.interrupted, _Display() as job.display:
+            if with_load:
+                job.play(load_options)
+            if with_failures and not job.interrupted():
+                job.break_things(scenarios, expression, workers)
+            document = job.judge()
+    except (ChildError, HistoryError, ReportError, OSError) as error:
+        raise _NoReport(f"{error}; what was recorded lies in {run.path}") from error
+    except KeyboardInterrupt:
+        click.echo(f"given up; what was recorded lies in {run.path}", err=True)
+        sys.exit(_GIVEN_UP)
+    print_summary(document)
+    click.echo(f"report: {os.path.relpath(run.path / 'report.html')}")
+    sys.exit(verdict_exit_code(document) if with_gate else 0)
+
+
+class _NoReport(click.ClickException):
+    exit_code = 4
+
+
+class _Job:
+    """The main job in its steps: play, break, judge."""
+
+    display: _Display
+    #: Whether somebody asked for an early end.
+    interrupted: Callable[[], bool]
+
+    def __init__(self, run: RunFolder, policy: Policy, profile: str) -> None:
+        self._run = run
+        self._policy = policy
+        self._profile = profile
+
+    def play(self, load_options: Sequence[str]) -> None:
+        """Drive the load until it ends by itself, or until interrupted."""
+        from harness.experiment.load import LoadProcess
+
+        options = [
+            f"--{name}={value}" for name, value in self._policy.profiles[self._profile].options.items()
+        ]
+        self.display.stage("set-up")
+        with LoadProcess(self._run, {}, [*options, *load_options]) as load:
+            self._follow(load, lambda: self._show(load.windows))
+            if load.ended == click.UsageError.exit_code:
+                # Nothing was played: what is wrong was found out before.
+                why = load.tail(1)
+                shutil.rmtree(self._run.path)
+                raise click.UsageError(why)
+            if load.ended != 0:
+                why = f"the load ended with {load.ended}: {load.tail()}"
+                self._run.update(missing=[*self._run.read().get("missing", []), why], interrupted=True)
+
+    def break_things(self, scenarios: str, expression: str | None, workers: int) -> None:
+        """Run the failure scenarios into the run's folder."""
+        from harness.experiment.suite import ScenarioSuite, Selection
+
+        selection = Selection(marker=None if scenarios == "all" else scenarios, expression=expression)
+        self.display.stage("failures")
+        with ScenarioSuite(self._run, selection, workers=workers) as suite:
+            self._follow(suite, lambda: self.display.stage("failures", *suite.progress()))
+            suite.check()
+
+    def judge(self) -> dict[str, Any]:
+        """Write the reports and return the report."""
+        from harness.experiment.suite import account_for_missing
+        from harness.history.run import utc_now
+        from harness.report import write_reports
+
+        self.display.stage("report")
+        if self.interrupted():
+            self._run.update(interrupted=True)
+        account_for_missing(self._run)
+        self._run.update(finished_at=utc_now())
+        document = write_reports(self._run, self._policy)
+        self._run.point_latest_here()
+        return document
+
+    def _follow(self, child: Child, show: Callable[[], None]) -> None:
+        asked = False
+        while child.ended is None:
+            if not self.interrupted():
+                show()
+            elif not asked:
+                asked = True
+                self.display.stage("stopping")
+                child.interrupt()
+            time.sleep(_POLL_S)
+
+    def _show(self, windows: dict[str, dict[str, Any]]) -> None:
+        options = self._run.read().get("options", {})
+        name = next((name for name in ("drain", "steady", "warm-up") if name in windows), "set-up")
+        lasts = {"warm-up": None, "steady": options.get("duration_s"), "drain": options.get("drain_s")}
+        if name == "set-up":
+            self.display.stage(name)
+        else:
+            self.display.stage(name, time.time() - windows[name]["start_ns"] / 1e9, lasts[name])
+
+
+_TITLES: Final = {
+    "set-up": "starting the local stack",
+    "warm-up": "warming up: games join in waves (not judged)",
+    "steady": "steady load: concurrent games (judged)",
+    "drain": "draining: last games end, last events arrive (not judged)",
+    "failures": "failure scenarios: breaking PubNub and the database",
+    "stopping": "interrupted: ending early, the report is still written (Ctrl-C again to give up)",
+    "report": "judging the record",
+}
+
+
+class _Display:
+    """Tells what is going on and how long it will take: a live bar on a terminal, else a line a stage."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[done]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._stage: str | None = None
+        self._task: Any = None
+        self._since = time.monotonic()
+
+    def __enter__(self) -> _Display:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_stage()
+        self._progress.stop()
+
+    def stage(self, name: str, done: float | None = None, total: float | None = None) -> None:
+        """Show that the run is in stage ``name``, ``done`` of ``total`` (seconds, or scenarios) through."""
+        if name != self._stage:
+            self._end_stage()
+            self._stage, self._since = name, time.monotonic()
+            if not self._console.is_terminal:
+                self._console.print(f"[{time.strftime('%H:%M:%S')}] {_TITLES[name]}", markup=False)
+            self._task = self._progress.add_task(_TITLES[name], total=total, done="")
+        if done is not None and total:
+            unit = "" if name == "failures" else " s"
+            text = f"{min(done, total):.0f} of {total:.0f}{unit}"
+            self._progress.update(self._task, completed=min(done, total), total=total, done=text)
+
+    def _end_stage(self) -> None:
+        if self._stage is not None:
+            self._progress.update(self._task, total=1, completed=1)
+            self._stage = None
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a question to ask; the second one raises KeyboardInterrupt."""
+    asked = False
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

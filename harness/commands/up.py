@@ -1,0 +1,165 @@
+"""`stormwatch up`: the local stack, until Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from harness.stack import RealPubNub, Stack
+
+#: Between two looks at whether all parts are still there.
+_LOOK_S: Final = 0.25
+
+
+@click.command(
+    epilog="In another shell: `stormwatch fault` breaks parts of it, "
+    "`stormwatch up --env > stack.env &` and then `. ./stack.env` points locust, pytest and curl at it.",
+)
+@click.option("--env", "style", flag_value="env", help="Print NAME=value lines for a shell to source.")
+@click.option("--json", "style", flag_value="json", help="Print one JSON document, secrets included.")
+@click.option("--replicas", type=click.IntRange(1, 24), default=1, show_default=True,
+              help="Processes of the service, the second behind load-service-2 and so on.")  # fmt: skip
+@click.option("--service-env", "service_env", metavar="NAME=VALUE", multiple=True,
+              help="Further setting of the service; several times for several.")  # fmt: skip
+@click.option("--max-connections", type=click.IntRange(10, 1000), default=100, show_default=True,
+              help="Connections that Postgres takes at a time.")  # fmt: skip
+@click.option("--logs", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Where each part's log goes. [default: a temporary folder that goes away]")  # fmt: skip
+@click.option("--real-pubnub", is_flag=True,
+              help="Use the network, with PUBNUB_PUBLISH_KEY and PUBNUB_SUBSCRIBE_KEY.")  # fmt: skip
+def command(
+    style: str | None,
+    replicas: int,
+    service_env: tuple[str, ...],
+    max_connections: int,
+    logs: Path | None,
+    real_pubnub: bool,
+) -> None:
+    """Start the local stack and stay until Ctrl-C.
+
+    Postgres, Toxiproxy, the PubNub emulator and the service, on free ports, wired through the proxies
+    service-postgres, service-pubnub, load-service and players-pubnub. Nothing is left behind.
+    """
+    from harness.stack import StackError, StackOptions, start_stack
+
+    options = StackOptions(
+        replicas=replicas,
+        service_env=_settings(service_env),
+        log_folder=logs.absolute() if logs else None,
+        max_connections=max_connections,
+        pubnub=_real_pubnub() if real_pubnub else None,
+    )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    begun = time.monotonic()
+    try:
+        with start_stack(options, say=lambda line: click.echo(line, err=True)) as stack:
+            _show(stack, style, time.monotonic() - begun)
+            _stay(stack)
+    except StackError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """End in order on a signal that would end us anyway."""
+    sys.exit(128 + number)
+
+
+def _settings(pairs: Iterable[str]) -> dict[str, str]:
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise click.UsageError(f"--service-env {pair!r} is not NAME=VALUE")
+        settings[name] = value
+    return settings
+
+
+def _real_pubnub() -> RealPubNub:
+    from harness.stack import RealPubNub
+    from harness.target import DEFAULT_PUBNUB_ORIGIN
+
+    names = ("PUBNUB_PUBLISH_KEY", "PUBNUB_SUBSCRIBE_KEY")
+    missing = [name for name in names if not os.environ.get(name)]
+    if missing:
+        raise click.UsageError(f"--real-pubnub: not set: {', '.join(missing)}")
+    return RealPubNub(
+        publish_key=os.environ[names[0]],
+        subscribe_key=os.environ[names[1]],
+        origin=os.environ.get("PUBNUB_ORIGIN") or DEFAULT_PUBNUB_ORIGIN,
+    )
+
+
+def _show(stack: Stack, style: str | None, ready_s: float) -> None:
+    if style == "env":
+        for name, value in stack.environment().items():
+            click.echo(f"{name}={shlex.quote(value)}")
+    elif style == "json":
+        click.echo(json.dumps(_document(stack, ready_s), indent=2))
+    else:
+        _table(stack, ready_s)
+    sys.stdout.flush()
+
+
+def _document(stack: Stack, ready_s: float) -> dict[str, object]:
+    proxies = stack.proxies.all().values()
+    return {
+        "id": stack.id,
+        "ready_s": round(ready_s, 3),
+        "versions": stack.versions,
+        "environment": stack.environment(),
+        "services": stack.service_urls,
+        "parts": {
+            name: {"pid": part.pid, "endpoint": part.endpoint, "log": str(part.log_path)}
+            for name, part in stack.parts.items()
+        },
+        "proxies": {proxy.name: {"listen": proxy.listen, "upstream": proxy.upstream} for proxy in proxies},
+    }
+
+
+def _table(stack: Stack, ready_s: float) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    proxies: dict[str, list[str]] = {}
+    for proxy in stack.proxies.all().values():
+        proxies.setdefault(proxy.upstream, []).append(f"{proxy.listen}  {proxy.name}")
+    table = Table(
+        box=box.SIMPLE_HEAD, title=f"Stack {stack.id}, ready in {ready_s:.1f} s", title_justify="left"
+    )
+    for heading in ("part", "listens on", "through proxy", "pid"):
+        table.add_column(heading)
+    for name, part in stack.parts.items():
+        table.add_row(name, part.endpoint, "\n".join(proxies.get(part.endpoint, [])), str(part.pid))
+    console.print(table)
+    console.print(f"service  {stack.target.service_url}", highlight=False)
+    console.print(f"logs     {stack.log_folder}", highlight=False, soft_wrap=True)
+    console.print("break it with `stormwatch fault`; Ctrl-C ends it", highlight=False)
+
+
+def _stay(stack: Stack) -> NoReturn:
+    """Stay until a signal comes; tell of parts that go down and come up."""
+    down: set[str] = set()
+    while True:
+        time.sleep(_LOOK_S)
+        now_down = {name for name, part in stack.parts.items() if part.pid is None}
+        for name in sorted(now_down - down):
+            click.echo(f"{name} is down; its log is {stack.parts[name].log_path}", err=True)
+        for name in sorted(down - now_down):
+            click.echo(f"{name} is up again", err=True)
+        down = now_down

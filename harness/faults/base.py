@@ -1,0 +1,340 @@
+"""What a fault is: something broken on purpose for a while, recorded, and mended whatever happens.
+
+A new fault is a frozen dataclass with a ``name`` and one context manager, :meth:`Fault.applied`, in the
+file of its place, under :func:`register`::
+
+    @register
+    @dataclass(frozen=True)
+    class Down(NetworkFault):
+        \"\"\"Cut every open connection and refuse new ones.\"\"\"
+
+        name = "down"
+
+        @contextmanager
+        def applied(self, system: System) -> Iterator[Exercised]:
+            proxies = self.proxies(system)
+            proxies.disable(self.target)
+            try:
+                yield lambda: None
+            finally:
+                proxies.enable(self.target)
+
+Its fields are its parameters: :func:`duration`, :func:`share`, :func:`count` and :func:`choice` declare them
+with their default and help, from which the command line is made too.
+"""
+
+from __future__ import annotations
+
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import Field, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, TypeVar
+
+from harness.sla.units import parse_duration, parse_share
+from harness.target import Target
+
+if TYPE_CHECKING:
+    from harness.history import HistoryWriter
+
+#: Asked before a fault is mended: why it was not exercised, None if it was (or if nobody can tell).
+Exercised = Callable[[], str | None]
+
+_KIND: Final = "stormwatch"
+_LONGEST_S: Final = 3600.0
+
+
+class FaultError(Exception):
+    """A fault can't be described, applied or undone: the harness's failure, not the service's."""
+
+
+class MissingPartError(FaultError):
+    """The target has no such part to break: a real deployment has no process to kill. Skip the scenario."""
+
+
+class NotExercisedError(AssertionError):
+    """The fault was applied and undone, but nothing came across it: what was seen proves nothing."""
+
+
+class System(Protocol):
+    """What faults act on: a stack of ours, one that another process runs, or a :class:`Deployment`."""
+
+    @property
+    def target(self) -> Target:
+        """The system's addresses."""
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """The processes that can be harmed, by name."""
+
+    def pid(self, name: str) -> int | None:
+        """Return the process id of a part, None while it is down."""
+
+    def kill(self, name: str) -> None:
+        """End a part by SIGKILL and wait until it is gone."""
+
+    def terminate(self, name: str) -> None:
+        """Ask a part to end in order."""
+
+    def pause(self, name: str) -> None:
+        """Stop a part in its tracks."""
+
+    def resume(self, name: str) -> None:
+        """Let a paused part go on."""
+
+    def restart(self, name: str) -> None:
+        """End a part if it runs, start it again, wait until it serves."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A system that somebody else runs: it has addresses, but no processes within our reach."""
+
+    target: Target
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        return {}
+
+    def pid(self, name: str) -> int | None:
+        self._refuse(name)
+
+    def kill(self, name: str) -> None:
+        self._refuse(name)
+
+    def terminate(self, name: str) -> None:
+        self._refuse(name)
+
+    def pause(self, name: str) -> None:
+        self._refuse(name)
+
+    def resume(self, name: str) -> None:
+        self._refuse(name)
+
+    def restart(self, name: str) -> None:
+        self._refuse(name)
+
+    def _refuse(self, name: str) -> NoReturn:
+        raise MissingPartError(f"the target is a deployment: it has no process {name!r} within reach")
+
+
+@dataclass(frozen=True)
+class Fault(ABC):
+    """Something that can be broken, and mended. Compares, prints and repeats as the value that it is."""
+
+    #: What is broken: a proxy, a part, or what the place says.
+    target: str
+
+    place: ClassVar[str]
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for parameter in parameters(type(self)):
+            parameter.check(getattr(self, parameter.name))
+
+    def __str__(self) -> str:
+        return f"{self.place}:{self.name} {self.target}".strip()
+
+    def describe(self) -> str:
+        """Return the fault with its parameters, as the command line takes it."""
+        options = [f"--{p.option} {getattr(self, p.name)}" for p in parameters(type(self))]
+        return " ".join([str(self), *options])
+
+    @abstractmethod
+    def applied(self, system: System) -> AbstractContextManager[Exercised]:
+        """Break it on entering, mend it on every way out.
+
+        The value tells, before it is mended, whether anything came across it.
+
+        Raises
+        ------
+        MissingPartError
+            ``system`` has no such part.
+        FaultError
+            It can't be applied, or not be undone.
+        """
+
+    @classmethod
+    def examples(cls, system: System) -> Sequence[Fault]:
+        """Return the faults of this kind that ``system`` can have, for random schedules."""
+        return ()
+
+    @contextmanager
+    def inject(self, system: System, history: HistoryWriter | None = None) -> Iterator[None]:
+        """Apply the fault while the block runs, and record its begin and its end.
+
+        Its window begins before it is applied and ends when it is undone, a part that was killed being
+        up again.
+
+        Raises
+        ------
+        MissingPartError, FaultError
+            As :meth:`applied`.
+        NotExercisedError
+            The block ended well, but nothing came across the fault.
+        """
+        record = _Record(self, history)
+        unexercised: str | None = None
+        try:
+            with self.applied(system) as exercised:
+                record.begin()
+                yield
+                unexercised = exercised()
+        except BaseException as error:
+            # An error of the block itself is not the fault's.
+            record.end(str(error) if isinstance(error, FaultError) else None)
+            raise
+        record.end(f"not exercised: {unexercised}" if unexercised else None)
+        if unexercised:
+            raise NotExercisedError(f"{self} was not exercised: {unexercised}")
+
+
+class _Record:
+    """The two rows of a fault in the history."""
+
+    def __init__(self, fault: Fault, history: HistoryWriter | None) -> None:
+        from harness.history.run import now_ns
+
+        self._fault = fault
+        self._history = history
+        self._event = str(uuid.uuid4())
+        self._now = now_ns
+        self._start_ns = now_ns()
+        self._begun = False
+
+    def begin(self) -> None:
+        self._begun = True
+        self._append(None, None)
+
+    def end(self, error: str | None) -> None:
+        if not self._begun:
+            self._append(None, error)
+        self._append(self._now(), error)
+
+    def _append(self, end_ns: int | None, error: str | None) -> None:
+        if self._history is None:
+            return
+        from harness.history.schema import Row
+
+        self._history.append(
+            Row(
+                kind="fault",
+                name=str(self._fault),
+                actor="fault",
+                event=self._event,
+                start_ns=self._start_ns,
+                end_ns=end_ns,
+                ok=None if end_ns is None and error is None else error is None,
+                error=error,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a kind of fault: its name, what it may be, and one line on what it does."""
+
+    name: str
+    kind: str
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+
+    @property
+    def option(self) -> str:
+        """Its name on the command line, without the dashes."""
+        return self.name.replace("_", "-")
+
+    def check(self, value: Any) -> None:
+        """Refuse a value that is none.
+
+        Raises
+        ------
+        FaultError
+            The message names the parameter, the value and what it may be.
+        """
+        complaint = self._complaint(value)
+        if complaint:
+            raise FaultError(f"--{self.option}: {complaint}")
+
+    def _complaint(self, value: Any) -> str | None:
+        try:
+            if self.kind == "duration" and parse_duration(value) > _LONGEST_S:
+                return f"{value!r} is longer than {_LONGEST_S / 60:g} minutes"
+            if self.kind == "share" and not parse_share(value):
+                return f"{value!r} is nothing"
+        except ValueError as error:
+            return str(error)
+        if self.kind == "count" and not (isinstance(value, int) and value >= 1):
+            return f"{value!r} is not a whole number from 1"
+        if self.choices and value not in self.choices:
+            return f"{value!r} is none of {', '.join(self.choices)}"
+        return None
+
+
+def duration(default: str, help: str) -> Any:
+    """Declare a parameter that is a time with its unit, ``"2s"``."""
+    return _declare("duration", default, help)
+
+
+def share(default: str, help: str) -> Any:
+    """Declare a parameter that is a percentage over 0, ``"30%"``."""
+    return _declare("share", default, help)
+
+
+def count(default: int, help: str) -> Any:
+    """Declare a parameter that is a whole number from 1."""
+    return _declare("count", default, help)
+
+
+def choice(default: str, choices: Sequence[str], help: str) -> Any:
+    """Declare a parameter that is one of ``choices``."""
+    return _declare("choice", default, help, tuple(choices))
+
+
+def _declare(kind: str, default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, kw_only=True, metadata={_KIND: (kind, help, choices)})
+
+
+def parameters(kind: type[Fault]) -> list[Parameter]:
+    """Return the parameters of a kind of fault, in the order of their declaration."""
+    return [_parameter(declared) for declared in fields(kind) if _KIND in declared.metadata]
+
+
+def _parameter(declared: Field[Any]) -> Parameter:
+    kind, help, choices = declared.metadata[_KIND]
+    return Parameter(declared.name, kind, declared.default, help, choices)
+
+
+_KINDS: Final[dict[str, type[Fault]]] = {}
+_Kind = TypeVar("_Kind", bound=type[Fault])
+
+
+def register(kind: _Kind) -> _Kind:
+    """Make a kind of fault known to schedules and to the command line, as ``place:name``."""
+    _KINDS[f"{kind.place}:{kind.name}"] = kind
+    return kind
+
+
+def kinds() -> dict[str, type[Fault]]:
+    """Return every kind of fault by ``place:name``."""
+    from harness.faults import database, network, process, pubnub  # noqa: F401  # imported for what they register
+
+    return dict(_KINDS)
+
+
+def find_kind(name: str) -> type[Fault]:
+    """Return the kind of fault called ``place:name``.
+
+    Raises
+    ------
+    FaultError
+        There is none; the message lists those of its place.
+    """
+    known = kinds()
+    if name not in known:
+        place = name.partition(":")[0]
+        near = [other for other in known if other.startswith(f"{place}:")] or sorted(known)
+        raise FaultError(f"no fault {name!r}: there are {', '.join(near)}")
+    return known[name]

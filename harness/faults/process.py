@@ -1,0 +1,127 @@
+"""Processes broken on purpose: any part of a local stack, any replica of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import psutil
+
+from harness.faults.base import Exercised, Fault, FaultError, MissingPartError, System, register
+from harness.stack.errors import StackError
+
+
+@dataclass(frozen=True)
+class ProcessFault(Fault):
+    """Something done to one part of the stack, by its name (``service-1``, ``postgres``)."""
+
+    place: ClassVar[str] = "process"
+
+    #: Without Toxiproxy a run has no faults left to try, and unlike PubNub the emulator forgets when it
+    #: ends: what was lost then would be our loss. They are for those who name them.
+    NOT_AT_RANDOM: ClassVar[frozenset[str]] = frozenset({"toxiproxy", "pubnub"})
+
+    @classmethod
+    def examples(cls, system: System) -> Sequence[Fault]:
+        return [cls(name) for name in system.parts if name not in cls.NOT_AT_RANDOM]
+
+    def running(self, system: System) -> int:
+        """Return the part's process id.
+
+        Raises
+        ------
+        MissingPartError
+            There is no such part.
+        FaultError
+            It is not running: nothing to be harmed.
+        """
+        if self.target not in system.parts:
+            there = ", ".join(system.parts) or "none within reach: the target is a deployment"
+            raise MissingPartError(f"{self}: no process {self.target!r}; there are {there}")
+        pid = system.pid(self.target)
+        if pid is None:
+            raise FaultError(f"{self}: {self.target} is not running")
+        return pid
+
+
+@register
+@dataclass(frozen=True)
+class Kill(ProcessFault):
+    """Kill a part by SIGKILL, with all its children, and start it again when the fault ends."""
+
+    name = "kill"
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        self.running(system)
+        try:
+            with named(self):
+                system.kill(self.target)
+            yield lambda: _down(system, self.target)
+        finally:
+            with named(self):
+                system.restart(self.target)
+
+
+@register
+@dataclass(frozen=True)
+class Terminate(ProcessFault):
+    """Ask a part to end in order (SIGTERM), and start it again when the fault ends."""
+
+    name = "terminate"
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        self.running(system)
+        try:
+            with named(self):
+                system.terminate(self.target)
+            yield lambda: _down(system, self.target)
+        finally:
+            with named(self):
+                system.restart(self.target)
+
+
+@register
+@dataclass(frozen=True)
+class Pause(ProcessFault):
+    """Stop a part in its tracks (SIGSTOP), as a long garbage collection does, and let it go on afterwards."""
+
+    name = "pause"
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        pid = self.running(system)
+        try:
+            with named(self):
+                system.pause(self.target)
+            yield lambda: _stopped(pid)
+        finally:
+            # What something else killed meanwhile is not ours to mend.
+            if system.pid(self.target) is not None:
+                with named(self):
+                    system.resume(self.target)
+
+
+def _down(system: System, name: str) -> str | None:
+    pid = system.pid(name)
+    return None if pid is None else f"{name} is still running (pid {pid})"
+
+
+def _stopped(pid: int) -> str | None:
+    try:
+        status = psutil.Process(pid).status()
+    except psutil.NoSuchProcess:
+        return f"process {pid} ended meanwhile"
+    return None if status == psutil.STATUS_STOPPED else f"process {pid} is {status}, not stopped"
+
+
+@contextmanager
+def named(fault: Fault) -> Iterator[None]:
+    """Say of which fault it was that the stack refused what it does."""
+    try:
+        yield
+    except StackError as error:
+        raise FaultError(f"{fault}: {error}") from error

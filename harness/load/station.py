@@ -1,0 +1,199 @@
+"""What one Locust process has to take part in a run: its history, its players' ears, its options."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+import gevent
+from gevent.event import AsyncResult, Event
+
+from harness.history import HistoryWriter, RunFolder
+from harness.history.run import create_run
+from harness.load.ears import Ears
+from harness.load.options import LoadOptions
+from harness.observe.process import Assignment
+from harness.observe.readings import OwnReadings
+from harness.target import Target
+
+log = logging.getLogger(__name__)
+
+#: How often the process's loop is asked whether it is awake.
+_LAG_PROBE_S: Final = 0.02
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What the master tells every Locust process of a run. Holds the target's secrets."""
+
+    run_id: str
+    folder: Path
+    #: How the ids of this run's games begin.
+    prefix: str
+    options: LoadOptions
+    target: Target = field(repr=False)
+    #: 0-based number of this process among those that play games; None: there is only one.
+    index: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The process's name in the history."""
+        return "load" if self.index is None else f"load-{self.index + 1}"
+
+    def to_message(self) -> dict[str, Any]:
+        """Return it as Locust sends it to a worker."""
+        return {
+            "run_id": self.run_id,
+            "folder": str(self.folder),
+            "prefix": self.prefix,
+            "options": asdict(self.options),
+            "target": self.target.environment(),
+            "index": self.index,
+        }
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> Self:
+        """Read it back."""
+        return cls(
+            run_id=message["run_id"],
+            folder=Path(message["folder"]),
+            prefix=message["prefix"],
+            options=LoadOptions(**message["options"]),
+            target=Target.from_environment(message["target"]),
+            index=message["index"],
+        )
+
+
+class Station:
+    """One Locust process's part in a run, from its begin to its end.
+
+    Parameters
+    ----------
+    orders : what to do.
+    reports : where to write if the master's run folder is not to be seen from here.
+    """
+
+    def __init__(self, orders: Orders, reports: Path) -> None:
+        self.orders = orders
+        self.options = orders.options
+        self.target = orders.target
+        self.draining = Event()
+        #: Games begun and not yet over.
+        self.playing = 0
+        run = writable_run(orders, reports)
+        self.history = HistoryWriter(run.history, orders.name, orders.run_id)
+        first = (orders.index or 0) * self.options.observers + 1
+        assignments = [
+            Assignment(f"observer-{number}", orders.run_id, run.history, orders.target)
+            for number in range(first, first + self.options.observers)
+        ]
+        self.ears = Ears(assignments, run.logs)
+        self._slots = 0
+        self._own = gevent.spawn(observe_itself, orders.name, self.history)
+
+    def wait_until_ready(self) -> None:
+        """Wait for the players' ears.
+
+        Raises
+        ------
+        ObserverError
+            They could not begin.
+        """
+        self.ears.wait_until_ready()
+
+    @property
+    def drained(self) -> bool:
+        """Whether no game is being played and no player listens any more."""
+        return self.playing == 0 and self.ears.open == 0
+
+    def next_slot(self) -> str:
+        """Return the name of another host: unique in the run."""
+        self._slots += 1
+        return f"{self._slots}" if self.orders.index is None else f"{self.orders.index + 1}.{self._slots}"
+
+    def game_id(self, slot: str, number: int) -> str:
+        """Return the id of a host's next game: unique among all games of all runs."""
+        return f"{self.orders.prefix}{slot.replace('.', '-')}-{number}"
+
+    def chance(self, *of: object) -> random.Random:
+        """Return the dice of one game: the same for the same seed."""
+        return random.Random(f"{self.options.seed}/{'/'.join(map(str, of))}")  # noqa: S311 - nothing secret
+
+    def end(self, within_s: float) -> list[str]:
+        """Let the players hear what is still to come, then close; return what is missing of the record."""
+        self.draining.set()
+        missing = self.ears.stop(within_s)
+        self._own.kill()
+        try:
+            self.history.close()
+        except OSError as error:
+            missing.append(f"{self.orders.name} could not write its whole history: {error.strerror}")
+        return missing
+
+    def abandon(self) -> None:
+        """Close at once, as far as possible."""
+        self.draining.set()
+        self._own.kill(block=False)
+        self.ears.kill()
+        self.history.flush()
+
+
+def observe_itself(name: str, history: HistoryWriter) -> None:
+    """Write this process's own readings each second, until killed; say so when they can't be written."""
+    readings = OwnReadings(name, history)
+    next_row = time.monotonic() + 1.0
+    told = False
+    while True:
+        asked = time.monotonic()
+        gevent.sleep(_LAG_PROBE_S)
+        now = time.monotonic()
+        readings.lagged(now - asked - _LAG_PROBE_S)
+        if now >= next_row:
+            readings.record()
+            next_row = max(next_row + 1.0, now)
+            error = history.error
+            if error is not None and not told:
+                log.error(
+                    "%s: %s; the run goes on, rows are kept in memory until they can be written",
+                    history.path,
+                    error.strerror,
+                )
+            told = error is not None
+
+
+_arrived: AsyncResult[Station] = AsyncResult()
+
+
+def arrive(station: Station) -> None:
+    """Make ``station`` the one that this process's users play at."""
+    global _arrived  # noqa: PLW0603 - a Locust process takes part in one run at a time
+    if _arrived.ready():
+        _arrived = AsyncResult()
+    _arrived.set(station)
+
+
+def current_station() -> Station:
+    """Return this process's station, waiting for it if the master's orders are still under way."""
+    station: Station = _arrived.get()
+    return station
+
+
+def writable_run(orders: Orders, reports: Path) -> RunFolder:
+    """Return the run's folder, or one of our own under ``reports`` if it can't be seen from here."""
+    run = RunFolder(orders.folder)
+    if run.history.is_dir() and os.access(run.history, os.W_OK):
+        return run
+    own = create_run(reports, "worker", of_run=orders.run_id)
+    log.warning(
+        "the master's run folder %s can't be written from here; this worker's record is in %s: "
+        "copy its history/*.arrow into the run's history folder, then `stormwatch report` the run",
+        orders.folder,
+        own.path,
+    )
+    return own

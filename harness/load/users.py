@@ -1,0 +1,64 @@
+"""The Locust user that scenarios build on: a host who has game after game played."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import gevent
+from locust import FastHttpUser
+from locust.env import Environment
+
+from harness.load.api import CONNECT_LIMIT_S, NETWORK_LIMIT_S, Api
+from harness.load.game import Game, GameRefused
+from harness.load.station import current_station
+
+log = logging.getLogger(__name__)
+
+#: Between the end of a game and the next one's beginning, at most: hosts drift apart, as people do.
+PAUSE_S: Final = 1.0
+#: After a game that was refused.
+REFUSED_PAUSE_S: Final = 2.0
+
+
+class GameHost(FastHttpUser):
+    """A slot in which one game after the other is played, each with an id and players of its own."""
+
+    abstract = True
+    network_timeout = NETWORK_LIMIT_S
+    connection_timeout = CONNECT_LIMIT_S
+    #: Calls of one game that may be out at once: timers are asked on schedule even while answers hang.
+    concurrency = 64
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self._station = current_station()
+        # The web form's host is only shown: cron and the eyes are bound to the target of the start.
+        self.client.base_url = self._station.target.service_url
+        self._api = Api(self.client, self._station.target, self._station.history)
+        self._slot = self._station.next_slot()
+        self._number = 0
+
+    @contextmanager
+    def next_game(self) -> Iterator[Game]:
+        """Yield the next game, for its steps to be taken; once the run is drained, wait for its end.
+
+        A step that the service refuses ends the game; the record holds why.
+        """
+        if self._number:
+            gevent.sleep(self._station.chance(self._slot, self._number, "pause").uniform(0, PAUSE_S))
+        while self._station.draining.is_set():
+            gevent.sleep(1.0)
+        self._number += 1
+        game = Game(self._station, self._api, self._slot, self._number)
+        self._station.playing += 1
+        try:
+            yield game
+        except GameRefused as refusal:
+            log.warning("%s", refusal)
+            gevent.sleep(REFUSED_PAUSE_S)
+        finally:
+            game.leave()
+            self._station.playing -= 1

@@ -1,0 +1,286 @@
+"""Reads from the service's database what really happened: transitions, trigger times, published events."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from harness.history import HistoryWriter, Row, now_ns
+from harness.observe.readings import reading
+
+log = logging.getLogger(__name__)
+
+#: Between two looks at what is new.
+POLL_S: Final = 1.0
+#: Rows get their ids before they are committed, so a lower id may turn up later: look back this far.
+#: What takes even longer to commit is found by the last look, which reads everything.
+LOOK_BACK_S: Final = 10.0
+#: The database's clock is asked this often, and so many times in a row; the quickest round trip counts.
+CLOCK_EVERY_S: Final = 10.0
+CLOCK_ROUND_TRIPS: Final = 5
+#: A statement of ours that takes longer is given up, and the connection with it.
+STATEMENT_LIMIT_S: Final = 10.0
+#: Between attempts to come back to a database that was gone.
+RECONNECT_S: Final = 0.5
+
+_ACTOR: Final = "database"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_SQL: Final = {path.stem: path.read_text() for path in (Path(__file__).parent / "sql").glob("*.sql")}
+_GONE: Final = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    # A session that the server ends while a statement is being sent is caught in between two states.
+    asyncpg.InternalClientError,
+    TimeoutError,
+)
+
+
+class DatabaseReader:
+    """Reads the games whose ids begin with ``prefix``, again and again, into a history.
+
+    Parameters
+    ----------
+    url : the service's database.
+    prefix : how the ids of this run's games begin; others' games are none of our business.
+    history : where the rows go.
+    """
+
+    def __init__(self, url: str, prefix: str, history: HistoryWriter) -> None:
+        self._url = url
+        self._prefix = prefix
+        self._history = history
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._transitions = _Seen()
+        self._published = _Seen()
+        self._next_clock = 0.0
+
+    async def connect(self) -> None:
+        """Connect and look once.
+
+        Raises
+        ------
+        OSError, asyncpg.PostgresError
+            There is no such database, it refuses us, or it lacks the tables to read.
+        """
+        await self._look()
+
+    async def follow(self) -> None:
+        """Look each second, also after the database was gone, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + POLL_S
+            try:
+                await self._look()
+            except _GONE as error:
+                log.warning("the database can't be read: %s: %s", type(error).__name__, error)
+                await self.close()
+                await asyncio.sleep(RECONNECT_S)
+            await asyncio.sleep(max(0.0, due - loop.time()))
+
+    async def finish(self, *, within_s: float) -> str | None:
+        """Read everything once more, and what never happened; return why that was not possible."""
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                async with asyncio.timeout(max(1.0, deadline - time.monotonic())):
+                    await self._look_at_all()
+            except _GONE as error:
+                await self.close()
+                if time.monotonic() >= deadline:
+                    return f"the database could not be read at the end: {type(error).__name__}: {error}"
+                await asyncio.sleep(RECONNECT_S)
+            else:
+                await self.close()
+                return None
+
+    async def close(self) -> None:
+        """Drop the connection; the next look opens another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*_GONE):
+                await connection.close(timeout=1.0)
+
+    async def _connected(self) -> asyncpg.Connection[Any]:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await asyncpg.connect(
+                self._url,
+                timeout=STATEMENT_LIMIT_S,
+                command_timeout=STATEMENT_LIMIT_S,
+                server_settings={"application_name": "stormwatch-observer"},
+            )
+        return self._connection
+
+    async def _look(self) -> None:
+        connection = await self._connected()
+        if time.monotonic() >= self._next_clock:
+            await self._compare_clocks(connection)
+            self._next_clock = time.monotonic() + CLOCK_EVERY_S
+        await self._read_transitions(connection, self._transitions.low)
+        await self._read_published(connection, self._published.low)
+        await self._read_backlog(connection)
+
+    async def _look_at_all(self) -> None:
+        connection = await self._connected()
+        await self._compare_clocks(connection)
+        await self._read_transitions(connection, 0)
+        for row in await connection.fetch(_SQL["outbox"], 0, self._prefix, False):
+            if self._published.add(row["id"]):
+                self._history.append(_publish_row(row))
+        await self._read_backlog(connection)
+        for row in await connection.fetch(_SQL["overdue"], self._prefix):
+            self._history.append(
+                Row(
+                    "transition",
+                    "overdue",
+                    _ACTOR,
+                    game=row["id"],
+                    intended_ns=_ns(row["due_at"]),
+                    end_ns=_ns(row["looked_at"]),
+                    ok=False,
+                    error=row["status"],
+                )
+            )
+
+    async def _read_transitions(self, connection: asyncpg.Connection[Any], after: int) -> None:
+        for row in await connection.fetch(_SQL["transitions"], after, self._prefix):
+            if not self._transitions.add(row["id"]):
+                continue
+            start_ns = _ns(row["transitioned_at"])
+            identity = {"game": row["game_id"], "event": row["event_id"], "seq": row["seq"]}
+            self._history.append(
+                Row(
+                    "transition",
+                    f"{row['from_status']}->{row['to_status']}",
+                    _ACTOR,
+                    intended_ns=_ns(row["due_at"]),
+                    start_ns=start_ns,
+                    end_ns=_ns(row["committed_at"]),
+                    ok=True,
+                    **identity,
+                )
+            )
+            if row["trigger_ms"] is not None:
+                took_ns = round(row["trigger_ms"] * 1e6)
+                self._history.append(
+                    Row(
+                        "trigger",
+                        "game_status_change_trigger",
+                        _ACTOR,
+                        start_ns=start_ns,
+                        end_ns=None if start_ns is None else start_ns + took_ns,
+                        ok=True,
+                        value=row["trigger_ms"],
+                        **identity,
+                    )
+                )
+        self._transitions.forget()
+
+    async def _read_published(self, connection: asyncpg.Connection[Any], after: int) -> None:
+        for row in await connection.fetch(_SQL["outbox"], after, self._prefix, True):
+            if self._published.add(row["id"]):
+                self._history.append(_publish_row(row))
+
+    async def _read_backlog(self, connection: asyncpg.Connection[Any]) -> None:
+        row = await connection.fetchrow(_SQL["backlog"])
+        assert row is not None
+        at_ns = now_ns()
+        self._history.append(reading("outbox_depth", _ACTOR, row["depth"], at_ns))
+        self._history.append(reading("outbox_age_s", _ACTOR, row["age_s"], at_ns))
+        if row["depth"] == 0:
+            self._published.forget()
+
+    async def _compare_clocks(self, connection: asyncpg.Connection[Any]) -> None:
+        best_ns: tuple[int, int] | None = None
+        for _ in range(CLOCK_ROUND_TRIPS):
+            before_ns = now_ns()
+            there_ns = _ns(await connection.fetchval("SELECT clock_timestamp()"))
+            after_ns = now_ns()
+            round_trip_ns = after_ns - before_ns
+            if there_ns is not None and (best_ns is None or round_trip_ns < best_ns[0]):
+                best_ns = round_trip_ns, there_ns - (before_ns + after_ns) // 2
+        if best_ns is not None:
+            self._history.append(reading("clock_offset_ms", _ACTOR, best_ns[1] / 1e6))
+            self._history.append(reading("clock_error_bound_ms", _ACTOR, best_ns[0] / 2e6))
+        await asyncio.sleep(0)
+
+
+async def why_unreadable(url: str) -> str | None:
+    """Return why the database at ``url`` can't be read by a :class:`DatabaseReader`, or None if it can."""
+    try:
+        connection = await asyncpg.connect(url, timeout=STATEMENT_LIMIT_S, command_timeout=STATEMENT_LIMIT_S)
+        try:
+            # Prepared, not run: are the tables and columns there, and are we let in?
+            for sql in _SQL.values():
+                await connection.prepare(sql)
+        finally:
+            await connection.close(timeout=1.0)
+    except (*_GONE, ValueError) as error:
+        return str(error) or type(error).__name__
+    return None
+
+
+class _Seen:
+    """Which rows were read, and from which id on to look for more."""
+
+    def __init__(self) -> None:
+        #: Rows up to this id were all read, as far as a look-back can tell.
+        self.low = 0
+        self._ids: set[int] = set()
+        self._marks: list[tuple[float, int]] = []
+
+    def add(self, id: int) -> bool:
+        """Note a row; return whether it is new."""
+        if id in self._ids:
+            return False
+        self._ids.add(id)
+        return True
+
+    def forget(self) -> None:
+        """Move :attr:`low` up to the highest id that was seen a look-back ago."""
+        now = time.monotonic()
+        self._marks.append((now, max(self._ids, default=0)))
+        while self._marks and self._marks[0][0] < now - LOOK_BACK_S:
+            self.low = self._marks.pop(0)[1]
+
+
+def _publish_row(row: asyncpg.Record) -> Row:
+    if row["published_at"] is not None:
+        ok, error = True, None
+    elif row["dead"] is not None:
+        ok, error = False, row["dead"]
+    else:
+        ok, error = None, "waiting"
+    return Row(
+        "publish",
+        "outbox",
+        _ACTOR,
+        game=row["game_id"],
+        event=row["event_id"],
+        seq=row["seq"],
+        intended_ns=_ns(row["created_at"]),
+        start_ns=_ns(row["first_attempt_at"]),
+        end_ns=_ns(row["published_at"]),
+        ok=ok,
+        error=error,
+        value=row["attempts"],
+    )
+
+
+def _ns(moment: datetime | None) -> int | None:
+    """Return Unix ns of a ``timestamptz``, exactly (it counts microseconds)."""
+    return None if moment is None else (moment - _EPOCH) // _MICROSECOND * 1000
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(why_unreadable(os.environ["DATABASE_URL"])))

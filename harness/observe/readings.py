@@ -1,0 +1,103 @@
+"""Readings of processes and of the machine, as ``resource`` rows of a history."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+from harness.history import HistoryWriter, Row, now_ns
+
+
+def reading(name: str, actor: str, value: float, at_ns: int | None = None) -> Row:
+    """Return a ``resource`` row: ``value`` with its unit in ``name``, of ``actor``."""
+    return Row("resource", name, actor, start_ns=now_ns() if at_ns is None else at_ns, value=value)
+
+
+class ProcessReadings:
+    """CPU, memory and open files of one process and its children, read each time it is asked.
+
+    Parameters
+    ----------
+    actor : whose readings they are, in the history.
+    pid : the process.
+    family : whether its child processes are counted with it (Postgres serves each connection in one).
+        Memory that they share with it is counted once.
+    """
+
+    def __init__(self, actor: str, pid: int, *, family: bool = False) -> None:
+        self.actor = actor
+        self.pid = pid
+        self._family = family
+        self._processes: dict[int, psutil.Process] = {}
+        self._root: psutil.Process | None = None
+
+    def read(self) -> list[Row]:
+        """Return the readings of now; none when the process is gone."""
+        at_ns = now_ns()
+        cpu_percent = rss_bytes = 0.0
+        open_files = 0
+        members = self._members()
+        for process in members:
+            try:
+                with process.oneshot():
+                    cpu_percent += process.cpu_percent()
+                    memory = process.memory_info()
+                    rss_bytes += memory.rss if process.pid == self.pid else memory.rss - _shared(memory)
+                    open_files += process.num_fds()
+            except psutil.Error:
+                self._processes.pop(process.pid, None)
+        if self.pid not in self._processes:
+            return []
+        return [
+            reading("cpu_percent", self.actor, cpu_percent, at_ns),
+            reading("rss_bytes", self.actor, rss_bytes, at_ns),
+            reading("open_files", self.actor, open_files, at_ns),
+        ]
+
+    def _members(self) -> list[psutil.Process]:
+        try:
+            root = self._processes.setdefault(self.pid, psutil.Process(self.pid))
+            if self._family:
+                children = {child.pid: child for child in root.children(recursive=True)}
+                # Keep the objects: cpu_percent is the use since the last call on the same object.
+                self._processes = {
+                    pid: self._processes.get(pid, process) for pid, process in children.items()
+                } | {self.pid: root}
+        except psutil.Error:
+            self._processes.pop(self.pid, None)
+            return []
+        return list(self._processes.values())
+
+
+class OwnReadings:
+    """What a process says of itself each second: its use, how late its loop runs, how its clocks drift."""
+
+    def __init__(self, actor: str, history: HistoryWriter) -> None:
+        self._actor = actor
+        self._history = history
+        self._process = ProcessReadings(actor, psutil.Process().pid)
+        self._worst_lag_s = 0.0
+        self._process.read()
+
+    def lagged(self, seconds: float) -> None:
+        """Note how much later than asked the loop came back to a sleeper."""
+        self._worst_lag_s = max(self._worst_lag_s, seconds)
+
+    def record(self) -> None:
+        """Write the readings; the loop's worst lag is that since the last call."""
+        for row in self._process.read():
+            self._history.append(row)
+        lag_s, self._worst_lag_s = self._worst_lag_s, 0.0
+        self._history.append(reading("loop_lag_ms", self._actor, lag_s * 1e3))
+        self._history.append(reading("wall_minus_monotonic_ms", self._actor, wall_minus_monotonic_ms()))
+
+
+def wall_minus_monotonic_ms() -> float:
+    """Return how far the wall clock is ahead of the monotonic one: a jump in it is a jump of the clock."""
+    return (time.time_ns() - time.monotonic_ns()) / 1e6
+
+
+def _shared(memory: object) -> float:
+    # Linux tells how much of the memory is shared with others; elsewhere it is counted more than once.
+    return float(getattr(memory, "shared", 0))

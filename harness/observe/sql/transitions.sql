@@ -1,0 +1,17 @@
+-- What moved since the row $1, of the games whose id begins with $2.
+-- The commit's time is there only where Postgres keeps it (track_commit_timestamp = on).
+SELECT id,
+       game_id,
+       seq,
+       event_id::text AS event_id,
+       from_status,
+       to_status,
+       due_at,
+       transitioned_at,
+       trigger_ms,
+       CASE WHEN current_setting('track_commit_timestamp')::boolean
+            THEN pg_xact_commit_timestamp(xmin) END AS committed_at
+FROM game_transitions
+WHERE id > $1
+  AND starts_with(game_id, $2)
+ORDER BY id

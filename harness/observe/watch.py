@@ -1,0 +1,109 @@
+"""Watches the system under test from outside: its database, its health, its processes and metrics.
+
+A process of its own (``python -m harness.observe.watch``), so that a busy load generator neither delays
+it nor is delayed by it. Settings of its assignment: ``prefix`` (how the ids of this run's games begin),
+``probe_s`` (seconds between health probes), ``processes`` (name -> pid of the target's processes on this
+machine) and ``metrics`` (name -> address of a service's /metrics). Commands:
+
+``{"do": "processes", "processes": {...}}``
+    a part was restarted: these are the processes now.
+``{"do": "stop", "within_s": ...}``
+    read the database once more, for so long at most, and end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import asyncpg
+import psutil
+
+from harness.history import now_ns
+from harness.observe.database import DatabaseReader
+from harness.observe.health import HealthProber
+from harness.observe.metrics import readings_of
+from harness.observe.process import Observer, run
+from harness.observe.readings import ProcessReadings, reading
+
+
+class Watch(Observer):
+    """The eyes on the system under test, other than its players'."""
+
+    async def start(self) -> dict[str, Any]:
+        """Begin to watch; reports ``error`` when there is a database that can't be read."""
+        settings = self.assignment.settings
+        target = self.assignment.target
+        self._session = aiohttp.ClientSession()
+        self._processes: dict[str, ProcessReadings] = {}
+        self._set_processes(settings["processes"])
+        self._metrics: Mapping[str, str] = settings["metrics"]
+        self._reader: DatabaseReader | None = None
+        prober = HealthProber(target.service_url, settings["probe_s"], self.history, self._session)
+        self._chores = [
+            self.tasks.create_task(prober.follow()),
+            self.tasks.create_task(self._sample()),
+        ]
+        if target.database_url is None:
+            return {}
+        reader = DatabaseReader(target.database_url, settings["prefix"], self.history)
+        try:
+            await reader.connect()
+        except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            return {"error": f"{type(error).__name__}: {error}"}
+        self._reader = reader
+        self._chores.append(self.tasks.create_task(reader.follow()))
+        return {}
+
+    async def command(self, command: Mapping[str, Any]) -> None:
+        """Learn of a part's new process."""
+        if command["do"] == "processes":
+            self._set_processes(command["processes"])
+
+    async def finish(self, *, within_s: float) -> dict[str, Any]:
+        """Stop watching, then read the database to its end."""
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
+        missing = await self._reader.finish(within_s=within_s) if self._reader is not None else None
+        await self._session.close()
+        return {"missing": [missing] if missing else []}
+
+    def _set_processes(self, pids: Mapping[str, int]) -> None:
+        for name, pid in pids.items():
+            known = self._processes.get(name)
+            if known is None or known.pid != pid:
+                self._processes[name] = ProcessReadings(name, pid, family=name == "postgres")
+
+    async def _sample(self) -> None:
+        loop = asyncio.get_running_loop()
+        psutil.cpu_percent()
+        for process in self._processes.values():
+            process.read()
+        due = loop.time() + 1.0
+        async with asyncio.TaskGroup() as scrapes:
+            while True:
+                await asyncio.sleep(max(0.0, due - loop.time()))
+                due = max(due + 1.0, loop.time())
+                self.history.append(reading("cpu_percent", "machine", psutil.cpu_percent()))
+                for process in self._processes.values():
+                    for row in process.read():
+                        self.history.append(row)
+                for actor, url in self._metrics.items():
+                    scrapes.create_task(self._scrape(actor, url))
+
+    async def _scrape(self, actor: str, url: str) -> None:
+        # A service that can't answer has no readings; that it can't is the health prober's to say.
+        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            at_ns = now_ns()
+            async with self._session.get(url, timeout=aiohttp.ClientTimeout(1.0)) as answer:
+                if answer.status == 200:
+                    for row in readings_of(actor, await answer.text(), at_ns):
+                        self.history.append(row)
+
+
+if __name__ == "__main__":
+    run(Watch)

@@ -1,0 +1,408 @@
+"""Judges a run: history and policy in, the document of report.json out."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+
+from harness.checks import INTEGRITY, METRICS, Census, Evidence, FaultWindow, Samples, evidence_of
+from harness.checks.distributions import distribution
+from harness.checks.games import worst_games
+from harness.checks.measurement import MEASUREMENT, complete_run
+from harness.checks.stages import stages
+from harness.checks.timeline import timeline
+from harness.history import RunFolder, read_history
+from harness.history.run import utc_now
+from harness.report.words import limited
+from harness.sla import statistics
+from harness.sla.policy import METRICS as METRIC_KINDS
+from harness.sla.policy import Objective, Policy
+from harness.sla.units import format_quantity
+from harness.sla.verdict import INFINITY, judge_integrity, judge_objective, judge_report, number, worst
+
+SCHEMA: Final = "stormwatch.report/1"
+
+#: What of run.json stands in a report.
+_RUN: Final = (
+    "kind", "started_at", "finished_at", "target", "options", "seed", "profile", "command", "versions",
+    "machine", "windows", "interrupted", "missing",
+)  # fmt: skip
+
+
+def build_report(run: RunFolder, policy: Policy) -> dict[str, Any]:
+    """Judge the run in a folder by a policy and return its report.
+
+    Raises
+    ------
+    RunFolderError, HistoryError
+        The folder or its history can't be read, or must not be judged.
+    """
+    about = run.read()
+    scenarios = read_scenarios(run)
+    return judge(evidence_of(read_history(run.history), about, policy, scenarios), run.id)
+
+
+def judge(evidence: Evidence, run_id: str) -> dict[str, Any]:
+    """Judge evidence that is already in memory and return its report."""
+    about, policy = evidence.run, evidence.policy
+    measured: dict[str, Samples] = {}
+    # Failure scenarios alone: there is no load to judge, and of the run only whether it came to its end.
+    loaded = about.get("expects_load", True) or evidence.table.num_rows > 0
+    checks = [_guarded_check(check, evidence) for check in (MEASUREMENT if loaded else [complete_run])]
+    shaken = [check for check in checks if check["verdict"] != "pass"]
+    report: dict[str, Any] = {
+        "schema": SCHEMA,
+        "generated_at": utc_now(),
+        "run": {"id": run_id} | {key: about.get(key) for key in _RUN},
+        "policy": {
+            "confidence": policy.confidence,
+            "tolerances": policy.tolerances.model_dump(),
+            "recovery": policy.recovery.model_dump(),
+        },
+        "verdict": "inconclusive",
+        "objectives": [
+            _objective(name, objective, evidence, shaken, measured)
+            for name, objective in policy.objectives.items()
+            if _applies(objective, evidence, loaded=loaded)
+        ],
+        "integrity": [_integrity(name, evidence, shaken) for name in INTEGRITY if loaded],
+        "faults": _faults(evidence),
+        "scenarios": [_scenario(document) for document in evidence.scenarios],
+        "measurement": {"verdict": worst(check["verdict"] for check in checks), "checks": checks},
+        "stages": _guarded(lambda: stages(evidence), []) if loaded else [],
+    }
+    broken = [
+        str(example["game"])
+        for row in report["integrity"]
+        for example in row["examples"]
+        if "game" in example
+    ]
+    report["timeline"] = _guarded(lambda: timeline(evidence), None) if loaded else None
+    report["distributions"] = [
+        distribution(metric, samples)
+        for metric, samples in measured.items()
+        if METRIC_KINDS[metric] == "quantile" and len(samples.values)
+    ]
+    report["games"] = _guarded(lambda: worst_games(evidence, broken), [])
+    report["verdict"] = judge_report(report)
+    return report
+
+
+def read_scenarios(run: RunFolder) -> list[dict[str, Any]]:
+    """Return the ``scenario.json`` documents under a run; an unreadable one is its scenario's error."""
+    found = []
+    for path in sorted(run.scenarios.glob("*/scenario.json")):
+        try:
+            document = json.loads(path.read_text())
+            if not isinstance(document, dict):
+                document = {"outcome": "error", "message": "scenario.json is not an object"}
+        except (OSError, ValueError) as error:
+            document = {"outcome": "error", "message": f"scenario.json can't be read: {error}"}
+        found.append({"id": path.parent.name} | document)
+    return found
+
+
+# --- objectives ----------------------------------------------------------------------------------------
+
+
+def _applies(objective: Objective, evidence: Evidence, *, loaded: bool) -> bool:
+    # A load run alone has no scenarios to pass; the main job has, and says so in run.json.
+    if objective.metric != "scenarios_passed":
+        return loaded
+    return bool(evidence.scenarios) or bool(evidence.run.get("expects_scenarios"))
+
+
+def _objective(
+    name: str,
+    objective: Objective,
+    evidence: Evidence,
+    shaken: list[dict[str, Any]],
+    measured: dict[str, Samples],
+) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": name,
+        "title": objective.title,
+        "metric": objective.metric,
+        "kind": objective.kind,
+        "quantile": objective.quantile,
+        "verdict": "inconclusive",
+        "measured": None,
+        "unit": objective.unit,
+        "comparison": objective.comparison,
+        "threshold": _scaled(objective.threshold, objective),
+        "interval": [None, None],
+        "confidence": evidence.policy.confidence,
+        "samples": 0,
+        "clusters": 0,
+        "effective_samples": 0.0,
+        "design_effect": 1.0,
+        "samples_needed": None,
+        "clock_error": 0.0,
+        "ceiling": None,
+        "doubts": [],
+        "source": objective.source,
+        "reason": "",
+        "explanation": "",
+        "worst": [],
+    }
+    try:
+        found = METRICS[objective.metric](evidence)
+        if isinstance(found, Census):
+            _count(row, found)
+        else:
+            measured[objective.metric] = found
+            _estimate(row, objective, found, evidence.policy.confidence)
+    except Exception as error:
+        row["doubts"].append(f"the check crashed: {type(error).__name__}: {error}")
+        row["explanation"] = ""
+    row["doubts"] += [
+        _doubt(check) for check in shaken if "*" in check["touches"] or objective.metric in check["touches"]
+    ]
+    row["verdict"] = judge_objective(row)
+    row["reason"] = _conclusion(row)
+    return row
+
+
+def _estimate(row: dict[str, Any], objective: Objective, samples: Samples, confidence: float) -> None:
+    row["doubts"] += samples.doubts
+    row["samples"] = len(samples.values)
+    row["worst"] = [_worst(entry) for entry in samples.worst]
+    row["explanation"] = " ".join(
+        [samples.definition, *(f"{note[0].upper()}{note[1:]}." for note in samples.notes)]
+    )
+    if len(samples.values) == 0:
+        row["doubts"].append("nothing was measured in the steady state")
+        return
+    if objective.quantile is not None:
+        values = samples.values.astype(np.float64)
+        estimate = statistics.quantile_estimate(values, objective.quantile, confidence, samples.clusters)
+        within = float(np.count_nonzero(values < objective.threshold)) / len(values)
+        needed = statistics.samples_needed(within, objective.quantile, confidence)
+        row["clock_error"] = samples.clock_error_s
+        if objective.ceiling is not None:
+            elapsed = values if samples.elapsed is None else samples.elapsed
+            row["ceiling"] = {
+                "threshold": objective.ceiling,
+                "violations": int(np.count_nonzero(elapsed > objective.ceiling)),
+                "measured": _json_number(float(elapsed.max())) if len(elapsed) else None,
+            }
+    else:
+        hits = samples.values.astype(np.bool_)
+        estimate = statistics.rate_estimate(hits, confidence, samples.clusters, objective.assumed_icc)
+        needed = statistics.samples_needed(estimate.measured, objective.threshold, confidence)
+        if estimate.measured in (0.0, 1.0):
+            bearable = statistics.bearable_icc(
+                estimate.measured, objective.threshold, samples.clusters, confidence
+            )
+            if bearable is not None:
+                row["explanation"] += (
+                    " With not one failure, nothing tells how failures would cluster: an intra-cluster "
+                    f"correlation of {objective.assumed_icc:g} is assumed, and the verdict would hold up to "
+                    f"{bearable:.2g}."
+                )
+    row["measured"] = _json_number(_scaled(estimate.measured, objective))
+    low = max(estimate.low, 0.0) if math.isinf(estimate.low) and estimate.low < 0 else estimate.low
+    row["interval"] = [_json_number(_scaled(end, objective)) for end in (low, estimate.high)]
+    row["clusters"] = estimate.clusters
+    row["effective_samples"] = round(estimate.effective, 1)
+    row["design_effect"] = round(estimate.design_effect, 3)
+    if judge_objective(row | {"doubts": []}) == "inconclusive" and needed is not None:
+        per_effective = estimate.samples / estimate.effective
+        total = math.ceil(needed * per_effective)
+        row["samples_needed"] = total if total > estimate.samples else None
+    if estimate.clusters < estimate.samples:
+        row["explanation"] += (
+            f" The {estimate.samples} samples come in {estimate.clusters} {samples.cluster} and are worth "
+            f"{estimate.effective:.0f} independent ones."
+        )
+
+
+def _count(row: dict[str, Any], census: Census) -> None:
+    row["doubts"] += census.doubts
+    row["samples"] = row["clusters"] = census.total
+    row["effective_samples"] = float(census.total)
+    row["confidence"] = None
+    row["worst"] = [_worst(entry) for entry in census.worst]
+    row["explanation"] = census.definition
+    if census.total:
+        row["measured"] = 100 * census.good / census.total
+        # No sampling error: the ends differ only by what is undecided.
+        row["interval"] = [row["measured"], 100 * (census.good + census.undecided) / census.total]
+
+
+def _doubt(check: Mapping[str, Any]) -> str:
+    return f"“{check['title']}” does not hold: {limited(check)}. {check['explanation']}"
+
+
+def _conclusion(row: Mapping[str, Any]) -> str:
+    if row["doubts"]:
+        return f"Not judged: {'; '.join(row['doubts'])}"
+    if row["verdict"] == "fail":
+        return _why_failed(row)
+    if row["verdict"] == "pass":
+        return ""
+    if row["samples_needed"]:
+        more = row["samples_needed"] - row["samples"]
+        return f"Too few samples to decide; about {more:,} more like these would.".replace(",", " ")
+    if row["clock_error"]:
+        return "The interval, widened by the clocks' error bound, contains the threshold."
+    return "The interval contains the threshold, and no number of samples like these would decide."
+
+
+def _why_failed(row: Mapping[str, Any]) -> str:
+    if row["ceiling"] and row["ceiling"]["violations"]:
+        ceiling = format_quantity(row["ceiling"]["threshold"], "s")
+        return f"{row['ceiling']['violations']} took over {ceiling}."
+    if row["confidence"] is None:
+        return ""
+    bound, end = ("at least", 0) if row["comparison"] == "<" else ("at most", 1)
+    value = format_quantity(number(row["interval"][end]), row["unit"])
+    return f"It is {bound} {value} with {row['confidence']:.0%} confidence."
+
+
+def _worst(entry: Mapping[str, Any]) -> dict[str, Any]:
+    found = {key: value for key, value in entry.items() if key not in {"value", "at_ns"}}
+    if "value" in entry:
+        found["value"] = _json_number(entry["value"])
+    if "at_ns" in entry:
+        found["at"] = _moment(entry["at_ns"])
+    return found
+
+
+# --- integrity, faults, scenarios, measurement -----------------------------------------------------------
+
+
+def _integrity(name: str, evidence: Evidence, shaken: list[dict[str, Any]]) -> dict[str, Any]:
+    title, check, witness = INTEGRITY[name]
+    row: dict[str, Any] = {
+        "name": name,
+        "title": title,
+        "verdict": "inconclusive",
+        "violations": 0,
+        "looked_at": 0,
+        "explanation": "",
+        "doubts": [],
+        "examples": [],
+    }
+    try:
+        found = check(evidence)
+        row |= {
+            "violations": int(found.violations),
+            "looked_at": int(found.looked_at),
+            "explanation": found.definition,
+            "examples": found.examples,
+            "doubts": list(found.doubts),
+        }
+        if found.looked_at == 0:
+            row["doubts"].append(f"no {witness} were recorded")
+    except Exception as error:
+        row["doubts"].append(f"the check crashed: {type(error).__name__}: {error}")
+    metric = "timer_accuracy" if witness == "transitions" else "event_delivery"
+    row["doubts"] += [
+        _doubt(item)
+        for item in shaken
+        if "*" in item["touches"] or (item["name"] == "witnesses" and metric in item["touches"])
+    ]
+    row["verdict"] = judge_integrity(row)
+    return row
+
+
+def _faults(evidence: Evidence) -> list[dict[str, Any]]:
+    own = [_fault(fault) for fault in evidence.faults]
+    for scenario in evidence.scenarios:
+        for fault in scenario.get("faults") or []:
+            own.append(
+                {
+                    "name": str(fault.get("name")),
+                    "place": str(fault.get("place") or ""),
+                    "scenario": str(scenario["id"]),
+                    "started_at": fault.get("started_at"),
+                    "ended_at": fault.get("ended_at"),
+                    "expectations": [
+                        {
+                            "name": str(expectation.get("name")),
+                            "verdict": str(expectation.get("verdict")),
+                            "measured": expectation.get("measured"),
+                            "threshold": expectation.get("threshold"),
+                        }
+                        for expectation in fault.get("expectations") or []
+                    ],
+                    "detected_after_s": fault.get("detected_after_s"),
+                    "recovered_after_s": fault.get("recovered_after_s"),
+                    "error": fault.get("error"),
+                }
+            )
+    return own
+
+
+def _fault(fault: FaultWindow) -> dict[str, Any]:
+    return {
+        "name": fault.name,
+        "place": fault.name.partition(":")[0],
+        "scenario": None,
+        "started_at": _moment(fault.start_ns),
+        "ended_at": None if fault.end_ns is None else _moment(fault.end_ns),
+        "expectations": [],
+        "detected_after_s": None,
+        "recovered_after_s": None,
+        "error": fault.error,
+    }
+
+
+def _scenario(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": str(document["id"]),
+        "outcome": str(document.get("outcome") or "error"),
+        "seconds": document.get("seconds"),
+        "message": document.get("message"),
+        "command": document.get("command"),
+    }
+
+
+def _guarded_check(check: Callable[[Evidence], Any], evidence: Evidence) -> dict[str, Any]:
+    try:
+        row: dict[str, Any] = check(evidence).row()
+    except Exception as error:
+        row = {
+            "name": check.__name__,
+            "title": (check.__doc__ or check.__name__).partition("\n")[0],
+            "verdict": "inconclusive",
+            "measured": None,
+            "unit": "",
+            "limit": None,
+            "explanation": f"the check crashed: {type(error).__name__}: {error}",
+            "touches": ["*"],
+        }
+    row["measured"] = _json_number(row["measured"])
+    return row
+
+
+def _guarded(make: Callable[[], Any], otherwise: Any) -> Any:
+    """What is shown but not judged may be missing; it never costs the verdict."""
+    try:
+        return make()
+    except Exception:
+        return otherwise
+
+
+# --- numbers -------------------------------------------------------------------------------------------
+
+
+def _scaled(value: float, objective: Objective) -> float:
+    # 0.999 * 100 is 99.9 only after rounding; twelve digits are far below any sample's resolution.
+    return value if objective.unit == "s" else round(value * 100, 12)
+
+
+def _json_number(value: float | None) -> float | str | None:
+    if value is None or math.isnan(value):
+        return None
+    return INFINITY if math.isinf(value) else float(value)
+
+
+def _moment(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds")

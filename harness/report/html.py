@@ -1,0 +1,91 @@
+"""The HTML page of a report: one file that opens offline, drawn from report.json alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+from markupsafe import Markup
+
+from harness.report import words
+from harness.report.charts import PANELS, bundle, change, charts
+from harness.sla.units import format_quantity
+from harness.sla.verdict import number
+
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+
+
+def render_html(report: Mapping[str, Any]) -> str:
+    """Return the page."""
+    drawn = charts(report)
+    page = _environment().get_template("report.html.jinja")
+    return page.render(
+        report=report,
+        run=report["run"],
+        words=words,
+        panels=[panel for panel in PANELS if f"timeline-{panel[0]}" in drawn],
+        drawn=drawn,
+        specs=script_json(drawn),
+        bundle=script_text(bundle()),
+        titles={row["metric"]: row["title"] for row in report["objectives"]},
+    )
+
+
+def render_comparison(document: Mapping[str, Any]) -> str:
+    """Return the page of a comparison."""
+    from harness.report.compare import effect_in_words, side_in_words  # not needed for a report
+
+    specs = {row["name"]: change(row) for row in document["objectives"] if row["value"] is not None}
+    page = _environment().get_template("comparison.html.jinja")
+    return page.render(
+        document=document,
+        looks={"better": "pass", "same": "pass", "worse": "fail", "can't tell": "inconclusive"},
+        in_words=effect_in_words,
+        side=side_in_words,
+        specs=script_json(specs),
+        bundle=script_text(bundle()),
+    )
+
+
+def script_json(document: Any) -> Markup:
+    """Return a document as JSON that can't end the script element it stands in."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))  # noqa: S704 - escaped here
+
+
+def script_text(text: str) -> Markup:
+    """Return a script that can't end the element it stands in."""
+    return Markup(text.replace("</script", "<\\/script").replace("<!--", "<\\!--"))  # noqa: S704 - ours, escaped here
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "quantity": lambda value, unit: format_quantity(number(value), unit),
+        "count": words.count,
+        "clock": _clock,
+        "signed_ms": _signed_ms,
+    }
+    return environment
+
+
+def _clock(moment: str | None) -> str:
+    """``2026-11-23 21:00:00 UTC``."""
+    return "–" if moment is None else f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _signed_ms(later: float | None, earlier: float | None) -> str:
+    """``+38 ms``: how long after."""
+    if later is None or earlier is None:
+        return "–"
+    return f"{later - earlier:+.0f} ms"

@@ -1,0 +1,68 @@
+"""JUnit XML of a report: objectives, integrity rows, measurement checks and scenarios as test cases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+
+from harness.report.words import limited, measured, reason, target
+
+#: What XML 1.0 can't hold: a message of a crashed scenario may.
+_NO_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def render_junit(report: Mapping[str, Any]) -> str:
+    """Return the JUnit view of a report.
+
+    A fail is a ``failure``, an inconclusive row an ``error`` (the promise could not be tested), a
+    skipped scenario ``skipped``.
+    """
+    root = ET.Element("testsuites", name=f"stormwatch {report['run']['id']}")
+    objectives = _suite(root, "objectives")
+    for row in report["objectives"]:
+        case = _case(objectives, "objectives", row["title"])
+        _outcome(case, row["verdict"], f"{measured(row)}, promised {target(row)}", reason(row))
+    integrity = _suite(root, "integrity")
+    for row in report["integrity"]:
+        case = _case(integrity, "integrity", row["title"])
+        lines = [row["explanation"], *row["doubts"], *(str(example) for example in row["examples"])]
+        _outcome(case, row["verdict"], f"{row['violations']} of {row['looked_at']}", "\n".join(lines))
+    measurement = _suite(root, "measurement")
+    for row in report["measurement"]["checks"]:
+        case = _case(measurement, "measurement", row["title"])
+        _outcome(case, row["verdict"], limited(row), row["explanation"])
+    scenarios = _suite(root, "scenarios")
+    for row in report["scenarios"]:
+        case = _case(scenarios, "scenarios", row["id"], row["seconds"])
+        verdict = {"passed": "pass", "failed": "fail"}.get(row["outcome"], row["outcome"])
+        _outcome(case, verdict, row["message"] or row["outcome"], row["command"] or "")
+    for suite in root:
+        suite.set("tests", str(len(suite)))
+        suite.set("failures", str(len(suite.findall("testcase/failure"))))
+        suite.set("errors", str(len(suite.findall("testcase/error"))))
+        suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _suite(root: ET.Element, name: str) -> ET.Element:
+    return ET.SubElement(root, "testsuite", name=name)
+
+
+def _case(suite: ET.Element, group: str, name: str, seconds: float | None = None) -> ET.Element:
+    return ET.SubElement(
+        suite, "testcase", classname=f"stormwatch.{group}", name=_clean(name), time=f"{seconds or 0:.3f}"
+    )
+
+
+def _outcome(case: ET.Element, verdict: str, message: str, text: str) -> None:
+    if verdict == "pass":
+        return
+    tag = {"fail": "failure", "skipped": "skipped"}.get(verdict, "error")
+    ET.SubElement(case, tag, message=_clean(message), type=verdict).text = _clean(text)
+
+
+def _clean(text: str) -> str:
+    return _NO_XML.sub("\ufffd", text)

@@ -1,0 +1,111 @@
+"""Markdown of a report: for the summary of a CI job and for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from harness.report.words import MEANING, count, interval, limited, measured, reason, target
+from harness.sla.units import format_quantity
+
+_BADGES: Final[Mapping[str, str]] = {
+    "pass": "✅ pass",
+    "fail": "❌ fail",
+    "inconclusive": "❔ inconclusive",
+    "passed": "✅ passed",
+    "failed": "❌ failed",
+    "skipped": "➖ skipped",
+}
+
+
+def render_markdown(report: Mapping[str, Any]) -> str:
+    """Return the Markdown view of a report: the verdict, every row, and why where it is not a pass."""
+    run = report["run"]
+    lines = [f"## Stormwatch: {_badge(report['verdict'])}", "", MEANING[report["verdict"]], ""]
+    lines += _reasons(report)
+    lines += ["| objective | promised | measured | interval | samples | |", "|---|---|---|---|--:|---|"]
+    lines += [
+        f"| {_text(row['title'])} | {target(row)} | {measured(row)} | {interval(row)} "
+        f"| {count(row['samples'])} | {_badge(row['verdict'])} |"
+        for row in report["objectives"]
+    ]
+    lines += ["", "| integrity | violations | looked at | |", "|---|--:|--:|---|"]
+    lines += [
+        f"| {_text(row['title'])} | {count(row['violations'])} | {count(row['looked_at'])} "
+        f"| {_badge(row['verdict'])} |"
+        for row in report["integrity"]
+    ]
+    if report["scenarios"]:
+        lines += ["", "| scenario | seconds | |", "|---|--:|---|"]
+        lines += [
+            f"| `{_text(row['id'])}` | {_seconds(row['seconds'])} | {_badge(row['outcome'])} |"
+            for row in report["scenarios"]
+        ]
+    lines += ["", "<details><summary>Where the time of a broadcast goes</summary>", ""]
+    lines += ["| stage | median | p95 | p99 | samples |", "|---|--:|--:|--:|--:|"]
+    lines += [
+        f"| {row['title']} | {' | '.join(format_quantity(row[key], 's') for key in ('p50', 'p95', 'p99'))} "
+        f"| {count(row['samples'])} |"
+        for row in report["stages"]
+    ]
+    lines += ["", "</details>", "", "<details><summary>Can the measurement be trusted?</summary>", ""]
+    lines += ["| check | measured | |", "|---|---|---|"]
+    lines += [
+        f"| {_text(row['title'])} | {limited(row)} | {_badge(row['verdict'])} |"
+        for row in report["measurement"]["checks"]
+    ]
+    lines += [
+        "",
+        "</details>",
+        "",
+        f"Run `{run['id']}`, profile {run.get('profile') or 'none'}, seed {run['seed']}.",
+    ]
+    if run.get("command"):
+        lines.append(f"Again: `{run['command']}`")
+    return "\n".join(lines) + "\n"
+
+
+def _reasons(report: Mapping[str, Any]) -> list[str]:
+    found = [
+        f"- **{_text(row['title'])}**: {_badge(row['verdict'])}. {_text(reason(row))}"
+        for row in _not_passed(report["objectives"])
+    ]
+    for row in _not_passed(report["integrity"]):
+        found.append(f"- **{_text(row['title'])}**: {_badge(row['verdict'])}. {_text(row['explanation'])}")
+        found += [f"  - not judged: {_text(doubt)}" for doubt in row["doubts"]]
+        found += [f"  - {_example(example)}" for example in row["examples"][:3]]
+    found += [
+        f"- **{_text(row['title'])}**: {_badge(row['verdict'])}. {_text(row['explanation'])}"
+        for row in _not_passed(report["measurement"]["checks"])
+    ]
+    return [*found, ""] if found else []
+
+
+def _not_passed(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["verdict"] != "pass"]
+
+
+def _badge(verdict: str) -> str:
+    return _BADGES.get(verdict, f"⚠️ {verdict}")
+
+
+def _example(example: Mapping[str, Any]) -> str:
+    place = ", ".join(
+        f"{key} `{_text(str(example[key]))}`" for key in ("game", "event", "actor") if key in example
+    )
+    return f"{place}: {_text(str(example['detail']))}" if place else _text(str(example["detail"]))
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _text(text: str) -> str:
+    """Text that stays in its cell and is not markup."""
+    return (
+        text.replace("\\", "\\\\")
+        .replace("|", "\\|")
+        .replace("<", "&lt;")
+        .replace("\n", " ")
+        .replace("`", "'")
+    )

@@ -1,0 +1,1 @@
+"""What is promised, and how sure a run is that the promise was kept: policy, statistics, verdicts."""

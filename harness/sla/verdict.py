@@ -1,0 +1,84 @@
+"""The three-valued verdict, and how it follows from the rows of a report.
+
+The report's writer and the gate both judge by these functions, so that a verdict edited by hand
+does not survive the gate.
+
+Precedence, worst first: a broken integrity row fails the run whatever else is doubtful (what the
+database recorded twice was done twice, however busy the load generator was). A doubt about the
+measurement silences the objectives it touches in both directions: neither a pass nor a fail that a
+saturated generator produced is worth anything. Then a failed objective fails the run, then anything
+inconclusive makes it inconclusive.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+
+_SEVERITY: Final[Mapping[str, int]] = {"pass": 0, "inconclusive": 1, "fail": 2}
+
+#: How report.json, which has no infinity, writes one.
+INFINITY: Final = "infinity"
+
+
+def worst(verdicts: Iterable[str]) -> Verdict:
+    """Return the worst of ``verdicts``: fail before inconclusive before pass; pass if there are none."""
+    found: Verdict = "pass"
+    for verdict in verdicts:
+        if _SEVERITY[verdict] > _SEVERITY[found]:
+            found = verdict  # type: ignore[assignment]  # a key of _SEVERITY
+    return found
+
+
+def judge_interval(low: float, high: float, comparison: str, threshold: float) -> Verdict:
+    """Return pass if the whole interval is on the right side of ``threshold``, fail if on the wrong one."""
+    if comparison == ">":
+        low, high, threshold = -high, -low, -threshold
+    if high < threshold:
+        return "pass"
+    if low >= threshold:
+        return "fail"
+    return "inconclusive"
+
+
+def number(value: float | str | None) -> float | None:
+    """Return a number of report.json (``"infinity"`` for an infinite one, null for an unknown one)."""
+    if value == INFINITY:
+        return math.inf
+    return None if value is None else float(value)
+
+
+def judge_objective(row: Mapping[str, Any]) -> Verdict:
+    """Return the verdict that an objective's row of report.json amounts to."""
+    if row["doubts"] or row["samples"] == 0:
+        return "inconclusive"
+    ceiling = row["ceiling"]
+    if ceiling is not None and ceiling["violations"] > 0:
+        return "fail"
+    low, high = (number(end) for end in row["interval"])
+    if low is None or high is None:
+        return "inconclusive"
+    error = row["clock_error"]
+    return judge_interval(low - error, high + error, row["comparison"], float(row["threshold"]))
+
+
+def judge_integrity(row: Mapping[str, Any]) -> Verdict:
+    """Return the verdict of an integrity row: one violation fails, doubts or not."""
+    if row["violations"]:
+        return "fail"
+    return "inconclusive" if row["doubts"] else "pass"
+
+
+def judge_report(report: Mapping[str, Any]) -> Verdict:
+    """Return the verdict that the rows of a report amount to.
+
+    Scenarios count through their objective; faults through the scenario that caused them.
+    """
+    return worst(
+        [judge_objective(row) for row in report["objectives"]]
+        + [judge_integrity(row) for row in report["integrity"]]
+        + [worst(check["verdict"] for check in report["measurement"]["checks"])]
+    )

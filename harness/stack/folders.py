@@ -1,0 +1,129 @@
+"""Where the stack keeps what outlives a run: binaries, the database template, the list of running stacks."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import platformdirs
+
+from harness.stack.errors import StackError
+from harness.stack.reaper import Reaper
+
+if TYPE_CHECKING:
+    from pwd import struct_passwd
+
+#: Overrides where caches are kept.
+CACHE_VARIABLE: Final = "STORMWATCH_CACHE"
+
+
+def cache_folder(name: str) -> Path:
+    """Return the folder ``name`` in this user's cache, made if missing.
+
+    Raises
+    ------
+    StackError
+        It can't be made.
+    """
+    given = os.environ.get(CACHE_VARIABLE)
+    base = Path(given).absolute() if given else platformdirs.user_cache_path("stormwatch")
+    return _make(base / name, 0o700)
+
+
+def shared_folder(name: str, user: struct_passwd) -> Path:
+    """Return a folder ``name`` in a cache that ``user`` can read too; only root has use for it.
+
+    Raises
+    ------
+    StackError
+        There is none.
+    """
+    given = os.environ.get(CACHE_VARIABLE)
+    bases = [Path(given).absolute()] if given else []
+    bases += [platformdirs.site_cache_path("stormwatch"), Path("/var/tmp/stormwatch-root")]  # noqa: S108  # made 0755, owned by root, checked below
+    for base in bases:
+        try:
+            folder = _make(base / name, 0o755)
+        except StackError:
+            continue
+        if _belongs_to_root(base) and can_enter(folder, user):
+            return folder
+    raise StackError(
+        f"no folder that user {user.pw_name!r} can read (looked at {', '.join(map(str, bases))}): "
+        f"set {CACHE_VARIABLE} to one, or run as another user than root"
+    )
+
+
+def scratch_folder(reaper: Reaper, user: struct_passwd | None = None) -> Path:
+    """Make a new temporary folder, owned by ``user`` if given, that ``reaper`` removes if we can't.
+
+    Raises
+    ------
+    StackError
+        No temporary folder can be written, or ``user`` can't get at it.
+    """
+    # Root's TMPDIR may lie where another user can't go.
+    parents = dict.fromkeys([Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")])  # noqa: S108  # for a private folder
+    for parent in parents:
+        if user is not None and not can_enter(parent, user):
+            continue
+        folder = parent.resolve() / f"stormwatch-{secrets.token_hex(8)}"
+        reaper.watch_path(folder)  # before it is there: we may be killed at any moment
+        try:
+            folder.mkdir(mode=0o700)
+            if user is not None:
+                os.chown(folder, user.pw_uid, user.pw_gid)
+        except OSError:
+            reaper.forget(folder)
+            continue
+        return folder
+    raise StackError(
+        f"no temporary folder can be written (tried {', '.join(map(str, parents))}): make room, or set TMPDIR"
+    )
+
+
+def can_enter(folder: Path, user: struct_passwd) -> bool:
+    """Tell whether ``user`` can walk down to ``folder``, by the permission bits."""
+    return all(_allows(path, user, stat.S_IXOTH) for path in (folder, *folder.parents))
+
+
+def can_read_all(folder: Path, user: struct_passwd) -> bool:
+    """Tell whether ``user`` can read every file below ``folder``, by the permission bits."""
+    if not can_enter(folder, user):
+        return False
+    for path in folder.rglob("*"):
+        needed = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
+        if not path.is_symlink() and not _allows(path, user, needed):
+            return False
+    return True
+
+
+def _allows(path: Path, user: struct_passwd, needed: int) -> bool:
+    status = path.stat()
+    if status.st_uid == user.pw_uid:
+        needed <<= 6
+    elif status.st_gid == user.pw_gid:
+        needed <<= 3
+    return status.st_mode & needed == needed
+
+
+def _belongs_to_root(folder: Path) -> bool:
+    status = folder.stat()
+    return status.st_uid == 0 and not status.st_mode & stat.S_IWOTH
+
+
+def _make(folder: Path, mode: int) -> Path:
+    try:
+        for path in reversed((folder, folder.parent)):
+            path.mkdir(mode=mode, parents=True, exist_ok=True)
+            if mode == 0o755 and path.stat().st_uid == os.geteuid():
+                path.chmod(mode | stat.S_IMODE(path.stat().st_mode))
+    except OSError as error:
+        raise StackError(
+            f"can't make the cache folder {folder}: {error.strerror}; set {CACHE_VARIABLE} to another place"
+        ) from error
+    return folder

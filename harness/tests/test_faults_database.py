@@ -1,0 +1,307 @@
+"""Faults of the database against a real server, felt by sessions such as a service has."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from harness.faults import Deployment, FaultError, MissingPartError, NotExercisedError
+from harness.faults.database import (
+    AdvisoryLock,
+    Connections,
+    Crash,
+    IdleInTransaction,
+    ReadOnly,
+    Restart,
+    RowLocks,
+    SlowStatements,
+    TableLock,
+    TerminateBackends,
+)
+from harness.stack import Postgres
+from harness.target import Target
+
+TABLES = """
+    CREATE TABLE games (id text PRIMARY KEY, status text NOT NULL);
+    CREATE TABLE game_participants (game_id text, user_id text);
+    CREATE TABLE submissions (game_id text, user_id text);
+    INSERT INTO games SELECT 'game-' || n, 'drawing' FROM generate_series(1, 5) AS n;
+"""
+
+
+class Server:
+    """A system of one part: the database."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self.postgres = postgres
+        self.parts = {"postgres": postgres.part}
+        self.target = target_of(postgres)
+
+    def pid(self, name: str) -> int | None:
+        return self.parts[name].pid
+
+    def kill(self, name: str) -> None:
+        self.parts[name].kill()
+
+    def terminate(self, name: str) -> None:
+        self.parts[name].terminate()
+
+    def pause(self, name: str) -> None:
+        self.parts[name].pause()
+
+    def resume(self, name: str) -> None:
+        self.parts[name].resume()
+
+    def restart(self, name: str) -> None:
+        self.parts[name].restart(10, 20)
+
+
+def target_of(postgres: Postgres) -> Target:
+    return Target(
+        service_url="http://127.0.0.1:9",
+        service_role_key="key",
+        cron_secret="secret",
+        pubnub_subscribe_key="sub",
+        database_url=postgres.url,
+    )
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Postgres(max_connections=20) as postgres:
+        asyncio.run(as_service(postgres, lambda session: session.execute(TABLES)))
+        yield Server(postgres)
+
+
+async def as_service(postgres: Postgres, work: Callable[[Any], Awaitable[Any]], **options: Any) -> Any:
+    session = await asyncpg.connect(postgres.service_url, timeout=10, **options)
+    try:
+        return await work(session)
+    finally:
+        await session.close(timeout=5)
+
+
+def service_does(server: Server, statement: str, limit_s: float = 5.0) -> Any:
+    return asyncio.run(
+        as_service(server.postgres, lambda session: session.fetchval(statement), command_timeout=limit_s)
+    )
+
+
+class Client:
+    """A session of the service that runs a statement again and again, whatever becomes of it."""
+
+    def __init__(self, server: Server, statement: str) -> None:
+        self._server = server
+        self._statement = statement
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.answers = 0
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            try:
+                service_does(self._server, self._statement, limit_s=2.0)
+                self.answers += 1
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                self._over.wait(0.05)
+
+    def __enter__(self) -> "Client":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def eventually(holds: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def left_behind(server: Server) -> Any:
+    """Everything that a fault could have left in the database."""
+    return service_does(
+        server,
+        """
+        SELECT array_agg(name) FROM (
+            SELECT tgname::text AS name FROM pg_trigger WHERE NOT tgisinternal
+            UNION SELECT nspname FROM pg_namespace WHERE nspname LIKE 'stormwatch%'
+            UNION SELECT rolname FROM pg_roles WHERE rolname LIKE 'stormwatch%'
+            UNION SELECT 'read only' WHERE current_setting('default_transaction_read_only')::bool
+            UNION SELECT 'held: ' || query FROM pg_stat_activity WHERE application_name = 'stormwatch-fault'
+        ) AS found
+        """,
+    )
+
+
+def is_clean(server: Server) -> bool:
+    return left_behind(server) is None and service_does(server, "SELECT count(*) FROM games") == 5
+
+
+def test_outsiders_hold_every_connection_and_an_admin_still_gets_in(server: Server) -> None:
+    with Connections().inject(server):
+        with pytest.raises(asyncpg.TooManyConnectionsError):
+            service_does(server, "SELECT 1")
+        held = asyncio.run(outsiders(server.postgres))
+        assert held >= 10
+    eventually(lambda: is_clean(server))
+
+
+async def outsiders(postgres: Postgres) -> int:
+    admin = await asyncpg.connect(postgres.url)
+    try:
+        return await admin.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'stormwatch_outsider%'"
+        )
+    finally:
+        await admin.close()
+
+
+def test_outsiders_take_the_connections_that_the_service_had(server: Server) -> None:
+    async def service() -> None:
+        sessions = [await asyncpg.connect(server.postgres.service_url) for _ in range(8)]
+        await asyncio.to_thread(entered.set)
+        await asyncio.to_thread(over.wait)
+        lost.append(sum(session.is_closed() for session in sessions))
+        for session in sessions:
+            session.terminate()
+
+    entered, over, lost = threading.Event(), threading.Event(), list[int]()
+    thread = threading.Thread(target=lambda: asyncio.run(service()))
+    thread.start()
+    try:
+        entered.wait(10)
+        with Connections().inject(server):
+            pass
+    finally:
+        over.set()
+        thread.join()
+    assert lost == [8]
+    eventually(lambda: is_clean(server))
+
+
+def test_slow_statements_slow_writes_and_only_writes(server: Server) -> None:
+    with SlowStatements(delay="700ms").inject(server):
+        before = time.monotonic()
+        service_does(server, "UPDATE games SET status = status RETURNING 1")
+        assert time.monotonic() - before >= 0.7
+        assert service_does(server, "SELECT count(*) FROM games") == 5
+    assert is_clean(server)
+
+
+def test_slow_statements_that_nobody_ran_are_not_exercised(server: Server) -> None:
+    with pytest.raises(NotExercisedError, match="no statement came by"), SlowStatements().inject(server):
+        pass
+    assert is_clean(server)
+
+
+def test_row_locks_hold_the_games_that_are_played(server: Server) -> None:
+    with RowLocks().inject(server):
+        left = service_does(
+            server,
+            "SELECT count(*) FROM (SELECT FROM games WHERE status = 'drawing' FOR UPDATE SKIP LOCKED) AS f",
+        )
+        assert left == 0
+        assert service_does(server, "SELECT count(*) FROM games") == 5
+    eventually(lambda: is_clean(server))
+
+
+def test_row_locks_without_games_are_not_exercised(server: Server) -> None:
+    service_does(server, "UPDATE games SET status = 'completed'")
+    try:
+        with pytest.raises(NotExercisedError, match="nothing to hold"), RowLocks().inject(server):
+            pass
+    finally:
+        service_does(server, "UPDATE games SET status = 'drawing'")
+
+
+def test_a_table_lock_keeps_readers_out(server: Server) -> None:
+    with TableLock().inject(server), pytest.raises(TimeoutError):
+        service_does(server, "SELECT count(*) FROM games", limit_s=1.0)
+    eventually(lambda: is_clean(server))
+
+
+def test_a_table_lock_that_nobody_waits_for_is_not_exercised(server: Server) -> None:
+    with pytest.raises(NotExercisedError, match="nobody came"), TableLock().inject(server):
+        pass
+
+
+def test_an_advisory_lock_is_held_and_let_go(server: Server) -> None:
+    question = "SELECT pg_try_advisory_xact_lock(8462001)"
+    with AdvisoryLock().inject(server):
+        assert service_does(server, question) is False
+    eventually(lambda: service_does(server, question) is True)
+
+
+def test_sessions_are_idle_in_transaction(server: Server) -> None:
+    with IdleInTransaction(sessions_count=3).inject(server):
+        idle = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stormwatch-fault'"
+        assert service_does(server, idle) == 3
+    eventually(lambda: is_clean(server))
+
+
+def test_read_only_refuses_writes_and_ends(server: Server) -> None:
+    with ReadOnly().inject(server):
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            service_does(server, "UPDATE games SET status = status")
+        assert service_does(server, "SELECT count(*) FROM games") == 5
+    eventually(lambda: is_clean(server))
+    service_does(server, "UPDATE games SET status = status")
+
+
+def test_backends_of_the_service_are_terminated(server: Server) -> None:
+    with Client(server, "SELECT pg_sleep(30)") as client:
+        eventually(lambda: is_busy(server))
+        with TerminateBackends(every="100ms").inject(server):
+            time.sleep(0.5)
+    assert client.answers == 0
+
+
+def is_busy(server: Server) -> bool:
+    return bool(service_does(server, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"))
+
+
+def test_a_restart_cuts_sessions_and_comes_back(server: Server) -> None:
+    before = server.pid("postgres")
+    with Restart().inject(server):
+        assert server.pid("postgres") != before
+    assert is_clean(server)
+
+
+def test_a_crash_is_recovered_from(server: Server) -> None:
+    service_does(server, "UPDATE games SET status = 'voting'")
+    with Crash().inject(server), pytest.raises(OSError, match="Connect"):
+        service_does(server, "SELECT 1")
+    assert service_does(server, "SELECT count(*) FROM games WHERE status = 'voting'") == 5
+    assert "automatic recovery in progress" in server.parts["postgres"].log_path.read_text()
+    service_does(server, "UPDATE games SET status = 'drawing'")
+
+
+def test_is_undone_when_the_block_fails(server: Server) -> None:
+    with pytest.raises(ZeroDivisionError), ReadOnly().inject(server):
+        raise ZeroDivisionError
+    eventually(lambda: is_clean(server))
+
+
+def test_a_deployment_without_an_address_of_its_database_lacks_the_part() -> None:
+    target = Target("http://127.0.0.1:9", "key", "secret", "sub")
+    with pytest.raises(MissingPartError, match="DATABASE_URL"), ReadOnly().inject(Deployment(target)):
+        pass
+
+
+def test_a_deployment_has_no_server_to_restart(server: Server) -> None:
+    with pytest.raises(MissingPartError, match="within our reach"), Crash().inject(Deployment(server.target)):
+        pass
+
+
+def test_a_database_that_is_not_there_is_the_harness_failure() -> None:
+    target = Target("http://127.0.0.1:9", "k", "s", "sub", database_url="postgresql://a:b@127.0.0.1:1/c")
+    with pytest.raises(FaultError, match="can't connect"), ReadOnly().inject(Deployment(target)):
+        pass

@@ -1,0 +1,381 @@
+"""Short runs of the real scenario by the real Locust, on a real stack."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import requests
+
+import harness
+from harness.history import RunFolder, open_run, read_history
+from harness.load.station import Orders, writable_run
+from harness.stack import Stack, start_stack
+from harness.target import Target
+
+PROJECT = Path(harness.__file__).parents[1]
+SCENARIO = PROJECT / "scenarios" / "concurrent_games.py"
+#: A run of some ten seconds.
+SHORT = (
+    "--only-summary",
+    "--games=4",
+    "--players=2",
+    "--briefing=500ms",
+    "--drawing=700ms",
+    "--voting=500ms",
+    "--tick=300ms",
+    "--sync=340ms",
+    "--duration=3s",
+    "--drain=15s",
+    "--seed=1",
+)
+ENOUGH_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with start_stack() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def finished(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> "Locust":
+    """A run that came to its end undisturbed."""
+    with play(stack, tmp_path_factory.mktemp("finished"), "--no-report") as locust:
+        assert locust.wait() == 0, locust.output
+    return locust
+
+
+class Locust:
+    """The locust command in a process group of its own, as a terminal would have it."""
+
+    def __init__(self, reports: Path, environment: Mapping[str, str], *options: str) -> None:
+        self.reports = reports
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        self._log = reports.parent / f"locust-{time.monotonic_ns()}.log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "locust", "-f", str(SCENARIO), *options],
+                env={**inherited, **environment, "STORMWATCH_REPORTS": str(reports)},
+                cwd=PROJECT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.family: set[psutil.Process] = set()
+
+    def __enter__(self) -> "Locust":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in (
+            (psutil.Process(self.process.pid), *self.family) if self.process.poll() is None else ()
+        ):
+            process.kill()
+        self.process.wait()
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def wait(self) -> int:
+        return self.process.wait(ENOUGH_S)
+
+    def wait_for(self, text: str) -> None:
+        """Wait until it printed ``text``, then note its descendants."""
+        deadline = time.monotonic() + ENOUGH_S
+        while text not in self.output:
+            assert self.process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
+            time.sleep(0.05)
+        self.family = set(psutil.Process(self.process.pid).children(recursive=True))
+
+    @property
+    def run(self) -> RunFolder:
+        return open_run(self.reports / "latest")
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        return read_history(self.run.history).table.to_pandas()
+
+    def nobody_is_left(self) -> bool:
+        """Wait for the processes that were noted to be gone; return whether they are."""
+        _, alive = psutil.wait_procs(self.family, timeout=10)
+        return not alive
+
+
+def play(stack: Stack, tmp_path: Path, *options: str) -> Locust:
+    return Locust(tmp_path / "reports", stack.environment(), "--headless", *SHORT, *options)
+
+
+def check_the_record(locust: Locust, players: int) -> pd.DataFrame:
+    """See that a finished run's record holds together; return its rows."""
+    rows = locust.rows
+    moves = rows[rows["kind"] == "transition"]
+    games = moves.groupby("game", observed=True)["name"].agg(list)
+    steps = ["waiting->briefing", "briefing->drawing", "drawing->voting", "voting->completed"]
+    assert len(games) >= 2
+    assert all(list(names) == steps for names in games), games
+    # Every event of every game reached every player, exactly as often as there are players.
+    heard = rows[rows["name"] == "phase_changed"]
+    pairs = heard.drop_duplicates(["event", "actor"]).groupby("event", observed=True).size()
+    assert set(pairs.index) == set(moves["event"])
+    assert set(pairs) == {players}
+    # The trigger and the outbox were seen for each of them.
+    for kind in ("trigger", "publish"):
+        assert set(rows.loc[rows["kind"] == kind, "event"]) == set(moves["event"])
+    published = rows[rows["kind"] == "publish"]
+    assert published["ok"].all()
+    assert (published["end_ns"] >= published["intended_ns"]).all()
+    # Who subscribed also left.
+    assert (
+        (rows["name"] == "subscribe").sum() == (rows["name"] == "unsubscribe").sum() == players * len(games)
+    )
+    calls = rows[rows["kind"] == "http"]
+    assert calls["ok"].all(), calls[~calls["ok"].astype(bool)]
+    return rows
+
+
+def test_every_game_is_played_to_its_end_and_every_player_hears_of_it(finished: Locust) -> None:
+    check_the_record(finished, players=2)
+
+
+def test_run_json_says_what_was_run(finished: Locust) -> None:
+    document = finished.run.read()
+    assert document["options"]["games"] == 4
+    assert document["options"]["tick_s"] == 0.3
+    assert document["seed"] == 1
+    assert document["missing"] == []
+    assert document["interrupted"] is False
+    assert [window["name"] for window in document["windows"]] == ["warm-up", "steady", "drain"]
+    for before, after in zip(document["windows"], document["windows"][1:], strict=False):
+        assert before["start_ns"] < before["end_ns"] <= after["start_ns"]
+
+
+def test_cron_and_players_keep_their_schedules(finished: Locust) -> None:
+    rows = finished.rows
+    # An open loop: ticks are due exactly each 300 ms, whatever became of the last one.
+    ticks = rows[rows["name"].isin(["tick", "skip"])].sort_values("intended_ns")
+    assert set(ticks["intended_ns"].diff().dropna()) == {300_000_000}
+    # Timers are asked for on schedule.
+    syncs = rows[rows["name"] == "POST /functions/v1/get-game-timer"].sort_values("intended_ns")
+    for _, own in syncs.groupby(["game", "actor"], observed=True):
+        assert set(own["intended_ns"].diff().dropna()) <= {340_000_000}
+
+
+def test_everybody_tells_of_itself_and_the_parts_are_watched(finished: Locust) -> None:
+    rows = finished.rows
+    readings = rows[rows["kind"] == "resource"]
+    lagging = readings[readings["name"] == "loop_lag_ms"]
+    assert set(lagging["actor"]) == {"load", "observer-1", "observer-watch"}
+    busy = set(readings.loc[readings["name"] == "cpu_percent", "actor"])
+    assert {"service-1", "postgres", "toxiproxy", "pubnub", "machine", "load"} <= busy
+    of_the_service = set(readings.loc[readings["actor"] == "service-1", "name"])
+    assert {"pool_in_use", "pool_size", "breaker_state", "outbox_depth"} <= of_the_service
+    clocks = set(readings.loc[readings["name"] == "clock_offset_ms", "actor"])
+    assert clocks == {"database", "pubnub"}
+    assert (rows.loc[rows["kind"] == "health", "ok"]).all()
+
+
+def test_no_secret_is_in_anything_that_a_run_leaves(stack: Stack, finished: Locust) -> None:
+    left = [path for path in finished.reports.parent.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert len(left) > 5
+    for path in left:
+        content = path.read_bytes()
+        for secret in stack.target.secrets():
+            assert secret.encode() not in content, path
+
+
+def test_two_processes_share_the_games_of_one_run(stack: Stack, tmp_path: Path) -> None:
+    port = str(free_port())
+    options = ("--processes=2", "--no-report", f"--master-bind-port={port}", f"--master-port={port}")
+    with play(stack, tmp_path, *options) as locust:
+        locust.wait_for("steady")
+        assert locust.wait() == 0, locust.output
+        assert locust.nobody_is_left()
+    rows = check_the_record(locust, players=2)
+    names = {re.sub(r"-\d+$", "", path.stem) for path in locust.run.history.glob("*.arrow")}
+    assert names == {"cron", "load-1", "load-2", "observer-1", "observer-2", "observer-watch"}
+    created = rows[rows["name"] == "POST /rest/v1/games"]
+    assert created["game"].is_unique
+    assert {actor.split("-")[1].split(".")[0] for actor in created["actor"]} == {"1", "2"}
+
+
+def test_a_master_and_a_worker_started_by_hand_make_one_run(stack: Stack, tmp_path: Path) -> None:
+    port = free_port()
+    # The worker is told everything by its master: it has no target in its environment.
+    worker = Locust(tmp_path / "elsewhere", {}, "--worker", f"--master-port={port}")
+    with worker, play(stack, tmp_path, "--master", "--no-report", f"--master-bind-port={port}") as master:
+        assert master.wait() == 0, master.output
+        assert worker.wait() == 0, worker.output
+    check_the_record(master, players=2)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_worker_that_cannot_see_the_masters_folder_keeps_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = Target("http://127.0.0.1:9", "x", "x", "x")
+    orders = Orders("a-run", tmp_path / "masters" / "a-run", "sw-", None, target, index=0)
+    own = writable_run(orders, tmp_path / "reports")
+    assert own.path.parent == tmp_path / "reports"
+    assert own.read()["of_run"] == "a-run"
+    assert f"{orders.folder} can't be written from here" in caplog.text
+
+
+def test_ctrl_c_keeps_what_was_seen_and_leaves_nobody(stack: Stack, tmp_path: Path) -> None:
+    with play(stack, tmp_path, "--duration=1min") as locust:
+        locust.wait_for("steady")
+        time.sleep(2)
+        os.killpg(locust.process.pid, signal.SIGINT)
+        assert locust.wait() == 3, locust.output
+        assert locust.nobody_is_left()
+    assert locust.run.read()["interrupted"] is True
+    assert all(file.cut_off is None for file in read_history(locust.run.history).files)
+    assert '"inconclusive"' in (locust.run.path / "report.json").read_text()
+
+
+def test_a_killed_locust_leaves_nobody_and_a_readable_record(stack: Stack, tmp_path: Path) -> None:
+    port = str(free_port())
+    options = ("--processes=2", "--no-report", f"--master-bind-port={port}", f"--master-port={port}")
+    with play(stack, tmp_path, *options) as locust:
+        locust.wait_for("steady")
+        assert len(locust.family) >= 5, "two workers, their ears, the watch"
+        locust.process.kill()
+        locust.process.wait()
+        assert locust.nobody_is_left()
+    assert (locust.rows["name"] == "phase_changed").any()
+
+
+def test_without_a_target_it_brings_its_own_and_judges(tmp_path: Path) -> None:
+    with Locust(tmp_path / "reports", {}, "--headless", *SHORT) as locust:
+        locust.wait_for("warm-up")
+        # Ten seconds are too few to pass.
+        assert locust.wait() in {1, 3}, locust.output
+        assert locust.nobody_is_left()
+    assert (locust.run.path / "report.json").exists()
+    assert (locust.run.logs / "service-1.log").exists()
+    assert "Timer accuracy" in locust.output
+
+
+def test_a_disk_that_is_full_ends_the_record_not_the_run(stack: Stack, tmp_path: Path) -> None:
+    # A limit on the size of files stands in for the disk: writes fail from then on.
+    locust = [sys.executable, "-m", "locust", "-f", str(SCENARIO), "--headless", "--no-report", *SHORT]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 24; exec "$@"', "bash", *locust],
+        env={**os.environ, **stack.environment(), "STORMWATCH_REPORTS": str(tmp_path / "reports")},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=ENOUGH_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "File too large; the run goes on" in done.stderr
+    run = open_run(tmp_path / "reports" / "latest")
+    assert any("could not write its whole history" in reason for reason in run.read()["missing"])
+    assert read_history(run.history).table.num_rows > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "named"),
+    [
+        ({}, ["--host=http://127.0.0.1:1"], "no service at http://127.0.0.1:1: connection refused"),
+        ({"SUPABASE_SERVICE_ROLE_KEY": "wrong"}, [], "SUPABASE_SERVICE_ROLE_KEY was refused"),
+        ({"CRON_SECRET": "wrong"}, [], "CRON_SECRET was refused"),
+        ({"PUBNUB_ORIGIN": "http://127.0.0.1:1"}, [], "no PubNub at http://127.0.0.1:1"),
+        ({"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, [], "DATABASE_URL can't be read"),
+        ({"CRON_SECRET": ""}, [], "not set: CRON_SECRET"),
+        ({}, ["--reports=/proc/nowhere"], "can't write to /proc/nowhere"),
+        ({}, ["--games=0"], "--games: '0' is not a whole number"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line_before_the_load_starts(
+    stack: Stack, tmp_path: Path, changes: dict[str, str], options: list[str], named: str
+) -> None:
+    reports = tmp_path / "reports"
+    environment = {**stack.environment(), **changes}
+    with Locust(reports, environment, "--headless", *SHORT, *options) as locust:
+        assert locust.wait() == 2, locust.output
+    assert named in locust.output.splitlines()[-1]
+    assert "Traceback" not in locust.output
+    assert list(reports.glob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "port_option", "who"),
+    [
+        (["--web-host=127.0.0.1"], "--web-port", "the web UI"),
+        (
+            ["--headless", "--processes=2", "--master-bind-host=127.0.0.1"],
+            "--master-bind-port",
+            "Locust's master",
+        ),
+    ],
+)
+def test_a_port_in_use_is_named(
+    stack: Stack, tmp_path: Path, options: list[str], port_option: str, who: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        options = [*options, f"{port_option}={port}"]
+        with Locust(tmp_path / "reports", stack.environment(), *SHORT, *options) as locust:
+            assert locust.wait() == 2, locust.output
+    last = locust.output.splitlines()[-1]
+    assert f"{who} can't listen on 127.0.0.1:{port}: Address already in use" in last
+    assert port_option in last
+
+
+def test_the_web_form_starts_a_run_with_what_it_says(stack: Stack, tmp_path: Path) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    options = ("--web-host=127.0.0.1", f"--web-port={address.rpartition(':')[2]}", "--no-report")
+    with Locust(tmp_path / "reports", stack.environment(), *SHORT, *options) as locust:
+        page = page_at(address, locust)
+        assert '"drawing"' in page
+        assert "700ms" in page
+        assert not (tmp_path / "reports" / "latest").exists(), "it waits for the button"
+        started = requests.post(f"{address}/swarm", data={"games": 2, "duration": "1s"}, timeout=ENOUGH_S)
+        assert started.json()["success"]
+        locust.wait_for("Shape test stopping")
+        locust.process.send_signal(signal.SIGTERM)
+        assert locust.wait() == 0, locust.output
+    document = locust.run.read()
+    assert (document["options"]["games"], document["options"]["duration_s"]) == (2, 1.0)
+    assert document["interrupted"] is False
+    check_the_record(locust, players=2)
+
+
+def page_at(address: str, locust: Locust) -> str:
+    """Return the page once it is served."""
+    deadline = time.monotonic() + ENOUGH_S
+    while True:
+        assert locust.process.poll() is None, locust.output
+        try:
+            return requests.get(address, timeout=ENOUGH_S).text
+        except requests.ConnectionError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def test_help_on_the_scenario_tells_its_options_and_on_others_does_not(tmp_path: Path) -> None:
+    other = tmp_path / "other.py"
+    other.write_text("import locust\n")
+    told = {}
+    for scenario in (SCENARIO, other):
+        command = [sys.executable, "-m", "locust", "-f", str(scenario), "--help"]
+        told[scenario] = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "--wave-every" in told[SCENARIO]
+    assert "--wave-every" not in told[other]

@@ -1,0 +1,273 @@
+"""Players' ears: official SDK clients against the emulator, in the process that they run in."""
+
+import json
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness.history import read_history
+from harness.observe.process import Assignment
+from harness.target import Target
+
+ENOUGH_S = 30.0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+class Emulator:
+    """The PubNub emulator in a process of its own."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fixtures.pubnub_emulator", "--host", "127.0.0.1", "--port", str(port)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + ENOUGH_S
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.url}/time/0", timeout=1).read()
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            else:
+                return
+
+    def publish(self, game: str, message: Any) -> int:
+        """Publish on a game's channel and return the timetoken."""
+        text = urllib.parse.quote(json.dumps(message), safe="")
+        answer = urllib.request.urlopen(f"{self.url}/publish/pub-c-x/sub-c-x/0/game-{game}/0/{text}").read()
+        return int(json.loads(answer)[2])
+
+    def move(self, game: str, phase: str, seq: int) -> int:
+        """Publish a change of phase as the service does."""
+        envelope = {
+            "type": "phase_changed",
+            "gameId": game,
+            "userId": "system",
+            "version": "2.0.0",
+            "eventId": f"{game}-event-{seq}",
+            "seq": seq,
+            "data": {"newPhase": phase},
+        }
+        return self.publish(game, envelope)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(ENOUGH_S)
+
+
+class Ears:
+    """A subscriber process, told what to do as Locust tells it."""
+
+    def __init__(self, pubnub: str, folder: Path) -> None:
+        self.history = folder / "history"
+        target = Target(
+            service_url="http://127.0.0.1:9",
+            service_role_key="x",
+            cron_secret="x",
+            pubnub_subscribe_key="sub-c-x",
+            pubnub_origin=pubnub,
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "harness.observe.subscribers"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._reports: queue.Queue[dict[str, Any]] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.send(**Assignment("observer-1", "a-run", self.history, target).to_line())
+        self.expect("ready")
+
+    def send(self, **command: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command) + "\n")
+        self.process.stdin.flush()
+
+    def expect(self, key: str, value: object = None) -> dict[str, Any]:
+        """Return the next report that has ``key`` (and ``value`` under it)."""
+        while True:
+            report = self._reports.get(timeout=ENOUGH_S)
+            if key in report and value in (None, report[key]):
+                return report
+
+    def subscribe(self, game: str, players: int) -> int:
+        names = [f"player-{n + 1}" for n in range(players)]
+        self.send(do="subscribe", game=game, players=names)
+        return int(self.expect("subscribed", game)["connected"])
+
+    def stop(self, within_s: float = 5.0) -> dict[str, Any]:
+        self.send(do="stop", within_s=within_s)
+        final = self.expect("stopped")
+        assert self.process.wait(ENOUGH_S) == 0
+        return final
+
+    def rows(self, name: str | None = None) -> list[dict[str, Any]]:
+        rows = read_history(self.history).table.to_pylist()
+        return [row for row in rows if row["kind"] == "delivery" and name in (None, row["name"])]
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._reports.put(json.loads(line))
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    running = Emulator(free_port())
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def ears(emulator: Emulator, tmp_path: Path) -> Iterator[Ears]:
+    listening = Ears(emulator.url, tmp_path)
+    yield listening
+    if listening.process.poll() is None:
+        listening.process.kill()
+        listening.process.wait()
+
+
+def test_every_player_hears_every_event_of_its_game_and_of_no_other(emulator: Emulator, ears: Ears) -> None:
+    assert [ears.subscribe(game, 3) for game in ("g1", "g2")] == [3, 3]
+    timetokens = {}
+    for seq, phase in enumerate(["briefing", "drawing", "voting", "completed"], start=1):
+        for game in ("g1", "g2"):
+            timetokens[f"{game}-event-{seq}"] = emulator.move(game, phase, seq)
+    assert ears.stop() == {"stopped": True, "late": 0}
+
+    heard = ears.rows("phase_changed")
+    expected = {
+        (f"player-{n}", game, f"{game}-event-{seq}", seq)
+        for n in (1, 2, 3)
+        for game in ("g1", "g2")
+        for seq in (1, 2, 3, 4)
+    }
+    assert {(row["actor"], row["game"], row["event"], row["seq"]) for row in heard} == expected
+    assert len(heard) == len(expected)
+    for row in heard:
+        assert row["ok"] is True
+        assert row["start_ns"] == timetokens[row["event"]] * 100
+        assert row["end_ns"] > row["start_ns"]
+
+
+def test_subscriptions_and_their_ends_are_in_the_record(emulator: Emulator, ears: Ears) -> None:
+    ears.subscribe("g1", 2)
+    emulator.move("g1", "completed", 1)
+    ears.stop()
+    (first, second) = sorted(ears.rows("subscribe"), key=lambda row: row["actor"])
+    assert (first["actor"], second["actor"]) == ("player-1", "player-2")
+    assert first["ok"]
+    assert first["start_ns"] < first["end_ns"]
+    ends = ears.rows("unsubscribe")
+    assert len(ends) == 2
+    assert all(end["start_ns"] == end["end_ns"] > first["end_ns"] for end in ends)
+
+
+def test_a_new_phase_is_told_once_whoever_hears_of_it_first(emulator: Emulator, ears: Ears) -> None:
+    ears.subscribe("g1", 4)
+    emulator.move("g1", "briefing", 1)
+    assert ears.expect("phase") == {"game": "g1", "phase": "briefing"}
+    emulator.move("g1", "completed", 2)
+    assert ears.expect("phase") == {"game": "g1", "phase": "completed"}
+
+
+def test_what_comes_twice_is_recorded_twice(emulator: Emulator, ears: Ears) -> None:
+    ears.subscribe("g1", 1)
+    for _ in range(2):
+        emulator.move("g1", "briefing", 1)
+    emulator.move("g1", "completed", 2)
+    ears.stop()
+    assert [row["event"] for row in ears.rows("phase_changed")].count("g1-event-1") == 2
+
+
+def test_what_is_no_event_and_what_is_anothers_is_recorded_as_such(emulator: Emulator, ears: Ears) -> None:
+    ears.subscribe("g1", 1)
+    emulator.publish("g1", "no envelope")
+    emulator.publish("g1", {"type": "phase_changed", "gameId": "other", "eventId": "e", "data": {}})
+    emulator.publish("g1", {"type": "chat", "gameId": "g1", "eventId": "chat-1", "data": {}})
+    emulator.move("g1", "completed", 1)
+    ears.stop()
+    heard = {row["name"]: (row["ok"], row["error"]) for row in ears.rows() if row["event"] != "g1-event-1"}
+    assert heard["unreadable"] == (False, "bad message")
+    assert heard["phase_changed"] == (False, "wrong game")
+    assert heard["chat"] == (True, None)
+
+
+def test_a_player_that_heard_the_end_leaves_and_its_sockets_go(emulator: Emulator, ears: Ears) -> None:
+    process = psutil.Process(ears.process.pid)
+    ears.expect("open", 0)
+    before = process.num_fds()
+    for game in range(5):
+        ears.subscribe(f"g{game}", 4)
+    assert process.num_fds() >= before + 20
+    for game in range(5):
+        emulator.move(f"g{game}", "completed", 1)
+    ears.expect("open", 0)
+    deadline = time.monotonic() + ENOUGH_S
+    while process.num_fds() > before + 1 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert process.num_fds() <= before + 1, "one more: the clock's connection"
+
+
+def test_a_game_without_an_end_is_left_when_the_time_is_over(emulator: Emulator, ears: Ears) -> None:
+    ears.subscribe("g1", 2)
+    emulator.move("g1", "briefing", 1)
+    assert ears.stop(within_s=0.5)["late"] == 2
+    assert len(ears.rows("unsubscribe")) == 2
+
+
+def test_an_ear_without_a_head_ends_by_itself_and_keeps_what_it_heard(emulator: Emulator, ears: Ears) -> None:
+    ears.subscribe("g1", 1)
+    emulator.move("g1", "briefing", 1)
+    ears.expect("phase")
+    assert ears.process.stdin is not None
+    ears.process.stdin.close()
+    assert ears.process.wait(ENOUGH_S) == 0
+    assert len(ears.rows("phase_changed")) == 1
+
+
+def test_the_offset_of_pubnubs_clock_is_known_with_its_bound(emulator: Emulator, ears: Ears) -> None:
+    ears.expect("open")
+    ears.stop()
+    rows = read_history(ears.history).table.to_pylist()
+    (offset,) = [row["value"] for row in rows if row["name"] == "clock_offset_ms"]
+    (bound,) = [row["value"] for row in rows if row["name"] == "clock_error_bound_ms"]
+    # The very same clock: what is found must be 0, give or take the bound.
+    assert abs(offset) <= bound + 0.001
+
+
+def test_who_could_not_be_connected_is_when_pubnub_comes_back(tmp_path: Path) -> None:
+    port = free_port()
+    ears = Ears(f"http://127.0.0.1:{port}", tmp_path)
+    assert ears.subscribe("g1", 1) == 0
+    emulator = Emulator(port)
+    try:
+        deadline = time.monotonic() + ENOUGH_S
+        while not any(row["ok"] for row in ears.rows("subscribe")) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        emulator.move("g1", "completed", 1)
+        ears.stop()
+    finally:
+        emulator.stop()
+        ears.process.kill()
+        ears.process.wait()
+    outcomes = [(row["ok"], row["error"]) for row in ears.rows("subscribe")]
+    assert outcomes == [(False, "timeout"), (True, None)]
+    assert len(ears.rows("phase_changed")) == 1

@@ -1,0 +1,104 @@
+"""The pytest plugin leaves an outcome for every scenario, whatever became of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+SCENARIOS = '''
+import os
+import pytest
+from harness.experiment import ExpectationsFailed, Inconclusive
+from harness.faults import FaultError, NotExercisedError
+
+def test_fine(experiment):
+    """All is well."""
+
+def test_failed(experiment):
+    raise ExpectationsFailed("fail: timers: measured 7 s")
+
+def test_unexercised(experiment):
+    raise NotExercisedError("nothing passed the proxy")
+
+def test_inconclusive(experiment):
+    raise Inconclusive("no steady state before the fault")
+
+def test_harness_failed(experiment):
+    raise FaultError("Toxiproxy does not answer")
+
+def test_bug(experiment):
+    raise ZeroDivisionError("in the scenario")
+
+def test_skipped(experiment):
+    pytest.skip("the target is a deployment")
+
+@pytest.mark.parametrize("name", ["a/b"])
+def test_each(experiment, name):
+    pass
+
+def test_no_scenario():
+    pass
+'''
+CRASH = """
+import os
+
+def test_crash(experiment):
+    os._exit(1)
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester) -> Path:
+    return pytester.path / "run"
+
+
+def outcomes(run: Path) -> dict[str, dict[str, Any]]:
+    documents = [json.loads(path.read_text()) for path in run.glob("scenarios/*/scenario.json")]
+    return {document["id"]: document for document in documents}
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_every_outcome_is_told_apart_and_explained(
+    pytester: pytest.Pytester, run: Path, workers: list[str]
+) -> None:
+    pytester.makepyfile(test_demo=SCENARIOS)
+    pytester.runpytest_subprocess(f"--stormwatch-run={run}", *workers)
+    found = {id: document["outcome"] for id, document in outcomes(run).items()}
+    assert found == {
+        "demo.fine": "passed",
+        "demo.failed": "failed",
+        "demo.unexercised": "failed",
+        "demo.inconclusive": "inconclusive",
+        "demo.harness_failed": "inconclusive",
+        "demo.bug": "error",
+        "demo.skipped": "skipped",
+        "demo.each[a-b]": "passed",
+    }
+    failed = outcomes(run)["demo.failed"]
+    assert failed["message"] == "fail: timers: measured 7 s"
+    assert failed["command"] == "pytest test_demo.py::test_failed"
+    assert failed["seconds"] >= 0
+    assert outcomes(run)["demo.fine"]["title"] == "All is well."
+
+
+def test_a_crash_is_an_error_that_did_not_finish(pytester: pytest.Pytester, run: Path) -> None:
+    pytester.makepyfile(test_demo=CRASH)
+    pytester.runpytest_subprocess(f"--stormwatch-run={run}", "-n", "1", "--max-worker-restart=0")
+    crashed = outcomes(run)["demo.crash"]
+    assert (crashed["outcome"], crashed["message"]) == ("error", "it did not finish")
+
+
+def test_the_plan_names_what_was_to_run(pytester: pytest.Pytester, run: Path) -> None:
+    pytester.makepyfile(test_demo=SCENARIOS)
+    pytester.runpytest_subprocess(f"--stormwatch-run={run}", "-k", "fine or bug")
+    plan = json.loads((run / "scenarios" / "plan.json").read_text())
+    assert [scenario["id"] for scenario in plan] == ["demo.fine", "demo.bug"]
+
+
+def test_other_tests_leave_nothing(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_nothing(): pass")
+    pytester.runpytest_subprocess()
+    assert not (pytester.path / "reports").exists()

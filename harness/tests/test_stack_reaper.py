@@ -1,0 +1,83 @@
+"""The reaper ends what is ours, and never what is not."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.stack import Reaper, reap
+
+
+@contextmanager
+def sleeper(**environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(["sleep", "60"], env=os.environ | environment, process_group=0)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ended(process: subprocess.Popen[bytes], timeout_s: float = 10.0) -> bool:
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def orphan(reaper: Reaper) -> None:
+    """Let go of the reaper without a word, as a starter that is killed does."""
+    reaper._let_go()
+    reaper._process.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows other processes' environment")
+def test_what_was_started_is_ended_even_if_nobody_got_to_name_it() -> None:
+    reaper = Reaper()
+    with sleeper(**reaper.environment) as ours, sleeper() as bystander:
+        orphan(reaper)
+        assert ended(ours)
+        assert bystander.poll() is None
+
+
+def test_a_starter_that_dies_at_once_harms_nobody() -> None:
+    with sleeper() as bystander:
+        orphan(Reaper())
+        time.sleep(0.2)
+        assert bystander.poll() is None
+
+
+def test_a_mark_that_would_match_strangers_is_refused() -> None:
+    for empty in ("", "NAME=", "NAME"):
+        with pytest.raises(ValueError, match="would match what is not ours"):
+            reap.family([], empty)
+
+
+def test_groups_and_paths_that_were_named_go(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").touch()
+    reaper = Reaper()
+    with sleeper() as ours, sleeper() as forgotten, sleeper() as bystander:
+        reaper.watch_group(ours.pid)
+        reaper.watch_group(forgotten.pid)
+        reaper.forget(forgotten.pid)
+        reaper.watch_path(folder)
+        orphan(reaper)
+        assert ended(ours)
+        assert not folder.exists()
+        assert forgotten.poll() is None
+        assert bystander.poll() is None
+
+
+def test_an_orderly_end_leaves_processes_alone() -> None:
+    with sleeper() as ours:
+        with Reaper() as reaper:
+            reaper.watch_group(ours.pid)
+        assert ours.poll() is None

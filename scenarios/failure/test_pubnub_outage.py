@@ -1,0 +1,75 @@
+"""PubNub fails the service in every way it can: timers keep their time, and all is heard afterwards."""
+
+import pytest
+
+from harness.experiment import Experiment, HealthNames, MonitorP95, NobodyFails, Silence, TimersOnTime
+from harness.faults import Fault
+from harness.faults.network import Bandwidth, BlackHole, Down, Flapping, Latency, ResetPeer
+from harness.faults.pubnub import Cut, Malformed, Status
+
+#: A tick never waits for PubNub, and players play on.
+UNDISTURBED = (MonitorP95(under_s=5), TimersOnTime(within_s=1.5), NobodyFails())
+
+
+@pytest.mark.main
+def test_refused(experiment: Experiment) -> None:
+    """PubNub refuses every connection: games go on in the database, and all is heard once it is back."""
+    with experiment.games(count=12, players=2):
+        experiment.steady("4s")
+        experiment.inject(Down("service-pubnub"), "8s", *UNDISTURBED, Silence(), HealthNames("pubnub"))
+        experiment.recovered(within="15s")
+
+
+def test_black_hole(experiment: Experiment) -> None:
+    """PubNub takes every request and answers none: calls to it time out, games go on."""
+    with experiment.games(count=12, players=2):
+        experiment.steady("4s")
+        experiment.inject(
+            BlackHole("service-pubnub"), "8s", *UNDISTURBED, Silence(grace_s=2), HealthNames("pubnub")
+        )
+        experiment.recovered(within="15s")
+
+
+def test_outage_longer_than_patience_and_memory(experiment: Experiment) -> None:
+    """An outage long past the breaker's patience: hundreds of events wait in the outbox, in order."""
+    with experiment.games(count=40, players=1):
+        experiment.steady("4s")
+        experiment.inject(Down("service-pubnub"), "20s", *UNDISTURBED, Silence(), HealthNames("pubnub"))
+        experiment.recovered(within="15s")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(ResetPeer("service-pubnub", after="5ms"), id="reset_in_mid_answer"),
+        pytest.param(Bandwidth("service-pubnub", kilobytes=1), id="trickle"),
+        pytest.param(Flapping("service-pubnub", down="700ms", up="700ms"), id="flapping"),
+        pytest.param(Latency("service-pubnub", latency="3s"), id="slow_by_3_s"),
+        pytest.param(Status("publish", status=500), id="status_500"),
+        pytest.param(Status("publish", status=503), id="status_503"),
+        pytest.param(Status("publish", status=429, retry_after="2s"), id="status_429_retry_after"),
+        pytest.param(Malformed("publish"), id="malformed_answers"),
+    ],
+)
+def test_ill(experiment: Experiment, fault: Fault) -> None:
+    """PubNub is ill in one of its ways: games go on, nothing is lost, order is kept."""
+    with experiment.games(count=12, players=2):
+        experiment.steady("4s")
+        experiment.inject(fault, "8s", *UNDISTURBED)
+        experiment.recovered(within="15s")
+
+
+def test_answer_lost_after_acceptance(experiment: Experiment) -> None:
+    """PubNub accepts events and its answers are lost: they are sent again under the same event id."""
+    with experiment.games(count=12, players=2):
+        experiment.steady("4s")
+        experiment.inject(Cut("publish", stage="after", probability="50%"), "8s", *UNDISTURBED)
+        experiment.recovered(within="15s")
+
+
+def test_players_cut_off(experiment: Experiment) -> None:
+    """Every player loses PubNub for a while: each one catches up, and misses nothing."""
+    with experiment.games(count=12, players=2):
+        experiment.steady("4s")
+        experiment.inject(Down("players-pubnub"), "6s", *UNDISTURBED, Silence())
+        experiment.recovered(within="25s")

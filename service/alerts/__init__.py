@@ -1,0 +1,1 @@
+"""Alerts: rules over the metrics' windows, raised once and resolved once, sent to channels."""

@@ -1,0 +1,57 @@
+"""Events that callers have broadcast: their types, their shape, the channels they go to."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+
+
+class EventType(StrEnum):
+    """What can be broadcast."""
+
+    TEST = "test"
+    PHASE_CHANGED = "phase_changed"
+    TIMER_EXPIRED = "timer_expired"
+    TIMER_SYNC = "timer_sync"
+    GAME_READY = "game_ready"
+    GAME_COMPLETED = "game_completed"
+    GAME_CANCELLED = "game_cancelled"
+    PLAYER_JOINED = "player_joined"
+    PLAYER_LEFT = "player_left"
+    PLAYER_READY = "player_ready"
+    CONNECTION_STATUS = "connection_status"
+    DRAWING_SUBMITTED = "drawing_submitted"
+    VOTE_CAST = "vote_cast"
+    MATCH_FOUND = "MATCH_FOUND"
+
+
+#: Types that go to the user's own channel, and to the game's presence channel, too.
+FOR_USER: Final = frozenset({EventType.MATCH_FOUND})
+FOR_PRESENCE: Final = frozenset({EventType.PLAYER_JOINED, EventType.PLAYER_LEFT, EventType.CONNECTION_STATUS})
+
+#: The id of a game or a user: it becomes part of a channel's name.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$")]
+
+
+class Event(BaseModel):
+    """The body of ``broadcast-pubnub-event``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: EventType
+    gameId: Name
+    userId: Name
+    timestamp: Annotated[StrictInt, Field(ge=0, le=9_007_199_254_740_991, description="Unix ms")]
+    version: Literal["2.0.0"]
+    data: dict[str, Any]
+
+    def channels(self) -> dict[str, str]:
+        """Return where the event goes: part of the answer -> channel."""
+        found = {"gameChannel": f"game-{self.gameId}"}
+        if self.type in FOR_USER:
+            found["userChannel"] = f"user-{self.userId}"
+        if self.type in FOR_PRESENCE:
+            found["presenceChannel"] = f"presence-{self.gameId}"
+        return found

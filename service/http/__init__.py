@@ -1,0 +1,1 @@
+"""What all of the service's endpoints share: errors, secrets, bodies, the observing middleware."""

@@ -1,0 +1,132 @@
+"""Publishes messages with the PubNub SDK, one attempt at a time, and says what a failure means."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any, Final
+
+from pubnub.enums import PNReconnectionPolicy
+from pubnub.exceptions import PubNubException
+from pubnub.pnconfiguration import PNConfiguration
+from pubnub.pubnub_asyncio import PubNubAsyncio
+from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
+
+from service.breaker import Breaker
+from service.metrics import Metrics
+from service.settings import Settings
+
+#: Statuses with which PubNub refuses the message itself; it would refuse it again.
+_REFUSED: Final = frozenset({400, 413, 414})
+
+
+class PublishError(Exception):
+    """A message was not published, as far as we know; the text is short and stable."""
+
+
+class MessageRefused(PublishError):
+    """PubNub refuses this message: trying again is of no use."""
+
+
+class Publisher:
+    """A client of the PubNub SDK that publishes, and asks PubNub for the time.
+
+    Parameters
+    ----------
+    settings : where PubNub is, the keys, the limit on a call.
+    breaker : told how each attempt went; whoever publishes has entered it.
+    """
+
+    def __init__(self, settings: Settings, breaker: Breaker, metrics: Metrics) -> None:
+        self.breaker = breaker
+        self.limit_s = settings.pubnub_timeout
+        self._metrics = metrics
+        self._configuration = PNConfiguration()
+        self._configuration.publish_key = settings.pubnub_publish_key.get_secret_value()
+        self._configuration.subscribe_key = settings.pubnub_subscribe_key.get_secret_value()
+        self._configuration.user_id = f"stormwatch-{settings.environment}"
+        self._configuration.origin = settings.pubnub_host
+        self._configuration.ssl = settings.pubnub_ssl
+        self._configuration.enable_subscribe = False
+        self._configuration.reconnect_policy = PNReconnectionPolicy.NONE
+        self._client: Any = None
+
+    async def open(self) -> None:
+        """Make the client; it connects when it is first used."""
+        # The SDK's other handler publishes at a tenth of the rate.
+        self._client = PubNubAsyncio(self._configuration, custom_request_handler=AsyncAiohttpRequestHandler)
+        await self._client.create_session()
+
+    async def close(self) -> None:
+        """Close the client's connections."""
+        if self._client is not None:
+            await self._client.close_session()
+
+    async def publish(self, channel: str, message: Any) -> int:
+        """Publish once, and return the timetoken: when PubNub accepted it, in 100 ns units of Unix time.
+
+        Raises
+        ------
+        MessageRefused
+            PubNub refuses this message for good.
+        PublishError
+            It can't be reached, did not answer in time, or is ill. The message may have been accepted.
+        """
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.limit_s):
+                # `result` raises; `future` would return its errors, a cancellation among them.
+                result = await self._client.publish().channel(channel).message(message).result()
+            timetoken = int(result.timetoken)
+        except asyncio.CancelledError:
+            self.breaker.leave()
+            raise
+        except Exception as error:
+            failure = _failure(error)
+            self._metrics.publish_failed(time.perf_counter() - started, str(failure))
+            if isinstance(failure, MessageRefused):
+                self.breaker.success()
+            else:
+                self.breaker.failure()
+            raise failure from error
+        self._metrics.published(time.perf_counter() - started)
+        self.breaker.success()
+        return timetoken
+
+    async def time(self) -> None:
+        """Ask PubNub for the time.
+
+        Raises
+        ------
+        PublishError
+            It does not answer.
+        """
+        try:
+            await self._client.time().result()
+        except Exception as error:
+            raise _failure(error) from error
+
+
+def message_size(message: Any) -> int:
+    """Return the bytes of a message as PubNub counts them: its JSON."""
+    return len(json.dumps(message).encode())
+
+
+def _failure(error: Exception) -> PublishError:
+    if isinstance(error, TimeoutError):
+        return PublishError("timeout")
+    if isinstance(error, PubNubException):
+        status = int(error._status_code or 0)
+        if status in _REFUSED:
+            return MessageRefused(f"http {status}")
+        return PublishError(f"http {status}" if status else "bad answer")
+    if isinstance(error, OSError):
+        # aiohttp's connection errors: "Cannot connect to host ..." is one of these.
+        reason = getattr(error, "os_error", error)
+        return PublishError(
+            "connection refused" if isinstance(reason, ConnectionRefusedError) else "connection failed"
+        )
+    if isinstance(error, (ValueError, TypeError, IndexError, KeyError)):
+        return PublishError("bad answer")
+    return PublishError(f"connection failed ({type(error).__name__})")
