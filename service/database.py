@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import platform
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -215,10 +217,13 @@ class Database:
 
 
 def session_settings(name: str, statement_timeout_s: float) -> dict[str, str]:
-    """Return the settings of a session of the service's part ``name``."""
+    """Return the settings of a session of the service's part ``name``.
+
+    Its name in ``pg_stat_activity`` tells the process, so that whoever holds a lock can be found.
+    """
     return {
         **_SESSION,
-        "application_name": f"stormwatch-{name}",
+        "application_name": f"stormwatch-{name}-{os.getpid()}@{platform.node()}",
         "statement_timeout": str(round(statement_timeout_s * 1000)),
     }
 

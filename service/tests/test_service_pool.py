@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import platform
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -62,6 +64,16 @@ async def test_no_connection_is_lost_to_errors_timeouts_or_cancellation(pool: Da
         for connection in (a, b, c):
             assert await connection.fetchval("SELECT 1") == 1
             assert not connection.is_in_transaction()
+
+
+async def test_the_server_knows_whose_session_it_is(pool: Database) -> None:
+    async with pool.connection() as connection:
+        name = await connection.fetchval(
+            "SELECT application_name FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        )
+    # As far as there is room for a long name of a host.
+    assert f"stormwatch-service-{os.getpid()}@{platform.node()}".startswith(name)
+    assert f"-{os.getpid()}@" in name
 
 
 async def test_a_statement_over_the_limit_is_given_up(pool: Database) -> None:
