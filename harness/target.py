@@ -20,6 +20,7 @@ ENVIRONMENT: Final = {
     "STORMWATCH_TOXIPROXY_URL": "Toxiproxy's API, for network faults (optional)",
     "STORMWATCH_PUBNUB_CONTROL_URL": "control API of the PubNub emulator, for its faults (optional)",
     "STORMWATCH_PUBNUB_CONTROL_TOKEN": "token of that control API",
+    "STORMWATCH_FLAGS_FILE": "the service's file of feature flags, to turn them (optional)",
 }
 
 _REQUIRED: Final = (
@@ -42,6 +43,7 @@ _FIELD_OF: Final = {
     "STORMWATCH_TOXIPROXY_URL": "toxiproxy_url",
     "STORMWATCH_PUBNUB_CONTROL_URL": "pubnub_control_url",
     "STORMWATCH_PUBNUB_CONTROL_TOKEN": "pubnub_control_token",
+    "STORMWATCH_FLAGS_FILE": "flags_file",
 }
 
 DEFAULT_PUBNUB_ORIGIN: Final = "https://ps.pndsn.com"
@@ -65,6 +67,7 @@ class Target:
     toxiproxy_url: str | None = None
     pubnub_control_url: str | None = None
     pubnub_control_token: str | None = field(default=None, repr=False)
+    flags_file: str | None = None
     #: ``embedded`` for a stack of our own, else where the settings came from.
     origin: str = "environment"
 

@@ -291,6 +291,7 @@ class Stack:
             toxiproxy_url=self.proxies.url,
             pubnub_control_url=None if real else f"http://{self.parts['pubnub'].endpoint}",
             pubnub_control_token=None if real else control_token,
+            flags_file=str(self._flags_file()),
             origin="embedded",
         )
 
@@ -312,8 +313,14 @@ class Stack:
             "ENABLE_TIMER_MONITORING": "true",
             "ENABLE_PUBNUB_BROADCASTING": "true",
             "ENABLE_GRACE_PERIOD": "true",
+            "FLAGS_FILE": str(self._flags_file()),
             **self.options.service_env,
         }
+
+    def _flags_file(self) -> Path:
+        """Return the file that turns the flags of all replicas; while it is not there, none is turned."""
+        assert self._folder is not None
+        return self._folder / "flags.env"
 
     def _launch(self, plan: Plan, reaper: Reaper) -> None:
         part = self.parts[plan.name] = Part(plan, reaper)

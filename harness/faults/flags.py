@@ -1,0 +1,104 @@
+"""Feature flags turned while the service runs, in the file that it reads them from."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import requests
+
+from harness.faults.base import Exercised, Fault, FaultError, MissingPartError, System, register
+
+if TYPE_CHECKING:
+    from harness.target import Target
+
+#: The feature flags of the requirements.
+FLAGS: Final = ("ENABLE_TIMER_MONITORING", "ENABLE_PUBNUB_BROADCASTING", "ENABLE_GRACE_PERIOD")
+
+#: How long the service may take to see that its flags changed, and between two questions for them.
+_SEEN_LIMIT_S: Final = 10.0
+_AGAIN_S: Final = 0.05
+_ANSWER_LIMIT_S: Final = 5.0
+
+#: Several flags may be turned at a time, each by a fault of its own.
+_turning: Final = threading.Lock()
+
+
+@register
+@dataclass(frozen=True)
+class FlagOff(Fault):
+    """Turn a feature flag off in the service's flags file; afterwards the file is as it was."""
+
+    place = "service"
+    name = "flag-off"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.target not in FLAGS:
+            raise FaultError(f"{self}: no flag {self.target!r}; there are {', '.join(FLAGS)}")
+
+    @classmethod
+    def examples(cls, system: System) -> Sequence[Fault]:
+        return [cls(flag) for flag in FLAGS] if system.target.flags_file else ()
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        if system.target.flags_file is None:
+            raise MissingPartError(
+                f"{self}: the target's flags file is not within our reach (STORMWATCH_FLAGS_FILE is not set)"
+            )
+        path = Path(system.target.flags_file)
+        before = self._replace_line(path, f"{self.target}=false")
+        try:
+            self._wait_until_seen(system.target)
+            # Seen: that is all there is to come across a flag.
+            yield lambda: None
+        finally:
+            self._replace_line(path, before)
+
+    def _replace_line(self, path: Path, line: str | None) -> str | None:
+        """Put ``line`` (None: nothing) in the place of the flag's line; return what was there."""
+        ours = re.compile(rf"\s*(export\s+)?{self.target}\s*=")
+        try:
+            with _turning:
+                lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+                # The last one is the one that counts.
+                before = next((one for one in reversed(lines) if ours.match(one)), None)
+                lines = [one for one in lines if not ours.match(one)] + ([] if line is None else [line])
+                # At once or not at all: the service may read it at any moment.
+                fresh = path.with_name(f".{path.name}.{os.getpid()}")
+                fresh.write_text("".join(f"{one}\n" for one in lines), encoding="utf-8")
+                fresh.replace(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise FaultError(f"{self}: can't change {path}: {error}") from error
+        return before
+
+    def _wait_until_seen(self, target: Target) -> None:
+        deadline = time.monotonic() + _SEEN_LIMIT_S
+        told: object = "nothing"
+        while time.monotonic() < deadline:
+            with contextlib.suppress(requests.RequestException, ValueError, KeyError, TypeError):
+                told = self._told(target)
+                if told is False:
+                    return
+            time.sleep(_AGAIN_S)
+        raise FaultError(
+            f"{self}: turned off {_SEEN_LIMIT_S:g} s ago, and the service still says {told}; "
+            "is STORMWATCH_FLAGS_FILE the file that its FLAGS_FILE names?"
+        )
+
+    def _told(self, target: Target) -> Any:
+        answer = requests.get(
+            f"{target.service_url}/functions/v1/feature-flags",
+            headers={"Authorization": f"Bearer {target.service_role_key}"},
+            timeout=_ANSWER_LIMIT_S,
+        )
+        return answer.json()["flags"][self.target]
