@@ -35,7 +35,7 @@ _turning: Final = threading.Lock()
 @register
 @dataclass(frozen=True)
 class FlagOff(Fault):
-    """Turn a feature flag off in the service's flags file; afterwards the file is as it was."""
+    """Turn a feature flag off in the service's flags file, and back to what it was."""
 
     place = "service"
     name = "flag-off"

@@ -1,0 +1,133 @@
+"""Flags turned in a file that a service reads, and turned back on every way out."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from harness.faults import Deployment, FaultError, MissingPartError, find_kind
+from harness.faults import flags as module
+from harness.faults.flags import FLAGS, FlagOff
+from harness.target import Target
+
+MONITORING, BROADCASTING, _ = FLAGS
+
+
+def read(path: Path) -> dict[str, str]:
+    lines = path.read_text().splitlines() if path.exists() else []
+    return dict(line.partition("=")[::2] for line in lines if "=" in line)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Callable[[], dict[str, bool]]], str]]:
+    """A service that answers for its flags with what it is told to; the value is its address."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(flags: Callable[[], dict[str, bool]]) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                known = self.headers["Authorization"] == "Bearer key" and self.path.endswith("/feature-flags")
+                self.send_response(200 if known else 401)
+                self.end_headers()
+                self.wfile.write(json.dumps({"flags": flags()} if known else {}).encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "flags.env"
+
+
+@pytest.fixture
+def system(serve, path: Path) -> Deployment:
+    """A service that reads its flags file at each question."""
+    url = serve(lambda: {name: read(path).get(name, "true") == "true" for name in FLAGS})
+    return Deployment(target(url, path))
+
+
+def target(url: str, path: Path | None) -> Target:
+    return Target(
+        service_url=url,
+        service_role_key="key",
+        cron_secret="secret",
+        pubnub_subscribe_key="sub",
+        flags_file=None if path is None else str(path),
+    )
+
+
+def test_the_flag_is_off_while_it_lasts_and_as_before_afterwards(system: Deployment, path: Path) -> None:
+    with FlagOff(MONITORING).inject(system):
+        assert read(path) == {MONITORING: "false"}
+    assert read(path) == {}
+
+
+def test_what_else_is_in_the_file_stays(system: Deployment, path: Path) -> None:
+    before = f"# turned by hand\n{BROADCASTING}=false\nexport {MONITORING} = true\n"
+    path.write_text(before)
+    with FlagOff(MONITORING).inject(system):
+        assert read(path) == {BROADCASTING: "false", MONITORING: "false"}
+    assert path.read_text() == before
+
+
+def test_it_is_turned_back_when_the_block_fails(system: Deployment, path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), FlagOff(MONITORING).inject(system):
+        raise ZeroDivisionError
+    assert read(path) == {}
+
+
+def test_two_flags_are_turned_back_in_any_order(system: Deployment, path: Path) -> None:
+    first, second = FlagOff(MONITORING).applied(system), FlagOff(BROADCASTING).applied(system)
+    with first:
+        second.__enter__()
+    assert read(path) == {BROADCASTING: "false"}
+    second.__exit__(None, None, None)
+    assert read(path) == {}
+
+
+def test_a_service_that_reads_another_file_is_told_and_the_file_restored(
+    serve, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SEEN_LIMIT_S", 0.3)
+    deaf = Deployment(target(serve(lambda: dict.fromkeys(FLAGS, True)), path))
+    with pytest.raises(FaultError, match="still says True; is STORMWATCH_FLAGS_FILE"):
+        FlagOff(MONITORING).inject(deaf).__enter__()
+    assert read(path) == {}
+
+
+def test_a_file_that_cannot_be_written_is_named(system: Deployment, tmp_path: Path) -> None:
+    gone = Deployment(replace(system.target, flags_file=str(tmp_path / "nowhere" / "flags.env")))
+    with pytest.raises(FaultError, match=r"can't change .*nowhere"):
+        FlagOff(MONITORING).inject(gone).__enter__()
+
+
+def test_a_target_without_a_flags_file_has_no_such_part(system: Deployment) -> None:
+    without = Deployment(replace(system.target, flags_file=None))
+    with pytest.raises(MissingPartError, match="STORMWATCH_FLAGS_FILE is not set"):
+        FlagOff(MONITORING).inject(without).__enter__()
+    assert FlagOff.examples(without) == ()
+    assert len(FlagOff.examples(system)) == 3
+
+
+def test_an_unknown_flag_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(FaultError, match=r"no flag 'ENABLE_MAGIC'; there are ENABLE_TIMER_MONITORING, "):
+        FlagOff("ENABLE_MAGIC")
+
+
+def test_it_is_known_by_its_name() -> None:
+    assert find_kind("service:flag-off") is FlagOff
