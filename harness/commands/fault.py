@@ -23,6 +23,8 @@ _PLACES: Final = {
     "network": "on a proxy, by Toxiproxy (service-postgres, service-pubnub, load-service, players-pubnub)",
     "pubnub": "by what the emulator answers",
     "database": "by sessions, settings and signals",
+    "tick": "on the monitor's ticks, and on who is in the middle of one",
+    "service": "by its operators (flags, rollback) and by strangers at its doors",
     "process": "on a part of the stack (service-1, service-2 ..., postgres, pubnub, toxiproxy)",
 }
 _EXAMPLES: Final = """\b

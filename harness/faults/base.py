@@ -155,6 +155,10 @@ class Fault(ABC):
             It can't be applied, or not be undone.
         """
 
+    def observed(self, system: System, history: HistoryWriter | None) -> AbstractContextManager[Exercised]:
+        """Break it as :meth:`applied` does; for faults that record more than their begin and end."""
+        return self.applied(system)
+
     @classmethod
     def examples(cls, system: System) -> Sequence[Fault]:
         """Return the faults of this kind that ``system`` can have, for random schedules."""
@@ -177,7 +181,7 @@ class Fault(ABC):
         record = _Record(self, history)
         unexercised: str | None = None
         try:
-            with self.applied(system) as exercised:
+            with self.observed(system, history) as exercised:
                 record.begin()
                 yield
                 unexercised = exercised()
@@ -319,7 +323,18 @@ def register(kind: _Kind) -> _Kind:
 
 def kinds() -> dict[str, type[Fault]]:
     """Return every kind of fault by ``place:name``."""
-    from harness.faults import database, network, process, pubnub  # noqa: F401  # imported for what they register
+    # Imported for what they register.
+    from harness.faults import (  # noqa: F401
+        access,
+        database,
+        flags,
+        network,
+        process,
+        pubnub,
+        rollback,
+        ticks,
+        trigger,
+    )
 
     return dict(_KINDS)
 

@@ -36,7 +36,7 @@ _TROUBLE: Final = (
 )
 
 #: How long a fault may take to get the locks that it holds, and to be undone after all.
-_LOCK_LIMIT: Final = "10s"
+LOCK_LIMIT: Final = "10s"
 _UNDO_LIMIT_S: Final = 30.0
 _AGAIN_S: Final = 0.1
 
@@ -131,11 +131,11 @@ class Connections(DatabaseFault):
                     sessions.execute(admin, f"CREATE ROLE {outsider} LOGIN PASSWORD '{password}'")
                 sessions.spawn(hold_all())
                 with self.tried("take all connections"):
-                    sessions.run(_until(lambda: bool(refused)))
+                    sessions.run(until(lambda: bool(refused)))
                 yield lambda: None if refused[-1] > time.monotonic() - 5 else "connections were left over"
             finally:
                 with self.tried("remove the outsiders' user"):
-                    sessions.run(_insist(sessions, f"DROP ROLE IF EXISTS {outsider}"))
+                    sessions.run(insist(sessions, f"DROP ROLE IF EXISTS {outsider}"))
 
 
 @register
@@ -160,7 +160,7 @@ class SlowStatements(DatabaseFault):
                     # The sequence counts the statements that were slowed: it moves also if they roll back.
                     sessions.execute(
                         admin,
-                        f"SET lock_timeout = '{_LOCK_LIMIT}'; CREATE SCHEMA {schema};"
+                        f"SET lock_timeout = '{LOCK_LIMIT}'; CREATE SCHEMA {schema};"
                         f"CREATE SEQUENCE {schema}.slowed;"
                         f"CREATE FUNCTION {schema}.slow() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
                         f"AS $$ BEGIN PERFORM nextval('{schema}.slowed');"
@@ -178,8 +178,8 @@ class SlowStatements(DatabaseFault):
                 with self.tried("let the tables be as they were"):
                     # Table by table: taking all locks at once could deadlock with the service.
                     for table in self.TABLES:
-                        sessions.run(_insist(sessions, f"DROP TRIGGER IF EXISTS {schema} ON {table}"))
-                    sessions.run(_insist(sessions, f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
+                        sessions.run(insist(sessions, f"DROP TRIGGER IF EXISTS {schema} ON {table}"))
+                    sessions.run(insist(sessions, f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class _Held(DatabaseFault):
             with self.tried("connect"):
                 holder, watcher = sessions.connect(), sessions.connect()
             with self.tried("get hold of it"):
-                sessions.execute(holder, f"SET lock_timeout = '{_LOCK_LIMIT}'; BEGIN")
+                sessions.execute(holder, f"SET lock_timeout = '{LOCK_LIMIT}'; BEGIN")
                 got = sessions.execute(holder, statement)
             blocked: list[int] = []
 
@@ -303,12 +303,12 @@ class ReadOnly(DatabaseFault):
                 with self.tried("forbid writing"):
                     sessions.execute(admin, "ALTER SYSTEM SET default_transaction_read_only = on")
                     sessions.execute(admin, "SELECT pg_reload_conf()")
-                    sessions.run(_until(lambda: _read_only(sessions), limit_s=5.0))
+                    sessions.run(until(lambda: _read_only(sessions), limit_s=5.0))
                 yield lambda: None
             finally:
                 with self.tried("allow writing again"):
                     reset = "ALTER SYSTEM RESET default_transaction_read_only"
-                    sessions.run(_insist(sessions, reset, "SELECT pg_reload_conf()"))
+                    sessions.run(insist(sessions, reset, "SELECT pg_reload_conf()"))
 
 
 @register
@@ -334,7 +334,7 @@ class TerminateBackends(DatabaseFault):
 
             sessions.spawn(cut_them())
             with self.tried("cut sessions"):
-                sessions.run(_until(lambda: bool(cut)))
+                sessions.run(until(lambda: bool(cut)))
             yield lambda: None if sum(cut) else "the service had no session to cut"
 
 
@@ -390,7 +390,7 @@ class Crash(_Server):
                 system.restart(self.target)
 
 
-async def _until(holds: Callable[[], bool | Awaitable[bool]], limit_s: float = 15.0) -> None:
+async def until(holds: Callable[[], bool | Awaitable[bool]], limit_s: float = 15.0) -> None:
     """Wait until ``holds``.
 
     Raises
@@ -415,7 +415,7 @@ async def _read_only(sessions: Sessions) -> bool:
         await connection.close()
 
 
-async def _insist(sessions: Sessions, *statements: str) -> None:
+async def insist(sessions: Sessions, *statements: str) -> None:
     """Run ``statements``, each in a session of its own, until they succeed: what is broken must be mended.
 
     The server may just be restarting, or a lock be held for a while.
@@ -426,7 +426,7 @@ async def _insist(sessions: Sessions, *statements: str) -> None:
             try:
                 connection = await sessions.open()
                 try:
-                    await connection.execute(f"SET lock_timeout = '{_LOCK_LIMIT}'")
+                    await connection.execute(f"SET lock_timeout = '{LOCK_LIMIT}'")
                     await connection.execute(statement)
                 finally:
                     await connection.close()

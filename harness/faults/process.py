@@ -37,13 +37,7 @@ class ProcessFault(Fault):
         FaultError
             It is not running: nothing to be harmed.
         """
-        if self.target not in system.parts:
-            there = ", ".join(system.parts) or "none within reach: the target is a deployment"
-            raise MissingPartError(f"{self}: no process {self.target!r}; there are {there}")
-        pid = system.pid(self.target)
-        if pid is None:
-            raise FaultError(f"{self}: {self.target} is not running")
-        return pid
+        return running(self, system)
 
 
 @register
@@ -59,7 +53,7 @@ class Kill(ProcessFault):
         try:
             with named(self):
                 system.kill(self.target)
-            yield lambda: _down(system, self.target)
+            yield lambda: down(system, self.target)
         finally:
             with named(self):
                 system.restart(self.target)
@@ -78,7 +72,7 @@ class Terminate(ProcessFault):
         try:
             with named(self):
                 system.terminate(self.target)
-            yield lambda: _down(system, self.target)
+            yield lambda: down(system, self.target)
         finally:
             with named(self):
                 system.restart(self.target)
@@ -97,7 +91,7 @@ class Pause(ProcessFault):
         try:
             with named(self):
                 system.pause(self.target)
-            yield lambda: _stopped(pid)
+            yield lambda: stopped(pid)
         finally:
             # What something else killed meanwhile is not ours to mend.
             if system.pid(self.target) is not None:
@@ -105,12 +99,33 @@ class Pause(ProcessFault):
                     system.resume(self.target)
 
 
-def _down(system: System, name: str) -> str | None:
+def running(fault: Fault, system: System) -> int:
+    """Return the process id of the part that is the fault's target.
+
+    Raises
+    ------
+    MissingPartError
+        There is no such part.
+    FaultError
+        It is not running: nothing to be harmed.
+    """
+    if fault.target not in system.parts:
+        there = ", ".join(system.parts) or "none within reach: the target is a deployment"
+        raise MissingPartError(f"{fault}: no process {fault.target!r}; there are {there}")
+    pid = system.pid(fault.target)
+    if pid is None:
+        raise FaultError(f"{fault}: {fault.target} is not running")
+    return pid
+
+
+def down(system: System, name: str) -> str | None:
+    """Return why a part that was ended is not down; None if it is."""
     pid = system.pid(name)
     return None if pid is None else f"{name} is still running (pid {pid})"
 
 
-def _stopped(pid: int) -> str | None:
+def stopped(pid: int) -> str | None:
+    """Return why a process that was paused is not; None if it is."""
     try:
         status = psutil.Process(pid).status()
     except psutil.NoSuchProcess:

@@ -1,0 +1,133 @@
+"""What may be expected of ticks that meet, of a herd of expiries, and of work that a process dies over."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harness.checks import Evidence, Window
+from harness.experiment.expectations import (
+    _EXAMPLES,
+    Finding,
+    _compare,
+    _none_of,
+    _rows,
+    _unseen,
+    seconds,
+    succeeded,
+    within,
+)
+
+
+@dataclass(frozen=True)
+class OthersSkip:
+    """Ticks that find another one at work answer so (``skipped: 1``), quickly, and none fails."""
+
+    within_s: float = 1.0
+
+    @property
+    def name(self) -> str:
+        return f"ticks that find another at work skip within {self.within_s:g} s, and none fails"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        ticks = evidence.ticks
+        ticks = ticks[within(ticks["start_ns"], fault.start_ns, fault.end_ns)]
+        skipped = ticks["name"] == "skip"
+        if not skipped.any():
+            return _unseen(self.name, self.within_s, "s", f"none of {len(ticks)} ticks found another at work")
+        took = seconds(ticks["end_ns"] - ticks["start_ns"], 0).fillna(math.inf)
+        explanation = f"{int(skipped.sum())} of {len(ticks)} ticks skipped"
+        failed = ticks[~succeeded(ticks)]
+        if len(failed):
+            counts = failed["error"].astype("string").value_counts()
+            explanation += "; " + ", ".join(f"{count} × {error}" for error, count in counts.items())
+            return _none_of(evidence, self.name, failed, "ticks", explanation)
+        slow = ticks[skipped & (took >= self.within_s)]
+        measured = float(took[skipped].max())
+        return _compare(self.name, measured, self.within_s, "s", explanation, _rows(evidence, slow))
+
+
+@dataclass(frozen=True)
+class HerdServed:
+    """Games that fall due in the same instant move once each, and PubNub accepts all their events in time."""
+
+    games: int = 5000
+    within_s: float = 15.0
+
+    @property
+    def name(self) -> str:
+        return (
+            f"{self.games} games due at once move once each, their events accepted within {self.within_s:g} s"
+        )
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        due = pd.concat([evidence.transitions, evidence.overdue], ignore_index=True)
+        due = due[within(due["intended_ns"], fault.start_ns, fault.end_ns)]
+        instants = due.groupby("intended_ns")["game"].nunique()
+        if instants.empty or instants.max() < self.games:
+            found = 0 if instants.empty else int(instants.max())
+            return _unseen(self.name, self.within_s, "s", f"at most {found} games fell due at once")
+        due_ns = int(instants.idxmax())
+        herd = due[due["intended_ns"] == due_ns]
+        wrong = herd[herd["game"].duplicated(keep=False) | (herd["name"] == "overdue")]
+        if len(wrong):
+            return _none_of(evidence, self.name, wrong, "games", "moved more than once, or never")
+        published = evidence.publishes
+        published = published[published["event"].isin(herd["event"]) & succeeded(published)]
+        unpublished = herd[~herd["event"].isin(published["event"])]
+        took = seconds(published["end_ns"], due_ns)
+        late = published[took >= self.within_s]
+        moved_s = float(seconds(herd["start_ns"], due_ns).max())
+        explanation = f"{len(herd)} games, the last moved after {moved_s:.2f} s"
+        if len(unpublished):
+            explanation += f"; {len(unpublished)} events were never accepted"
+        measured = math.inf if len(unpublished) else max(float(took.max()), moved_s)
+        examples = [*_rows(evidence, unpublished), *_rows(evidence, late)][:_EXAMPLES]
+        return _compare(self.name, measured, self.within_s, "s", explanation, examples)
+
+
+@dataclass(frozen=True)
+class SentAgainUnderSameId:
+    """What was sent twice bears the same event id both times, so that players can tell: at least once."""
+
+    @property
+    def name(self) -> str:
+        return "what is sent again bears the event id that it had"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        heard = evidence.messages
+        heard = heard[(heard["game"] >= 0) & heard["seq"].notna()]
+        sent_ns = heard["accepted_ns"].fillna(heard["end_ns"])
+        number = [heard["game"], heard["seq"].astype("Int64")]
+        # Of a message that merely came twice, both copies were accepted at the same moment.
+        accepted = sent_ns.groupby(number).transform("nunique")
+        again = heard[accepted > 1]
+        touched = within(sent_ns, fault.start_ns, math.inf)
+        again = again[touched.groupby(number).transform("any")[accepted > 1]]
+        if again.empty:
+            return _unseen(self.name, 0.0, "events", "nothing was sent again")
+        ids = again.groupby(["game", "seq"])["event"].transform("nunique")
+        strange = again[(ids > 1) | (again["event"] < 0)].drop_duplicates(["game", "seq", "event"])
+        explanation = f"{again.drop_duplicates(['game', 'seq']).shape[0]} events were sent again"
+        return _none_of(evidence, self.name, strange, "events", explanation)
+
+
+@dataclass(frozen=True)
+class InFlightAnswered:
+    """Requests that were under way as the fault began are answered, and well: nobody is cut off."""
+
+    @property
+    def name(self) -> str:
+        return "requests under way as it begins are answered"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        calls = pd.concat([evidence.rows("http"), evidence.ticks], ignore_index=True)
+        begun = within(calls["start_ns"], 0, fault.start_ns)
+        over = within(calls["end_ns"], 0, fault.start_ns)
+        under_way = calls[begun & ~over]
+        if under_way.empty:
+            return _unseen(self.name, 0.0, "requests", "no request was under way")
+        failed = under_way[~succeeded(under_way)]
+        return _none_of(evidence, self.name, failed, "requests", f"{len(under_way)} were under way")

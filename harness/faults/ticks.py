@@ -1,0 +1,428 @@
+"""Ticks of the monitor broken on purpose: slow ones, many at once, and whoever holds their lock struck down.
+
+Who is at a tick is seen from outside: the tick runs under an advisory lock (``key``), and a session's
+``application_name`` has the id of the service's process in it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+from urllib.parse import urlsplit
+
+from harness.faults.base import (
+    Exercised,
+    Fault,
+    FaultError,
+    MissingPartError,
+    NotExercisedError,
+    System,
+    count,
+    duration,
+    register,
+)
+from harness.faults.database import LOCK_LIMIT, DatabaseFault, insist, until
+from harness.faults.process import down, named, running, stopped
+from harness.faults.sessions import Sessions
+from harness.sla.units import parse_duration
+from harness.stack.proxies import LOAD_SERVICE, Proxies, ToxiproxyError
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from harness.history import HistoryWriter
+
+#: Advisory lock that the reference service's ticks run under.
+MONITOR_LOCK: Final = 8462001
+
+_PATH: Final = "/functions/v1/monitor-game-timers"
+_ANSWER_LIMIT_S: Final = 35.0
+_CAUGHT_LIMIT_S: Final = 20.0
+
+#: Whether a backend holds the lock: its key stands in two columns.
+_HOLDS: Final = (
+    "SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    "AND (classid::bigint << 32) + objid::bigint = {key} AND pid = {pid}"
+)
+
+
+@dataclass(frozen=True)
+class TickFault(DatabaseFault):
+    """Something done to ticks, by way of the database."""
+
+    place: ClassVar[str] = "tick"
+
+    key: int = count(MONITOR_LOCK, "of the advisory lock that ticks run under; the reference service's")
+
+    @contextmanager
+    def held(self, sessions: Sessions, delay_s: float, pid: int | None = None) -> Iterator[_Held]:
+        """Hold up what a tick writes to the games, and nobody else, for ``delay_s`` a statement.
+
+        Parameters
+        ----------
+        sessions : of our own in the database.
+        delay_s : how long.
+        pid : hold up ticks of this process of the service alone; None: of all.
+        """
+        schema = f"stormwatch_fault_{secrets.token_hex(3)}"
+        holds = _HOLDS.format(key=self.key, pid="pg_backend_pid()")
+        # \\m and \\M: the number as a whole, not as a part of another.
+        whose = "true" if pid is None else rf"current_setting('application_name') ~ '\m{pid}\M'"
+        try:
+            with self.tried("hold ticks up"):
+                admin = sessions.connect()
+                # The sequence counts the statements that were held: it moves also if they roll back.
+                sessions.execute(
+                    admin,
+                    f"SET lock_timeout = '{LOCK_LIMIT}'; CREATE SCHEMA {schema};"
+                    f"CREATE SEQUENCE {schema}.held;"
+                    f"CREATE FUNCTION {schema}.hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
+                    f"AS $$ BEGIN IF {whose} AND EXISTS ({holds}) THEN PERFORM nextval('{schema}.held');"
+                    f"PERFORM pg_sleep({delay_s}); END IF; RETURN NULL; END $$;"
+                    f"CREATE TRIGGER {schema} BEFORE UPDATE ON games "
+                    f"FOR EACH STATEMENT EXECUTE FUNCTION {schema}.hold()",
+                )
+            yield _Held(self, sessions, admin, schema)
+        finally:
+            with self.tried("let ticks go on"):
+                sessions.run(insist(sessions, f"DROP TRIGGER IF EXISTS {schema} ON games"))
+                sessions.run(insist(sessions, f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
+
+
+class _Held:
+    """Ticks that are held up while they hold their lock."""
+
+    def __init__(
+        self, fault: TickFault, sessions: Sessions, admin: asyncpg.Connection[Any], schema: str
+    ) -> None:
+        self._fault = fault
+        self._sessions = sessions
+        self._admin = admin
+        self._schema = schema
+
+    def missing(self) -> str | None:
+        """Return why no tick was held; None if one was."""
+        question = f"SELECT is_called FROM {self._schema}.held"  # noqa: S608  # a name of ours
+        with self._fault.tried("see whether a tick came by"):
+            return None if self._sessions.value(self._admin, question) else "no tick came by"
+
+    def wait_for_one(self) -> None:
+        """Wait until a tick is being held.
+
+        Raises
+        ------
+        NotExercisedError
+            None came in time.
+        """
+        question = (
+            "SELECT EXISTS (SELECT FROM pg_stat_activity AS a WHERE wait_event = 'PgSleep' AND EXISTS ("  # noqa: S608  # a number
+            + _HOLDS.format(key=self._fault.key, pid="a.pid")
+            + "))"
+        )
+        with self._fault.tried("see who is at a tick"):
+            try:
+                self._sessions.run(until(lambda: self._admin.fetchval(question), limit_s=_CAUGHT_LIMIT_S))
+            except TimeoutError:
+                raise NotExercisedError(
+                    f"{self._fault} was not exercised: nobody was at a tick within {_CAUGHT_LIMIT_S:g} s"
+                ) from None
+
+
+@register
+@dataclass(frozen=True)
+class SlowTicks(TickFault):
+    """Ticks take longer, and hold their lock that long; nothing else does."""
+
+    name = "slow"
+
+    delay: str = duration("2s", "how much longer each of a tick's statements takes")
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        with self.sessions(system) as sessions, self.held(sessions, parse_duration(self.delay)) as held:
+            yield held.missing
+
+
+@dataclass(frozen=True)
+class _AtTick(TickFault):
+    """Something done to one replica in the middle of its tick; somebody has to make it tick."""
+
+    #: The statement that the tick is caught in, and that ends meanwhile where its process can't see it.
+    HOLD_S: ClassVar[float] = 1.5
+
+    @classmethod
+    def examples(cls, system: System) -> Sequence[Fault]:
+        return ()
+
+    @contextmanager
+    def sessions(self, system: System) -> Iterator[Sessions]:
+        if system.target.database_url is None:
+            raise MissingPartError(
+                f"{self}: the address of the target's database is not known (DATABASE_URL)"
+            )
+        with Sessions(system.target.database_url) as sessions:
+            yield sessions
+
+    @contextmanager
+    def caught(self, system: System) -> Iterator[int]:
+        """Catch the replica in the middle of a tick, its lock in hand; the value is its process id."""
+        pid = running(self, system)
+        with self.sessions(system) as sessions, self.held(sessions, self.HOLD_S, pid) as held:
+            held.wait_for_one()
+            yield pid
+
+
+@register
+@dataclass(frozen=True)
+class KillAtTick(_AtTick):
+    """Kill a replica (SIGKILL) in the middle of its tick, and start it again when the fault ends."""
+
+    name = "kill"
+    target: str = "service-1"
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        with self.caught(system):
+            try:
+                with named(self):
+                    system.kill(self.target)
+                yield lambda: down(system, self.target)
+            finally:
+                with named(self):
+                    system.restart(self.target)
+
+
+@register
+@dataclass(frozen=True)
+class PauseAtTick(_AtTick):
+    """Stop a replica in its tracks (SIGSTOP) in the middle of its tick, and let it go on afterwards."""
+
+    name = "pause"
+    target: str = "service-1"
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        with self.caught(system) as pid:
+            try:
+                with named(self):
+                    system.pause(self.target)
+                yield lambda: stopped(pid)
+            finally:
+                # What something else killed meanwhile is not ours to mend.
+                if system.pid(self.target) is not None:
+                    with named(self):
+                        system.resume(self.target)
+
+
+@register
+@dataclass(frozen=True)
+class CrashAtTick(TickFault):
+    """Kill the database server (SIGKILL) in the middle of a tick; crash recovery when the fault ends."""
+
+    name = "crash"
+
+    @classmethod
+    def examples(cls, system: System) -> Sequence[Fault]:
+        return ()
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        if self.target not in system.parts:
+            raise MissingPartError(f"{self}: the target's database server is not within our reach")
+        with self.sessions(system) as sessions, self.held(sessions, _AtTick.HOLD_S) as held:
+            held.wait_for_one()
+            try:
+                with named(self):
+                    system.kill(self.target)
+                yield lambda: down(system, self.target)
+            finally:
+                with named(self):
+                    system.restart(self.target)
+
+
+@register
+@dataclass(frozen=True)
+class Crowd(TickFault):
+    """Every replica is told to tick in the same instant, again and again; the tick at work is held up."""
+
+    name = "crowd"
+
+    every: str = duration("1s", "from one instant to the next")
+    at_once: int = count(1, "ticks that each replica gets at once")
+    hold: str = duration("400ms", "how long a tick is held up, so that the others find it at work")
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        with self.observed(system, None) as exercised:
+            yield exercised
+
+    @contextmanager
+    def observed(self, system: System, history: HistoryWriter | None) -> Iterator[Exercised]:
+        callers = [
+            _Caller(actor, url, system.target.cron_secret, history)
+            for actor, url in self._replicas(system)
+            for _ in range(self.at_once)
+        ]
+        with self.sessions(system) as sessions, self.held(sessions, parse_duration(self.hold)) as held:
+            over = threading.Event()
+            clock = threading.Thread(
+                target=self._keep_time, args=(callers, over), name=str(self), daemon=True
+            )
+            clock.start()
+            try:
+                yield lambda: held.missing() or _unanswered(callers)
+            finally:
+                over.set()
+                clock.join()
+
+    def _keep_time(self, callers: Sequence[_Caller], over: threading.Event) -> None:
+        from harness.history.run import now_ns
+
+        every_s = parse_duration(self.every)
+        threads: list[threading.Thread] = []
+        while not over.wait(every_s - time.time() % every_s):
+            instant_ns = now_ns()
+            # An open loop: a round does not wait for the answers of the last one.
+            threads += [
+                threading.Thread(target=caller.tick, args=(instant_ns,), daemon=True) for caller in callers
+            ]
+            for thread in threads[-len(callers) :]:
+                thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _replicas(self, system: System) -> list[tuple[str, str]]:
+        """Return (name in the history, address) of each replica; of a deployment, its one address."""
+        if system.target.toxiproxy_url is None:
+            return [("crowd", system.target.service_url)]
+        try:
+            proxies = Proxies(system.target.toxiproxy_url).all()
+        except ToxiproxyError as error:
+            raise FaultError(f"{self}: {error}") from error
+        return [
+            (f"crowd-{name}", f"http://{proxy.listen}")
+            for name, proxy in sorted(proxies.items())
+            if name.startswith(LOAD_SERVICE)
+        ]
+
+
+class _Caller:
+    """Ticks one replica, and records what it answers as cron does."""
+
+    def __init__(self, actor: str, url: str, secret: str, history: HistoryWriter | None) -> None:
+        self.actor = actor
+        self.answered = 0
+        self._address = urlsplit(url)
+        self._secret = secret
+        self._history = history
+
+    def tick(self, due_ns: int) -> None:
+        """Send one tick that is due at ``due_ns`` (Unix ns)."""
+        from harness.history.run import now_ns
+
+        start_ns = now_ns()
+        body: dict[str, Any] = {}
+        try:
+            body, error = self._ask()
+        except TimeoutError:
+            error = "timeout"
+        except (OSError, http.client.HTTPException, ValueError):
+            error = "connection failed"
+        self.answered += error is None
+        if self._history is None:
+            return
+        from harness.history.schema import Row
+
+        self._history.append(
+            Row(
+                "monitor",
+                "skip" if body.get("skipped") else "tick",
+                self.actor,
+                intended_ns=due_ns,
+                start_ns=start_ns,
+                end_ns=now_ns(),
+                ok=error is None,
+                error=error,
+                value=body.get("processed"),
+            )
+        )
+
+    def _ask(self) -> tuple[dict[str, Any], str | None]:
+        https = self._address.scheme == "https"
+        kind = http.client.HTTPSConnection if https else http.client.HTTPConnection
+        connection = kind(self._address.netloc, timeout=_ANSWER_LIMIT_S)
+        try:
+            connection.request(
+                "POST",
+                f"{self._address.path.rstrip('/')}{_PATH}",
+                "{}",
+                {"x-cron-secret": self._secret, "content-type": "application/json"},
+            )
+            answer = connection.getresponse()
+            text = answer.read()
+        finally:
+            connection.close()
+        if answer.status != 200:
+            return {}, f"http {answer.status}"
+        body: dict[str, Any] = json.loads(text)
+        return body, "tick errors" if body.get("errors") else None
+
+
+def _unanswered(callers: Sequence[_Caller]) -> str | None:
+    silent = sorted({caller.actor for caller in callers if not caller.answered})
+    return f"no tick of {', '.join(silent)} was answered" if silent else None
+
+
+@register
+@dataclass(frozen=True)
+class Herd(TickFault):
+    """Thousands of games fall due in the same instant: their voting is over, all at once."""
+
+    name = "herd"
+
+    games: int = count(5000, "how many games")
+    after: str = duration("1s", "how long after the fault's begin they fall due")
+
+    #: Begin of the ids of a run's games, so that the herd is in that run's record.
+    _RUN: ClassVar[re.Pattern[str]] = re.compile(r"sw[0-9a-f]{8}-")
+
+    @classmethod
+    def examples(cls, system: System) -> Sequence[Fault]:
+        return [cls(games=500)] if system.target.database_url else ()
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        with self.sessions(system) as sessions:
+            with self.tried("make the herd"):
+                admin = sessions.connect()
+                newest = sessions.value(admin, "SELECT id FROM games ORDER BY created_at DESC LIMIT 1")
+                run = self._RUN.match(newest or "")
+                herd = f"{run.group() if run else ''}herd-{secrets.token_hex(3)}-"
+                # One statement, so that all of them have the same expiry.
+                sessions.execute(
+                    admin,
+                    "INSERT INTO games (id, status, prompt, phase_started_at, phase_expires_at) "
+                    "SELECT $1 || n, 'voting', 'A herd of lighthouses', statement_timestamp(), "
+                    "statement_timestamp() + make_interval(secs => $2) FROM generate_series(1, $3::int) AS n",
+                    herd,
+                    parse_duration(self.after),
+                    self.games,
+                )
+            question = "SELECT count(*) FROM games WHERE starts_with(id, $1) AND status = 'voting'"
+
+            def exercised() -> str | None:
+                with self.tried("count the herd"):
+                    left = sessions.value(admin, question, herd)
+                return "none of its games was moved" if left == self.games else None
+
+            # Nothing to undo: its games come to their end as any others do.
+            yield exercised

@@ -1,0 +1,69 @@
+"""Ticks meet, drag on and die, and thousands of games fall due at once: each game moves exactly once."""
+
+from harness.experiment import Experiment, MonitorP95, NobodyFails, TimersOnTime
+from harness.experiment.expect_ticks import HerdServed, OthersSkip
+from harness.faults.ticks import CrashAtTick, Crowd, Herd, KillAtTick, PauseAtTick, SlowTicks
+
+#: Four replicas that all tick by themselves in the same second, besides cron. Players and cron call the first.
+FOUR = {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *", "ENABLE_GRACE_PERIOD": "false"}
+
+
+def test_four_in_the_same_second(experiment: Experiment) -> None:
+    """Four replicas tick in the same instant: one works, the others skip, no game moves twice."""
+    with experiment.games(replicas=4, service=FOUR):
+        experiment.steady("3s")
+        experiment.inject(
+            Crowd(hold="400ms"), "5s", OthersSkip(within_s=1), TimersOnTime(within_s=3), NobodyFails()
+        )
+        experiment.recovered(within="10s")
+
+
+def test_slower_than_the_interval(experiment: Experiment) -> None:
+    """A tick lasts for several intervals: those that come meanwhile skip, games are late and not lost."""
+    with experiment.games(replicas=4, service=FOUR):
+        experiment.steady("3s")
+        experiment.inject(
+            SlowTicks(delay="1.5s"), "6s", OthersSkip(within_s=1), TimersOnTime(within_s=5), NobodyFails()
+        )
+        experiment.recovered(within="10s")
+
+
+def test_holder_killed_in_mid_tick(experiment: Experiment) -> None:
+    """The replica that holds the ticks' lock is killed: the lock is free at once, another one goes on."""
+    with experiment.games(replicas=4, service=FOUR):
+        experiment.steady("3s")
+        experiment.inject(KillAtTick("service-3"), "6s", TimersOnTime(within_s=3.5), NobodyFails())
+        experiment.recovered(within="10s")
+
+
+def test_holder_paused_and_continued(experiment: Experiment) -> None:
+    """The holder stands still for 15 s: Postgres frees the lock after 10 s; it moves nothing afterwards."""
+    with experiment.games(replicas=4, service=FOUR):
+        experiment.steady("3s")
+        experiment.inject(
+            PauseAtTick("service-3"), "15s", TimersOnTime(within_s=13.5), MonitorP95(), NobodyFails()
+        )
+        experiment.recovered(within="10s")
+
+
+def test_database_killed_in_mid_tick(experiment: Experiment) -> None:
+    """Postgres is killed under a tick: what the tick did is undone by recovery, and done again once."""
+    with experiment.games(replicas=4, service=FOUR):
+        experiment.steady("3s")
+        experiment.inject(CrashAtTick(), "3s")
+        experiment.recovered(within="15s")
+
+
+def test_herd(experiment: Experiment) -> None:
+    """5,000 games fall due in the same instant while others are played: all move once, nobody is held up."""
+    with experiment.games(replicas=4, service=FOUR):
+        experiment.steady("3s")
+        experiment.inject(
+            Herd(),
+            "8s",
+            HerdServed(games=5000, within_s=15),
+            TimersOnTime(within_s=3),
+            MonitorP95(),
+            NobodyFails(),
+        )
+        experiment.recovered(within="15s")
