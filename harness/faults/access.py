@@ -1,0 +1,211 @@
+"""Strangers at the service's doors: calls with wrong and missing secrets, hammered all the time."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import requests
+
+from harness.faults.base import Exercised, Fault, FaultError, System, count, duration, register
+from harness.observe.errors import name_of
+from harness.sla.units import parse_duration
+
+if TYPE_CHECKING:
+    from harness.history import HistoryWriter
+    from harness.target import Target
+
+#: How the actors of a stranger's rows begin; what follows is how it tries to get in.
+STRANGER: Final = "stranger: "
+#: Reading of the history: rows of the service's tables that strangers managed to make.
+MADE: Final = "made_by_strangers"
+
+#: The only statuses that a stranger may see.
+REFUSED: Final = (401, 403)
+
+_ANSWER_LIMIT_S: Final = 15.0
+
+
+@register
+@dataclass(frozen=True)
+class WrongSecrets(Fault):
+    """Strangers call everything that needs a secret, without one or with a wrong one, again and again."""
+
+    target: str = "service"
+
+    place = "service"
+    name = "wrong-secrets"
+
+    strangers: int = count(2, "how many call at a time")
+    every: str = duration("20ms", "between two calls of one of them")
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        with self.observed(system, None) as exercised:
+            yield exercised
+
+    @contextmanager
+    def observed(self, system: System, history: HistoryWriter | None) -> Iterator[Exercised]:
+        crowd = _Crowd(system.target, history, parse_duration(self.every))
+        threads = [
+            threading.Thread(target=crowd.hammer, args=(n, self.strangers), name=f"stranger-{n}", daemon=True)
+            for n in range(self.strangers)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield lambda: None if crowd.answered else "no call of a stranger was answered"
+        finally:
+            crowd.over.set()
+            for thread in threads:
+                thread.join()
+            crowd.count_what_they_made(self)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A call without the right secret. Should it be let in, it does as little as such a call can."""
+
+    way: str
+    headers: Mapping[str, str] = field(repr=False)
+    method: str
+    path: str
+    body: Any = None
+
+    @property
+    def route(self) -> str:
+        """The call without what it asks for, as it stands in the history."""
+        return f"{self.method} {self.path.partition('?')[0]}"
+
+
+class _Crowd:
+    """What the strangers have in common: whom they call, how, and where it is recorded."""
+
+    def __init__(self, target: Target, history: HistoryWriter | None, every_s: float) -> None:
+        self.over = threading.Event()
+        self.answered = 0
+        self._target = target
+        self._history = history
+        self._every_s = every_s
+        #: Begin of the ids of what they would make.
+        self._mark = f"stranger-{secrets.token_hex(4)}"
+        self._attempts = list(_attempts(target, self._mark))
+
+    def hammer(self, first: int, step: int) -> None:
+        """Try everything, over and over; of ``step`` strangers this is number ``first``."""
+        with requests.Session() as session:
+            number = first
+            while not self.over.is_set():
+                self._try(session, self._attempts[number % len(self._attempts)])
+                number += step
+                self.over.wait(self._every_s)
+
+    def count_what_they_made(self, fault: Fault) -> None:
+        """Record how many rows the strangers made, asked with the right secret."""
+        from harness.history.run import now_ns
+
+        if self._history is None:
+            return
+        key = self._target.service_role_key
+        try:
+            answer = requests.get(
+                f"{self._target.service_url}/rest/v1/games?id=like.{self._mark}*&select=id",
+                headers={"apikey": key, "Authorization": f"Bearer {key}"},
+                timeout=_ANSWER_LIMIT_S,
+            )
+            made = len(answer.json()) if answer.status_code == 200 else None
+        except (requests.RequestException, ValueError) as error:
+            raise FaultError(f"{fault}: can't see what the strangers made: {name_of(error)}") from error
+        if made is None:
+            raise FaultError(f"{fault}: can't see what the strangers made: http {answer.status_code}")
+        from harness.history.schema import Row
+
+        self._history.append(Row("resource", MADE, "fault", start_ns=now_ns(), value=made))
+
+    def _try(self, session: requests.Session, attempt: _Attempt) -> None:
+        from harness.history.run import now_ns
+
+        start_ns = now_ns()
+        status: int | None = None
+        try:
+            answer = session.request(
+                attempt.method,
+                f"{self._target.service_url}{attempt.path}",
+                json=attempt.body,
+                headers=dict(attempt.headers),
+                timeout=_ANSWER_LIMIT_S,
+                allow_redirects=False,
+            )
+            status = answer.status_code
+            error = None if status in REFUSED else f"http {status}"
+        except requests.RequestException as failure:
+            error = name_of(failure)
+        self.answered += status is not None
+        if self._history is None:
+            return
+        from harness.history.schema import Row
+
+        self._history.append(
+            Row(
+                "http",
+                attempt.route,
+                f"{STRANGER}{attempt.way}",
+                start_ns=start_ns,
+                end_ns=now_ns(),
+                # As it should be: it was kept out.
+                ok=error is None,
+                error=error,
+                value=status,
+            )
+        )
+
+
+def _attempts(target: Target, mark: str) -> Iterator[_Attempt]:
+    """Yield every call that needs a secret, in every way that is not to be let in."""
+    event = {"type": "test", "gameId": mark, "userId": mark, "timestamp": 1, "version": "2.0.0", "data": {}}
+    cron: list[tuple[str, str, Any]] = [("POST", "/functions/v1/monitor-game-timers", {})]
+    functions: list[tuple[str, str, Any]] = [
+        ("POST", "/functions/v1/broadcast-pubnub-event", event),
+        ("POST", "/functions/v1/get-game-timer", {"gameId": mark}),
+        ("POST", "/functions/v1/replay-dead-letters", {"gameId": mark}),
+        ("GET", "/functions/v1/dead-letters", None),
+        ("GET", "/functions/v1/feature-flags", None),
+    ]
+    rest: list[tuple[str, str, Any]] = [
+        ("POST", "/rest/v1/games", {"id": mark, "prompt": "Let me in"}),
+        ("POST", "/rest/v1/game_participants", {"game_id": mark, "user_id": mark}),
+        ("POST", "/rest/v1/submissions", {"game_id": mark, "user_id": mark, "content": {}}),
+        ("POST", "/rest/v1/rpc/transition_game_status", {"p_game_id": mark, "p_new_status": "briefing"}),
+        ("POST", "/rest/v1/rpc/find_expired_games", {}),
+        ("GET", f"/rest/v1/games?id=eq.{mark}", None),
+        ("PATCH", f"/rest/v1/games?id=eq.{mark}", {"prompt": "Let me in"}),
+        ("DELETE", f"/rest/v1/games?id=eq.{mark}-none", None),
+    ]
+    key, secret = target.service_role_key, target.cron_secret
+    for way, wrong in {
+        "empty secret": "",
+        "wrong secret": secrets.token_urlsafe(24),
+        "half of the secret": secret[: len(secret) // 2],
+        "the other secret": key,
+    }.items():
+        yield from (_Attempt(way, {"x-cron-secret": wrong}, *call) for call in cron)
+    for way, wrong in {
+        "empty secret": "",
+        "wrong secret": secrets.token_urlsafe(24),
+        "half of the secret": key[: len(key) // 2],
+        "the other secret": secret,
+    }.items():
+        bearer = {"Authorization": f"Bearer {wrong}"}
+        yield from (_Attempt(way, bearer, *call) for call in functions)
+        yield from (_Attempt(way, {"apikey": wrong, **bearer}, *call) for call in rest)
+    yield from (_Attempt("no secret", {}, *call) for call in [*cron, *functions, *rest])
+    yield from (_Attempt("secret as a bearer", {"Authorization": f"Bearer {secret}"}, *call) for call in cron)
+    basic = {"Authorization": f"Basic {key}"}
+    yield from (_Attempt("another scheme", basic, *call) for call in functions)
+    yield from (_Attempt("another scheme", {"apikey": key, **basic}, *call) for call in rest)
+    yield from (_Attempt("apikey without bearer", {"apikey": key}, *call) for call in rest)
+    yield from (_Attempt("bearer without apikey", {"Authorization": f"Bearer {key}"}, *call) for call in rest)

@@ -1,0 +1,96 @@
+"""The emergency rollback of the requirements, step by step and timed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from harness.faults.base import Exercised, Fault, MissingPartError, System, register
+from harness.faults.flags import FlagOff
+from harness.faults.process import named
+from harness.faults.trigger import TriggerDropped
+
+if TYPE_CHECKING:
+    from harness.history import HistoryWriter
+
+#: Reading of the history: how long a step of a rollback took, in seconds; the actor is the step.
+STEP: Final = "step_s"
+
+
+@register
+@dataclass(frozen=True)
+class EmergencyRollback(Fault):
+    """Roll back as the requirements say: no more ticks, the functions redeployed, the trigger dropped.
+
+    Each step is recorded, from its begin until it has taken effect. Afterwards each is taken back, the
+    last one first.
+    """
+
+    target: str = "service"
+
+    place = "service"
+    name = "emergency-rollback"
+
+    STEPS: ClassVar[tuple[str, ...]] = (
+        "1 disable timer monitoring",
+        "2 redeploy the functions",
+        "3 drop the trigger",
+    )
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        with self.observed(system, None) as exercised:
+            yield exercised
+
+    @contextmanager
+    def observed(self, system: System, history: HistoryWriter | None) -> Iterator[Exercised]:
+        monitoring, redeploy, trigger = self.STEPS
+        with ExitStack() as steps:
+            with _timed(history, monitoring):
+                steps.enter_context(FlagOff("ENABLE_TIMER_MONITORING").applied(system))
+            with _timed(history, redeploy):
+                steps.enter_context(self._redeployed(system))
+            with _timed(history, trigger):
+                steps.enter_context(TriggerDropped().applied(system))
+            # Taken, each has had its effect; whether a game moves meanwhile is up to who moves it.
+            yield lambda: None
+
+    @contextmanager
+    def _redeployed(self, system: System) -> Iterator[None]:
+        """Have other processes in the place of the service's, as when another version is deployed."""
+        replicas = [name for name in system.parts if name.startswith("service-")]
+        if not replicas:
+            raise MissingPartError(f"{self}: the target has no process of the service within our reach")
+        try:
+            self._restart(system, replicas)
+            yield
+        finally:
+            self._restart(system, replicas)
+
+    def _restart(self, system: System, replicas: Sequence[str]) -> None:
+        for replica in replicas:
+            with named(self):
+                system.restart(replica)
+
+
+@contextmanager
+def _timed(history: HistoryWriter | None, step: str) -> Iterator[None]:
+    """Record how long the block took, and whether it succeeded."""
+    from harness.history.run import now_ns
+
+    start_ns = now_ns()
+    ok = False
+    try:
+        yield
+        ok = True
+    finally:
+        end_ns = now_ns()
+        if history is not None:
+            from harness.history.schema import Row
+
+            taken_s = (end_ns - start_ns) / 1e9
+            history.append(
+                Row("resource", STEP, step, start_ns=start_ns, end_ns=end_ns, ok=ok, value=taken_s)
+            )
