@@ -73,3 +73,30 @@ def limited(row: Mapping[str, Any]) -> str:
     if row["limit"] is None or row["measured"] is None:
         return value
     return f"{value} (limit {format_quantity(row['limit'], row['unit'])})"
+
+
+def calibrated(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of a calibration, each of its figures: ``500 ms``, ``501 ms``, ``+0.712 ms``, ``7.00 ms``."""
+    if row["kind"] == "count":
+        keys = ("injected", "reported", "error")
+        figures = {key: "–" if row[key] is None else f"{row[key]:g}" for key in keys}
+        return figures | {"floor": "", "interval": "exact", "allowed": "0"}
+    span = "–" if row["interval"] is None else " to ".join(signed(end) for end in row["interval"])
+    return {
+        "floor": format_quantity(row["floor"], "s"),
+        "injected": short_seconds(row["injected"]) if row["injected"] else "0 ms",
+        "reported": milliseconds(row["reported"]),
+        "error": signed(row["error"]),
+        "interval": span,
+        "allowed": f"±{milliseconds(row['allowed'])}",
+    }
+
+
+def milliseconds(value: float | None) -> str:
+    """``500.71 ms``: hundredths, where the difference of two long times is what counts."""
+    return "–" if value is None else f"{value * 1000:.2f} ms".replace("-", "−")
+
+
+def signed(value: float | None) -> str:
+    """``+0.71 ms``."""
+    return "–" if value is None else f"{'−' if value < 0 else '+'}{abs(value) * 1000:.2f} ms"

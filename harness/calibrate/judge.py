@@ -1,0 +1,241 @@
+"""Whether what was reported is what was injected: samples to rows, three-valued.
+
+A reported delay is the difference between the median under the delay and the median of the baselines before
+and after it: what harness and system need anyway, the floor, is in both. The interval of the error is the
+percentile bootstrap's (Efron and Tibshirani, *An Introduction to the Bootstrap*, chapter 13), both samples
+drawn again. A row passes when the whole interval lies within what is allowed, fails when all of it lies
+outside, and is inconclusive in between: the machine was too busy, or the samples too few, to tell. The row of
+0 ms compares every other baseline with the rest by the same rule; what it shows is the machine's doing, so it
+never fails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from scipy import stats
+
+from harness.calibrate.document import SCHEMA, derived_verdict
+from harness.calibrate.measure import Delayed, Findings, Lost, Measured, Seconds
+from harness.calibrate.plan import ALLOWED_S, ALLOWED_SHARE, CONFIDENCE, FEWEST, LOSSES, allowed_s
+from harness.history import RunFolder
+from harness.history.run import utc_now
+from harness.sla.units import format_quantity
+from harness.sla.verdict import Verdict
+
+_RESAMPLES: Final = 5_000
+_SEED: Final = 1
+_NONE: Final = np.array([], dtype=np.float64)
+
+#: Above this share of the machine, a doubtful figure is put down to a busy machine.
+BUSY_PERCENT: Final = 75.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that was injected, and what was reported of it. Delays are in seconds."""
+
+    path: str
+    title: str
+    #: Where it was injected.
+    place: str
+    kind: str
+    injected: float
+    reported: float | None
+    error: float | None
+    #: Ends of the interval that holds the error; None for counts, which are exact.
+    interval: tuple[float, float] | None
+    allowed: float
+    samples: int
+    verdict: Verdict
+    #: Why it is no pass.
+    reason: str = ""
+    #: Median of the baseline in seconds: what harness and system need on this path.
+    floor: float | None = None
+
+
+def judge(findings: Findings) -> list[Row]:
+    """Return the rows of a calibration: delays path by path, then losses."""
+    rows = [row for measured in findings.paths for row in _delays(measured, findings.conditions)]
+    rows += [_loss(lost) for lost in findings.losses]
+    if not findings.doubts:
+        return rows
+    # What a measurement in doubt says is neither a pass nor a fail.
+    return [_doubted(row, "the measurement itself is in doubt") for row in rows]
+
+
+def busy(conditions: Mapping[str, float | None]) -> str:
+    """Return how busy the machine was, in words; empty when it was not."""
+    found = []
+    machine, lag = conditions.get("machine_cpu_percent"), conditions.get("loop_lag_ms")
+    if machine is not None and machine > BUSY_PERCENT:
+        found.append(f"the machine's CPU was used to {machine:.0f} %")
+    if lag is not None and lag > allowed_s(0) * 1000:
+        found.append(f"an event loop of the harness ran {lag:.1f} ms late")
+    return " and ".join(found)
+
+
+# --- delays --------------------------------------------------------------------------------------------
+
+
+def _delays(measured: Measured, conditions: Mapping[str, float | None]) -> list[Row]:
+    floors = measured.floors
+    odd, even = (np.concatenate([_NONE, *floors[start::2]]) for start in (1, 0))
+    resting = _row(measured, Delayed(0.0, odd, even), conditions)
+    if resting.verdict == "fail":
+        resting = _doubted(resting, f"The floor itself moved. {resting.reason}")
+    return [resting, *(_row(measured, one, conditions) for one in measured.delayed)]
+
+
+def _row(measured: Measured, one: Delayed, conditions: Mapping[str, float | None]) -> Row:
+    path = measured.path
+    row = Row(
+        path=path.name,
+        title=path.title,
+        place=path.place,
+        kind="delay",
+        injected=one.injected_s,
+        reported=None,
+        error=None,
+        interval=None,
+        allowed=allowed_s(one.injected_s),
+        samples=len(one.samples),
+        verdict="inconclusive",
+    )
+    if len(one.samples) < FEWEST or len(one.baseline) < FEWEST:
+        few = f"{len(one.samples)} samples under the delay, {len(one.baseline)} of the baseline"
+        return replace(row, reason=f"{few}: at least {FEWEST} are needed.")
+    floor = float(np.median(one.baseline))
+    row = replace(row, floor=_finite(floor))
+    lost = int(np.count_nonzero(np.isinf(one.samples)) + np.count_nonzero(np.isinf(one.baseline)))
+    if lost:
+        # Whether it is the harness that lost an event, the rows of the losses say: they count all there were.
+        return replace(row, reason=f"{lost} of the samples never came, and nothing was lost on purpose.")
+    reported = float(np.median(one.samples)) - floor
+    low, high = (end - one.injected_s for end in _interval(one.samples, one.baseline))
+    found = _within(low, high, row.allowed)
+    return replace(
+        row,
+        reported=reported,
+        error=reported - one.injected_s,
+        interval=(low, high),
+        verdict=found,
+        reason=_why(found, low, high, row.allowed, conditions),
+    )
+
+
+def _interval(samples: Seconds, baseline: Seconds) -> tuple[float, float]:
+    """Return the interval that holds the difference of the medians."""
+
+    def difference(a: Seconds, b: Seconds, axis: int) -> Seconds:
+        return np.asarray(np.median(a, axis=axis) - np.median(b, axis=axis))
+
+    found = stats.bootstrap(
+        (samples, baseline),
+        difference,
+        n_resamples=_RESAMPLES,
+        vectorized=True,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        # The same record gives the same verdict.
+        rng=np.random.default_rng(_SEED),
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _within(low: float, high: float, allowed: float) -> Verdict:
+    if -allowed <= low and high <= allowed:
+        return "pass"
+    return "fail" if low > allowed or high < -allowed else "inconclusive"
+
+
+def _why(
+    found: Verdict, low: float, high: float, allowed: float, conditions: Mapping[str, float | None]
+) -> str:
+    if found == "pass":
+        return ""
+    span = f"{_signed(low)} to {_signed(high)}"
+    limit = format_quantity(allowed, "s")
+    if found == "fail":
+        return f"The error is {span}; {limit} either way is allowed."
+    why = busy(conditions) or "too few samples for how much they differ: give more with --repetitions"
+    return f"The error is {span}, which does not tell whether it is within {limit}: {why}."
+
+
+def _doubted(row: Row, reason: str) -> Row:
+    return replace(row, verdict="inconclusive", reason=reason)
+
+
+def _signed(seconds: float) -> str:
+    return f"{'+' if seconds >= 0 else '−'}{format_quantity(abs(seconds), 's')}"
+
+
+# --- losses ----------------------------------------------------------------------------------------------
+
+
+def _loss(lost: Lost) -> Row:
+    about = next(loss for loss in LOSSES if loss.name == lost.name)
+    injected = len(lost.injected)
+    unseen, invented = lost.injected - lost.reported, lost.reported - lost.injected
+    found: Verdict = "pass"
+    reason = ""
+    if lost.applied != injected:
+        # The ruler itself was off: what the harness says of it proves nothing.
+        found = "inconclusive"
+        reason = f"{injected} messages were to be hit, but the emulator hit {lost.applied}"
+    elif unseen or invented or lost.cases != injected:
+        found = "fail"
+        parts = [f"{lost.cases} of {injected} reported"]
+        parts += [f"not seen: {_names(unseen)}"] if unseen else []
+        parts += [f"reported of games that were left alone: {_names(invented)}"] if invented else []
+        reason = "; ".join(parts)
+    return Row(
+        path=about.name,
+        title=about.title,
+        place="pubnub",
+        kind="count",
+        injected=float(injected),
+        reported=float(lost.cases),
+        error=float(lost.cases - injected),
+        interval=None,
+        allowed=0.0,
+        samples=lost.events,
+        verdict=found,
+        reason=reason,
+    )
+
+
+def _names(games: frozenset[str]) -> str:
+    shown = sorted(games)[:3]
+    return ", ".join(shown) + (f" and {len(games) - 3} more" if len(games) > 3 else "")
+
+
+def document(run: RunFolder, findings: Findings) -> dict[str, Any]:
+    """Judge what a calibration found and return its ``calibration.json``."""
+    about = run.read()
+    rows = [asdict(row) for row in judge(findings)]
+    for row in rows:
+        row["interval"] = row["interval"] and list(row["interval"])
+    return {
+        "schema": SCHEMA,
+        "run": run.id,
+        "started_at": about["started_at"],
+        "finished_at": about["finished_at"] or utc_now(),
+        "verdict": derived_verdict(rows, findings.doubts),
+        "options": about["options"],
+        "confidence": CONFIDENCE,
+        "allowed": {"seconds": ALLOWED_S, "share": ALLOWED_SHARE},
+        "rows": rows,
+        "doubts": findings.doubts,
+        "conditions": dict(findings.conditions),
+        "versions": about["versions"],
+        "machine": about["machine"],
+    }

@@ -1,0 +1,230 @@
+"""`stormwatch calibrate`: inject what is known, and compare it with what the harness reports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from harness.report.gate import EXIT_CODES
+
+if TYPE_CHECKING:
+    from harness.history import RunFolder
+
+#: What could not be measured is neither right nor wrong.
+_NOT_MEASURED: Final = EXIT_CODES["inconclusive"]
+#: What shells say of a process that Ctrl-C ended.
+_GIVEN_UP: Final = 130
+
+
+class _NotMeasured(click.ClickException):
+    exit_code = _NOT_MEASURED
+
+
+def _milliseconds(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> list[int]:
+    from harness.calibrate.plan import LONGEST_MS
+    from harness.sla.units import parse_duration
+
+    found = []
+    for value in values:
+        try:
+            milliseconds = parse_duration(value) * 1000
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+        if not milliseconds.is_integer() or milliseconds > LONGEST_MS:
+            raise click.BadParameter(
+                f"{value!r} is not a whole number of milliseconds up to {LONGEST_MS}: Toxiproxy counts "
+                "milliseconds, and the service waits 3 s for PubNub"
+            )
+        found.append(int(milliseconds))
+    return found
+
+
+@click.command(
+    name="calibrate",
+    epilog="Exit codes: 0 all as injected, 1 something was reported wrongly, 2 wrong usage, 3 it could not "
+    "be measured (by what stands in the table: the machine was too busy, a part failed), 130 given up. "
+    "Nothing else should run on the machine meanwhile.",
+)
+@click.option(
+    "--delay",
+    "delays_ms",
+    multiple=True,
+    callback=_milliseconds,
+    metavar="TIME",
+    help="Inject this delay; may be given several times. The baseline of 0 ms is always measured. "
+    "[default: 0, 5, 50, 500 and 2000 ms]",
+)
+@click.option(
+    "--repetitions",
+    type=click.IntRange(10, 400),
+    default=50,
+    show_default=True,
+    help="Samples of each path under each delay. More of them tell smaller errors apart.",
+)
+@click.option(
+    "--reports",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="STORMWATCH_REPORTS",
+    default=Path("reports"),
+    show_default=True,
+    help="Where the calibration's folder is made; the reports of runs there show the newest one.",
+)
+def command(delays_ms: list[int], repetitions: int, reports: Path) -> None:
+    """Inject known delays and losses, and compare them with what the harness reports.
+
+    The harness measures as in every run: the service publishes with the real SDK, players listen with it in
+    processes of their own, everything passes Toxiproxy, and the checks make figures of the history. Into
+    this chain `calibrate` puts, from outside:
+
+    \b
+      a delay of what players hear      shown by PubNub delivery, and by commit to received
+      a delay of what is published      shown by commit to received
+      a delay of the service's answers  shown by requests, and by ticks of cron
+      lost, repeated and overtaken messages, of which only the emulator knows
+
+    A delay has to be reported within 2 ms + 1 % over the floor, which is what the same run reports for 0 ms
+    before and after it; losses have to be exact, game by game. Like an objective, each row has an interval
+    and passes only if all of it is within what is allowed. Takes a minute on the local stack.
+
+    \b
+      stormwatch calibrate
+      stormwatch calibrate --delay 50ms --delay 500ms --repetitions 200
+    """
+    from harness.calibrate.conduct import CalibrationError, conduct
+    from harness.calibrate.document import write
+    from harness.calibrate.judge import document
+    from harness.calibrate.measure import measure
+    from harness.calibrate.plan import DELAYS_MS, Plan
+    from harness.faults import FaultError, NotExercisedError
+    from harness.history import HistoryError, RunFolderError, create_run
+    from harness.history.run import utc_now
+    from harness.stack import StackError
+
+    plan = Plan(tuple(delays_ms) or DELAYS_MS, repetitions)
+    try:
+        run = create_run(reports.absolute(), "calibrate", options=plan.document())
+    except RunFolderError as error:
+        raise click.UsageError(str(error)) from error
+    try:
+        with _interruptible(), _Progress() as progress:
+            conduct(run, plan, say=progress)
+            run.update(finished_at=utc_now())
+            progress("comparing", plan.steps, plan.steps)
+            found = document(run, measure(run))
+            path = write(run, found)
+    except KeyboardInterrupt:
+        _give_up(run)
+    except (CalibrationError, StackError, FaultError, NotExercisedError, HistoryError, OSError) as error:
+        raise _NotMeasured(f"it could not be measured: {error}\nlogs: {run.logs}") from error
+    _print(found)
+    click.echo(os.path.relpath(path))
+    sys.exit(EXIT_CODES[found["verdict"]])
+
+
+def _give_up(run: RunFolder) -> NoReturn:
+    shutil.rmtree(run.path, ignore_errors=True)
+    click.echo("given up; nothing is left of it", err=True)
+    sys.exit(_GIVEN_UP)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Have SIGTERM end a calibration as Ctrl-C does, in order."""
+
+    def give_up(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, give_up)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Progress:
+    """Tells what is being injected and how much is done: a bar on a terminal, else a line a step."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=None)
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self._bar.update(self._task, description=what, completed=done, total=total)
+        if not self._console.is_terminal:
+            text = f"[{time.strftime('%H:%M:%S')}] {what} ({done} of {total})"
+            self._console.print(text, markup=False)
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+
+_STYLES: Final[Mapping[str, str]] = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
+
+
+def _print(document: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.report.words import MARKS, calibrated
+
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    table.add_column("path", overflow="fold")
+    for heading in ("floor", "injected", "reported", "error", "allowed"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    last = None
+    for row in document["rows"]:
+        figures = calibrated(row)
+        table.add_row(
+            Text(MARKS[row["verdict"]], style=_STYLES[row["verdict"]]),
+            row["title"] if row["path"] != last else "",
+            *(figures[key] for key in ("floor", "injected", "reported", "error", "allowed")),
+        )
+        last = row["path"]
+    console.print(table)
+    console.print()
+    for doubt in document["doubts"]:
+        console.print(Text(f"? {doubt}", style=_STYLES["inconclusive"]))
+    for row in document["rows"]:
+        if row["verdict"] != "pass":
+            what = f"{row['title']}, {calibrated(row)['injected']} at {row['place']}"
+            console.print(
+                Text(f"{MARKS[row['verdict']]} {what}: {row['reason']}", style=_STYLES[row["verdict"]])
+            )
+    verdict = document["verdict"]
+    console.print(Text(verdict.upper(), style=_STYLES[verdict]), Text(_MEANING[verdict]))
+
+
+_MEANING: Final[Mapping[str, str]] = {
+    "pass": "What was injected is what is reported.",
+    "fail": "The harness reports something else than what was injected.",
+    "inconclusive": "It could not be told whether the harness reports what was injected.",
+}
