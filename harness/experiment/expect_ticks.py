@@ -69,7 +69,7 @@ class HerdServed:
         if instants.empty or instants.max() < self.games:
             found = 0 if instants.empty else int(instants.max())
             return _unseen(self.name, self.within_s, "s", f"at most {found} games fell due at once")
-        due_ns = int(instants.idxmax())
+        due_ns = int(str(instants.idxmax()))
         herd = due[due["intended_ns"] == due_ns]
         wrong = herd[herd["game"].duplicated(keep=False) | (herd["name"] == "overdue")]
         if len(wrong):
@@ -116,17 +116,29 @@ class SentAgainUnderSameId:
 
 @dataclass(frozen=True)
 class InFlightAnswered:
-    """Requests that were under way as the fault began are answered, and well: nobody is cut off."""
+    """Requests that were under way as a fault of a schedule began are answered, and well: nobody is cut off.
+
+    Parameters
+    ----------
+    when : the fault, as the history names it (``process:terminate service-1``).
+    """
+
+    when: str
 
     @property
     def name(self) -> str:
-        return "requests under way as it begins are answered"
+        return f"requests under way as {self.when} begins are answered"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        faults = evidence.rows("fault")
+        faults = faults[
+            (faults["name"] == self.when) & within(faults["start_ns"], fault.start_ns, fault.end_ns)
+        ]
+        if faults.empty:
+            return _unseen(self.name, 0.0, "requests", f"there was no {self.when}")
+        begin_ns = int(faults["start_ns"].min())
         calls = pd.concat([evidence.rows("http"), evidence.ticks], ignore_index=True)
-        begun = within(calls["start_ns"], 0, fault.start_ns)
-        over = within(calls["end_ns"], 0, fault.start_ns)
-        under_way = calls[begun & ~over]
+        under_way = calls[within(calls["start_ns"], 0, begin_ns) & ~within(calls["end_ns"], 0, begin_ns)]
         if under_way.empty:
             return _unseen(self.name, 0.0, "requests", "no request was under way")
         failed = under_way[~succeeded(under_way)]

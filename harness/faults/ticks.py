@@ -123,11 +123,7 @@ class _Held:
         NotExercisedError
             None came in time.
         """
-        question = (
-            "SELECT EXISTS (SELECT FROM pg_stat_activity AS a WHERE wait_event = 'PgSleep' AND EXISTS ("  # noqa: S608  # a number
-            + _HOLDS.format(key=self._fault.key, pid="a.pid")
-            + "))"
-        )
+        question = self._question("a.wait_event = 'PgSleep'")
         with self._fault.tried("see who is at a tick"):
             try:
                 self._sessions.run(until(lambda: self._admin.fetchval(question), limit_s=_CAUGHT_LIMIT_S))
@@ -135,6 +131,16 @@ class _Held:
                 raise NotExercisedError(
                     f"{self._fault} was not exercised: nobody was at a tick within {_CAUGHT_LIMIT_S:g} s"
                 ) from None
+
+    def left_by(self, pid: int) -> bool:
+        """Tell whether no session of the process ``pid`` holds the lock (any more)."""
+        question = self._question(rf"a.application_name ~ '\m{pid}\M'")
+        with self._fault.tried("see whether it is still at its tick"):
+            return not self._sessions.value(self._admin, question)
+
+    def _question(self, which: str) -> str:
+        holds = _HOLDS.format(key=self._fault.key, pid="a.pid")
+        return f"SELECT EXISTS (SELECT FROM pg_stat_activity AS a WHERE {which} AND EXISTS ({holds}))"  # noqa: S608  # numbers
 
 
 @register
@@ -173,12 +179,12 @@ class _AtTick(TickFault):
             yield sessions
 
     @contextmanager
-    def caught(self, system: System) -> Iterator[int]:
-        """Catch the replica in the middle of a tick, its lock in hand; the value is its process id."""
+    def caught(self, system: System) -> Iterator[tuple[int, _Held]]:
+        """Catch the replica in the middle of a tick, its lock in hand; gives its process id too."""
         pid = running(self, system)
         with self.sessions(system) as sessions, self.held(sessions, self.HOLD_S, pid) as held:
             held.wait_for_one()
-            yield pid
+            yield pid, held
 
 
 @register
@@ -211,11 +217,12 @@ class PauseAtTick(_AtTick):
 
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
-        with self.caught(system) as pid:
+        with self.caught(system) as (pid, held):
             try:
                 with named(self):
                     system.pause(self.target)
-                yield lambda: stopped(pid)
+                missed = f"{self.target} had left its tick already" if held.left_by(pid) else None
+                yield lambda: missed or stopped(pid)
             finally:
                 # What something else killed meanwhile is not ours to mend.
                 if system.pid(self.target) is not None:

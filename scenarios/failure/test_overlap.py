@@ -4,7 +4,7 @@ from harness.experiment import Experiment, MonitorP95, NobodyFails, TimersOnTime
 from harness.experiment.expect_ticks import HerdServed, OthersSkip
 from harness.faults.ticks import CrashAtTick, Crowd, Herd, KillAtTick, PauseAtTick, SlowTicks
 
-#: Four replicas that all tick by themselves in the same second, besides cron. Players and cron call the first.
+#: Four replicas that all tick by themselves in the same second, besides cron. Players call the first.
 FOUR = {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *", "ENABLE_GRACE_PERIOD": "false"}
 
 
@@ -13,7 +13,7 @@ def test_four_in_the_same_second(experiment: Experiment) -> None:
     with experiment.games(replicas=4, service=FOUR):
         experiment.steady("3s")
         experiment.inject(
-            Crowd(hold="400ms"), "5s", OthersSkip(within_s=1), TimersOnTime(within_s=3), NobodyFails()
+            Crowd(hold="400ms"), "6s", OthersSkip(within_s=1), TimersOnTime(within_s=3), NobodyFails()
         )
         experiment.recovered(within="10s")
 
@@ -23,7 +23,7 @@ def test_slower_than_the_interval(experiment: Experiment) -> None:
     with experiment.games(replicas=4, service=FOUR):
         experiment.steady("3s")
         experiment.inject(
-            SlowTicks(delay="1.5s"), "6s", OthersSkip(within_s=1), TimersOnTime(within_s=5), NobodyFails()
+            SlowTicks(delay="1.5s"), "8s", OthersSkip(within_s=1), TimersOnTime(within_s=5), NobodyFails()
         )
         experiment.recovered(within="10s")
 
@@ -32,16 +32,16 @@ def test_holder_killed_in_mid_tick(experiment: Experiment) -> None:
     """The replica that holds the ticks' lock is killed: the lock is free at once, another one goes on."""
     with experiment.games(replicas=4, service=FOUR):
         experiment.steady("3s")
-        experiment.inject(KillAtTick("service-3"), "6s", TimersOnTime(within_s=3.5), NobodyFails())
+        experiment.inject(KillAtTick("service-3"), "7s", TimersOnTime(within_s=3.5), NobodyFails())
         experiment.recovered(within="10s")
 
 
 def test_holder_paused_and_continued(experiment: Experiment) -> None:
-    """The holder stands still for 15 s: Postgres frees the lock after 10 s; it moves nothing afterwards."""
+    """The holder stands still for 16 s: Postgres frees the lock after 10 s; it moves nothing afterwards."""
     with experiment.games(replicas=4, service=FOUR):
         experiment.steady("3s")
         experiment.inject(
-            PauseAtTick("service-3"), "15s", TimersOnTime(within_s=13.5), MonitorP95(), NobodyFails()
+            PauseAtTick("service-3"), "16s", TimersOnTime(within_s=13), MonitorP95(), NobodyFails()
         )
         experiment.recovered(within="10s")
 

@@ -2,9 +2,17 @@
 
 import pytest
 
-from harness.experiment import Experiment
+from harness.experiment import Experiment, NobodyFails, RefusesClearly, TimersOnTime
+from harness.experiment.expect_ticks import InFlightAnswered, SentAgainUnderSameId
 from harness.faults import Fault
+from harness.faults.database import SlowStatements
 from harness.faults.process import Kill, Pause, Terminate
+from harness.faults.pubnub import NoAnswer
+from harness.faults.schedule import Entry, Schedule
+
+WITHOUT_GRACE = {"ENABLE_GRACE_PERIOD": "false"}
+#: Three replicas that all tick by themselves, besides cron. Players and cron call the first.
+THREE = WITHOUT_GRACE | {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *"}
 
 
 @pytest.mark.parametrize(
@@ -18,17 +26,58 @@ from harness.faults.process import Kill, Pause, Terminate
 )
 def test_one_replica(experiment: Experiment, fault: Fault, duration: str) -> None:
     """The only replica, or its database, is gone for a while: all of its work is taken up again."""
-    with experiment.games(count=12, players=2, service={"ENABLE_GRACE_PERIOD": "false"}):
+    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
         experiment.steady("4s")
         experiment.inject(fault, duration)
         experiment.recovered(within="20s")
 
 
+def test_killed_in_mid_broadcast(experiment: Experiment) -> None:
+    """The service dies over messages that PubNub has accepted: they are sent again under the same id."""
+    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
+        experiment.steady("3s")
+        # No answer comes, and the service dies before it would try again by itself.
+        outcomes = experiment.run_schedule(
+            Schedule(
+                (
+                    Entry(0.0, 1.4, NoAnswer("publish", stage="after")),
+                    Entry(1.2, 2.0, Kill("service-1")),
+                )
+            ),
+            SentAgainUnderSameId(),
+        )
+        assert [outcome.trouble for outcome in outcomes] == [None, None]
+        experiment.recovered(within="15s")
+
+
 def test_relay_owner_killed_with_others_alive(experiment: Experiment) -> None:
     """One of three replicas is killed: the others publish on, each move is made once and heard."""
-    with experiment.games(
-        count=12, players=2, replicas=3, service={"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *"}
-    ):
-        experiment.steady("4s")
+    with experiment.games(count=12, players=2, replicas=3, service=THREE):
+        experiment.steady("3s")
         experiment.inject(Kill("service-2"), "5s")
+        experiment.recovered(within="15s")
+
+
+def test_rolling_restart(experiment: Experiment) -> None:
+    """Three replicas are restarted in turn: timers keep their time, and what is begun is finished.
+
+    Nobody notices as replicas go that others stand in for. Who calls one address alone is refused while that
+    replica is away, and has to try again; but no request is cut off that was under way.
+    """
+    with experiment.games(count=12, players=2, replicas=3, service=THREE):
+        experiment.steady("3s")
+        for replica in ("service-3", "service-2"):
+            experiment.inject(Terminate(replica), "4.5s", NobodyFails(), TimersOnTime(within_s=1.5))
+        # Statements are slow, so that requests are under way as it is told to end.
+        outcomes = experiment.run_schedule(
+            Schedule(
+                (
+                    Entry(0.0, 3.5, SlowStatements(delay="700ms")),
+                    Entry(1.5, 3.0, Terminate("service-1")),
+                )
+            ),
+            InFlightAnswered("process:terminate service-1"),
+            RefusesClearly(("connection refused", "connection reset", "http 503")),
+        )
+        assert [outcome.trouble for outcome in outcomes] == [None, None]
         experiment.recovered(within="15s")
