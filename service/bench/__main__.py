@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Final
 
 import click
 from rich.console import Console
@@ -11,6 +12,8 @@ from rich.table import Table
 
 from service.bench.measure import MEASUREMENTS
 from service.bench.parts import start_parts
+
+_MARKS: Final = {True: "[green]kept[/]", False: "[red]missed[/]", None: ""}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,9 +27,8 @@ def main(names: tuple[str, ...]) -> None:
         for name in names or MEASUREMENTS:
             with console.status(name):
                 for result in asyncio.run(MEASUREMENTS[name](parts)):
-                    kept = kept and result.kept
-                    mark = "[green]kept[/]" if result.kept else "[red]missed[/]"
-                    table.add_row(result.what, result.measured, result.promised, mark)
+                    kept = kept and result.kept is not False
+                    table.add_row(result.what, result.measured, result.promised, _MARKS[result.kept])
     console.print(table)
     sys.exit(0 if kept else 1)
 

@@ -129,6 +129,17 @@ async def start_service(parts: Parts, database: Addresses, **settings: str) -> A
         yield Service(url, *running)
 
 
+def cpu_s(pid: int) -> float:
+    """Return the seconds of CPU that a process and those it started (Postgres has many) took so far."""
+    started = psutil.Process(pid)
+    took_s = 0.0
+    for process in (started, *started.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            took_s += times.user + times.system
+    return took_s
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as listener:

@@ -1,4 +1,4 @@
-"""One SDK subscriber a game, in a process of its own: prints `ready`, then when each got its event."""
+"""One SDK subscriber a game: prints `ready`, then when each got its event; ends with its standard input."""
 
 from __future__ import annotations
 
@@ -67,6 +67,8 @@ async def main(origin: str, subscribe_key: str, first: int, number: int) -> None
     while len(received) < number and time.monotonic() < deadline:  # noqa: ASYNC110 - counted, not signalled
         await asyncio.sleep(0.05)
     print(json.dumps(received), flush=True)
+    # Until what it took to hear all that is read.
+    sys.stdin.read()
     # Ending thousands of clients one by one serves nobody.
     os._exit(0)
 
