@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.history import HistoryWriter
 
 _RANDOM: Final = "random"
+_MEND: Final = "mend"
 _PLACES: Final = {
     "network": "on a proxy, by Toxiproxy (service-postgres, service-pubnub, load-service, players-pubnub)",
     "pubnub": "by what the emulator answers",
@@ -36,6 +37,7 @@ Examples:
   stormwatch fault database:connections --for 8s
   stormwatch fault process:pause service-1 --for 15s
   stormwatch fault random --seed 7 --for 60s --dry-run             what would happen when
+  stormwatch fault mend                                            after one that was killed (kill -9)
 """
 
 
@@ -45,11 +47,13 @@ class _Faults(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         from harness.faults import kinds
 
-        return [*kinds(), _RANDOM]
+        return [*kinds(), _RANDOM, _MEND]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == _RANDOM:
             return _random
+        if cmd_name == _MEND:
+            return _mend
         from harness.faults import FaultError, find_kind
 
         try:
@@ -61,6 +65,8 @@ class _Faults(click.Group):
         _write_faults(formatter)
         with formatter.section("Several at a time"):
             formatter.write_dl([(_RANDOM, _random.get_short_help_str(limit=100))])
+        with formatter.section("Afterwards"):
+            formatter.write_dl([(_MEND, _mend.get_short_help_str(limit=100))])
 
 
 def _write_faults(formatter: click.HelpFormatter) -> None:
@@ -149,7 +155,7 @@ def _inject(ctx: click.Context, fault: Fault, for_s: float | None) -> None:
     from harness.faults import FaultError, NotExercisedError
     from harness.stack import StackError
 
-    signal.signal(signal.SIGTERM, _leave)
+    _leave_on_signals()
     try:
         with _history(ctx) as history, fault.inject(_system(ctx), history):
             shown = "until Ctrl-C" if for_s is None else f"for {for_s:g} s"
@@ -174,7 +180,7 @@ def _random(ctx: click.Context, seed: int, for_: str, only: str, dry_run: bool) 
     from harness.faults.schedule import Schedule, candidates
     from harness.stack import StackError
 
-    signal.signal(signal.SIGTERM, _leave)
+    _leave_on_signals()
     try:
         system = _system(ctx)
         usable = [fault for fault in candidates(system) if only in str(fault)]
@@ -189,6 +195,30 @@ def _random(ctx: click.Context, seed: int, for_: str, only: str, dry_run: bool) 
     troubled = [outcome for outcome in outcomes if outcome.trouble]
     if troubled:
         raise click.ClickException(f"{len(troubled)} of {len(outcomes)} faults did not do what they should")
+
+
+@click.command(_MEND)
+@click.pass_context
+def _mend(ctx: click.Context) -> None:
+    """Undo what was left broken by a `stormwatch fault` that was killed.
+
+    Paused parts go on and missing ones are started again, proxies are up and without toxics, the PubNub
+    emulator answers as it should, and the database is rid of sessions, triggers, users and settings of
+    faults. Says what it undid. Faults that are still running are undone as well.
+    """
+    from harness.faults import FaultError
+    from harness.faults.mend import mend
+    from harness.stack import StackError
+
+    undone = 0
+    try:
+        for line in mend(_system(ctx)):
+            click.echo(line)
+            undone += 1
+    except (FaultError, StackError) as error:
+        raise click.ClickException(str(error)) from error
+    if not undone:
+        click.echo("nothing was left to mend")
 
 
 def _system(ctx: click.Context) -> System:
@@ -254,6 +284,11 @@ def _first_line(kind: type[Fault]) -> str:
     return (kind.__doc__ or "").strip().splitlines()[0]
 
 
+def _leave_on_signals() -> None:
+    """Undo on signals that would end us anyway: being told to, and the terminal being closed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+
+
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    """Undo on a signal that would end us anyway."""
     sys.exit(128 + number)

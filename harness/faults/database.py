@@ -27,13 +27,18 @@ from harness.faults.sessions import APPLICATION, OBSERVER, Sessions
 from harness.sla.units import parse_duration
 
 #: What asyncpg raises when a statement fails, the session is lost or the server is not there.
-_TROUBLE: Final = (
+TROUBLE: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )
+
+#: How the schemas begin that faults make for things of their own; and the table in them, if any, that has
+#: the statements that undo the fault (column ``statement``), should it be killed.
+MARK: Final = "stormwatch_fault_"
+UNDO: Final = "undo"
 
 #: How long a fault may take to get the locks that it holds, and to be undone after all.
 LOCK_LIMIT: Final = "10s"
@@ -90,11 +95,33 @@ class DatabaseFault(Fault):
             yield sessions
 
     @contextmanager
+    def remembered(self, sessions: Sessions, undo: str) -> Iterator[None]:
+        """Leave word in the database of how the fault is undone, for whoever mends it if we are killed.
+
+        Parameters
+        ----------
+        sessions : of our own in the database.
+        undo : statements that undo it; sent together, and doing no harm if they were run already.
+        """
+        schema = f"{MARK}{secrets.token_hex(3)}"
+        try:
+            with self.tried("leave word of how it is undone"):
+                admin = sessions.connect()
+                sessions.execute(
+                    admin, f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.{UNDO} (statement text)"
+                )
+                sessions.execute(admin, f"INSERT INTO {schema}.{UNDO} VALUES ($1)", undo)  # noqa: S608  # names of ours
+            yield
+        finally:
+            with self.tried("take that word back"):
+                sessions.run(insist(sessions, f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
+
+    @contextmanager
     def tried(self, what: str) -> Iterator[None]:
         """Say of which fault it was that the database refused ``what``."""
         try:
             yield
-        except _TROUBLE as error:
+        except TROUBLE as error:
             raise FaultError(f"{self}: can't {what}: {error or type(error).__name__}") from error
 
 
@@ -151,7 +178,7 @@ class SlowStatements(DatabaseFault):
 
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
-        schema = f"stormwatch_fault_{secrets.token_hex(3)}"
+        schema = f"{MARK}{secrets.token_hex(3)}"
         with self.sessions(system) as sessions:
             with self.tried("connect"):
                 admin = sessions.connect()
@@ -431,7 +458,7 @@ async def insist(sessions: Sessions, *statements: str) -> None:
                 finally:
                     await connection.close()
                 break
-            except _TROUBLE:
+            except TROUBLE:
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(_AGAIN_S)

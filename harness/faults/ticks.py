@@ -29,7 +29,7 @@ from harness.faults.base import (
     duration,
     register,
 )
-from harness.faults.database import LOCK_LIMIT, DatabaseFault, insist, until
+from harness.faults.database import LOCK_LIMIT, MARK, DatabaseFault, insist, until
 from harness.faults.process import down, named, running, stopped
 from harness.faults.sessions import Sessions
 from harness.sla.units import parse_duration
@@ -73,7 +73,7 @@ class TickFault(DatabaseFault):
         delay_s : how long.
         pid : hold up ticks of this process of the service alone; None: of all.
         """
-        schema = f"stormwatch_fault_{secrets.token_hex(3)}"
+        schema = f"{MARK}{secrets.token_hex(3)}"
         holds = _HOLDS.format(key=self.key, pid="pg_backend_pid()")
         # \\m and \\M: the number as a whole, not as a part of another.
         whose = "true" if pid is None else rf"current_setting('application_name') ~ '\m{pid}\M'"

@@ -49,17 +49,19 @@ class TriggerDropped(DatabaseFault):
                 restore.append(f"ALTER TABLE {TABLE} {_ENABLED[found['enabled']]} TRIGGER {TRIGGER}")
             if found["comment"] is not None:
                 restore.append(f"COMMENT ON TRIGGER {TRIGGER} ON {TABLE} IS {found['comment']}")
-            try:
-                with self.tried("drop the trigger"):
-                    sessions.execute(admin, f"SET lock_timeout = '{LOCK_LIMIT}'")
-                    sessions.execute(admin, _DROP)
+            undo = "; ".join(restore)
+            with self.remembered(sessions, undo):
+                try:
+                    with self.tried("drop the trigger"):
+                        sessions.execute(admin, f"SET lock_timeout = '{LOCK_LIMIT}'")
+                        sessions.execute(admin, _DROP)
 
-                def exercised() -> str | None:
-                    with self.tried("see what was moved"):
-                        silent = sessions.value(admin, _SILENT)
-                    return "no game moved meanwhile" if silent == silent_before else None
+                    def exercised() -> str | None:
+                        with self.tried("see what was moved"):
+                            silent = sessions.value(admin, _SILENT)
+                        return "no game moved meanwhile" if silent == silent_before else None
 
-                yield exercised
-            finally:
-                with self.tried("put the trigger back"):
-                    sessions.run(insist(sessions, "; ".join(restore)))
+                    yield exercised
+                finally:
+                    with self.tried("put the trigger back"):
+                        sessions.run(insist(sessions, undo))

@@ -1,0 +1,179 @@
+"""Removes what faults have left behind whose process was killed before it could undo them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from harness.faults.base import FaultError, System
+from harness.faults.database import MARK, TROUBLE, UNDO, insist
+from harness.faults.flags import FLAGS
+from harness.faults.pubnub import PubNubControl
+from harness.faults.sessions import APPLICATION, Sessions
+from harness.stack.errors import StackError
+from harness.stack.proxies import Proxies
+
+#: Names of the toxics that faults make; a toxic that somebody else made is left alone.
+_TOXIC: Final = re.compile(r"[a-z_]+-(upstream|downstream)-[0-9a-f]{6}")
+
+_SESSIONS: Final = f"""
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid()
+      AND (application_name = '{APPLICATION}' OR usename LIKE 'stormwatch\\_outsider\\_%')
+"""  # noqa: S608  # names of ours
+#: Ours alone: what stands in them is run as who we are.
+_SCHEMAS: Final = f"""
+    SELECT nspname FROM pg_namespace
+    WHERE starts_with(nspname, '{MARK}') AND pg_get_userbyid(nspowner) = current_user ORDER BY 1
+"""  # noqa: S608  # a name of ours
+#: Tables whose trigger runs a function of a schema: dropping the schema alone would lock them all at once.
+_TRIGGERS: Final = """
+    SELECT t.tgname, t.tgrelid::regclass::text FROM pg_trigger t
+    JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = $1 ORDER BY 2
+"""
+_ROLES: Final = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'stormwatch\\_outsider\\_%' ORDER BY 1"
+_MAY_READ_FILES: Final = "SELECT has_table_privilege('pg_file_settings', 'SELECT')"
+_READ_ONLY: Final = """
+    SELECT count(*) FROM pg_file_settings
+    WHERE name = 'default_transaction_read_only' AND sourcefile LIKE '%postgresql.auto.conf'
+"""
+
+
+def mend(system: System) -> Iterator[str]:
+    """Undo all that faults have left behind on ``system``, and tell of each thing that was undone.
+
+    What is still being broken on purpose is mended too: nobody can tell it from what was left.
+
+    Yields
+    ------
+    A line a thing.
+
+    Raises
+    ------
+    FaultError
+        At the end: what could not be looked at or mended.
+    """
+    trouble: list[str] = []
+    # Processes first: who is paused or gone can't be asked for the rest.
+    menders: tuple[Callable[[System], Iterator[str]], ...] = (
+        _processes,
+        _network,
+        _pubnub,
+        _database,
+        _flags,
+    )
+    for mender in menders:
+        try:
+            yield from mender(system)
+        except (FaultError, StackError, *TROUBLE) as error:
+            trouble.append(str(error) or type(error).__name__)
+    if trouble:
+        raise FaultError("; ".join(trouble))
+
+
+def _processes(system: System) -> Iterator[str]:
+    for name in system.parts:
+        pid = system.pid(name)
+        if pid is None:
+            system.restart(name)
+            yield f"{name} was down: started again"
+        elif _is_stopped(pid):
+            system.resume(name)
+            yield f"{name} was paused: goes on"
+
+
+def _is_stopped(pid: int) -> bool:
+    """Tell whether a process or one of its children is stopped."""
+    try:
+        process = psutil.Process(pid)
+        family = [process, *process.children(recursive=True)]
+        return any(member.status() == psutil.STATUS_STOPPED for member in family)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _network(system: System) -> Iterator[str]:
+    if system.target.toxiproxy_url is None:
+        return
+    proxies = Proxies(system.target.toxiproxy_url)
+    for name, proxy in sorted(proxies.all().items()):
+        if not proxy.enabled:
+            proxies.enable(name)
+            yield f"proxy {name} was down: up again"
+        for toxic in proxy.toxics:
+            if _TOXIC.fullmatch(toxic):
+                proxies.remove_toxic(name, toxic)
+                yield f"proxy {name}: toxic {toxic} removed"
+
+
+def _pubnub(system: System) -> Iterator[str]:
+    url, token = system.target.pubnub_control_url, system.target.pubnub_control_token
+    if url is None or token is None:
+        return
+    control = PubNubControl(url, token)
+    for rule in control.rules():
+        if rule["active"]:
+            control.remove(rule["id"])
+            about = ", ".join(rule["operations"]) or "all"
+            yield f"PubNub emulator: rule {rule['action']} on {about} removed"
+
+
+def _database(system: System) -> Iterator[str]:
+    if system.target.database_url is None:
+        return
+    with Sessions(system.target.database_url) as sessions:
+        session = sessions.connect()
+        if ended := sessions.value(session, _SESSIONS):
+            yield f"database: {ended} sessions ended that faults had left open"
+        for (schema,) in _rows(sessions, session, _SCHEMAS):
+            yield from _schema(sessions, session, schema)
+        for (role,) in _rows(sessions, session, _ROLES):
+            sessions.run(insist(sessions, f"DROP ROLE IF EXISTS {role}"))
+            yield f"database: user {role} removed"
+        if sessions.value(session, _MAY_READ_FILES) and sessions.value(session, _READ_ONLY):
+            reset = "ALTER SYSTEM RESET default_transaction_read_only"
+            sessions.run(insist(sessions, reset, "SELECT pg_reload_conf()"))
+            yield "database: was read-only, may be written again"
+
+
+def _schema(sessions: Sessions, session: Any, schema: str) -> Iterator[str]:
+    """Undo what one fault did to tables: its triggers, and what it left word of."""
+    for trigger, table in _rows(sessions, session, _TRIGGERS, schema):
+        sessions.run(insist(sessions, f"DROP TRIGGER IF EXISTS {trigger} ON {table}"))
+        yield f"database: trigger {trigger} on {table} removed"
+    if sessions.value(session, "SELECT to_regclass($1) IS NOT NULL", f"{schema}.{UNDO}"):
+        for (statement,) in _rows(sessions, session, f"SELECT statement FROM {schema}.{UNDO}"):  # noqa: S608
+            sessions.run(insist(sessions, statement))
+            yield f"database: undone by {statement}"
+    sessions.run(insist(sessions, f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
+
+
+def _rows(sessions: Sessions, session: Any, question: str, *values: Any) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in sessions.run(session.fetch(question, *values))]
+
+
+def _flags(system: System) -> Iterator[str]:
+    # A stack of ours starts without the file; in a deployment's, somebody may want a flag to be off.
+    if system.target.flags_file is None or not system.parts:
+        return
+    path = Path(system.target.flags_file)
+    if not path.exists():
+        return
+    off = {f"{flag}=false" for flag in FLAGS}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.strip() not in off]
+        if kept != lines:
+            fresh = path.with_name(f".{path.name}.mend")
+            fresh.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            fresh.replace(path)
+    except OSError as error:
+        raise FaultError(f"can't change {path}: {error}") from error
+    for line in lines:
+        if line.strip() in off:
+            yield f"flags: {line.strip()} removed"
