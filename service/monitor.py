@@ -112,8 +112,9 @@ class Monitor:
             async with asyncio.timeout(self._limit_s) as limit:
                 async with self._database.transaction() as connection:
                     tick.connection_s = time.perf_counter() - started
-                    if await self._lock(connection, request_id, tick):
-                        await self._work(connection, tick)
+                    moment = await self._lock(connection, request_id, tick)
+                    if moment is not None:
+                        await self._work(connection, tick, moment)
                         ended = "moved"
                     else:
                         tick.skipped, tick.message = 1, "another tick is running"
@@ -135,8 +136,10 @@ class Monitor:
         self._metrics.games_graced.inc(tick.graced)
         return tick
 
-    async def _lock(self, connection: asyncpg.Connection[Any], request_id: str, tick: Tick) -> bool:
-        """Take the monitor's lock; return False if another tick keeps it."""
+    async def _lock(
+        self, connection: asyncpg.Connection[Any], request_id: str, tick: Tick
+    ) -> datetime | None:
+        """Take the monitor's lock and return when, on the database's clock; None: another tick keeps it."""
         await connection.execute(
             statement("monitor_limits"),
             str(max(1, round(self._lock_wait_s * 1000))),
@@ -145,22 +148,27 @@ class Monitor:
         )
         started = time.perf_counter()
         try:
-            await connection.execute(statement("monitor_lock"), LOCK, timeout=self._limit_s)
+            moment: datetime = await connection.fetchval(
+                statement("monitor_lock"), LOCK, timeout=self._limit_s
+            )
         except asyncpg.LockNotAvailableError:
-            return False
+            return None
         finally:
             tick.lock_s = time.perf_counter() - started
             self._metrics.lock_seconds.observe(tick.lock_s)
-        return True
+        return moment
 
-    async def _work(self, connection: asyncpg.Connection[Any], tick: Tick) -> None:
+    async def _work(self, connection: asyncpg.Connection[Any], tick: Tick, moment: datetime) -> None:
+        """Do what is due at ``moment``: what falls due between two statements could miss its grace period."""
         started = time.perf_counter()
         if self._flags.now.grace_period:
-            while granted := await self._run(connection, "monitor_grant_grace", self._batch, self._grace_s):
+            while granted := await self._run(
+                connection, "monitor_grant_grace", self._batch, self._grace_s, moment
+            ):
                 tick.graced += granted
                 if granted < self._batch:
                     break
-        while moved := await self._run(connection, "monitor_move", self._batch):
+        while moved := await self._run(connection, "monitor_move", self._batch, moment):
             tick.processed += moved
             tick.batches += 1
             if moved < self._batch:

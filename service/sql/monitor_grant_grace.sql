@@ -1,4 +1,4 @@
--- Drawing phases that are over for the first time get $2 more seconds if players have not handed in yet.
+-- Drawing phases that are over at $3 for the first time get $2 more seconds if players have not handed in yet.
 UPDATE games g
 SET grace_used = true,
     grace_until = g.phase_expires_at + make_interval(secs => $2)
@@ -7,7 +7,7 @@ WHERE g.id = ANY (ARRAY(
     FROM games e
     WHERE e.status = 'drawing'
       AND NOT e.grace_used
-      AND e.due_at <= statement_timestamp()
+      AND e.due_at <= $3
       AND EXISTS (
           SELECT FROM game_participants p
           WHERE p.game_id = e.id

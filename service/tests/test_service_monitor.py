@@ -93,6 +93,25 @@ def test_nobody_waits_for_players_who_have_all_handed_in(service: ServiceProcess
     assert service.game(game_id)["status"] == "voting"
 
 
+def test_a_phase_that_runs_out_in_mid_tick_is_left_to_the_next(
+    start_service: StartService, own_database: Urls
+) -> None:
+    service = start_service(DATABASE_TIMEOUT="20s")
+    game_id = drawing_game(service, players=1, submissions=0)
+    # Over once grace periods were looked for, and before games are moved.
+    own_database.fetch(
+        "CREATE FUNCTION doze() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$"
+    )
+    expire(own_database, game_id, -1.0)
+    own_database.fetch("CREATE TRIGGER a_doze BEFORE UPDATE ON games EXECUTE FUNCTION doze()")
+    service.tick()
+    own_database.fetch("DROP TRIGGER a_doze ON games")
+    service.tick()
+    row = service.game(game_id)
+    assert (row["status"], row["grace_used"]) == ("drawing", True)
+
+
 def test_no_grace_with_its_flag_off(start_service: StartService, own_database: Urls) -> None:
     service = start_service(ENABLE_GRACE_PERIOD="false")
     game_id = drawing_game(service, players=1, submissions=0)
