@@ -35,10 +35,11 @@ lint: $(READY) ## ruff: lint and format
 types: $(READY) ## mypy, strict
 	$(BIN)/mypy
 
-bench: $(READY) ## speed and memory, as ratios measured side by side
+bench: $(READY) ## speed and memory, as ratios measured side by side; and whether what is reported is true
 	$(BIN)/python -m service.bench
 	$(BIN)/python -m fixtures.pubnub_emulator.bench
 	$(BIN)/python -m harness.bench
+	$(BIN)/stormwatch calibrate
 
 lock: ## pin the dependencies again (needs uv)
 	uv pip compile pyproject.toml --quiet --group dev --generate-hashes --universal --python-version 3.11 \

@@ -41,7 +41,7 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes of run, gate, calibrate: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no report.",
+    epilog="Exit codes of run and gate: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no readable report.",
 )
 @click.version_option(metadata.version("stormwatch"), prog_name="stormwatch")
 def main() -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from harness.calibrate.document import in_report, newest
 from harness.checks import INTEGRITY, METRICS, Census, Evidence, FaultWindow, Samples, evidence_of
 from harness.checks.distributions import distribution
 from harness.checks.games import worst_games
@@ -44,7 +45,9 @@ def build_report(run: RunFolder, policy: Policy) -> dict[str, Any]:
     """
     about = run.read()
     scenarios = read_scenarios(run)
-    return judge(evidence_of(read_history(run.history), about, policy, scenarios), run.id)
+    report = judge(evidence_of(read_history(run.history), about, policy, scenarios), run.id)
+    report["measurement"]["calibration"] = _guarded(lambda: _calibration(run, about), None)
+    return report
 
 
 def judge(evidence: Evidence, run_id: str) -> dict[str, Any]:
@@ -362,6 +365,12 @@ def _scenario(document: Mapping[str, Any]) -> dict[str, Any]:
         "message": document.get("message"),
         "command": document.get("command"),
     }
+
+
+def _calibration(run: RunFolder, about: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The newest calibration beside the run: shown, not judged."""
+    found = newest(run.path.parent)
+    return None if found is None else in_report(found, about.get("machine"))
 
 
 def _guarded_check(check: Callable[[Evidence], Any], evidence: Evidence) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import jinja2
 from markupsafe import Markup
 
-from harness.report import words
+from harness.report import calibration, words
 from harness.report.charts import PANELS, bundle, change, charts
 from harness.sla.units import format_quantity
 from harness.sla.verdict import number
@@ -27,6 +27,7 @@ def render_html(report: Mapping[str, Any]) -> str:
         report=report,
         run=report["run"],
         words=words,
+        calibration=calibration,
         panels=[panel for panel in PANELS if f"timeline-{panel[0]}" in drawn],
         drawn=drawn,
         specs=script_json(drawn),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from harness.report import calibration
 from harness.report.words import MEANING, count, interval, limited, measured, reason, target
 from harness.sla.units import format_quantity
 
@@ -54,6 +55,7 @@ def render_markdown(report: Mapping[str, Any]) -> str:
         f"| {_text(row['title'])} | {limited(row)} | {_badge(row['verdict'])} |"
         for row in report["measurement"]["checks"]
     ]
+    lines += ["", *_calibration(report["measurement"].get("calibration"))]
     lines += [
         "",
         "</details>",
@@ -63,6 +65,29 @@ def render_markdown(report: Mapping[str, Any]) -> str:
     if run.get("command"):
         lines.append(f"Again: `{run['command']}`")
     return "\n".join(lines) + "\n"
+
+
+def _calibration(found: Mapping[str, Any] | None) -> list[str]:
+    if found is None:
+        return [calibration.NONE]
+    delays = calibration.injected(found)
+    complaints = [f"- {_text(complaint)}" for complaint in calibration.complaints(found)]
+    lines = [calibration.summary(found), *(["", *complaints] if complaints else [])]
+    if delays:
+        lines += ["", "Error of the delays that were injected, over the floor of each path:", ""]
+        lines += [f"| path | floor | {' | '.join(delays)} | |", f"|---|--:|{'--:|' * len(delays)}---|"]
+    lines += [
+        f"| {_text(row['title'])} (`{row['place']}`) | {row['floor']} "
+        f"| {' | '.join(one['error'] or '–' for one in row['errors'])} | {_badge(row['verdict'])} |"
+        for row in calibration.paths(found)
+        if delays
+    ]
+    lines += ["", "| losses | injected | reported | |", "|---|--:|--:|---|"]
+    lines += [
+        f"| {_text(row['title'])} | {row['injected']} | {row['reported']} | {_badge(row['verdict'])} |"
+        for row in calibration.losses(found)
+    ]
+    return lines
 
 
 def _reasons(report: Mapping[str, Any]) -> list[str]:
