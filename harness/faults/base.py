@@ -141,6 +141,11 @@ class Fault(ABC):
         options = [f"--{p.option} {getattr(self, p.name)}" for p in parameters(type(self))]
         return " ".join([str(self), *options])
 
+    @property
+    def occupies(self) -> frozenset[str]:
+        """What it acts on or can't do without: no other fault may break that at the same time."""
+        return frozenset({self.target})
+
     @abstractmethod
     def applied(self, system: System) -> AbstractContextManager[Exercised]:
         """Break it on entering, mend it on every way out.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import requests
 
 from harness.faults.base import Exercised, Fault, FaultError, MissingPartError, System, register
+from harness.stack.proxies import LOAD_SERVICE
 
 if TYPE_CHECKING:
     from harness.target import Target
@@ -48,6 +49,11 @@ class FlagOff(Fault):
     @classmethod
     def examples(cls, system: System) -> Sequence[Fault]:
         return [cls(flag) for flag in FLAGS] if system.target.flags_file else ()
+
+    @property
+    def occupies(self) -> frozenset[str]:
+        # It asks the service whether the flag was seen.
+        return frozenset({self.target, "service-1", LOAD_SERVICE})
 
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:

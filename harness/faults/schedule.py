@@ -33,10 +33,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one entry: None if it was applied, exercised and undone."""
+    """What became of one entry; no trouble: it was applied, exercised and undone."""
 
     entry: Entry
     trouble: str | None
+    #: Whether it could not be applied or undone: the harness's failure, whatever else was seen.
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class Schedule:
     def random(cls, candidates: Sequence[Fault], *, seed: int, for_s: float) -> Schedule:
         """Draw a timeline of faults among ``candidates`` that are all over after ``for_s`` seconds.
 
-        A fault never overlaps another on the same target: what they did could not be told apart.
+        Each place is as likely as any other, and so is each kind of fault in it, however many targets it
+        has. A fault never overlaps another that acts on the same things: what they did could not be told
+        apart.
 
         Raises
         ------
@@ -69,10 +73,14 @@ class Schedule:
         at_s = 0.0
         while at_s + _LASTS_S[1] <= for_s:
             lasts_s = round(draw.uniform(*_LASTS_S), 2)
-            usable = [fault for fault in ordered if free_from.get(fault.target, 0.0) <= at_s]
+            usable: dict[str, dict[str, list[Fault]]] = {}
+            for fault in ordered:
+                if all(free_from.get(thing, 0.0) <= at_s for thing in fault.occupies):
+                    usable.setdefault(fault.place, {}).setdefault(fault.name, []).append(fault)
             if usable:
-                fault = draw.choice(usable)
-                free_from[fault.target] = at_s + lasts_s
+                of_place = usable[draw.choice(list(usable))]
+                fault = draw.choice(of_place[draw.choice(list(of_place))])
+                free_from |= dict.fromkeys(fault.occupies, at_s + lasts_s)
                 entries.append(Entry(at_s, lasts_s, fault))
             at_s = round(at_s + draw.uniform(*_APART_S), 2)
         return cls(tuple(entries))
@@ -124,9 +132,28 @@ class Schedule:
                         say(f"{entry.fault} is undone")
                 except (FaultError, NotExercisedError) as error:
                     running.pop(number, None)
-                    outcomes.append(Outcome(entry, str(error)))
+                    outcomes.append(Outcome(entry, str(error), failed=isinstance(error, FaultError)))
                     say(str(error))
         return outcomes
+
+
+def check(outcomes: Sequence[Outcome]) -> None:
+    """See that a schedule was carried out, and that something came of it.
+
+    That some of its faults met nobody is no wonder where they overlap: one may be in the other's way.
+
+    Raises
+    ------
+    FaultError
+        A fault could not be applied or undone; the message says which and why.
+    NotExercisedError
+        None of the faults was exercised.
+    """
+    failed = [outcome.trouble for outcome in outcomes if outcome.failed]
+    if failed:
+        raise FaultError("; ".join(map(str, failed)))
+    if all(outcome.trouble for outcome in outcomes):
+        raise NotExercisedError("; ".join(str(outcome.trouble) for outcome in outcomes) or "no fault was due")
 
 
 def candidates(system: System) -> list[Fault]:

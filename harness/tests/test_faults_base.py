@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,9 +11,10 @@ import pytest
 
 from harness.faults import Deployment, FaultError, MissingPartError, NotExercisedError, find_kind, kinds
 from harness.faults.base import Exercised, Fault, System, duration, parameters
+from harness.faults.flags import FlagOff
 from harness.faults.network import Down, Latency
 from harness.faults.process import Kill, Pause
-from harness.faults.schedule import Entry, Schedule, candidates
+from harness.faults.schedule import Entry, Outcome, Schedule, candidates, check
 from harness.history import HistoryWriter, read_history
 from harness.target import Target
 
@@ -182,6 +184,33 @@ def test_a_timeline_ends_in_time_and_never_doubles_a_target() -> None:
                     assert apart
 
 
+def test_a_timeline_keeps_away_from_what_a_fault_can_not_do_without() -> None:
+    faults = [FlagOff("ENABLE_GRACE_PERIOD"), Down("load-service"), Kill("service-1")]
+    for seed in range(30):
+        entries = Schedule.random(faults, seed=seed, for_s=60).entries
+        assert {entry.fault for entry in entries} <= set(faults)
+        for first, second in pairwise(entries):
+            if FlagOff("ENABLE_GRACE_PERIOD") in {first.fault, second.fault}:
+                assert first.at_s + first.for_s <= second.at_s
+
+
+def test_a_timeline_draws_each_place_and_kind_as_often_however_many_targets_it_has() -> None:
+    faults: list[Fault] = [Down(f"proxy-{n}") for n in range(50)]
+    faults += [Latency("proxy-1"), Kill("service-1")]
+    drawn = [entry.fault for entry in Schedule.random(faults, seed=3, for_s=5000).entries]
+    assert 0.4 < drawn.count(Kill("service-1")) / len(drawn) < 0.6
+    assert 0.15 < drawn.count(Latency("proxy-1")) / len(drawn) < 0.35
+
+
+def test_a_timeline_that_was_carried_out_is_told_from_one_that_was_not() -> None:
+    entry = Entry(0.0, 1.0, Noted("a"))
+    check([Outcome(entry, None), Outcome(entry, "met nobody")])
+    with pytest.raises(NotExercisedError, match="met nobody"):
+        check([Outcome(entry, "met nobody"), Outcome(entry, "met nobody")])
+    with pytest.raises(FaultError, match=r"^stuck$"):
+        check([Outcome(entry, None), Outcome(entry, "stuck", failed=True)])
+
+
 def test_a_timeline_without_time_or_faults_is_refused() -> None:
     with pytest.raises(FaultError, match="too short"):
         Schedule.random([Down("load-service")], seed=1, for_s=1)
@@ -198,7 +227,9 @@ def test_a_timeline_overlaps_faults_and_goes_on_after_one_that_is_refused() -> N
             Entry(0.2, 0.05, Noted("d", unexercised="nobody came")),
         )
     )
-    outcomes = {outcome.entry.fault.target: outcome.trouble for outcome in timeline.run(HERE)}
+    found = timeline.run(HERE)
+    assert [outcome.entry.fault.target for outcome in found if outcome.failed] == ["c"]
+    outcomes = {outcome.entry.fault.target: outcome.trouble for outcome in found}
     assert Noted.log == ["+a", "+b", "+d", "-d", "-a", "-b"]
     assert outcomes == {
         "a": None,

@@ -1,0 +1,26 @@
+"""All of it at once: faults of every kind at random times, over each other, drawn from a seed."""
+
+from typing import Protocol
+
+from harness.experiment import Experiment
+from harness.faults import System
+from harness.faults.schedule import Schedule, check
+
+
+class Chaos(Protocol):
+    """What `--chaos-seed` and `--chaos-seconds` ask for; see conftest.py."""
+
+    options: str
+
+    def draw(self, system: System) -> Schedule: ...
+
+
+def test_chaos(experiment: Experiment, chaos: Chaos) -> None:
+    """Whatever breaks at once and in whatever order: once it is over, all recovers and nothing is lost."""
+    experiment.command += f" {chaos.options}"
+    with experiment.games(count=12, players=2, service={"ENABLE_GRACE_PERIOD": "false"}) as stack:
+        schedule = chaos.draw(stack)
+        print(schedule)
+        experiment.steady("3s")
+        check(experiment.run_schedule(schedule))
+        experiment.recovered(within="25s")
