@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from harness.checks.evidence import NS, Evidence
 
@@ -32,6 +33,12 @@ MOVES: Final[frozenset[tuple[str, str]]] = frozenset(
         ("voting", "cancelled"),
     }
 )
+
+#: Faults, as ``place:name``, while which games move without events: the trigger that makes them is dropped.
+SILENCING: Final = frozenset({"database:trigger-dropped", "service:emergency-rollback"})
+
+#: Name of the ``publish`` rows of dead letters that an operator had sent after all.
+REPLAYED: Final = "replayed"
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ def lost_events(evidence: Evidence) -> Finding:
     dead = dead[~evidence.among(dead["event"], received) & ~evidence.among(dead["event"], unheard["event"])]
     silent = evidence.transitions
     silent = silent[(silent["event"] < 0) & bool((silent["event"] >= 0).any())]
+    silent = silent[~_made_no_event_on_purpose(evidence, silent["moved_ns"])]
     examples = (
         [
             _example(evidence, row, "none of its subscribers got it")
@@ -96,9 +104,22 @@ def lost_events(evidence: Evidence) -> Finding:
         violations=len(unheard) + len(dead) + len(silent),
         looked_at=len(told),
         definition="Events that no connected subscriber ever received, dead letters that reached nobody, and "
-        "changes of status that made no event at all.",
+        "changes of status that made no event at all while its trigger was not dropped on purpose.",
         examples=examples[:EXAMPLES],
     )
+
+
+def _made_no_event_on_purpose(evidence: Evidence, moved_ns: pd.Series) -> NDArray[np.bool_]:
+    """Return which of ``moved_ns`` (our clock) lie in a declared window in which the trigger is dropped."""
+    times = moved_ns.to_numpy(dtype="int64", na_value=-1)
+    # The window is by our clock, and the database's is known to so much.
+    blur_ns = evidence.database_clock.bound_ns or 0
+    found = np.zeros(len(times), dtype=bool)
+    for fault in evidence.faults:
+        if fault.name.partition(" ")[0] in SILENCING:
+            end_ns = np.iinfo(np.int64).max if fault.end_ns is None else fault.end_ns + blur_ns
+            found |= (times >= fault.start_ns - blur_ns) & (times <= end_ns)
+    return found
 
 
 def early(evidence: Evidence) -> Finding:
@@ -175,9 +196,13 @@ def illegal(evidence: Evidence) -> Finding:
 
 
 def out_of_order(evidence: Evidence) -> Finding:
-    """Events that reached a subscriber after a later one of the same game; repeats do not count."""
+    """Events that reached a subscriber after a later one of the same game.
+
+    Repeats do not count, nor do dead letters that were replayed: the game's later events did not wait.
+    """
     rows = evidence.receipts
     rows = rows[rows["seq"].notna() & (rows["game"] >= 0)]
+    rows = rows[~_replayed_before(evidence, rows)]
     ordered = pd.DataFrame(
         {
             "row": np.arange(len(rows)),
@@ -192,12 +217,20 @@ def out_of_order(evidence: Evidence) -> Finding:
         violations=len(found),
         looked_at=len(rows),
         definition="Events that a subscriber received for the first time after one of the same game with a "
-        "higher number.",
+        "higher number, other than replayed dead letters.",
         examples=[
             _example(evidence, row, f"number {row['seq']} came after a higher one")
             for _, row in found.head(EXAMPLES).iterrows()
         ],
     )
+
+
+def _replayed_before(evidence: Evidence, receipts: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which of ``receipts`` are of dead letters, and came after those were replayed."""
+    published = evidence.rows("publish")
+    replayed = published[(published["name"] == REPLAYED).to_numpy() & (published["event"] >= 0).to_numpy()]
+    replayed_ns = receipts["event"].map(replayed.groupby("event")["start_ns"].min())
+    return (receipts["end_ns"] >= replayed_ns).fillna(value=False).to_numpy(dtype=bool)
 
 
 Check = Callable[[Evidence], Finding]

@@ -1,0 +1,96 @@
+"""What may be expected where PubNub refuses events for good: few attempts, dead letters, a replay."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from harness.checks import Evidence, Window
+from harness.checks.integrity import REPLAYED
+from harness.experiment.expectations import Finding, _compare, _none_of, _rows, _unseen, seconds, within
+from harness.experiment.operator import DEAD_LETTER
+from harness.observe.publish_log import ATTEMPT
+
+
+@dataclass(frozen=True)
+class NoRetryStorm:
+    """PubNub sees few attempts of each event, and few in all, while it refuses them."""
+
+    per_event: int
+    per_second: float
+
+    @property
+    def name(self) -> str:
+        return f"at most {self.per_event} attempts an event and {self.per_second:g} a second while it lasts"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        rows = evidence.rows("publish")
+        rows = rows[(rows["name"] == ATTEMPT).to_numpy() & (rows["event"] >= 0).to_numpy()]
+        rows = rows[within(rows["start_ns"] - evidence.pubnub_clock.offset_ns, fault.start_ns, fault.end_ns)]
+        if rows.empty:
+            return _unseen(self.name, float(self.per_event), "attempts", "no attempt came in while it lasted")
+        counts = rows["event"].value_counts()
+        rate = len(rows) / ((fault.end_ns - fault.start_ns) / 1e9)
+        explanation = f"{len(rows)} attempts of {len(counts)} events, at most {counts.max()} of one"
+        explanation += f", {rate:.1f} a second"
+        stormy = rows[rows["event"].isin(counts[counts > self.per_event].index)]
+        if rate > self.per_second and stormy.empty:
+            return Finding(self.name, "fail", rate, self.per_second, "a second", explanation)
+        return _compare(
+            self.name,
+            float(counts.max()),
+            math.nextafter(self.per_event, math.inf),
+            "attempts",
+            explanation,
+            _rows(evidence, stormy),
+        )
+
+
+@dataclass(frozen=True)
+class DeadLetters:
+    """Events that PubNub refuses become dead letters, with the reason, and every one of them is replayed."""
+
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return f"what is refused becomes a dead letter ({self.reason}) and can be replayed"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        rows = evidence.rows("publish")
+        rows = rows[within(rows["start_ns"], fault.start_ns, math.inf)]
+        dead = rows[(rows["name"] == DEAD_LETTER).to_numpy()]
+        if dead.empty:
+            return _compare(self.name, math.inf, 0.0, "dead letters", "there was none", [])
+        replayed = rows["event"][(rows["name"] == REPLAYED).to_numpy()]
+        otherwise = (dead["error"] != self.reason).to_numpy(dtype=bool)
+        left = ~evidence.among(dead["event"], replayed)
+        explanation = f"{len(dead)} dead letters, {int(otherwise.sum())} for another reason"
+        explanation += f", {int(left.sum())} not replayed"
+        return _none_of(evidence, self.name, dead[otherwise | left], "dead letters", explanation)
+
+
+@dataclass(frozen=True)
+class ReplayHeard:
+    """Every player that listened when its game moved hears the replayed event, soon after the replay."""
+
+    within_s: float
+
+    @property
+    def name(self) -> str:
+        return f"what is replayed is heard by everyone within {self.within_s:g} s"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        rows = evidence.rows("publish")
+        rows = rows[(rows["name"] == REPLAYED).to_numpy()]
+        rows = rows[within(rows["start_ns"], fault.start_ns, math.inf)]
+        pairs = evidence.pairs
+        pairs = pairs[evidence.among(pairs["event"], rows["event"])]
+        if pairs.empty:
+            return _unseen(self.name, self.within_s, "s", "nothing that somebody listened for was replayed")
+        replayed_ns = int(rows["start_ns"].max())
+        after = seconds(pairs["received_ns"], replayed_ns).fillna(math.inf)
+        late = pairs[(after >= self.within_s).to_numpy()]
+        explanation = f"{len(rows)} events, {len(pairs)} deliveries"
+        measured = max(float(after.max()), 0.0)
+        return _compare(self.name, measured, self.within_s, "s", explanation, _rows(evidence, late))

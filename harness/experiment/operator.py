@@ -1,0 +1,202 @@
+"""An operator at work while games are played: what is done by hand, over the service's own calls."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Final
+
+import requests
+
+from harness.checks.integrity import REPLAYED
+from harness.history import HistoryWriter, Row, now_ns
+from harness.observe.errors import name_of
+from harness.target import Target
+
+#: Who does what is done by hand, in the history.
+OPERATOR: Final = "operator"
+#: In the ids of games whose player hands nothing in.
+DAWDLER: Final = "dawdler"
+#: Name of the ``publish`` rows of dead letters that were found; those that were put back have another.
+DEAD_LETTER: Final = "dead letter"
+
+_MOVE: Final = "/rest/v1/rpc/transition_game_status"
+_ANSWER_LIMIT_S: Final = 15.0
+_LOOK_S: Final = 0.25
+#: Dawdlers that are enough to begin with, and how long they may take.
+_DAWDLERS: Final = 3
+_DAWDLING_LIMIT_S: Final = 15.0
+
+
+class Operator:
+    """Somebody with the keys of ``target`` who moves games, seats players and replays dead letters.
+
+    Each call is an ``http`` row of the actor ``operator``.
+
+    Parameters
+    ----------
+    target : the service and its keys.
+    history : where the calls are recorded.
+    prefix : how the ids of the run's games begin: others' games are left alone.
+    """
+
+    def __init__(self, target: Target, history: HistoryWriter, prefix: str) -> None:
+        self._target = target
+        self._history = history
+        self._prefix = prefix
+        self._numbers = itertools.count(1)
+
+    @contextmanager
+    def moving_games(self, every_s: float = 0.5) -> Iterator[None]:
+        """Move each game whose phase is over, as the timers would, while the block runs."""
+        with self._again_and_again(every_s, self._move_expired):
+            yield
+
+    @contextmanager
+    def dawdling_games(self, *, drawing_s: float, every_s: float = 0.5) -> Iterator[None]:
+        """Start one game after the other whose only player hands nothing in, while the block runs.
+
+        It begins once some of them have been through their drawing phase; all have been when it is left.
+        """
+        with self._again_and_again(every_s, lambda session: self._start_dawdler(session, drawing_s)):
+            self._wait_until(lambda waiting, through: through >= _DAWDLERS)
+            yield
+        self._wait_until(lambda waiting, through: not waiting)
+
+    def replay_dead_letters(self) -> None:
+        """Record which dead letters there are, have all of them replayed, and record which were."""
+        with requests.Session() as session:
+            told = self._call(session, "GET", "/functions/v1/dead-letters", otherwise={"deadLetters": []})
+            letters = told["deadLetters"]
+            for letter in letters:
+                self._history.append(
+                    Row(
+                        "publish",
+                        DEAD_LETTER,
+                        OPERATOR,
+                        game=letter["gameId"],
+                        event=letter["eventId"],
+                        seq=letter["seq"],
+                        start_ns=round(datetime.fromisoformat(letter["failedAt"]).timestamp() * 1e9),
+                        ok=False,
+                        error=letter["reason"],
+                        value=letter["attempts"],
+                    )
+                )
+            at_ns = now_ns()
+            path = "/functions/v1/replay-dead-letters"
+            replayed = self._call(session, "POST", path, {}, otherwise={"eventIds": []})["eventIds"]
+            games = {letter["eventId"]: letter["gameId"] for letter in letters}
+            for event in replayed:
+                row = Row("publish", REPLAYED, OPERATOR, games.get(event), event, start_ns=at_ns, ok=True)
+                self._history.append(row)
+        self._history.flush()
+
+    def _wait_until(self, enough: Callable[[int, int], bool]) -> None:
+        """Wait until it is ``enough`` how many dawdlers have not been through drawing, and how many have.
+
+        Not for ever: what is missing then, the record tells.
+        """
+        deadline = time.monotonic() + _DAWDLING_LIMIT_S
+        path = f"/rest/v1/games?id=like.{self._prefix}{DAWDLER}-*&select=status"
+        with requests.Session() as session:
+            while time.monotonic() < deadline:
+                games = self._call(session, "GET", path, route="/rest/v1/games", otherwise=[])
+                through = sum(game["status"] in {"voting", "completed"} for game in games)
+                if games and enough(len(games) - through, through):
+                    return
+                time.sleep(_LOOK_S)
+
+    def _move_expired(self, session: requests.Session) -> None:
+        expired = self._call(session, "POST", "/rest/v1/rpc/find_expired_games", {}, otherwise=[])
+        for game in expired:
+            if not game["game_id"].startswith(self._prefix):
+                continue
+            body = {
+                "p_game_id": game["game_id"],
+                "p_new_status": game["next_status"],
+                "p_expected_status": game["status"],
+            }
+            # A conflict: somebody else moved it meanwhile.
+            self._call(session, "POST", _MOVE, body, game=game["game_id"], expect=(200, 409))
+
+    def _start_dawdler(self, session: requests.Session, drawing_s: float) -> None:
+        game = f"{self._prefix}{DAWDLER}-{next(self._numbers)}"
+        row = {
+            "id": game,
+            "prompt": "Nothing at all",
+            "briefing_duration_s": 0.1,
+            "drawing_duration_s": drawing_s,
+            "voting_duration_s": 0.1,
+        }
+        self._call(session, "POST", "/rest/v1/games", row, game=game, expect=(201,))
+        player = {"game_id": game, "user_id": f"{game}-player"}
+        self._call(session, "POST", "/rest/v1/game_participants", player, game=game, expect=(201,))
+        self._call(session, "POST", _MOVE, {"p_game_id": game, "p_new_status": "briefing"}, game=game)
+
+    @contextmanager
+    def _again_and_again(self, every_s: float, work: Callable[[requests.Session], None]) -> Iterator[None]:
+        over = threading.Event()
+
+        def go_on() -> None:
+            with requests.Session() as session:
+                while not over.wait(every_s):
+                    work(session)
+
+        thread = threading.Thread(target=go_on, name=OPERATOR, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _call(
+        self,
+        session: requests.Session,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        route: str | None = None,
+        game: str | None = None,
+        expect: tuple[int, ...] = (200,),
+        otherwise: Any = None,
+    ) -> Any:
+        """Call the service, record it, and return the answer's body; ``otherwise`` if it failed."""
+        key = self._target.service_role_key
+        start_ns = now_ns()
+        status: int | None = None
+        decoded: Any = otherwise
+        try:
+            answer = session.request(
+                method,
+                f"{self._target.service_url}{path}",
+                json=body,
+                headers={"apikey": key, "Authorization": f"Bearer {key}"},
+                timeout=_ANSWER_LIMIT_S,
+            )
+            status = answer.status_code
+            error = None if status in expect else f"http {status}"
+            if error is None and answer.content:
+                decoded = answer.json()
+        except (requests.RequestException, ValueError) as failure:
+            error = name_of(failure)
+        self._history.append(
+            Row(
+                "http",
+                f"{method} {route or path}",
+                OPERATOR,
+                game=game,
+                start_ns=start_ns,
+                end_ns=now_ns(),
+                ok=error is None,
+                error=error,
+                value=status,
+            )
+        )
+        return decoded

@@ -1,0 +1,38 @@
+"""A last look through all that a run leaves behind, for secrets that should not be there."""
+
+from __future__ import annotations
+
+import json
+
+from harness.history import HistoryWriter, Row, RunFolder, now_ns
+from harness.observe.secrets import FOUND, count_secrets, search, secrets_of
+from harness.report.build import build_report
+from harness.report.html import render_html
+from harness.report.junit import render_junit
+from harness.report.markdown import render_markdown
+from harness.sla.policy import load_policy
+from harness.target import Target
+
+
+def search_for_secrets(run: RunFolder, target: Target, history: HistoryWriter) -> None:
+    """Record how often secrets of ``target`` stand in each file of ``run`` and in the reports made of it.
+
+    One ``resource`` row a file, named after it.
+    """
+    secrets = secrets_of(target)
+    history.flush()
+    found = dict(search(run.path, secrets))
+    # What json says is what the views are made of.
+    text = json.dumps(build_report(run, load_policy()), ensure_ascii=False)
+    report = json.loads(text)
+    views = {
+        "report.json": text,
+        "report.html": render_html(report),
+        "report.md": render_markdown(report),
+        "junit.xml": render_junit(report),
+    }
+    found |= {name: count_secrets(view.encode(), secrets) for name, view in views.items()}
+    at_ns = now_ns()
+    for name, count in found.items():
+        history.append(Row("resource", FOUND, name, start_ns=at_ns, value=count))
+    history.flush()
