@@ -11,14 +11,16 @@ from pubnub.enums import PNReconnectionPolicy
 from pubnub.exceptions import PubNubException
 from pubnub.pnconfiguration import PNConfiguration
 from pubnub.pubnub_asyncio import PubNubAsyncio
-from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
 
 from service.breaker import Breaker
 from service.metrics import Metrics
+from service.sdk_http import SdkHttp
 from service.settings import Settings
 
 #: Statuses with which PubNub refuses the message itself; it would refuse it again.
 _REFUSED: Final = frozenset({400, 413, 414})
+#: The status with which it refuses us: our keys may not publish, there or at all.
+_DENIED: Final = 403
 
 
 class PublishError(Exception):
@@ -27,6 +29,10 @@ class PublishError(Exception):
 
 class MessageRefused(PublishError):
     """PubNub refuses this message: trying again is of no use."""
+
+
+class AccessDenied(MessageRefused):
+    """PubNub does not let us publish; others' messages will hardly fare better."""
 
 
 class Publisher:
@@ -54,8 +60,7 @@ class Publisher:
 
     async def open(self) -> None:
         """Make the client; it connects when it is first used."""
-        # The SDK's other handler publishes at a tenth of the rate.
-        self._client = PubNubAsyncio(self._configuration, custom_request_handler=AsyncAiohttpRequestHandler)
+        self._client = PubNubAsyncio(self._configuration, custom_request_handler=SdkHttp)
         await self._client.create_session()
 
     async def close(self) -> None:
@@ -85,7 +90,7 @@ class Publisher:
         except Exception as error:
             failure = _failure(error)
             self._metrics.publish_failed(time.perf_counter() - started, str(failure))
-            if isinstance(failure, MessageRefused):
+            if isinstance(failure, MessageRefused) and not isinstance(failure, AccessDenied):
                 self.breaker.success()
             else:
                 self.breaker.failure()
@@ -118,14 +123,11 @@ def _failure(error: Exception) -> PublishError:
         return PublishError("timeout")
     if isinstance(error, PubNubException):
         status = int(error._status_code or 0)
-        if status in _REFUSED:
-            return MessageRefused(f"http {status}")
-        return PublishError(f"http {status}" if status else "bad answer")
+        kind = AccessDenied if status == _DENIED else MessageRefused if status in _REFUSED else PublishError
+        return kind(f"http {status}" if status else "bad answer")
     if isinstance(error, OSError):
-        # aiohttp's connection errors: "Cannot connect to host ..." is one of these.
-        reason = getattr(error, "os_error", error)
         return PublishError(
-            "connection refused" if isinstance(reason, ConnectionRefusedError) else "connection failed"
+            "connection refused" if isinstance(error, ConnectionRefusedError) else "connection failed"
         )
     if isinstance(error, (ValueError, TypeError, IndexError, KeyError)):
         return PublishError("bad answer")

@@ -137,6 +137,28 @@ def test_what_pubnub_refuses_becomes_a_dead_letter_and_can_be_replayed(
     assert again.json()["replayed"] == 0
 
 
+def test_denied_access_costs_few_events_one_attempt_each_and_opens_the_breaker(
+    start_service: StartService, own_database: Urls, pubnub: PubNub
+) -> None:
+    service = start_service(BREAKER_FAILURES=3, BREAKER_OPEN="300ms", RELAY_CONCURRENCY=2)
+    pubnub.break_("status", status=403, operations=["publish"])
+    games = [name() for _ in range(20)]
+    for game_id in games:
+        service.create(id=game_id)
+        service.move(game_id, "briefing")
+    eventually(lambda: service.metric("breaker_state") == 2, "the breaker did not open")
+    assert service.http.get("/health").json()["checks"]["pubnub"]["healthy"] is False
+    pubnub.heal()
+    settled = "SELECT count(*) FROM event_outbox WHERE state = 'pending'"
+    eventually(lambda: own_database.value(settled) == 0, "what waited was not sent")
+    letters = service.http.get("/functions/v1/dead-letters", headers=BEARER).json()["deadLetters"]
+    assert {(letter["reason"], letter["attempts"]) for letter in letters} == {("http 403", 1)}
+    assert 3 <= len(letters) < len(games)
+    replay = service.http.post("/functions/v1/replay-dead-letters", headers=BEARER, json={})
+    assert replay.json()["replayed"] == len(letters)
+    eventually(lambda: all_published(own_database, 20), "the dead letters were not published")
+
+
 def test_an_event_that_fails_while_others_get_through_is_given_up(
     start_service: StartService, own_database: Urls, pubnub: PubNub
 ) -> None:
