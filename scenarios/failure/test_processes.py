@@ -35,7 +35,7 @@ def test_one_replica(experiment: Experiment, fault: Fault, duration: str) -> Non
 def test_killed_in_mid_broadcast(experiment: Experiment) -> None:
     """The service dies over messages that PubNub has accepted: they are sent again under the same id."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("3s")
+        experiment.steady("4s")
         # No answer comes, and the service dies before it would try again by itself.
         outcomes = experiment.run_schedule(
             Schedule(
@@ -53,7 +53,7 @@ def test_killed_in_mid_broadcast(experiment: Experiment) -> None:
 def test_relay_owner_killed_with_others_alive(experiment: Experiment) -> None:
     """One of three replicas is killed: the others publish on, each move is made once and heard."""
     with experiment.games(count=12, players=2, replicas=3, service=THREE):
-        experiment.steady("3s")
+        experiment.steady("4s")
         experiment.inject(Kill("service-2"), "5s")
         experiment.recovered(within="15s")
 
@@ -65,7 +65,7 @@ def test_rolling_restart(experiment: Experiment) -> None:
     replica is away, and has to try again; but no request is cut off that was under way.
     """
     with experiment.games(count=12, players=2, replicas=3, service=THREE):
-        experiment.steady("3s")
+        experiment.steady("4s")
         for replica in ("service-3", "service-2"):
             experiment.inject(Terminate(replica), "4.5s", NobodyFails(), TimersOnTime(within_s=1.5))
         # Statements are slow, so that requests are under way as it is told to end.

@@ -1,0 +1,121 @@
+"""The options of the combined scenario: equal seeds, equal timelines; a drawn seed is told and repeatable."""
+
+# ruff: noqa: D103 - the tests' names are sentences
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+FAILURE = Path(__file__).parents[1] / "failure"
+
+#: A system of named parts that nobody breaks.
+SCENARIO = """
+from dataclasses import dataclass
+from harness.target import Target
+
+@dataclass(frozen=True)
+class Parts:
+    parts: tuple = ("service-1", "service-2", "postgres")
+    target: Target = Target("http://h", "k", "c", "s", database_url="postgresql://h/d")
+
+def test_timeline(chaos):
+    print(f"<{chaos.options}>")
+    print(chaos.draw(Parts()))
+"""
+
+#: The real scenario, on an experiment that fails before anything is started.
+FAILING = """
+import contextlib
+from harness.experiment import Experiment, ExpectationsFailed
+
+@contextlib.contextmanager
+def fail(self, *_, **__):
+    raise ExpectationsFailed("a game was lost")
+    yield
+
+Experiment.games = fail
+"""
+
+
+@pytest.fixture(autouse=True)
+def options(pytester: pytest.Pytester) -> None:
+    shutil.copy(FAILURE / "conftest.py", pytester.path)
+    pytester.makepyfile(test_timeline=SCENARIO)
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
+
+
+def timeline(pytester: pytest.Pytester, *options: str) -> list[str]:
+    """Return what the scenario printed: its options, then the timeline."""
+    result = pytester.runpytest_inprocess("-rP", "test_timeline.py", *options)
+    assert result.ret == 0
+    return [line for line in result.outlines if line.startswith("<--chaos") or " s – " in line]
+
+
+def test_equal_seeds_give_equal_timelines(pytester: pytest.Pytester) -> None:
+    one = timeline(pytester, "--chaos-seed", "7")
+    assert one == timeline(pytester, "--chaos-seed", "7")
+    assert one[1:] != timeline(pytester, "--chaos-seed", "8")[1:]
+    assert one[0] == "<--chaos-seed 7 --chaos-seconds 20>"
+    assert len(one) >= 4
+
+
+def test_a_longer_timeline_begins_as_the_shorter_one(pytester: pytest.Pytester) -> None:
+    short = timeline(pytester, "--chaos-seconds", "15")[1:]
+    long = timeline(pytester, "--chaos-seconds", "60")[1:]
+    assert long[: len(short)] == short
+    assert len(long) > len(short)
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_a_drawn_seed_is_told_and_repeats_the_timeline(pytester: pytest.Pytester, workers: list[str]) -> None:
+    result = pytester.runpytest_inprocess("-rP", "test_timeline.py", "--chaos-seed", "random", *workers)
+    text = result.stdout.str()
+    told = re.search(r"^chaos: --chaos-seed (\d+) --chaos-seconds 20$", text, re.MULTILINE)
+    assert told is not None
+    assert f"<--chaos-seed {told[1]} " in text
+    drawn = [line for line in result.outlines if " s – " in line]
+    assert drawn == timeline(pytester, "--chaos-seed", told[1])[1:]
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--chaos-seed=soon", "'soon' is neither a whole number from 0 nor 'random'"),
+        ("--chaos-seed=-1", "'-1' is neither a whole number"),
+        ("--chaos-seconds=2", "'2' is not a number of seconds from 5 to 3600"),
+        ("--chaos-seconds=nan", "'nan' is not a number of seconds"),
+    ],
+)
+def test_impossible_options_are_refused(pytester: pytest.Pytester, option: str, words: str) -> None:
+    result = pytester.runpytest_inprocess("test_timeline.py", option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert words in result.stderr.str()
+
+
+def test_a_failed_scenario_tells_the_command_that_repeats_it(pytester: pytest.Pytester) -> None:
+    shutil.copy(FAILURE / "test_chaos.py", pytester.path)
+    with (pytester.path / "conftest.py").open("a") as conftest:
+        conftest.write(FAILING)
+    run = pytester.path / "run"
+    pytester.runpytest_subprocess(
+        f"--stormwatch-run={run}", "test_chaos.py", "--chaos-seed=7", "--chaos-seconds=33"
+    )
+    document = json.loads((run / "scenarios" / "chaos.chaos" / "scenario.json").read_text())
+    assert document["outcome"] == "failed"
+    assert document["command"] == "pytest test_chaos.py::test_chaos --chaos-seed 7 --chaos-seconds 33"
+
+
+def test_a_long_timeline_gets_its_time(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_marks="""
+        def test_marks(request, chaos):
+            assert request.node.get_closest_marker("timeout").args == (420.0,)
+        """
+    )
+    assert pytester.runpytest_inprocess("test_marks.py", "--chaos-seconds=300").ret == 0
