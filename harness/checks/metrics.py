@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.checks.evidence import NS, SUBSCRIBE, Evidence
+from harness.checks.lag import CRON, EARS, lag_s
 
 #: How many of the worst samples a report names.
 WORST: Final = 10
@@ -39,6 +40,8 @@ class Samples:
     notes: list[str] = field(default_factory=list)
     #: Error bound of the clocks compared, in seconds.
     clock_error_s: float = 0.0
+    #: By how much, at most, lag of the harness made them longer than they were, in seconds.
+    lag_error_s: float = 0.0
     #: What a ceiling is held against, where it is not the values.
     elapsed: NDArray[np.float64] | None = None
 
@@ -76,6 +79,7 @@ def monitor_execution(evidence: Evidence) -> Samples:
         "or was never answered counts as infinite.",
         ticks,
         at="origin_ns",
+        late=CRON,
     )
     return replace(samples, elapsed=elapsed[~np.isnan(elapsed)])
 
@@ -97,6 +101,7 @@ def broadcast_latency(evidence: Evidence) -> Samples:
         at="committed_ns",
         clock=evidence.database_clock.bound_ns,
         clock_name="the database",
+        late=EARS,
     )
     unknown = int(evidence.transitions["end_ns"].isna().sum())
     if unknown:
@@ -141,6 +146,7 @@ def pubnub_delivery(evidence: Evidence) -> Samples:
         at="accepted_ns",
         clock=evidence.pubnub_clock.bound_ns,
         clock_name="PubNub",
+        late=EARS,
     )
 
 
@@ -333,8 +339,12 @@ def _durations(
     at: str,
     clock: int | None = 0,
     clock_name: str = "",
+    late: str | None = None,
 ) -> Samples:
-    """Latencies, without those that are none: they are counted and named, never averaged in."""
+    """Latencies, without those that are none: they are counted and named, never averaged in.
+
+    ``late`` says whose event loops stamped their ends; None: none of the harness.
+    """
     doubts: list[str] = []
     error_s = 0.0
     if clock is None:
@@ -362,6 +372,7 @@ def _durations(
         worst=_describe(evidence, rows.iloc[order], took[order], at),
         doubts=doubts,
         clock_error_s=error_s,
+        lag_error_s=0.0 if late is None else lag_s(evidence, late),
     )
 
 

@@ -146,6 +146,7 @@ def _objective(
         "design_effect": 1.0,
         "samples_needed": None,
         "clock_error": 0.0,
+        "lag_error": 0.0,
         "ceiling": None,
         "doubts": [],
         "source": objective.source,
@@ -187,11 +188,17 @@ def _estimate(row: dict[str, Any], objective: Objective, samples: Samples, confi
         within = float(np.count_nonzero(values < objective.threshold)) / len(values)
         needed = statistics.samples_needed(within, objective.quantile, confidence)
         row["clock_error"] = samples.clock_error_s
+        row["lag_error"] = samples.lag_error_s
+        if samples.lag_error_s:
+            row["explanation"] += (
+                f" Lag of the harness may have added up to {format_quantity(samples.lag_error_s, 's')} (the "
+                "worst of a second, in 99 % of them), and took none away: a fail must be one without that too."
+            )
         if objective.ceiling is not None:
             elapsed = values if samples.elapsed is None else samples.elapsed
             row["ceiling"] = {
                 "threshold": objective.ceiling,
-                "violations": int(np.count_nonzero(elapsed > objective.ceiling)),
+                "violations": int(np.count_nonzero(elapsed - samples.lag_error_s > objective.ceiling)),
                 "measured": _json_number(float(elapsed.max())) if len(elapsed) else None,
             }
     else:
@@ -247,11 +254,21 @@ def _conclusion(row: Mapping[str, Any]) -> str:
         return f"Not judged: {'; '.join(row['doubts'])}"
     if row["verdict"] == "fail":
         return _why_failed(row)
-    if row["verdict"] == "pass":
-        return ""
+    return "" if row["verdict"] == "pass" else _why_undecided(row)
+
+
+def _why_undecided(row: Mapping[str, Any]) -> str:
     if row["samples_needed"]:
         more = row["samples_needed"] - row["samples"]
         return f"Too few samples to decide; about {more:,} more like these would.".replace(",", " ")
+    if row["lag_error"] and judge_objective({**row, "lag_error": 0.0}) == "fail":
+        lag = format_quantity(row["lag_error"], "s")
+        return f"It is over, but not by more than the {lag} that lag of the harness may have added."
+    if row["ceiling"] and judge_objective({**row, "ceiling": None}) == "pass":
+        longest, limit = (
+            format_quantity(number(row["ceiling"][key]), "s") for key in ("measured", "threshold")
+        )
+        return f"The longest took {longest}, over {limit} by no more than lag of the harness may have added."
     if row["clock_error"]:
         return "The interval, widened by the clocks' error bound, contains the threshold."
     return "The interval contains the threshold, and no number of samples like these would decide."

@@ -117,7 +117,7 @@ class MeasurementLimits(_Model):
 
     #: CPU of any one process of the harness, share of one core, 95th percentile.
     cpu: Share
-    #: Lag of any event loop of the harness, 95th percentile.
+    #: Lag of any event loop of the harness, 95th percentile; less than this widens intervals only.
     loop_lag: Seconds
     #: How late cron's ticks may leave, 95th percentile.
     tick_lateness: Seconds

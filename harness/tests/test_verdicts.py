@@ -344,7 +344,7 @@ def a_busy_generator(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def a_lagging_observer(rows: pd.DataFrame) -> pd.DataFrame:
-    rows.loc[of(rows, "resource", "loop_lag_ms") & (rows["actor"] == "observer-1"), "value"] = 700.0
+    rows.loc[of(rows, "resource", "loop_lag_ms") & (rows["actor"] == "observer-1"), "value"] = 1500.0
     return rows
 
 
