@@ -192,7 +192,7 @@ def _estimate(row: dict[str, Any], objective: Objective, samples: Samples, confi
         if samples.lag_error_s:
             row["explanation"] += (
                 f" Lag of the harness may have added up to {format_quantity(samples.lag_error_s, 's')} (the "
-                "worst of a second, in 99 % of them), and took none away: a fail must be one without that too."
+                "worst of a second, in 99 % of them), and took none away: a fail must be one without it too."
             )
         if objective.ceiling is not None:
             elapsed = values if samples.elapsed is None else samples.elapsed
