@@ -8,19 +8,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import yaml
 
 from harness.experiment.expect_alerts import AlertOnce, AlertRaised, AlertResolved, AlertsSilentBefore
 from harness.experiment.expectations import Expectation
-from harness.history import HistoryWriter
 from harness.observe.alerts import AlertSinks, AlertWatch
 from harness.sla.units import parse_duration
-from harness.target import Target
 
-#: A service evaluates its rules each second, and a notice takes a moment, more on a busy machine.
-_EVALUATED_S: Final = 3.0
+if TYPE_CHECKING:
+    from harness.experiment.experiment import Experiment
+
+#: A service evaluates its rules each second; what was under way may end late, on a busy machine very late.
+_EVALUATED_S: Final = 5.0
 #: How long to look on before a fault: alerts that are raised without one are seen.
 _LOOK_ON_S: Final = 2.0
 
@@ -105,10 +106,11 @@ class Alerting:
         return tuple(name for name in self.rules if name not in names)
 
     @contextmanager
-    def heard(self, target: Target, history: HistoryWriter) -> Iterator[None]:
+    def heard(self, experiment: Experiment) -> Iterator[None]:
         """Record all that is told of alerts while the block runs, and until they are all resolved."""
         longest_s = max(rule.resolved_within_s for rule in self.rules.values())
-        with AlertWatch(self._sinks, target, history).watching() as watch:
+        history = experiment.history
+        with AlertWatch(self._sinks, experiment.stack.target, history).watching() as watch:
             time.sleep(_LOOK_ON_S)
             yield
             watch.wait_until_resolved(longest_s)

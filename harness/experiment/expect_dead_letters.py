@@ -25,10 +25,13 @@ class NoRetryStorm:
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         rows = evidence.rows("publish")
-        rows = rows[(rows["name"] == ATTEMPT).to_numpy() & (rows["event"] >= 0).to_numpy()]
+        rows = rows[(rows["name"] == ATTEMPT).to_numpy()]
         rows = rows[within(rows["start_ns"] - evidence.pubnub_clock.offset_ns, fault.start_ns, fault.end_ns)]
         if rows.empty:
             return _unseen(self.name, float(self.per_event), "attempts", "no attempt came in while it lasted")
+        unknown = int((rows["event"] < 0).sum())
+        if unknown:
+            return _unseen(self.name, float(self.per_event), "attempts", f"{unknown} are of unknown events")
         counts = rows["event"].value_counts()
         rate = len(rows) / ((fault.end_ns - fault.start_ns) / 1e9)
         explanation = f"{len(rows)} attempts of {len(counts)} events, at most {counts.max()} of one"

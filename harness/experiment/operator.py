@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import requests
 
@@ -16,6 +16,9 @@ from harness.checks.integrity import REPLAYED
 from harness.history import HistoryWriter, Row, now_ns
 from harness.observe.errors import name_of
 from harness.target import Target
+
+if TYPE_CHECKING:
+    from harness.experiment.experiment import Experiment
 
 #: Who does what is done by hand, in the history.
 OPERATOR: Final = "operator"
@@ -49,6 +52,12 @@ class Operator:
         self._history = history
         self._prefix = prefix
         self._numbers = itertools.count(1)
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        """Return an operator of an experiment's stack, who looks after its games."""
+        prefix = experiment.run.read()["game_prefix"]
+        return cls(experiment.stack.target, experiment.history, prefix)
 
     @contextmanager
     def moving_games(self, every_s: float = 0.5) -> Iterator[None]:

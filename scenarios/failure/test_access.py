@@ -1,0 +1,33 @@
+"""Whoever lacks the right secret is kept out, under load too, and nobody is told a secret."""
+
+from harness.experiment import (
+    Experiment,
+    HealthyThroughout,
+    MonitorP95,
+    NobodyFails,
+    NoSecretTold,
+    StrangersMadeNothing,
+    StrangersRefused,
+    TimersOnTime,
+    search_for_secrets,
+)
+from harness.faults.access import WrongSecrets
+
+
+def test_wrong_and_missing_secrets(experiment: Experiment) -> None:
+    """Strangers hammer every function and table: all are refused, nothing changes, players play on."""
+    with experiment.games(count=12, players=2):
+        experiment.steady("3s")
+        experiment.inject(
+            WrongSecrets(strangers=2, every="20ms"),
+            "5s",
+            StrangersRefused(),
+            StrangersMadeNothing(),
+            NoSecretTold(),
+            NobodyFails(),
+            MonitorP95(under_s=5),
+            TimersOnTime(within_s=1.5),
+            HealthyThroughout(),
+        )
+        experiment.recovered(within="10s")
+        search_for_secrets(experiment.run, experiment.stack.target, experiment.history)

@@ -1,0 +1,54 @@
+"""Each alert is raised in time under what it is about, told on its channels, resolved once, else silent."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.experiment import Alerting, AlertsSilent, Experiment, RefusesClearly
+from harness.faults.network import Down
+from harness.faults.ticks import SlowTicks
+
+RULES = Path(__file__).parents[2] / "service" / "alerts.yml"
+#: Like the real ones, but for their times: a tick over its limit is over the threshold.
+TICK_LIMIT = {"MONITOR_LIMIT": "1500ms"}
+CHANGES = {
+    "High Error Rate": {"window": "6s"},
+    "Timer Monitoring Timeout": {"window": "5s", "condition": "execution_time > 1500"},
+    "PubNub API Failures": {"window": "6s"},
+}
+
+
+@pytest.fixture(scope="module")
+def alerting() -> Iterator[Alerting]:
+    """The service's rules over short windows, and stand-ins for Slack, PagerDuty and a mail server."""
+    with Alerting(RULES, CHANGES) as alerting:
+        yield alerting
+
+
+def test_pubnub_api_failures(experiment: Experiment, alerting: Alerting) -> None:
+    """PubNub is away: its failures are told to Slack, and nothing else is alarming."""
+    rule = alerting.rules["PubNub API Failures"]
+    with experiment.games(service=TICK_LIMIT | alerting.environment), alerting.heard(experiment):
+        experiment.steady("3s")
+        silent = AlertsSilent(alerting.others(rule.name))
+        experiment.inject(Down("service-pubnub"), "4s", *rule.told(), silent)
+        experiment.recovered(within="10s")
+
+
+def test_high_error_rate(experiment: Experiment, alerting: Alerting) -> None:
+    """The database is away, requests fail: told to Slack and by mail."""
+    rule = alerting.rules["High Error Rate"]
+    with experiment.games(service=TICK_LIMIT | alerting.environment), alerting.heard(experiment):
+        experiment.steady("3s")
+        experiment.inject(Down("service-postgres"), "4s", *rule.told(), RefusesClearly(("http 503",)))
+        experiment.recovered(within="15s")
+
+
+def test_timer_monitoring_timeout(experiment: Experiment, alerting: Alerting) -> None:
+    """Ticks take longer than their limit: told to Slack and PagerDuty."""
+    rule = alerting.rules["Timer Monitoring Timeout"]
+    with experiment.games(service=TICK_LIMIT | alerting.environment), alerting.heard(experiment):
+        experiment.steady("3s")
+        experiment.inject(SlowTicks(delay="3s"), "5s", *rule.told())
+        experiment.recovered(within="10s")
