@@ -129,6 +129,7 @@ class DatabaseReader:
         await self._read_transitions(connection, self._transitions.low)
         await self._read_published(connection, self._published.low)
         await self._read_backlog(connection)
+        await self._read_sessions(connection)
 
     async def _look_at_all(self) -> None:
         connection = await self._connected()
@@ -199,6 +200,10 @@ class DatabaseReader:
         self._history.append(reading("outbox_age_s", _ACTOR, row["age_s"], at_ns))
         if row["depth"] == 0:
             self._published.forget()
+
+    async def _read_sessions(self, connection: asyncpg.Connection[Any]) -> None:
+        sessions = await connection.fetchval(_SQL["sessions"])
+        self._history.append(reading("service_sessions", _ACTOR, sessions))
 
     async def _compare_clocks(self, connection: asyncpg.Connection[Any]) -> None:
         best_ns: tuple[int, int] | None = None

@@ -78,6 +78,23 @@ async def test_a_move_is_read_with_its_commit_its_trigger_and_its_event(
     assert trigger["end_ns"] - trigger["start_ns"] == round(trigger["value"] * 1e6)
 
 
+async def test_sessions_of_the_service_are_counted_and_ours_are_not(stack: Stack, reading: Reading) -> None:
+    url = stack.target.database_url or ""
+    sessions = [await asyncpg.connect(url) for _ in range(30)]
+    ours = [
+        await asyncpg.connect(url, server_settings={"application_name": name})
+        for name in ("stormwatch-observer", "stormwatch-fault")
+        for _ in range(20)
+    ]
+    await reading.reader.connect()
+    for session in (*sessions, *ours):
+        await session.close()
+    counted = [row for row in await reading.finish() if row["name"] == "service_sessions"]
+    # The service's pool and relay have some too.
+    assert [row["actor"] for row in counted] == ["database"]
+    assert 30 <= counted[0]["value"] <= 30 + 21
+
+
 async def test_nothing_is_read_twice_and_nothing_of_other_runs(
     stack: Stack, reading: Reading, prefix: str
 ) -> None:
