@@ -61,8 +61,9 @@ class DeadLetters:
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         rows = evidence.rows("publish")
-        rows = rows[within(rows["start_ns"], fault.start_ns, math.inf)]
         dead = rows[(rows["name"] == DEAD_LETTER).to_numpy()]
+        failed_ns = dead["start_ns"] - evidence.database_clock.offset_ns
+        dead = dead[within(failed_ns, fault.start_ns, math.inf)]
         if dead.empty:
             return _compare(self.name, math.inf, 0.0, "dead letters", "there was none", [])
         replayed = rows["event"][(rows["name"] == REPLAYED).to_numpy()]
