@@ -192,7 +192,8 @@ class Fault(ABC):
                 unexercised = exercised()
         except BaseException as error:
             # An error of the block itself is not the fault's.
-            record.end(str(error) if isinstance(error, FaultError) else None)
+            own = isinstance(error, FaultError) or not record.begun
+            record.end(str(error) or type(error).__name__ if own else None)
             raise
         record.end(f"not exercised: {unexercised}" if unexercised else None)
         if unexercised:
@@ -210,14 +211,14 @@ class _Record:
         self._event = str(uuid.uuid4())
         self._now = now_ns
         self._start_ns = now_ns()
-        self._begun = False
+        self.begun = False
 
     def begin(self) -> None:
-        self._begun = True
+        self.begun = True
         self._append(None, None)
 
     def end(self, error: str | None) -> None:
-        if not self._begun:
+        if not self.begun:
             self._append(None, error)
         self._append(self._now(), error)
 

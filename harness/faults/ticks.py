@@ -55,6 +55,11 @@ _HOLDS: Final = (
 )
 
 
+def _is_of(name: str, pid: int) -> str:
+    """Return the SQL that tells whether a session of this ``name`` is one of the process ``pid``."""
+    return rf"{name} ~ '\m{pid}\M'"
+
+
 @dataclass(frozen=True)
 class TickFault(DatabaseFault):
     """Something done to ticks, by way of the database."""
@@ -75,8 +80,7 @@ class TickFault(DatabaseFault):
         """
         schema = f"{MARK}{secrets.token_hex(3)}"
         holds = _HOLDS.format(key=self.key, pid="pg_backend_pid()")
-        # \\m and \\M: the number as a whole, not as a part of another.
-        whose = "true" if pid is None else rf"current_setting('application_name') ~ '\m{pid}\M'"
+        whose = "true" if pid is None else _is_of("current_setting('application_name')", pid)
         try:
             with self.tried("hold ticks up"):
                 admin = sessions.connect()
@@ -115,15 +119,16 @@ class _Held:
         with self._fault.tried("see whether a tick came by"):
             return None if self._sessions.value(self._admin, question) else "no tick came by"
 
-    def wait_for_one(self) -> None:
-        """Wait until a tick is being held.
+    def wait_for_one(self, pid: int | None = None) -> None:
+        """Wait until a tick is being held: one of the process ``pid``, or any.
 
         Raises
         ------
         NotExercisedError
             None came in time.
         """
-        question = self._question("a.wait_event = 'PgSleep'")
+        whose = "true" if pid is None else _is_of("a.application_name", pid)
+        question = self._question(f"a.wait_event = 'PgSleep' AND {whose}")
         with self._fault.tried("see who is at a tick"):
             try:
                 self._sessions.run(until(lambda: self._admin.fetchval(question), limit_s=_CAUGHT_LIMIT_S))
@@ -134,7 +139,7 @@ class _Held:
 
     def left_by(self, pid: int) -> bool:
         """Tell whether no session of the process ``pid`` holds the lock (any more)."""
-        question = self._question(rf"a.application_name ~ '\m{pid}\M'")
+        question = self._question(_is_of("a.application_name", pid))
         with self._fault.tried("see whether it is still at its tick"):
             return not self._sessions.value(self._admin, question)
 
@@ -183,7 +188,7 @@ class _AtTick(TickFault):
         """Catch the replica in the middle of a tick, its lock in hand; gives its process id too."""
         pid = running(self, system)
         with self.sessions(system) as sessions, self.held(sessions, self.HOLD_S, pid) as held:
-            held.wait_for_one()
+            held.wait_for_one(pid)
             yield pid, held
 
 

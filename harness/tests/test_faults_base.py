@@ -32,12 +32,15 @@ class Noted(Fault):
     pause: str = duration("1s", "of nothing")
     unexercised: str | None = None
     refused: bool = False
+    unmet: bool = False
     stuck: bool = False
 
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
         if self.refused:
             raise FaultError("refused")
+        if self.unmet:
+            raise NotExercisedError("nobody was there to be harmed")
         self.log.append(f"+{self.target}")
         try:
             yield lambda: self.unexercised
@@ -86,6 +89,11 @@ def test_a_fault_that_was_not_exercised_fails_and_says_so(tmp_path: Path) -> Non
 def test_a_fault_that_can_not_be_applied_is_in_the_record(tmp_path: Path) -> None:
     begin, end = rows_of(tmp_path, Noted("a", refused=True), FaultError)
     assert (begin["ok"], end["ok"], end["error"]) == (False, False, "refused")
+
+
+def test_a_fault_that_found_nobody_to_harm_is_in_the_record(tmp_path: Path) -> None:
+    _, end = rows_of(tmp_path, Noted("a", unmet=True), NotExercisedError)
+    assert (end["ok"], end["error"]) == (False, "nobody was there to be harmed")
 
 
 def test_a_fault_that_can_not_be_undone_is_in_the_record(tmp_path: Path) -> None:
