@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import threading
@@ -26,6 +25,8 @@ FLAGS: Final = ("ENABLE_TIMER_MONITORING", "ENABLE_PUBNUB_BROADCASTING", "ENABLE
 
 #: How long the service may take to see that its flags changed, and between two questions for them.
 _SEEN_LIMIT_S: Final = 10.0
+#: Back on, it may be down for reasons of its own, and is not waited for as long.
+_BACK_LIMIT_S: Final = 2.0
 _AGAIN_S: Final = 0.05
 _ANSWER_LIMIT_S: Final = 5.0
 
@@ -61,14 +62,20 @@ class FlagOff(Fault):
             raise MissingPartError(
                 f"{self}: the target's flags file is not within our reach (STORMWATCH_FLAGS_FILE is not set)"
             )
-        path = Path(system.target.flags_file)
+        path, target = Path(system.target.flags_file), system.target
+        was_on = self._told(target)
         before = self._replace_line(path, f"{self.target}=false")
         try:
-            self._wait_until_seen(system.target)
-            # Seen: that is all there is to come across a flag.
-            yield lambda: None
+            if not self._is_seen(target, on=False, within_s=_SEEN_LIMIT_S):
+                raise FaultError(
+                    f"{self}: turned off {_SEEN_LIMIT_S:g} s ago, and the service still says "
+                    f"{self._told(target)}; is STORMWATCH_FLAGS_FILE the file that its FLAGS_FILE names?"
+                )
+            yield lambda: None if was_on else "it was off already"
         finally:
             self._replace_line(path, before)
+            if was_on:
+                self._is_seen(target, on=True, within_s=_BACK_LIMIT_S)
 
     def _replace_line(self, path: Path, line: str | None) -> str | None:
         """Put ``line`` (None: nothing) in the place of the flag's line; return what was there."""
@@ -87,24 +94,23 @@ class FlagOff(Fault):
             raise FaultError(f"{self}: can't change {path}: {error}") from error
         return before
 
-    def _wait_until_seen(self, target: Target) -> None:
-        deadline = time.monotonic() + _SEEN_LIMIT_S
-        told: object = "nothing"
-        while time.monotonic() < deadline:
-            with contextlib.suppress(requests.RequestException, ValueError, KeyError, TypeError):
-                told = self._told(target)
-                if told is False:
-                    return
+    def _is_seen(self, target: Target, *, on: bool, within_s: float) -> bool:
+        """Wait until the service says that the flag is ``on`` or off; return whether it did in time."""
+        deadline = time.monotonic() + within_s
+        while self._told(target) is not on:
+            if time.monotonic() > deadline:
+                return False
             time.sleep(_AGAIN_S)
-        raise FaultError(
-            f"{self}: turned off {_SEEN_LIMIT_S:g} s ago, and the service still says {told}; "
-            "is STORMWATCH_FLAGS_FILE the file that its FLAGS_FILE names?"
-        )
+        return True
 
     def _told(self, target: Target) -> Any:
-        answer = requests.get(
-            f"{target.service_url}/functions/v1/feature-flags",
-            headers={"Authorization": f"Bearer {target.service_role_key}"},
-            timeout=_ANSWER_LIMIT_S,
-        )
-        return answer.json()["flags"][self.target]
+        """Return what the service says of the flag; None: it does not answer."""
+        try:
+            answer = requests.get(
+                f"{target.service_url}/functions/v1/feature-flags",
+                headers={"Authorization": f"Bearer {target.service_role_key}"},
+                timeout=_ANSWER_LIMIT_S,
+            )
+            return answer.json()["flags"][self.target]
+        except (requests.RequestException, ValueError, KeyError, TypeError):
+            return None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.faults import Deployment, FaultError, MissingPartError, find_kind
+from harness.faults import Deployment, FaultError, MissingPartError, NotExercisedError, find_kind
 from harness.faults import flags as module
 from harness.faults.flags import FLAGS, FlagOff
 from harness.target import Target
@@ -98,6 +98,28 @@ def test_two_flags_are_turned_back_in_any_order(system: Deployment, path: Path) 
     assert read(path) == {BROADCASTING: "false"}
     second.__exit__(None, None, None)
     assert read(path) == {}
+
+
+def test_a_flag_that_was_off_already_is_not_exercised(system: Deployment, path: Path) -> None:
+    path.write_text(f"{MONITORING}=false\n")
+    with pytest.raises(NotExercisedError, match="it was off already"), FlagOff(MONITORING).inject(system):
+        pass
+    assert read(path) == {MONITORING: "false"}
+
+
+def test_a_service_that_sees_it_late_is_waited_for_both_ways(serve, path: Path) -> None:
+    seen: list[str] = []
+
+    def flags() -> dict[str, bool]:
+        seen.append(read(path).get(MONITORING, "true"))
+        return dict.fromkeys(FLAGS, (seen[-4] if len(seen) > 3 else "true") == "true")
+
+    slow = Deployment(target(serve(flags), path))
+    with FlagOff(MONITORING).inject(slow):
+        asked = len(seen)
+        assert seen[-4:] == ["false"] * 4
+    assert seen[-4:] == ["true"] * 4
+    assert len(seen) == asked + 4
 
 
 def test_a_service_that_reads_another_file_is_told_and_the_file_restored(
