@@ -43,15 +43,19 @@ _MOST_TOLERANCES: Final = 5.0
 _COLOURS: Final = [f"var(--series-{n})" for n in range(1, 6)]
 
 _CONFIG: Final[Spec] = {
+    # The place of a chart on the page says what it shows; its marks have nothing to add to that.
+    "mark": {"aria": False},
     "background": None,
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
     "axis": {
+        "aria": False,
         "labelColor": "var(--quiet)", "titleColor": "var(--quiet)", "gridColor": "var(--line)",
         "domainColor": "var(--line)", "tickColor": "var(--line)",
         "labelFontSize": 11, "titleFontWeight": "normal",
     },
     "legend": {
+        "aria": False,
         "labelColor": "var(--ink)", "titleColor": "var(--quiet)", "orient": "top", "title": None, "offset": 2,
     },
     "text": {"color": "var(--ink)"},

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.report.html import render_html, script_json
+from harness.report.html import render_comparison, render_html, script_json
 from harness.report.write import write_reports
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_run import Shape, synthetic_rows, write_run
@@ -81,3 +82,56 @@ def test_headings_go_down_one_level_at_a_time_and_every_id_is_single(report: dic
     assert len(ids) == len(set(ids))
     targets = set(re.findall(r'href="#([^"]+)"', page))
     assert targets <= set(ids)
+
+
+class Landmarks(HTMLParser):
+    """Where on a page each element stands: by its id, and what the body holds itself."""
+
+    VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.path: list[str] = []
+        self.in_body: set[str] = set()
+        self.path_of: dict[str, list[str]] = {}
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if self.path[-1:] == ["body"]:
+            self.in_body.add(tag)
+        if name := dict(attrs).get("id"):
+            self.path_of[name] = list(self.path)
+        if tag not in self.VOID:
+            self.path.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.path.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            assert self.path[-1] != "body", f"{data.strip()!r} stands outside of every landmark"
+
+
+def comparison() -> str:
+    document = {
+        "change": "same", "base": "a", "head": "b", "differing": [], "tolerance": 0.1, "confidence": 0.95,
+        "objectives": [],
+    }  # fmt: skip
+    return render_comparison(document)
+
+
+def test_all_that_is_to_be_read_stands_in_a_landmark_the_tooltip_too(report: dict[str, Any]) -> None:
+    for page in (render_html(report), comparison()):
+        found = Landmarks(page)
+        assert found.in_body <= {"header", "main", "footer", "script"}
+        # Vega takes the element of this name if there is one, and else makes one at the end of the body.
+        assert "main" in found.path_of["vg-tooltip-element"]
+
+
+def test_a_chart_is_told_by_its_label_and_not_mark_by_mark(report: dict[str, Any]) -> None:
+    page = render_html(report)
+    for config in (spec["config"] for spec in specs_of(page).values()):
+        assert [config[part]["aria"] for part in ("mark", "axis", "legend")] == [False, False, False]
+    for attributes in re.findall(r"<div class=\"chart[^>]*>", without_scripts(page)):
+        assert 'role="img"' in attributes
+        assert re.search(r'aria-label="[^"]{4,}"', attributes)

@@ -17,3 +17,13 @@ for (const place of document.querySelectorAll("[data-chart]")) {
 for (const details of document.querySelectorAll("details")) {
   details.addEventListener("toggle", () => details.querySelectorAll("[data-chart]").forEach(draw));
 }
+
+// What broke a rule is named on paper too.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll("#integrity details:not([open])")];
+  for (const details of opened) details.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const details of opened) details.open = false;
+});
