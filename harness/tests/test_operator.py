@@ -1,0 +1,140 @@
+"""An operator's work on a real stack: games moved, players who dawdle, dead letters replayed; all recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from harness.checks.integrity import REPLAYED
+from harness.experiment.operator import DAWDLER, DEAD_LETTER, OPERATOR, Operator
+from harness.faults.flags import FlagOff
+from harness.faults.network import Down
+from harness.faults.pubnub import Status
+from harness.history import HistoryWriter, read_history
+from harness.stack import Stack, StackOptions, start_stack
+
+PREFIX = "sw0a0b0c0d-"
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with start_stack(StackOptions(advertise=False, service_env={"GRACE_PERIOD": "500ms"})) as stack:
+        yield stack
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[HistoryWriter]:
+    with HistoryWriter(tmp_path, "operator", "run") as history:
+        yield history
+
+
+def recorded(history: HistoryWriter) -> list[dict[str, Any]]:
+    history.flush()
+    return list(read_history(history.path.parent).table.to_pylist())
+
+
+def ask(stack: Stack, question: str, *values: Any) -> Any:
+    async def fetch() -> Any:
+        connection = await asyncpg.connect(stack.target.database_url)
+        try:
+            return await connection.fetchval(question, *values)
+        finally:
+            await connection.close()
+
+    return asyncio.run(fetch())
+
+
+def overdue(stack: Stack, game: str) -> None:
+    ask(
+        stack,
+        "INSERT INTO games (id, prompt, status, phase_expires_at) VALUES ($1, 'x', 'voting', now())",
+        game,
+    )
+
+
+def status(stack: Stack, game: str) -> str:
+    return str(ask(stack, "SELECT status FROM games WHERE id = $1", game))
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def test_games_that_are_over_are_moved_and_others_left_alone(stack: Stack, history: HistoryWriter) -> None:
+    ours, others = f"{PREFIX}over", "another-runs-game"
+    overdue(stack, others)
+    overdue(stack, ours)
+    with (
+        FlagOff("ENABLE_TIMER_MONITORING").inject(stack),
+        Operator(stack.target, history, PREFIX).moving_games(0.05),
+    ):
+        eventually(lambda: status(stack, ours) == "completed")
+    assert status(stack, others) == "voting"
+    moves = [row for row in recorded(history) if "transition_game_status" in row["name"]]
+    assert [(row["game"], row["actor"], row["ok"]) for row in moves] == [(ours, OPERATOR, True)]
+
+
+def test_a_service_that_is_not_there_is_recorded_and_survived(stack: Stack, history: HistoryWriter) -> None:
+    operator = Operator(stack.target, history, PREFIX)
+    with Down("load-service").applied(stack), operator.moving_games(0.05):
+        eventually(lambda: any(row["ok"] is False for row in recorded(history)))
+    operator.replay_dead_letters()
+    assert recorded(history)[-1]["ok"] is True
+
+
+def test_dawdlers_go_through_drawing_without_handing_in(stack: Stack, history: HistoryWriter) -> None:
+    over = False
+    question = (
+        f"SELECT count(*) FROM games WHERE starts_with(id, '{PREFIX}{DAWDLER}-') AND status = 'drawing'"
+    )
+
+    async def tick() -> None:
+        import aiohttp
+
+        url = f"{stack.target.service_url}/functions/v1/monitor-game-timers"
+        async with aiohttp.ClientSession(headers={"x-cron-secret": stack.target.cron_secret}) as session:
+            while not over:
+                async with session.post(url) as answer:
+                    assert answer.status == 200
+                await asyncio.sleep(0.1)
+
+    import threading
+
+    cron = threading.Thread(target=lambda: asyncio.run(tick()))
+    cron.start()
+    try:
+        with Operator(stack.target, history, PREFIX).dawdling_games(drawing_s=0.3, every_s=0.1):
+            graced = (
+                "SELECT count(*) FROM game_transitions WHERE from_status = 'drawing' AND due_at IS NOT NULL"
+            )
+            assert ask(stack, graced) >= 3
+        assert ask(stack, question) == 0
+    finally:
+        over = True
+        cron.join()
+    assert ask(stack, "SELECT count(*) FROM submissions") == 0
+    assert all(row["ok"] for row in recorded(history))
+
+
+def test_dead_letters_are_recorded_and_replayed(stack: Stack, history: HistoryWriter) -> None:
+    game = f"{PREFIX}denied"
+    overdue(stack, game)
+    with Status("publish", status=403).applied(stack):
+        ask(stack, "UPDATE games SET status = 'completed' WHERE id = $1", game)
+        eventually(lambda: ask(stack, "SELECT state FROM event_outbox WHERE game_id = $1", game) == "dead")
+    Operator(stack.target, history, PREFIX).replay_dead_letters()
+    eventually(lambda: ask(stack, "SELECT state FROM event_outbox WHERE game_id = $1", game) == "published")
+    rows = {row["name"]: row for row in recorded(history) if row["game"] == game}
+    event = ask(stack, "SELECT event_id::text FROM event_outbox WHERE game_id = $1", game)
+    assert rows[DEAD_LETTER]["event"] == rows[REPLAYED]["event"] == event
+    assert (rows[DEAD_LETTER]["error"], rows[DEAD_LETTER]["value"]) == ("http 403", 1)
+    assert rows[DEAD_LETTER]["start_ns"] <= rows[REPLAYED]["start_ns"]
