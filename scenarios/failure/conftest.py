@@ -64,10 +64,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Settle the seed, once for all workers."""
+    # Where pytest is given a folder above this one, it finds this file after it has read its options.
+    seed = getattr(config.option, "chaos_seed", SEED)
     if hasattr(config, "workerinput"):
-        config.option.chaos_seed = config.workerinput["chaos_seed"]
-    elif config.option.chaos_seed == _RANDOM:
-        config.option.chaos_seed = secrets.randbelow(2**31)
+        seed = config.workerinput.get("chaos_seed", SEED)
+    config.option.chaos_seed = secrets.randbelow(2**31) if seed == _RANDOM else seed
+    config.option.chaos_seconds = getattr(config.option, "chaos_seconds", SECONDS)
 
 
 @pytest.hookimpl(optionalhook=True)

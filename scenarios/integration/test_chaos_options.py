@@ -83,6 +83,17 @@ def test_a_drawn_seed_is_told_and_repeats_the_timeline(pytester: pytest.Pytester
     assert drawn == timeline(pytester, "--chaos-seed", told[1])[1:]
 
 
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_found_late_it_has_its_defaults(pytester: pytest.Pytester, workers: list[str]) -> None:
+    folder = pytester.mkdir("above") / "failure"
+    folder.mkdir()
+    for name in ("conftest.py", "test_timeline.py"):
+        (pytester.path / name).rename(folder / name)
+    result = pytester.runpytest_inprocess("above", "-rP", *workers)
+    assert result.ret == 0
+    assert any(line.startswith("<--chaos-seed 74 ") for line in result.outlines)
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [
