@@ -25,10 +25,8 @@ FLAGS: Final = ("ENABLE_TIMER_MONITORING", "ENABLE_PUBNUB_BROADCASTING", "ENABLE
 
 #: How long the service may take to see that its flags changed, and between two questions for them.
 _SEEN_LIMIT_S: Final = 10.0
-#: Back on, it may be down for reasons of its own, and is not waited for as long.
-_BACK_LIMIT_S: Final = 2.0
 _AGAIN_S: Final = 0.05
-_ANSWER_LIMIT_S: Final = 5.0
+_ANSWER_LIMIT_S: Final = 2.0
 
 #: Several flags may be turned at a time, each by a fault of its own.
 _turning: Final = threading.Lock()
@@ -63,19 +61,28 @@ class FlagOff(Fault):
                 f"{self}: the target's flags file is not within our reach (STORMWATCH_FLAGS_FILE is not set)"
             )
         path, target = Path(system.target.flags_file), system.target
-        was_on = self._told(target)
+        was_off = self._told(target) is False
         before = self._replace_line(path, f"{self.target}=false")
         try:
-            if not self._is_seen(target, on=False, within_s=_SEEN_LIMIT_S):
+            seen = self._wait_while_told(target, on=True)
+            if seen is True:
                 raise FaultError(
-                    f"{self}: turned off {_SEEN_LIMIT_S:g} s ago, and the service still says "
-                    f"{self._told(target)}; is STORMWATCH_FLAGS_FILE the file that its FLAGS_FILE names?"
+                    f"{self}: turned off {_SEEN_LIMIT_S:g} s ago, and the service still says that it is on; "
+                    "is STORMWATCH_FLAGS_FILE the file that its FLAGS_FILE names?"
                 )
-            yield lambda: None if was_on else "it was off already"
+
+            def exercised() -> str | None:
+                if was_off:
+                    return "it was off already"
+                if seen is None and self._told(target) is None:
+                    return "the service was not there to see it"
+                return None
+
+            yield exercised
         finally:
             self._replace_line(path, before)
-            if was_on:
-                self._is_seen(target, on=True, within_s=_BACK_LIMIT_S)
+            if not was_off:
+                self._wait_while_told(target, on=False)
 
     def _replace_line(self, path: Path, line: str | None) -> str | None:
         """Put ``line`` (None: nothing) in the place of the flag's line; return what was there."""
@@ -94,14 +101,15 @@ class FlagOff(Fault):
             raise FaultError(f"{self}: can't change {path}: {error}") from error
         return before
 
-    def _is_seen(self, target: Target, *, on: bool, within_s: float) -> bool:
-        """Wait until the service says that the flag is ``on`` or off; return whether it did in time."""
-        deadline = time.monotonic() + within_s
-        while self._told(target) is not on:
-            if time.monotonic() > deadline:
-                return False
+    def _wait_while_told(self, target: Target, *, on: bool) -> object:
+        """Wait while the service says that the flag is ``on``, at most so long; return what it says then.
+
+        One that does not answer (None) is not waited for: it reads the file when it is back.
+        """
+        deadline = time.monotonic() + _SEEN_LIMIT_S
+        while (told := self._told(target)) is on and time.monotonic() < deadline:
             time.sleep(_AGAIN_S)
-        return True
+        return told
 
     def _told(self, target: Target) -> Any:
         """Return what the service says of the flag; None: it does not answer."""

@@ -122,12 +122,30 @@ def test_a_service_that_sees_it_late_is_waited_for_both_ways(serve, path: Path) 
     assert len(seen) == asked + 4
 
 
+def test_a_service_that_is_down_is_not_waited_for_and_not_exercised(path: Path) -> None:
+    gone = Deployment(target("http://127.0.0.1:9", path))
+    with pytest.raises(NotExercisedError, match="not there to see it"), FlagOff(MONITORING).inject(gone):
+        assert read(path) == {MONITORING: "false"}
+    assert read(path) == {}
+
+
+def test_a_service_that_comes_back_meanwhile_has_seen_it(serve, path: Path) -> None:
+    away = {"now": True}
+
+    def flags() -> dict[str, bool]:
+        return {} if away["now"] else {MONITORING: read(path).get(MONITORING, "true") == "true"}
+
+    with FlagOff(MONITORING).inject(Deployment(target(serve(flags), path))):
+        away["now"] = False
+    assert read(path) == {}
+
+
 def test_a_service_that_reads_another_file_is_told_and_the_file_restored(
     serve, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_SEEN_LIMIT_S", 0.3)
     deaf = Deployment(target(serve(lambda: dict.fromkeys(FLAGS, True)), path))
-    with pytest.raises(FaultError, match="still says True; is STORMWATCH_FLAGS_FILE"):
+    with pytest.raises(FaultError, match="still says that it is on; is STORMWATCH_FLAGS_FILE"):
         FlagOff(MONITORING).inject(deaf).__enter__()
     assert read(path) == {}
 
