@@ -1,0 +1,294 @@
+"""What is known of a run while it goes on: pure functions from the history so far to ``live.json``.
+
+The figures come from the report's own checks, statistics and verdicts; what differs is what they are
+given. Writers flush once a second, each at its own moment, and the database is asked once a second: the
+last seconds of a growing record are patchy, an event received there may not have been made yet. So the
+run is judged as of a few seconds ago, as if it had ended then: an open window ends there, and rows of
+later are left for the next time. (Rows stamped by the database's clock stay: it may be another, and
+whoever looks for them looks at the windows.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from harness.checks import INTEGRITY, FaultWindow, evidence_of
+from harness.checks.measurement import MEASUREMENT, complete_run
+from harness.history import History
+from harness.load.options import LoadOptions
+from harness.report import words
+from harness.report.build import _applies, _guarded_check, _integrity, _objective
+from harness.sla.policy import Policy
+from harness.sla.verdict import judge_report, number
+
+SCHEMA: Final = "stormwatch.live/1"
+
+#: How long ago the run is judged: two flushes and a look at the database.
+SETTLED_S: Final = 3.0
+
+NS: Final = 1_000_000_000
+
+#: Kinds of rows that are stamped by the database's clock.
+_BY_DATABASE: Final = pa.array(["transition", "trigger", "publish"])
+
+#: What of a report's row is shown.
+_OBJECTIVE: Final = (
+    "name", "title", "verdict", "measured", "unit", "quantile", "comparison", "threshold", "ceiling",
+    "interval", "confidence", "samples", "samples_needed", "reason",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a run has left behind up to a moment.
+
+    Parameters
+    ----------
+    run_id : the run.
+    at_ns : the moment, Unix ns.
+    about : what ``run.json`` says.
+    history : the rows so far.
+    scenarios : the ``scenario.json`` documents so far; one without ``seconds`` is under way.
+    planned : how many scenarios there will be; None: not known.
+    broken : scenario id -> its rows of kind ``fault`` (others may be left out).
+    ended : whether nothing more will come.
+    """
+
+    run_id: str
+    at_ns: int
+    about: Mapping[str, Any]
+    history: History
+    scenarios: Sequence[Mapping[str, Any]] = ()
+    planned: int | None = None
+    broken: Mapping[str, History] = field(default_factory=dict)
+    ended: bool = False
+
+    @property
+    def judged_to_ns(self) -> int:
+        """Up to when the record is whole enough to be judged; Unix ns."""
+        whole = self.ended or self.about.get("finished_at")
+        return self.at_ns if whole else self.at_ns - int(SETTLED_S * NS)
+
+    @property
+    def under_way(self) -> list[Mapping[str, Any]]:
+        """The scenarios that were begun and have not ended."""
+        return [one for one in self.scenarios if one.get("seconds") is None and not self.ended]
+
+
+def live_document(
+    snapshot: Snapshot,
+    figures: Mapping[str, Any] | None,
+    *,
+    every_s: float | None = None,
+    problem: str | None = None,
+) -> dict[str, Any]:
+    """Return ``live.json``: what goes on at the moment, and the figures of the last time it was judged.
+
+    Costs a few milliseconds.
+
+    Parameters
+    ----------
+    snapshot : the run.
+    figures : what :func:`judge_so_far` found, maybe of an earlier snapshot; None: it was not judged yet.
+    every_s : how often it is judged at the moment.
+    problem : why it can't be judged.
+    """
+    done = [one for one in snapshot.scenarios if one.get("seconds") is not None]
+    return {
+        "schema": SCHEMA,
+        "run": snapshot.run_id,
+        "updated_at": _moment(snapshot.at_ns),
+        "begun": bool(snapshot.about.get("windows")),
+        "ended": snapshot.ended,
+        "window": None if snapshot.ended else _window(snapshot),
+        "faults": [] if snapshot.ended else _faults(snapshot),
+        "scenarios": {
+            "under_way": [
+                {"id": str(one["id"]), "title": str(one.get("title") or one["id"])}
+                for one in snapshot.under_way
+            ],
+            "passed": sum(one.get("outcome") == "passed" for one in done),
+            "done": len(done),
+            "planned": snapshot.planned,
+        },
+        "every_s": every_s,
+        "problem": problem,
+        "figures": None if figures is None else dict(figures),
+    }
+
+
+def judge_so_far(snapshot: Snapshot, policy: Policy) -> dict[str, Any]:
+    """Judge a run as if it had ended at :attr:`Snapshot.judged_to_ns`.
+
+    Returns
+    -------
+    ``judged_at`` (RFC 3339), ``verdict``, ``objectives``, ``integrity`` and ``doubts`` (why the
+    measurement can't be trusted). Rows have the names and values of report.json; ``shown`` has them in words.
+    """
+    to_ns = snapshot.judged_to_ns
+    evidence = evidence_of(
+        _settled(snapshot.history, to_ns, closed=bool(snapshot.ended or snapshot.about.get("finished_at"))),
+        _as_if_ended(snapshot.about, to_ns),
+        policy,
+        [one for one in snapshot.scenarios if one.get("seconds") is not None or snapshot.ended],
+    )
+    loaded = bool(evidence.run.get("expects_load", True)) or evidence.table.num_rows > 0
+    checks = [_guarded_check(check, evidence) for check in (MEASUREMENT if loaded else [complete_run])]
+    shaken = [check for check in checks if check["verdict"] != "pass"]
+    objectives = [
+        _objective(name, objective, evidence, shaken, {})
+        for name, objective in policy.objectives.items()
+        if _applies(objective, evidence, loaded=loaded)
+    ]
+    integrity = [_integrity(name, evidence, shaken) for name in INTEGRITY if loaded]
+    verdict = judge_report(
+        {"objectives": objectives, "integrity": integrity, "measurement": {"checks": checks}}
+    )
+    return {
+        "judged_at": _moment(to_ns),
+        "verdict": verdict,
+        "objectives": [_shown(row) for row in objectives],
+        "integrity": [
+            {key: row[key] for key in ("name", "title", "verdict", "violations", "looked_at", "examples")}
+            for row in integrity
+        ],
+        "doubts": [
+            {"name": check["name"], "title": check["title"], "explanation": check["explanation"]}
+            for check in shaken
+        ],
+    }
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    in_words = {
+        "target": words.target(row),
+        "measured": words.measured(row),
+        "interval": words.interval(row),
+        "samples": words.count(row["samples"]),
+        "place": _place(row),
+    }
+    return {key: row[key] for key in _OBJECTIVE} | {"shown": in_words}
+
+
+def _place(row: Mapping[str, Any]) -> list[float] | None:
+    """Where the interval lies on a scale from 0 (far better than promised) to 1, the threshold at 0.5.
+
+    Logarithmic, two decades to each side: of a latency, or of the share of what went wrong.
+    """
+    low, high = (number(end) for end in row["interval"])
+    promised = float(row["threshold"])
+    if low is None or high is None:
+        return None
+    if row["comparison"] == ">":
+        low, high, promised = 100 - high, 100 - low, 100 - promised
+    if promised <= 0:
+        return None
+    return [round(_on_scale(end / promised), 4) for end in (low, high)]
+
+
+def _on_scale(ratio: float) -> float:
+    if ratio <= 0:
+        return 0.0
+    return 1.0 if math.isinf(ratio) else min(max(0.5 + math.log10(ratio) / 4, 0.0), 1.0)
+
+
+def _settled(history: History, to_ns: int, *, closed: bool) -> History:
+    """The rows up to a moment; files that are being written are not cut off."""
+    table = history.table
+    at = pc.coalesce(table["end_ns"], table["start_ns"], table["intended_ns"])
+    late = pc.fill_null(pc.greater(at, to_ns), fill_value=False)
+    if pc.any(late).as_py():
+        ours = pc.invert(pc.is_in(table["kind"].cast(pa.string()), value_set=_BY_DATABASE))
+        keep = pc.invert(pc.and_(late, ours))
+        table = table.filter(keep)
+        ends = np.cumsum([file.rows for file in history.files])
+        kept = np.cumsum(keep.to_numpy())
+        counts = np.diff([0, *(int(kept[end - 1]) if end else 0 for end in ends)])
+    else:
+        counts = np.array([file.rows for file in history.files])
+    files = [
+        replace(file, rows=int(rows), cut_off=file.cut_off if closed else None)
+        for file, rows in zip(history.files, counts, strict=True)
+    ]
+    return History(table, files)
+
+
+def _as_if_ended(about: Mapping[str, Any], to_ns: int) -> dict[str, Any]:
+    windows = [
+        window | {"end_ns": min(window.get("end_ns") or to_ns, to_ns)}
+        for window in about.get("windows") or []
+        if window["start_ns"] < to_ns
+    ]
+    return {**about, "windows": windows}
+
+
+def _window(snapshot: Snapshot) -> dict[str, Any] | None:
+    """The window that is open, how long it has been and how long it will last (None: nobody knows)."""
+    windows = snapshot.about.get("windows") or []
+    if not windows or windows[-1].get("end_ns") is not None:
+        return None
+    name, start_ns = str(windows[-1]["name"]), int(windows[-1]["start_ns"])
+    elapsed_s = max(0.0, (snapshot.at_ns - start_ns) / NS)
+    lasts_s = _length_s(name, (start_ns - int(windows[0]["start_ns"])) / NS, snapshot.about)
+    return {
+        "name": name,
+        "since": _moment(start_ns),
+        "elapsed_s": round(elapsed_s, 1),
+        "lasts_s": lasts_s,
+        "left_s": None if lasts_s is None else round(max(0.0, lasts_s - elapsed_s), 1),
+    }
+
+
+def _length_s(name: str, after_s: float, about: Mapping[str, Any]) -> float | None:
+    """How long a window lasts that began ``after_s`` after the first: at most, for the drain."""
+    try:
+        options = LoadOptions(**(about.get("options") or {}))
+    except TypeError:  # of another version, or there are none yet
+        return None
+    if name == "warm-up":
+        return round(options.warm_up_s, 1)
+    if name == "drain":
+        return options.drain_s
+    if options.run_time_s is not None:
+        return round(max(0.0, options.run_time_s - after_s), 1)
+    return options.duration_s
+
+
+def _faults(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """The faults that are on now, the load's own and those of the scenarios under way."""
+    going_on = {str(one["id"]) for one in snapshot.under_way}
+    places: list[tuple[str | None, History]] = [(None, snapshot.history)]
+    places += [(id, history) for id, history in sorted(snapshot.broken.items()) if id in going_on]
+    return [
+        {
+            "name": fault.name,
+            "scenario": scenario,
+            "since": _moment(fault.start_ns),
+            "for_s": round(max(0.0, (snapshot.at_ns - fault.start_ns) / NS), 1),
+        }
+        for scenario, history in places
+        for fault in faults_of(history)
+        if fault.end_ns is None
+    ]
+
+
+def faults_of(history: History) -> list[FaultWindow]:
+    """Return the declared faults of a history, by their begin."""
+    chosen = history.table.filter(pc.equal(history.table["kind"].cast(pa.string()), "fault"))
+    if not chosen.num_rows:
+        return []
+    file = replace(history.files[0], rows=chosen.num_rows)
+    # A policy is for judging: when faults began and ended, the rows say.
+    return evidence_of(History(chosen, [file]), {}, cast("Policy", None)).faults
+
+
+def _moment(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / NS, UTC).isoformat(timespec="milliseconds")

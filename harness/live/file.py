@@ -1,0 +1,33 @@
+"""``live.json`` in a run's folder: written by one process, read by whoever shows it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from harness.history.run import write_atomically
+from harness.live.document import SCHEMA
+
+NAME: Final = "live.json"
+
+
+def write_live(run: Path, document: dict[str, Any]) -> None:
+    """Replace the document of the run at ``run``; a reader sees the old one or the new one.
+
+    Raises
+    ------
+    OSError
+        It can't be written.
+    """
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    write_atomically(run / NAME, text + "\n")
+
+
+def read_live(run: Path) -> dict[str, Any] | None:
+    """Return the document of the run at ``run``; None if there is none that can be shown."""
+    try:
+        document = json.loads((run / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) and document.get("schema") == SCHEMA else None
