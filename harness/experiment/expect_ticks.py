@@ -50,6 +50,31 @@ class OthersSkip:
 
 
 @dataclass(frozen=True)
+class MovesAgain:
+    """Somebody moves games whose time has come, soon after a fault that stopped whoever did."""
+
+    within_s: float
+
+    @property
+    def name(self) -> str:
+        return f"timers move games again within {self.within_s:g} s of its begin"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        moves = evidence.transitions
+        moves = moves[moves["intended_ns"].notna()]
+        moves = moves[within(moves["committed_ns"], fault.start_ns, fault.end_ns)]
+        stuck = evidence.overdue
+        stuck = stuck[within(stuck["intended_ns"], fault.start_ns, fault.end_ns)]
+        waited = evidence.transitions
+        waited = waited[within(waited["intended_ns"], fault.start_ns, fault.end_ns)]
+        if moves.empty and stuck.empty and waited.empty:
+            return _unseen(self.name, self.within_s, "s", "no game fell due while it lasted")
+        measured = float(seconds(moves["committed_ns"], fault.start_ns).min()) if len(moves) else math.inf
+        late = pd.concat([waited, stuck])
+        return _compare(self.name, measured, self.within_s, "s", f"{len(moves)} moves", _rows(evidence, late))
+
+
+@dataclass(frozen=True)
 class HerdServed:
     """Games that fall due in the same instant move once each, and PubNub accepts all their events in time."""
 

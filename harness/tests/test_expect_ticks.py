@@ -7,7 +7,13 @@ import pytest
 
 from harness.checks import Window, evidence_of
 from harness.experiment import Finding
-from harness.experiment.expect_ticks import HerdServed, InFlightAnswered, OthersSkip, SentAgainUnderSameId
+from harness.experiment.expect_ticks import (
+    HerdServed,
+    InFlightAnswered,
+    MovesAgain,
+    OthersSkip,
+    SentAgainUnderSameId,
+)
 from harness.experiment.expectations import Expectation, judge_all
 from harness.history import read_history
 from harness.sla.policy import load_policy
@@ -74,6 +80,39 @@ def test_a_tick_that_fails_over_another_is_caught(judge, rows) -> None:
 
 def test_ticks_that_never_met_prove_nothing(judge, rows) -> None:
     assert judge(OthersSkip(), rows).verdict == "inconclusive"
+
+
+def stopped_for(rows: pd.DataFrame, seconds: float) -> pd.DataFrame:
+    """Nobody moves a game for so long after the fault's begin."""
+    again_ns = FAULT.start_ns + int(seconds * NS)
+    times = rows["end_ns"].astype("Int64")
+    held = (rows["kind"] == "transition") & (times >= FAULT.start_ns) & (times < again_ns)
+    rows.loc[held.fillna(value=False), "end_ns"] = again_ns
+    return rows
+
+
+def test_timers_that_are_taken_up_again_pass(judge, rows) -> None:
+    finding = judge(MovesAgain(within_s=5), stopped_for(rows, 4.0))
+    assert (finding.verdict, finding.measured) == ("pass", pytest.approx(4, abs=0.01))
+
+
+@pytest.mark.parametrize("seconds", [6.0, 15.0], ids=["late", "never"])
+def test_timers_that_stand_still_are_caught(judge, rows, seconds: float) -> None:
+    finding = judge(MovesAgain(within_s=5), stopped_for(rows, seconds))
+    assert finding.verdict == "fail"
+    assert finding.examples[0]["game"].startswith("game-")
+
+
+def test_moves_by_hand_are_no_timer(judge, rows) -> None:
+    rows = stopped_for(rows, 15.0)
+    by_hand = rows[(rows["kind"] == "transition") & rows["intended_ns"].isna()].head(1)
+    by_hand = by_hand.assign(start_ns=DUE, end_ns=DUE, event="by-hand")
+    assert judge(MovesAgain(within_s=6), pd.concat([rows, by_hand])).verdict == "fail"
+
+
+def test_nothing_to_move_proves_nothing(judge, rows) -> None:
+    gone = rows["kind"] == "transition"
+    assert judge(MovesAgain(within_s=5), rows[~gone]).verdict == "inconclusive"
 
 
 def herd(rows: pd.DataFrame, *, moved_s: float = 0.4, published_s: float = 3.0) -> pd.DataFrame:

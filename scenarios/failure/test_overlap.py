@@ -1,7 +1,7 @@
 """Ticks meet, drag on and die, and thousands of games fall due at once: each game moves exactly once."""
 
 from harness.experiment import Experiment, MonitorP95, NobodyFails, TimersOnTime
-from harness.experiment.expect_ticks import HerdServed, OthersSkip
+from harness.experiment.expect_ticks import HerdServed, MovesAgain, OthersSkip
 from harness.faults.ticks import CrashAtTick, Crowd, Herd, KillAtTick, PauseAtTick, SlowTicks
 
 #: Four replicas that all tick by themselves in the same second, besides cron. Players call the first.
@@ -32,16 +32,16 @@ def test_holder_killed_in_mid_tick(experiment: Experiment) -> None:
     """The replica that holds the ticks' lock is killed: the lock is free at once, another one goes on."""
     with experiment.games(replicas=4, service=FOUR):
         experiment.steady("4s")
-        experiment.inject(KillAtTick("service-3"), "7s", TimersOnTime(within_s=3.5), NobodyFails())
+        experiment.inject(KillAtTick("service-3"), "5s", MovesAgain(within_s=3.5), NobodyFails())
         experiment.recovered(within="10s")
 
 
 def test_holder_paused_and_continued(experiment: Experiment) -> None:
-    """The holder stands still for 16 s: Postgres frees the lock after 10 s; it moves nothing afterwards."""
+    """The holder stands still for 15 s: Postgres frees the lock after 10 s; it moves nothing afterwards."""
     with experiment.games(replicas=4, service=FOUR):
         experiment.steady("4s")
         experiment.inject(
-            PauseAtTick("service-3"), "16s", TimersOnTime(within_s=13), MonitorP95(), NobodyFails()
+            PauseAtTick("service-3"), "15s", MovesAgain(within_s=13), MonitorP95(), NobodyFails()
         )
         experiment.recovered(within="10s")
 
