@@ -142,14 +142,15 @@ class Monitor:
         """Take the monitor's lock and return when, on the database's clock; None: another tick keeps it."""
         await connection.execute(
             statement("monitor_limits"),
-            str(max(1, round(self._lock_wait_s * 1000))),
-            str(round(self._limit_s * 1000)),
+            _as_setting(self._lock_wait_s),
+            _as_setting(self._limit_s),
             request_id,
         )
+        others_s = min(self._limit_s, self._database.timeout_s)
         started = time.perf_counter()
         try:
             moment: datetime = await connection.fetchval(
-                statement("monitor_lock"), LOCK, timeout=self._limit_s
+                statement("monitor_lock"), LOCK, _as_setting(others_s), timeout=self._limit_s
             )
         except asyncpg.LockNotAvailableError:
             return None
@@ -185,6 +186,11 @@ def _failed(tick: Tick, message: str) -> Tick:
     tick.processed = tick.graced = 0
     tick.errors, tick.message = 1, message
     return tick
+
+
+def _as_setting(seconds: float) -> str:
+    """Return a time limit as Postgres takes it: ms, of which 0 would be none at all."""
+    return str(max(1, round(seconds * 1000)))
 
 
 def _ms(seconds: float) -> float:

@@ -7,6 +7,7 @@ import time
 from datetime import timedelta
 
 import asyncpg
+import httpx
 
 from service.monitor import LOCK
 from service.tests.parts import StartService
@@ -157,6 +158,66 @@ def test_a_game_that_is_being_changed_does_not_hold_up_the_others(
     assert service.game(held)["status"] == "briefing"
     service.tick()
     assert service.game(held)["status"] == "drawing"
+
+
+async def waiting_for_a_lock(connection: asyncpg.Connection) -> None:
+    async with asyncio.timeout(30):
+        while not await connection.fetchval(  # noqa: ASYNC110 - Postgres tells nobody
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+            "AND query LIKE '%UPDATE games%' AND datname = current_database())"
+        ):
+            await asyncio.sleep(0.02)
+
+
+def test_only_the_monitors_own_lock_is_waited_for_so_shortly(
+    start_service: StartService, own_database: Urls
+) -> None:
+    service = start_service(MONITOR_LOCK_WAIT="50ms")
+    game_id = name()
+    service.create(id=game_id)
+    service.move(game_id, "briefing")
+    expire(own_database, game_id)
+
+    async def tick_while_held() -> dict[str, object]:
+        holder = await asyncpg.connect(own_database.admin)
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE games IN SHARE MODE")
+            tick = asyncio.create_task(asyncio.to_thread(service.tick))
+            await waiting_for_a_lock(holder)
+            await asyncio.sleep(0.5)  # ten times as long as it waits for the monitor's lock
+        await holder.close()
+        return await tick
+
+    answer = asyncio.run(tick_while_held())
+    assert (answer["processed"], answer["skipped"], answer["errors"]) == (1, 0, 0)
+
+
+def test_a_tick_that_gets_no_lock_in_time_says_when_to_come_again(
+    start_service: StartService, own_database: Urls
+) -> None:
+    service = start_service(DATABASE_TIMEOUT="2s")
+    game_id = name()
+    service.create(id=game_id)
+    service.move(game_id, "briefing")
+    expire(own_database, game_id)
+
+    async def tick_while_held() -> httpx.Response:
+        holder = await asyncpg.connect(own_database.admin)
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE games IN SHARE MODE")
+            answer = await asyncio.to_thread(
+                service.http.post, "/functions/v1/monitor-game-timers", headers=CRON
+            )
+        await holder.close()
+        return answer
+
+    answer = asyncio.run(tick_while_held())
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    assert (answer.json()["processed"], answer.json()["errors"]) == (0, 1)
+    assert "LockNotAvailable" in answer.json()["message"]
+    assert service.game(game_id)["status"] == "briefing"
+    assert service.tick()["processed"] == 1
 
 
 def test_a_tick_over_its_limit_is_rolled_back(start_service: StartService, own_database: Urls) -> None:
