@@ -14,7 +14,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
-from harness.calibrate.plan import ACTIONS, MOST_HIT, PLACES, Plan, delay
+import psutil
+
+from harness.calibrate.plan import ACTIONS, BUSY_PERCENT, MOST_HIT, PLACES, Plan, delay
 from harness.faults.base import Fault
 from harness.faults.pubnub import PubNubControl
 from harness.history import RunFolder, now_ns
@@ -28,6 +30,9 @@ EVERY_S: Final = 0.02
 CALL_EVERY_S: Final = 0.04
 #: After the last event of a step, over its delay.
 MARGIN_S: Final = 0.5
+#: Steps are repeated while the machine is busy: each so often at most, and so often in all.
+_ATTEMPTS: Final = 3
+_REPEATS: Final = 12
 #: Of the games, one in so many is hit by a loss.
 _HIT_ONE_IN: Final = 5
 #: How long the emulator holds back what is to be overtaken; the next event comes long before.
@@ -65,14 +70,16 @@ def conduct(run: RunFolder, plan: Plan, *, say: Say = lambda *_: None, inject: I
     with start_stack(options, say=lambda text: say(text, 0, plan.steps)) as stack:
         run.update(target=stack.target.public())
         with DriverProcess(run, stack) as driver:
-            conductor = _Conductor(run, plan, stack, driver, say, inject)
+            conductor = Conductor(run, plan, stack, driver, say, inject)
             conductor.losses()
             for place in PLACES:
                 conductor.delays(place)
             conductor.end()
 
 
-class _Conductor:
+class Conductor:
+    """Carries out the steps of one calibration; each is noted in ``run.json`` when it is over."""
+
     def __init__(
         self, run: RunFolder, plan: Plan, stack: Stack, driver: DriverProcess, say: Say, inject: Inject
     ) -> None:
@@ -85,6 +92,7 @@ class _Conductor:
         self._steps: list[dict[str, Any]] = []
         self._games: list[str] = []
         self._moves = 0
+        self._repeats = 0
         self._began_ns = now_ns()
 
     def losses(self) -> None:
@@ -111,22 +119,42 @@ class _Conductor:
                     time.sleep(MARGIN_S)
                     self._move()
                 time.sleep(MARGIN_S)
-            self._note("loss", action, start_ns, games=self._games, hit=hit, applied=rule.applied)
+            about = {"games": self._games, "hit": hit, "applied": rule.applied}
+            step = {"kind": "loss", "name": action, "start_ns": start_ns, "end_ns": now_ns()}
+            self._note(step | about)
 
     def delays(self, place: str) -> None:
         """Delay a place by each of the plan's delays in turn."""
         for milliseconds in self._plan.injected_ms:
-            self._tell(f"{place} delayed by {milliseconds} ms")
-            self._ready_to_move(1)
-            fault = self._inject(place, milliseconds)
-            with fault.inject(self._stack) if fault is not None else contextlib.nullcontext():
-                start_ns = now_ns()
-                if PLACES[place] == "events":
-                    self._move()
-                    time.sleep(milliseconds / 1000 + MARGIN_S)
-                else:
-                    self._call(milliseconds / 1000)
-                self._note("delay", place, start_ns, injected_ms=milliseconds)
+            what = f"{place} delayed by {milliseconds} ms"
+            self._tell(what)
+            attempts = [self.attempt(place, milliseconds)]
+            while (
+                attempts[-1]["cpu_percent"] > BUSY_PERCENT
+                and len(attempts) < _ATTEMPTS
+                and self._repeats < _REPEATS
+            ):
+                # Decided by the machine alone, whatever was measured.
+                self._repeats += 1
+                self._tell(f"{what}, again: CPU {attempts[-1]['cpu_percent']:.0f} %")
+                attempts.append(self.attempt(place, milliseconds))
+            self._note(min(attempts, key=lambda step: float(step["cpu_percent"])))
+
+    def attempt(self, place: str, milliseconds: int) -> dict[str, Any]:
+        """Delay a place once and return the step."""
+        self._ready_to_move(1)
+        fault = self._inject(place, milliseconds)
+        with fault.inject(self._stack) if fault is not None else contextlib.nullcontext():
+            step = {"kind": "delay", "name": place, "injected_ms": milliseconds, "start_ns": now_ns()}
+            psutil.cpu_percent()
+            if PLACES[place] == "events":
+                self._move()
+                busy = psutil.cpu_percent()
+                time.sleep(milliseconds / 1000 + MARGIN_S)
+            else:
+                self._call(milliseconds / 1000)
+                busy = psutil.cpu_percent()
+            return step | {"end_ns": now_ns(), "cpu_percent": busy}
 
     def end(self) -> None:
         """Let the driver look on until what never came is known to be lost, and end it."""
@@ -173,8 +201,8 @@ class _Conductor:
     def _tell(self, what: str) -> None:
         self._say(what, len(self._steps), self._plan.steps)
 
-    def _note(self, kind: str, name: str, start_ns: int, **about: Any) -> None:
-        self._steps.append({"kind": kind, "name": name, "start_ns": start_ns, "end_ns": now_ns()} | about)
+    def _note(self, step: dict[str, Any]) -> None:
+        self._steps.append(step)
         whole = {"name": "steady", "start_ns": self._began_ns, "end_ns": now_ns()}
         self._run.update(steps=self._steps, windows=[whole])
 

@@ -31,6 +31,8 @@ class Delayed:
     #: In seconds, one a sample; +inf for what never came.
     samples: Seconds
     baseline: Seconds
+    #: Of the machine, in the busiest of these steps.
+    cpu_percent: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,17 @@ def findings(evidence: Evidence) -> Findings:
 
 
 def _path(evidence: Evidence, path: Path, steps: list[dict[str, Any]]) -> Measured:
-    reported = [(step["injected_ms"] / 1000, _samples(evidence, path, step)) for step in steps]
+    reported = [_samples(evidence, path, step) for step in steps]
+    floors = [samples for samples, step in zip(reported, steps, strict=True) if step["injected_ms"] == 0]
     delayed = []
-    for number, (injected_s, samples) in enumerate(reported):
-        if injected_s > 0:
-            beside = [near for delay, near in reported[max(number - 1, 0) : number + 2] if delay == 0]
-            delayed.append(Delayed(injected_s, samples, _joined(beside)))
-    return Measured(path, [samples for injected_s, samples in reported if injected_s == 0], delayed)
+    for number, step in enumerate(steps):
+        if step["injected_ms"] == 0:
+            continue
+        beside = range(max(number - 1, 0), min(number + 2, len(steps)))
+        baseline = [reported[near] for near in beside if steps[near]["injected_ms"] == 0]
+        busiest = max((steps[near].get("cpu_percent") or 0.0 for near in beside), default=0.0)
+        delayed.append(Delayed(step["injected_ms"] / 1000, reported[number], _joined(baseline), busiest))
+    return Measured(path, floors, delayed)
 
 
 def _joined(parts: list[Seconds]) -> Seconds:

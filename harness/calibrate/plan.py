@@ -23,6 +23,9 @@ MOST: Final = 400
 ALLOWED_S: Final = 0.002
 ALLOWED_SHARE: Final = 0.01
 
+#: Share of the machine's CPU above which a step is repeated, and a fail is put down to the machine.
+BUSY_PERCENT: Final = 75.0
+
 #: Of the interval of each error.
 CONFIDENCE: Final = 0.95
 

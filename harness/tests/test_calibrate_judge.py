@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,29 @@ def test_what_a_busy_machine_blurs_is_not_told_and_the_machine_is_named() -> Non
     )
     assert busy(QUIET) == ""
     assert busy({}) == ""
+
+
+def crowd(good: Measured, cpu_percent: float, late_s: float, *, spared: int) -> Measured:
+    """The second delay, most of whose samples are late by so much, with the machine so busy."""
+    one = good.delayed[1]
+    order = np.argsort(one.samples)
+    one.samples[order[spared:]] += late_s
+    good.delayed[1] = replace(one, cpu_percent=cpu_percent)
+    return good
+
+
+def test_a_fail_on_a_busy_machine_counts_only_if_the_quickest_sample_shows_it_too() -> None:
+    def row_of(*about: Any, **more: Any) -> Row:
+        return next(row for row in rows_of(crowd(measured(), *about, **more)) if row.injected == 0.05)
+
+    calm = row_of(40.0, 0.015, spared=5)
+    assert calm.verdict == "fail"
+    crowded = row_of(99.0, 0.015, spared=5)
+    assert crowded.verdict == "inconclusive"
+    assert "the machine's CPU was used to 99 %, and the quickest sample is as it should be" in crowded.reason
+    wrong = row_of(99.0, 0.015, spared=0)
+    assert wrong.verdict == "fail"
+    assert row_of(99.0, 0.0, spared=0).verdict == "pass"
 
 
 def test_a_floor_that_moves_by_itself_is_seen_and_is_no_fault_of_the_harness() -> None:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import pytest
 from click.testing import CliRunner
 
-from harness.calibrate.conduct import CalibrationError, conduct
+from harness.calibrate.conduct import CalibrationError, Conductor, conduct
 from harness.calibrate.document import read
 from harness.calibrate.judge import document
 from harness.calibrate.measure import measure
@@ -77,7 +78,7 @@ def test_a_delay_that_is_larger_than_declared_is_caught_on_the_paths_that_it_is_
     for path in ("publish", "http", "cron"):
         assert errors[path] == pytest.approx(0, abs=LIE_MS / 2000)
     lied = [row for row in found["rows"] if row["path"] in {"players", "commit"} and row["injected"] == 0.05]
-    if not found["doubts"]:
+    if not found["doubts"]:  # the quickest sample is late too: however busy the machine
         assert [row["verdict"] for row in lied] == ["fail", "fail"]
     assert found["verdict"] != "pass"
 
@@ -161,3 +162,38 @@ def test_the_baseline_is_measured_anew_beside_every_delay() -> None:
     assert Plan((0,)).injected_ms == [0, 0]
     assert Plan((5,)).steps == 3 + 3 * 3
     assert Plan.from_document(json.loads(json.dumps(Plan((5, 50), 20).document()))) == Plan((5, 50), 20)
+
+
+class Machine:
+    """A stand-in for the steps of a calibration: how busy the machine was in each attempt, in turn."""
+
+    def __init__(self, *cpu_percent: float) -> None:
+        self._cpu_percent = iter(cpu_percent)
+        self.attempts: list[float] = []
+
+    def delay(self, place: str, milliseconds: int) -> dict[str, Any]:
+        self.attempts.append(next(self._cpu_percent, 10.0))
+        return {
+            "kind": "delay", "name": place, "injected_ms": milliseconds, "start_ns": len(self.attempts),
+            "end_ns": len(self.attempts) + 1, "cpu_percent": self.attempts[-1],
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cpu_percent", "attempts", "kept"),
+    [
+        ((20.0, 30.0), 2, [1, 2]),
+        ((99.0, 30.0, 20.0), 3, [2, 3]),
+        ((99.0, 97.0, 98.0, 20.0), 4, [2, 4]),
+    ],
+)
+def test_a_step_during_which_the_machine_was_busy_is_repeated_and_the_calmest_is_kept(
+    cpu_percent: tuple[float, ...], attempts: int, kept: list[int], tmp_path: Path
+) -> None:
+    machine = Machine(*cpu_percent)
+    run = create_run(tmp_path, "calibrate")
+    conductor = Conductor(run, Plan((0,), 10), *([cast("Any", None)] * 2), lambda *_: None, delay)
+    conductor.attempt = machine.delay  # type: ignore[method-assign]
+    conductor.delays(PLAYERS_PUBNUB)
+    assert len(machine.attempts) == attempts
+    assert [step["start_ns"] for step in run.read()["steps"]] == kept
