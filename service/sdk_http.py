@@ -97,7 +97,12 @@ class SdkHttp(BaseRequestHandler):  # type: ignore[misc]  # the SDK has no types
         status, body = await self._ask(options)
         if cancellation_event is not None and cancellation_event.is_set():
             return None
-        data = json.loads(body) if body else "N/A"
+        try:
+            data = json.loads(body) if body else "N/A"
+        except ValueError:
+            if status == 200:
+                raise
+            data = body.decode("utf-8", "replace")  # of a proxy, say, that speaks for PubNub
         info = ResponseInfo(
             status_code=status,
             tls_enabled=self._tls,
