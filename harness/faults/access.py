@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import requests
 
 from harness.faults.base import Exercised, Fault, FaultError, System, count, duration, register
+from harness.faults.service import ServiceFault
 from harness.observe.errors import name_of
 from harness.sla.units import parse_duration
 
@@ -32,12 +33,9 @@ _ANSWER_LIMIT_S: Final = 15.0
 
 @register
 @dataclass(frozen=True)
-class WrongSecrets(Fault):
+class WrongSecrets(ServiceFault):
     """Strangers call everything that needs a secret, without one or with a wrong one, again and again."""
 
-    target: str = "service"
-
-    place = "service"
     name = "wrong-secrets"
 
     strangers: int = count(2, "how many call at a time")

@@ -7,9 +7,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from harness.faults.base import Exercised, Fault, MissingPartError, System, register
+from harness.faults.base import Exercised, MissingPartError, System, register
 from harness.faults.flags import FlagOff
 from harness.faults.process import named
+from harness.faults.service import ServiceFault
 from harness.faults.trigger import TriggerDropped
 
 if TYPE_CHECKING:
@@ -21,16 +22,13 @@ STEP: Final = "step_s"
 
 @register
 @dataclass(frozen=True)
-class EmergencyRollback(Fault):
+class EmergencyRollback(ServiceFault):
     """Roll back as the requirements say: no more ticks, the functions redeployed, the trigger dropped.
 
     Each step is recorded, from its begin until it has taken effect. Afterwards each is taken back, the
     last one first.
     """
 
-    target: str = "service"
-
-    place = "service"
     name = "emergency-rollback"
 
     STEPS: ClassVar[tuple[str, ...]] = (

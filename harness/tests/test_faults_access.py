@@ -126,5 +126,10 @@ def test_a_count_that_is_refused_is_the_harnesss_failure(tmp_path: Path) -> None
         time.sleep(0.2)
 
 
+def test_another_service_is_refused() -> None:
+    with pytest.raises(FaultError, match="no service 'staging'; there is service"):
+        WrongSecrets("staging")
+
+
 def test_it_is_known_by_its_name() -> None:
     assert find_kind("service:wrong-secrets") is WrongSecrets
