@@ -16,12 +16,17 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
     from harness.experiment.child import Child
     from harness.history import RunFolder
+    from harness.live.process import LiveProcess
     from harness.sla.policy import Policy
 
 _DEFAULT_PROFILE: Final = "quick"
 _POLL_S: Final = 0.25
+#: Where there is no terminal to draw on, how often a line tells of the objectives so far.
+_LINE_EVERY_S: Final = 15.0
 #: What shells say of a process that Ctrl-C ended.
 _GIVEN_UP: Final = 130
 
@@ -100,6 +105,9 @@ def command(
     Runs on a local stack of its own, or on the target that the environment describes (SUPABASE_URL and
     the rest; see the README). What follows `--` goes to the load:
 
+    While it goes on, the terminal shows the objectives so far, their intervals and what is broken now,
+    each second; in a log it is a line each 15 s.
+
     \b
       stormwatch run
       stormwatch run -- --games 50 --run-time 60s
@@ -107,6 +115,7 @@ def command(
     """
     from harness.experiment.child import ChildError
     from harness.history import HistoryError, RunFolderError, create_run
+    from harness.live.process import LiveProcess
     from harness.report import ReportError
     from harness.report.gate import verdict_exit_code
     from harness.report.terminal import print_summary
@@ -129,11 +138,13 @@ def command(
 
     job = _Job(run, policy, profile)
     try:
-        with _interruptible() as job.interrupted, _Display() as job.display:
-            if with_load:
-                job.play(load_options)
-            if with_failures and not job.interrupted():
-                job.break_things(scenarios, expression, workers)
+        with _interruptible() as job.interrupted, _Display(run.path) as job.display:
+            every_s = job.display.judged_every_s
+            with LiveProcess(run, sla=sla, profile=profile, every_s=every_s) as job.live:
+                if with_load:
+                    job.play(load_options)
+                if with_failures and not job.interrupted():
+                    job.break_things(scenarios, expression, workers)
             document = job.judge()
     except (ChildError, HistoryError, ReportError, OSError) as error:
         raise _NoReport(f"{error}; what was recorded lies in {run.path}") from error
@@ -153,6 +164,7 @@ class _Job:
     """The main job in its steps: play, break, judge."""
 
     display: _Display
+    live: LiveProcess
     #: Whether somebody asked for an early end.
     interrupted: Callable[[], bool]
 
@@ -174,6 +186,7 @@ class _Job:
             if load.ended == click.UsageError.exit_code:
                 # Nothing was played: what is wrong was found out before.
                 why = load.tail(1)
+                self.live.kill()
                 shutil.rmtree(self._run.path)
                 raise click.UsageError(why)
             if load.ended != 0:
@@ -238,45 +251,94 @@ _TITLES: Final = {
 
 
 class _Display:
-    """Tells what is going on and how long it will take: a live bar on a terminal, else a line a stage."""
+    """Tells what is going on, how long it will take and how the objectives stand.
 
-    def __init__(self) -> None:
+    On a terminal bars and a table, drawn anew each second; else a line a stage, and one now and then.
+
+    Parameters
+    ----------
+    run : the run's folder, whose ``live.json`` is shown.
+    console : where; None: stderr.
+    """
+
+    def __init__(self, run: Path, console: Console | None = None) -> None:
         from rich.console import Console
+        from rich.live import Live
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self._console = Console(stderr=True)
+        self._run = run
+        self._console = console or Console(stderr=True)
+        # Never started by itself: it is drawn as a part of the view.
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[done]}"),
             TimeElapsedColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+        )
+        self._view = Live(
+            console=self._console,
+            get_renderable=self._draw,
+            refresh_per_second=2,
+            vertical_overflow="crop",
         )
         self._stage: str | None = None
         self._task: Any = None
-        self._since = time.monotonic()
+        self._next_line = time.monotonic() + _LINE_EVERY_S
+
+    @property
+    def judged_every_s(self) -> float:
+        """How often the objectives need to be judged to be shown; in seconds."""
+        return 1.0 if self._console.is_terminal else _LINE_EVERY_S
 
     def __enter__(self) -> _Display:
-        self._progress.start()
+        if self._console.is_terminal:
+            self._view.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        # What is left on the screen are the stages: the summary of the report comes below.
         self._end_stage()
-        self._progress.stop()
+        if self._console.is_terminal:
+            self._view.stop()
 
     def stage(self, name: str, done: float | None = None, total: float | None = None) -> None:
         """Show that the run is in stage ``name``, ``done`` of ``total`` (seconds, or scenarios) through."""
         if name != self._stage:
             self._end_stage()
-            self._stage, self._since = name, time.monotonic()
+            self._stage = name
             if not self._console.is_terminal:
-                self._console.print(f"[{time.strftime('%H:%M:%S')}] {_TITLES[name]}", markup=False)
+                self._say(_TITLES[name])
             self._task = self._progress.add_task(_TITLES[name], total=total, done="")
         if done is not None and total:
             unit = "" if name == "failures" else " s"
             text = f"{min(done, total):.0f} of {total:.0f}{unit}"
             self._progress.update(self._task, completed=min(done, total), total=total, done=text)
+        if not self._console.is_terminal and time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _LINE_EVERY_S
+            self._tell()
+
+    def _draw(self) -> RenderableType:
+        from rich.console import Group
+
+        from harness.live.file import read_live
+        from harness.live.terminal import render
+
+        document = None if self._stage in {None, "report"} else read_live(self._run)
+        if document is None:
+            return self._progress
+        return Group(self._progress, render(document, time.time()))
+
+    def _tell(self) -> None:
+        from harness.live.file import read_live
+        from harness.live.terminal import one_line
+
+        document = read_live(self._run)
+        if document is not None and document["begun"]:
+            self._say(f"  {one_line(document)}")
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"[{time.strftime('%H:%M:%S')}] {text}", markup=False, soft_wrap=True)
 
     def _end_stage(self) -> None:
         if self._stage is not None:

@@ -23,16 +23,20 @@ import pyarrow.compute as pc
 from harness.checks import INTEGRITY, FaultWindow, evidence_of
 from harness.checks.measurement import MEASUREMENT, complete_run
 from harness.history import History
+from harness.live.file import SCHEMA
 from harness.load.options import LoadOptions
 from harness.report import words
 from harness.report.build import _applies, _guarded_check, _integrity, _objective
 from harness.sla.policy import Policy
 from harness.sla.verdict import judge_report, number
 
-SCHEMA: Final = "stormwatch.live/1"
-
 #: How long ago the run is judged: two flushes and a look at the database.
 SETTLED_S: Final = 3.0
+
+#: Why nothing of the load was measured, for a start.
+NOT_YET: Final = "Measured once the steady window has begun."
+#: Checks of the measurement that can't hold before that.
+_OF_STEADY: Final = frozenset({"steady_state", "tick_lateness"})
 
 NS: Final = 1_000_000_000
 
@@ -149,6 +153,12 @@ def judge_so_far(snapshot: Snapshot, policy: Policy) -> dict[str, Any]:
         if _applies(objective, evidence, loaded=loaded)
     ]
     integrity = [_integrity(name, evidence, shaken) for name in INTEGRITY if loaded]
+    if not any(window["name"] == "steady" for window in evidence.run["windows"]):
+        # True in a report, where it is a defect of the run; here it is what comes first.
+        shaken = [check for check in shaken if check["name"] not in _OF_STEADY]
+        objectives = [
+            row | {"reason": NOT_YET} if row["metric"] != "scenarios_passed" else row for row in objectives
+        ]
     verdict = judge_report(
         {"objectives": objectives, "integrity": integrity, "measurement": {"checks": checks}}
     )
@@ -173,6 +183,7 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
         "measured": words.measured(row),
         "interval": words.interval(row),
         "samples": words.count(row["samples"]),
+        "needed": words.count(row["samples_needed"]) if row["samples_needed"] else None,
         "place": _place(row),
     }
     return {key: row[key] for key in _OBJECTIVE} | {"shown": in_words}

@@ -1,4 +1,4 @@
-"""``live.json`` in a run's folder: written by one process, read by whoever shows it."""
+"""``live.json`` in a run's folder: written by one process, read by others, which need no pandas for it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.history.run import write_atomically
-from harness.live.document import SCHEMA
 
+SCHEMA: Final = "stormwatch.live/1"
 NAME: Final = "live.json"
 
 

@@ -20,7 +20,8 @@ _LOG: Final = "live.log"
 class LiveProcess:
     """``python -m harness.live``, which keeps a run's ``live.json`` up to date.
 
-    It ends when told to (:meth:`stop`, or leaving the ``with``), and by itself when this process is gone.
+    It ends when told to (:meth:`stop`, or leaving the ``with``; by an error: at once), and by itself when
+    this process is gone.
 
     Parameters
     ----------
@@ -73,4 +74,7 @@ class LiveProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        if kind is None:
+            self.stop()
+        else:
+            self.kill()

@@ -80,9 +80,8 @@ def _objectives(figures: Mapping[str, Any]) -> Table:
 
 
 def _samples(row: Mapping[str, Any]) -> str:
-    if not row["samples_needed"]:
-        return str(row["shown"]["samples"])
-    return f"{row['shown']['samples']} of {row['samples_needed']:,}".replace(",", "\u202f")
+    shown = row["shown"]
+    return f"{shown['samples']} of {shown['needed']}" if shown["needed"] else str(shown["samples"])
 
 
 def _faults(document: Mapping[str, Any]) -> Text:

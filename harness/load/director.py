@@ -91,6 +91,11 @@ class Director:
         self._next_run: RunFolder | None = None
         self._run: Run | None = None
 
+    @property
+    def folder(self) -> RunFolder | None:
+        """Where the run of now is recorded; None between runs."""
+        return None if self._run is None else self._run.folder
+
     # -- before the first run ------------------------------------------------------------------
 
     def prepare(self) -> None:

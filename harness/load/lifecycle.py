@@ -21,6 +21,7 @@ from locust.web import WebUI
 from harness.load.crew import Alone, Worker, Workers
 from harness.load.director import EXIT_INTERRUPTED, EXIT_USAGE, INTERRUPTED_DRAIN_S, CannotBegin, Director
 from harness.load.options import add_options, reports_folder, take_over
+from harness.load.web import ObjectivesTab
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 _MASTER_CHECK_S: Final = 1.0
 
 _director: Director | None = None
+_tab: ObjectivesTab | None = None
 _worker: Worker | None = None
 
 
@@ -64,7 +66,12 @@ class Waves(LoadTestShape):
 
     def tick(self) -> tuple[int, float] | None:
         """Return how many games there should be, or None when the run is over."""
-        return None if _director is None else _director.tick()
+        if _director is None:
+            return None
+        wanted = _director.tick()
+        if _tab is not None and _director.folder is not None:
+            _tab.follow(_director.folder)
+        return wanted
 
 
 def _on_init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any) -> None:
@@ -82,8 +89,10 @@ def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None
     _be_interrupted_in_order()
     director = Director(environment, crew, given)
     try:
+        tab = None
         if web_ui is not None:
             _see_that_it_is_free("the web UI", web_ui.host, web_ui.port, "--web-port")
+            tab = ObjectivesTab(web_ui, given.web_base_path)
         director.prepare()
     except BaseException as error:
         director.close()
@@ -95,16 +104,24 @@ def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None
             sys.exit(EXIT_INTERRUPTED)
         raise
 
+    def end_run(**_: Any) -> None:
+        try:
+            director.end()
+        finally:
+            if tab is not None:
+                tab.stop()
+
     def quit_in_order(**_: Any) -> None:
-        director.end()
+        end_run()
         director.close()
         environment.process_exit_code = director.exit_code
 
-    global _director  # noqa: PLW0603 - Locust makes the shape by its class; a process has one director
-    _director = director
+    global _director, _tab
+    # Locust makes the shape by its class; a process has one director.
+    _director, _tab = director, tab
     # In the web form, ours are the only fields that count.
     vars(environment.shape_class)["use_common_options"] = False
-    environment.events.test_stop.add_listener(lambda **_: director.end())
+    environment.events.test_stop.add_listener(end_run)
     environment.events.quitting.add_listener(quit_in_order)
 
 

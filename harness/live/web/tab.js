@@ -1,0 +1,37 @@
+// Fills the tab "Objectives" of Locust's web UI. Locust draws the tab itself (its `extended_tabs`), but
+// knows only tables of its own, asked for each two seconds, as its content.
+"use strict";
+(() => {
+  const TITLE = "Objectives";
+  const frame = document.createElement("iframe");
+  frame.id = "stormwatch-objectives";
+  frame.title = "Objectives so far";
+  frame.style.cssText = "display: block; width: 100%; min-height: 30rem; border: 0;";
+
+  function selectedTab() {
+    const tabs = document.querySelectorAll('[role="tab"][aria-selected="true"]');
+    return [...tabs].find((tab) => tab.textContent.trim() === TITLE);
+  }
+
+  function place() {
+    waiting = false;
+    const tab = selectedTab();
+    if (!tab) {
+      frame.remove(); // which also ends its asking
+    } else if (!frame.isConnected) {
+      frame.src = "stormwatch";
+      (tab.closest(".MuiContainer-root") ?? document.body).append(frame);
+    }
+  }
+
+  let waiting = false;
+  function later() {
+    if (!waiting) requestAnimationFrame(place);
+    waiting = true;
+  }
+
+  new MutationObserver(later).observe(document.getElementById("root"), {
+    subtree: true, childList: true, attributes: true, attributeFilter: ["aria-selected"],
+  });
+  later();
+})();

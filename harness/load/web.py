@@ -1,0 +1,114 @@
+"""The tab "Objectives" in Locust's web UI: what a run shows while it goes on.
+
+Locust serves what another process has written (``live.json``); nothing is computed in its loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from flask import Blueprint, Response, abort, request, send_file
+from locust.web import WebUI
+
+from harness.history import RunFolder
+from harness.live.file import read_live
+from harness.live.process import LiveProcess
+
+log = logging.getLogger(__name__)
+
+TITLE: Final = "Objectives"
+
+_FILES: Final = Path(__file__).parents[1] / "live" / "web"
+_REPORT: Final = "report.html"
+
+#: The page needs nothing but itself and its figures, and stands in no frame but Locust's.
+_POLICY: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+    "frame-ancestors 'self'; base-uri 'none'"
+)
+
+
+class ObjectivesTab:
+    """The tab, the page behind it (``/stormwatch``), and the process that follows the run.
+
+    Parameters
+    ----------
+    web_ui : Locust's, not yet started. Its login, if it asks for one, guards the tab too.
+    base_path : Locust's ``--web-base-path``.
+    """
+
+    def __init__(self, web_ui: WebUI, base_path: str | None) -> None:
+        self._run: RunFolder | None = None
+        self._process: LiveProcess | None = None
+        tabs = web_ui.template_args.setdefault("extended_tabs", [])
+        tabs.append({"title": TITLE, "key": TITLE.lower()})
+        routes = Blueprint("stormwatch", __name__, url_prefix=base_path)
+        for path, view in (
+            ("/stormwatch", self._page),
+            ("/stormwatch/tab.js", self._script),
+            ("/stormwatch/live.json", self._live),
+            ("/stormwatch/report", self._report),
+        ):
+            guarded = web_ui.auth_required_if_enabled(view)
+            routes.add_url_rule(path, endpoint=path.rpartition("/")[2].replace(".", "-"), view_func=guarded)
+        app = web_ui.app
+        assert app is not None
+        app.register_blueprint(routes)
+        app.after_request(_with_script)
+
+    def follow(self, run: RunFolder) -> None:
+        """Show this run from now on; the one before is let go of."""
+        if self._run is not None and self._run.path == run.path:
+            return
+        self.stop()
+        self._run = run
+        try:
+            self._process = LiveProcess(run)
+        except OSError as error:  # the run goes on without being shown
+            log.error("the objectives so far can't be shown: %s", error.strerror)  # noqa: TRY400 - foreseen
+
+    def stop(self) -> None:
+        """Have the run judged a last time; its figures stay to be seen."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop()
+
+    def _page(self) -> Response:
+        page = Response((_FILES / "page.html").read_text(encoding="utf-8"), mimetype="text/html")
+        page.headers["Content-Security-Policy"] = _POLICY
+        return page
+
+    def _script(self) -> Response:
+        return Response((_FILES / "tab.js").read_text(encoding="utf-8"), mimetype="text/javascript")
+
+    def _live(self) -> dict[str, Any]:
+        """The document, and how old its figures are: the browser's clock may be another."""
+        live = None if self._run is None else read_live(self._run.path)
+        return {
+            "live": live,
+            "age_s": None if live is None else round(_age_s(live), 1),
+            "report": self._run is not None and (self._run.path / _REPORT).is_file(),
+        }
+
+    def _report(self) -> Response:
+        if self._run is None or not (self._run.path / _REPORT).is_file():
+            abort(404, "there is no report yet: it is made when a run ends")
+        return send_file((self._run.path / _REPORT).absolute())
+
+
+def _age_s(live: dict[str, Any]) -> float:
+    """Seconds since what the figures are about; without figures, since the document was written."""
+    at = live["figures"]["judged_at"] if live["figures"] else live["updated_at"]
+    return max(0.0, time.time() - datetime.fromisoformat(at).timestamp())
+
+
+def _with_script(response: Response) -> Response:
+    """Have Locust's page load the script that fills the tab."""
+    if request.endpoint == "locust.index" and response.status_code == 200:
+        page = response.get_data(as_text=True)
+        response.set_data(page.replace("</body>", '<script src="stormwatch/tab.js" defer></script></body>'))
+    return response
