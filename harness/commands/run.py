@@ -268,6 +268,9 @@ class _Display:
 
         self._run = run
         self._console = console or Console(stderr=True)
+        self._stage: str | None = None
+        self._task: Any = None
+        self._next_line = time.monotonic() + _LINE_EVERY_S
         # Never started by itself: it is drawn as a part of the view.
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -282,9 +285,6 @@ class _Display:
             refresh_per_second=2,
             vertical_overflow="crop",
         )
-        self._stage: str | None = None
-        self._task: Any = None
-        self._next_line = time.monotonic() + _LINE_EVERY_S
 
     @property
     def judged_every_s(self) -> float:

@@ -10,10 +10,10 @@ from typing import Any, Final, cast
 import pyarrow as pa
 
 from harness.history import SCHEMA, History, HistoryError, HistoryFile
-from harness.history.reader import _check_schema, _first_line
+from harness.history.reader import _check_schema
 from harness.history.schema import META_RUN, META_WRITER
 
-#: What a closed stream ends with.
+#: What a closed stream ends with; each of its messages begins with the first half.
 _MARKER: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
@@ -107,16 +107,14 @@ class _FileTail:
         return end, batches
 
     def _messages(self, data: bytes) -> Iterator[tuple[str, int]]:
+        if not data.startswith(_MARKER[: min(4, len(data))]):
+            raise HistoryError(f"{self.path}: not a history file (no Arrow stream at byte {self._read_to})")
         source = pa.BufferReader(data)
         while True:
             try:
                 message = pa.ipc.read_message(source)
-            except EOFError:
-                return
-            except (pa.ArrowInvalid, OSError) as error:
-                if self._read_to == 0 and source.tell() == 0 and data[:4] != _MARKER[:4]:
-                    raise HistoryError(f"{self.path}: not a history file ({_first_line(error)})") from error
-                return
+            except (EOFError, pa.ArrowInvalid, OSError):
+                return  # the rest is still to come
             yield message.type, source.tell()
 
     def _open(self) -> None:
