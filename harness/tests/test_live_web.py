@@ -1,0 +1,299 @@
+"""The tab "Objectives" in Locust's web UI: its routes, the login, workers, and a real browser."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from harness.history import HistoryWriter, Row, RunFolder, create_run, now_ns
+from harness.live.file import write_live
+from harness.load.web import ObjectivesTab
+from harness.stack import Stack, start_stack
+from harness.tests.test_load_runs import SHORT, Locust, free_port, page_at
+
+ENOUGH_S = 60.0
+BROWSE = Path(__file__).with_name("live_browser.py")
+
+
+# --- the routes ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Locust's web UI reads the command line once more, which here is pytest's.
+    monkeypatch.setattr(sys, "argv", ["locust"])
+
+
+def web_ui(**options: Any) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        # Locust's application, without gevent in the place of this process's sockets.
+        patch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
+        from locust.env import Environment
+    environment = Environment()
+    environment.create_local_runner()
+    ui = environment.create_web_ui(delayed_start=True, **options)
+    assert ui.app is not None
+    ui.app.secret_key = "x"
+    return ui
+
+
+def followed(tab: ObjectivesTab, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have ``tab`` show a run; what follows it is not started, but noted."""
+    started: list[str] = []
+
+    class Noted:
+        def __init__(self, run: RunFolder) -> None:
+            self.run = run
+            started.append(f"start {run.id}")
+
+        def stop(self) -> None:
+            started.append(f"stop {self.run.id}")
+
+    monkeypatch.setattr("harness.load.web.LiveProcess", Noted)
+    tab.follow(run)
+    return started
+
+
+def document(**fields: Any) -> dict[str, Any]:
+    return {
+        "schema": "stormwatch.live/1",
+        "updated_at": "2026-01-01T00:00:00.000+00:00",
+        "figures": None,
+    } | fields
+
+
+@pytest.mark.parametrize("base", [None, "/load"])
+def test_the_tab_is_one_of_locusts_and_its_page_loads_what_fills_it(base: str | None) -> None:
+    ui = web_ui(web_base_path=base)
+    ObjectivesTab(ui, base)
+    client = ui.app.test_client()
+    index = client.get(f"{base or ''}/").text
+    assert '"extended_tabs": [{"key": "objectives", "title": "Objectives"}]' in index
+    assert index.count('<script src="stormwatch/tab.js" defer></script></body>') == 1
+    assert client.get(f"{base or ''}/stormwatch/tab.js").mimetype == "text/javascript"
+    page = client.get(f"{base or ''}/stormwatch")
+    assert "Objectives so far" in page.text
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+
+
+def test_other_pages_of_locust_stay_as_they_are() -> None:
+    ui = web_ui()
+    ObjectivesTab(ui, None)
+    assert "tab.js" not in ui.app.test_client().get("/tasks").text
+
+
+def test_before_a_run_there_is_nothing_to_show() -> None:
+    ui = web_ui()
+    ObjectivesTab(ui, None)
+    client = ui.app.test_client()
+    assert client.get("/stormwatch/live.json").json == {"live": None, "age_s": None, "report": False}
+    missing = client.get("/stormwatch/report")
+    assert (missing.status_code, "no report yet" in missing.text) == (404, True)
+
+
+def test_what_was_written_is_served_with_its_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ui, run = web_ui(), create_run(tmp_path, "x")
+    tab = ObjectivesTab(ui, None)
+    followed(tab, run, monkeypatch)
+    monkeypatch.setattr("harness.load.web.time.time", lambda: 1767225605.5)
+    write_live(run.path, document(figures={"judged_at": "2026-01-01T00:00:03.000+00:00"}))
+    (run.path / "report.html").write_text("<title>a report</title>")
+    client = ui.app.test_client()
+    answer = client.get("/stormwatch/live.json").json
+    assert (answer["age_s"], answer["report"]) == (2.5, True)
+    assert answer["live"]["figures"] == {"judged_at": "2026-01-01T00:00:03.000+00:00"}
+    assert "a report" in client.get("/stormwatch/report").text
+
+
+def test_one_process_follows_a_run_and_the_next_run_has_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tab = ObjectivesTab(web_ui(), None)
+    first, second = (create_run(tmp_path, "x", run_id=name) for name in ("first", "second"))
+    started = followed(tab, first, monkeypatch)
+    tab.follow(first)
+    tab.follow(second)
+    tab.stop()
+    tab.stop()
+    tab.follow(second)
+    assert started == ["start first", "stop first", "start second", "stop second"]
+
+
+def test_a_run_goes_on_where_no_process_can_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_run: RunFolder) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("harness.load.web.LiveProcess", refuse)
+    ObjectivesTab(web_ui(), None).follow(create_run(tmp_path, "x"))
+    assert "can't be shown: Too many open files" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["", "/tab.js", "/live.json", "/report"])
+def test_locusts_login_guards_the_tab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    ui, run = web_ui(web_login=True), create_run(tmp_path, "x")
+    ui.login_manager.user_loader(lambda _id: None)
+    tab = ObjectivesTab(ui, None)
+    followed(tab, run, monkeypatch)
+    write_live(run.path, document(run="secret"))
+    answer = ui.app.test_client().get(f"/stormwatch{path}")
+    assert answer.status_code == 302
+    assert answer.location.startswith("/login")
+    assert "secret" not in answer.text
+
+
+# --- a run -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with start_stack() as running:
+        yield running
+
+
+def locust_with_web_ui(stack: Stack, folder: Path, *options: str) -> tuple[Locust, str]:
+    port = free_port()
+    listening = ("--web-host=127.0.0.1", f"--web-port={port}")
+    own = [option for option in SHORT if not option.startswith("--duration")]
+    locust = Locust(folder / "reports", stack.environment(), *own, "--duration=10min", *listening, *options)
+    return locust, f"http://127.0.0.1:{port}"
+
+
+def wait_for(what: Callable[[], Any], locust: Locust) -> Any:
+    deadline = time.monotonic() + ENOUGH_S
+    while not (found := what()):
+        assert locust.process.poll() is None, locust.output
+        assert time.monotonic() < deadline, locust.output
+        time.sleep(0.1)
+    return found
+
+
+def samples(address: str) -> dict[str, int]:
+    live = requests.get(f"{address}/stormwatch/live.json", timeout=ENOUGH_S).json()["live"]
+    rows = live["figures"]["objectives"] if live and live["figures"] else []
+    return {row["name"]: row["samples"] for row in rows}
+
+
+def test_a_master_shows_what_its_workers_play(stack: Stack, tmp_path: Path) -> None:
+    port = str(free_port())
+    workers = ("--processes=2", "--no-report", f"--master-bind-port={port}", f"--master-port={port}")
+    locust, address = locust_with_web_ui(stack, tmp_path, *workers)
+    with locust:
+        page_at(address, locust)
+        assert requests.post(f"{address}/swarm", data={"games": 4}, timeout=ENOUGH_S).json()["success"]
+        wait_for(lambda: all(list(samples(address).values()) or [0]), locust)
+        locust.wait_for("steady")
+        locust.process.send_signal(signal.SIGTERM)
+        locust.wait()
+        assert locust.nobody_is_left()
+    assert json.loads((locust.run.path / "live.json").read_text())["ended"]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """The browser: ``STORMWATCH_CHROMIUM``, or the first found on PATH."""
+    if importlib.util.find_spec("playwright") is None:
+        pytest.skip("no browser: the package playwright is not installed (pip install playwright)")
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    found = os.environ.get("STORMWATCH_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip(f"no browser: none of {', '.join(names)} on PATH; install one or set STORMWATCH_CHROMIUM")
+    return str(found)
+
+
+class Browser:
+    """The browser's process: what it saw, and when it waits for something to happen."""
+
+    def __init__(self, address: str, chromium: str, folder: Path) -> None:
+        self._errors = folder / "browser.log"
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, str(BROWSE), address, chromium, str(folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def until(self, what: str | None = None) -> list[dict[str, Any]]:
+        """Return what it saw until it waits for ``what``, or until its end."""
+        assert self._process.stdout is not None
+        seen = []
+        for line in self._process.stdout:
+            step = json.loads(line)
+            if what is not None and step.get("do") == what:
+                return seen
+            seen.append(step)
+        assert (self._process.wait(), what) == (0, None), self._errors.read_text()
+        return seen
+
+    def go_on(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+
+@pytest.mark.timeout(400)
+def test_in_a_browser_figures_appear_and_change_and_a_fault_shows_while_it_lasts(
+    stack: Stack, tmp_path: Path, chromium: str
+) -> None:
+    locust, address = locust_with_web_ui(stack, tmp_path)
+    with locust:
+        page_at(address, locust)
+        with Browser(address, chromium, tmp_path) as browser:
+            first, second = (step["figures"] for step in browser.until("begin the fault"))
+            run = locust.run
+            fault = Row("fault", "network:down service-pubnub", "fault", event="f", start_ns=now_ns())
+            # As `stormwatch fault` records it.
+            with HistoryWriter(run.history, "fault", run.id) as history:
+                history.append(fault)
+                history.flush()
+                browser.go_on()
+                (shown,) = browser.until("end the fault")
+                history.append(fault._replace(end_ns=now_ns(), ok=True))
+            browser.go_on()
+            pages = browser.until("stop")
+            assert requests.post(f"{address}/stop", timeout=ENOUGH_S).json()["success"]
+            browser.go_on()
+            report, last = browser.until()
+        locust.process.send_signal(signal.SIGTERM)
+        locust.wait()
+
+    for figures in (first, second):
+        verdict, target, measured, interval, _, count = figures["cells"]
+        assert target == "< 2 s"
+        assert measured.startswith("p95 ")
+        assert " to " in interval
+        assert {"✓ pass": "pass", "✗ fail": "fail", "? open": "inconclusive"}[verdict] == figures["verdict"]
+        assert int(count.split(" of ")[0].replace("\u202f", "")) > 0
+        assert figures["objectives"] == 8
+        assert "left" in figures["left"]
+    assert first["row"] != second["row"]
+    assert [text.partition(" for ")[0] for text in shown["faults"]] == ["⚡ network:down service-pubnub"]
+    assert len(pages) == 6
+    for page in pages:
+        assert (page["overflow"] <= 0, page["unnamed"]) == (True, 0), page
+    assert {page["paper"] for page in pages} == {"rgb(255, 255, 255)", "rgb(17, 21, 28)"}
+    assert "stormwatch" in report["report"].lower()
+    assert last["errors"] == []
+    assert {url for url in last["asked"] if not url.startswith((address, "data:"))} == set()
