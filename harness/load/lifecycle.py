@@ -31,6 +31,7 @@ _MASTER_CHECK_S: Final = 1.0
 _director: Director | None = None
 _tab: ObjectivesTab | None = None
 _worker: Worker | None = None
+_port_was_free = False
 
 
 def register(events: Events) -> None:
@@ -46,13 +47,16 @@ def _prepare_parser(parser: LocustArgumentParser) -> None:
 
     def parse_and_check(*arguments: Any, **more: Any) -> argparse.Namespace:
         # The last chance to say no before Locust forks, and stumbles over a port in use with a traceback.
+        # Its web UI parses the command line again, when it is the master itself that listens there.
+        global _port_was_free  # noqa: PLW0603 - a process has one command line
         given: argparse.Namespace = parse_args(*arguments, **more)
-        if _director is None and (given.master or given.processes) and not given.worker:
+        if not _port_was_free and (given.master or given.processes) and not given.worker:
             try:
                 host = "" if given.master_bind_host == "*" else given.master_bind_host
                 _see_that_it_is_free("Locust's master", host, given.master_bind_port, "--master-bind-port")
             except CannotBegin as error:
                 parser.error(str(error))
+            _port_was_free = True
         return given
 
     parser.parse_args = parse_and_check

@@ -5,18 +5,21 @@ Locust serves what another process has written (``live.json``); nothing is compu
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flask import Blueprint, Response, abort, request, send_file
-from locust.web import WebUI
 
 from harness.history import RunFolder
 from harness.live.file import read_live
 from harness.live.process import LiveProcess
+
+if TYPE_CHECKING:
+    from locust.web import WebUI
 
 log = logging.getLogger(__name__)
 
@@ -85,14 +88,17 @@ class ObjectivesTab:
     def _script(self) -> Response:
         return Response((_FILES / "tab.js").read_text(encoding="utf-8"), mimetype="text/javascript")
 
-    def _live(self) -> dict[str, Any]:
+    def _live(self) -> Response:
         """The document, and how old its figures are: the browser's clock may be another."""
         live = None if self._run is None else read_live(self._run.path)
-        return {
+        answer = {
             "live": live,
             "age_s": None if live is None else round(_age_s(live), 1),
             "report": self._run is not None and (self._run.path / _REPORT).is_file(),
         }
+        # Locust has Flask indent and sort: twice the size, each second.
+        text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
+        return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})
 
     def _report(self) -> Response:
         if self._run is None or not (self._run.path / _REPORT).is_file():
