@@ -62,7 +62,8 @@ class Snapshot:
     history : the rows so far.
     scenarios : the ``scenario.json`` documents so far; one without ``seconds`` is under way.
     planned : how many scenarios there will be; None: not known.
-    broken : scenario id -> its rows of kind ``fault`` (others may be left out).
+    broken : name of a record under way into which scenarios write their faults -> those rows. One that is
+        called like a scenario under way is that scenario's.
     ended : whether nothing more will come.
     """
 
@@ -275,9 +276,11 @@ def _length_s(name: str, after_s: float, about: Mapping[str, Any]) -> float | No
 
 def _faults(snapshot: Snapshot) -> list[dict[str, Any]]:
     """The faults that are on now, the load's own and those of the scenarios under way."""
-    going_on = {str(one["id"]) for one in snapshot.under_way}
+    running = {str(one["id"]) for one in snapshot.under_way}
+    only = next(iter(running)) if len(running) == 1 else None
     places: list[tuple[str | None, History]] = [(None, snapshot.history)]
-    places += [(id, history) for id, history in sorted(snapshot.broken.items()) if id in going_on]
+    # Scenarios may take turns in one record, which has the first one's name.
+    places += [(id if id in running else only, broken) for id, broken in sorted(snapshot.broken.items())]
     return [
         {
             "name": fault.name,

@@ -54,7 +54,7 @@ class Follower:
         self._every_s = every_s
         self._policy: Policy | None = None
         self._tail = HistoryTail(run.history)
-        self._broken: dict[str, HistoryTail] = {}
+        self._broken: dict[Path, HistoryTail] = {}
         self._figures: dict[str, Any] | None = None
         self._problem: str | None = None
         self._next_judgement = 0.0
@@ -94,23 +94,26 @@ class Follower:
     def _snapshot(self, *, ended: bool) -> Snapshot:
         about = self._run.read()
         at_ns = now_ns()
-        scenarios = read_scenarios(self._run)
-        for scenario in scenarios:
-            if scenario.get("seconds") is None:
-                id = str(scenario["id"])
-                self._broken.setdefault(id, HistoryTail(self._run.scenarios / id / "history", "fault*.arrow"))
-            else:
-                self._broken.pop(str(scenario["id"]), None)
+        self._find_broken()
         return Snapshot(
             run_id=self._run.id,
             at_ns=at_ns,
             about=about,
             history=self._tail.look(),
-            scenarios=scenarios,
+            scenarios=read_scenarios(self._run),
             planned=_planned(self._run),
-            broken={id: tail.look() for id, tail in self._broken.items()},
+            broken={folder.name: tail.look() for folder, tail in self._broken.items()},
             ended=ended,
         )
+
+    def _find_broken(self) -> None:
+        """Follow the records into which failure scenarios write their faults, as long as these go on."""
+        for about in self._run.path.glob("*/*/run.json"):
+            folder = about.parent
+            if RunFolder(folder).read().get("finished_at"):
+                self._broken.pop(folder, None)
+            elif folder not in self._broken:
+                self._broken[folder] = HistoryTail(folder / "history", "fault*.arrow")
 
     def _judge(self, snapshot: Snapshot) -> None:
         began_s = time.process_time()

@@ -19,7 +19,17 @@ import pytest
 from rich.console import Console
 
 from harness.commands.run import _Display
-from harness.history import SCHEMA, History, HistoryError, HistoryWriter, Row, RunFolder, now_ns, read_history
+from harness.history import (
+    SCHEMA,
+    History,
+    HistoryError,
+    HistoryWriter,
+    Row,
+    RunFolder,
+    create_run,
+    now_ns,
+    read_history,
+)
 from harness.live.document import NOT_YET, SETTLED_S, Snapshot, judge_so_far, live_document
 from harness.live.file import NAME, read_live, write_live
 from harness.live.follow import LOOK_S, SHARE, Follower, cadence_s
@@ -358,17 +368,31 @@ def test_the_faults_of_scenarios_under_way_show_with_their_scenario(tmp_path: Pa
     going = {"id": "pubnub-outage", "title": "PubNub is out", "outcome": "error", "seconds": None}
     over = {"id": "pool", "outcome": "passed", "seconds": 12.0}
     broken = {
-        name: history_with(tmp_path / name, fault_rows("network:down", MIDDLE_NS - 4 * NS, None))
-        for name in ("pubnub-outage", "pool")
+        name: history_with(tmp_path / name, fault_rows(f"network:down {name}", MIDDLE_NS - 4 * NS, None))
+        for name in ("pubnub-outage", "the-first-of-several")
     }
-    now = Snapshot(
-        "a-run", MIDDLE_NS, under_way(), History(SCHEMA.empty_table()),
-        scenarios=[going, over], planned=7, broken=broken,
-    )  # fmt: skip
-    document = live_document(now, None)
-    assert [(f["name"], f["scenario"], f["for_s"]) for f in document["faults"]] == [
-        ("network:down", "pubnub-outage", 4.0)
+
+    def shown(*scenarios: dict[str, Any]) -> dict[str, Any]:
+        now = Snapshot(
+            "a-run", MIDDLE_NS, under_way(), History(SCHEMA.empty_table()),
+            scenarios=scenarios, planned=7, broken=broken,
+        )  # fmt: skip
+        return live_document(now, None)
+
+    def faults(document: dict[str, Any]) -> list[tuple[Any, ...]]:
+        return [(fault["name"], fault["scenario"], fault["for_s"]) for fault in document["faults"]]
+
+    document = shown(going, over)
+    assert faults(document) == [
+        ("network:down pubnub-outage", "pubnub-outage", 4.0),
+        ("network:down the-first-of-several", "pubnub-outage", 4.0),
     ]
+    # Of two that are under way nobody can tell which one took over the record of the first.
+    assert faults(shown(going, going | {"id": "another"}))[1] == (
+        "network:down the-first-of-several",
+        None,
+        4.0,
+    )
     assert document["scenarios"] == {
         "under_way": [{"id": "pubnub-outage", "title": "PubNub is out"}],
         "passed": 1, "done": 1, "planned": 7,
@@ -431,6 +455,24 @@ def test_what_goes_on_is_written_at_every_look_and_judged_when_it_is_time(
     assert last["figures"]["judged_at"] > first["figures"]["judged_at"]
     assert (last["ended"], last["faults"]) == (True, [])
     assert read_live(run.path) == last
+
+
+@pytest.mark.parametrize("where", ["scenarios", "arenas"])
+def test_the_faults_of_scenarios_are_found_while_their_record_goes_on(
+    tmp_path: Path, rows: pd.DataFrame, where: str
+) -> None:
+    run = growing_run(tmp_path, rows.head(0))
+    inner = create_run(run.path / where, "failure", run_id="pubnub-outage")
+    follower = Follower(run)
+    with HistoryWriter(inner.history, "faults", inner.id) as history:
+        history.append(fault_rows("network:down", now_ns(), None)[0])
+        history.flush()
+        during = follower.look()
+    inner.update(finished_at="2026-09-21T14:20:00.000+00:00")
+    after = follower.look()
+    assert during is not None
+    assert after is not None
+    assert ([fault["name"] for fault in during["faults"]], after["faults"]) == (["network:down"], [])
 
 
 def test_the_run_s_own_profile_is_judged_by(tmp_path: Path, rows: pd.DataFrame) -> None:
