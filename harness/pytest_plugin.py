@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from harness.experiment import Experiment
+    from harness.experiment import Arenas, Experiment
 
 _RUN: Final = pytest.StashKey[Path]()
+_ARENAS: Final = pytest.StashKey["Arenas"]()
 _EXPERIMENT: Final = pytest.StashKey["Experiment"]()
 
 
@@ -37,6 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         default=None,
         help="where new run folders are made (default: STORMWATCH_REPORTS, else ./reports)",
+    )
+    group.addoption(
+        "--stormwatch-apart",
+        action="store_true",
+        help="give each scenario a stack and games of its own (default: those that agree on them share them, "
+        "one after the other)",
     )
 
 
@@ -84,8 +91,14 @@ def experiment(request: pytest.FixtureRequest) -> Iterator[Experiment]:
     See :class:`harness.experiment.Experiment` for what it can do.
     """
     from harness.experiment import Experiment
+    from harness.sla.policy import load_policy
 
-    subject = Experiment(session=request.config.stash[_RUN], **_describe(request.node))
+    subject = Experiment(
+        session=request.config.stash[_RUN],
+        arenas=_arenas(request.config),
+        policy=load_policy(),
+        **_describe(request.node),
+    )
     request.node.stash[_EXPERIMENT] = subject
     with subject:
         yield subject
@@ -101,6 +114,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         if report.when == "call" or (error is not None and report.outcome != "passed"):
             subject.conclude(report.outcome, error, seconds=time.time() - call.start)
     return report  # type: ignore[return-value]  # as above
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End what experiments took place on."""
+    arenas = session.config.stash.get(_ARENAS, None)
+    if arenas is not None:
+        arenas.close()
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -131,6 +152,17 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.line(
         f"verdict: {document['verdict']}    report: {os.path.relpath(run.path / 'report.html')}"
     )
+
+
+def _arenas(config: pytest.Config) -> Arenas:
+    """Return what gives this process's experiments their stack and games."""
+    if _ARENAS not in config.stash:
+        from harness.experiment import Arenas
+        from harness.sla.policy import load_policy
+
+        shared = not config.getoption("--stormwatch-apart")
+        config.stash[_ARENAS] = Arenas(config.stash[_RUN] / "arenas", load_policy(), shared=shared)
+    return config.stash[_ARENAS]
 
 
 def _describe(item: pytest.Function) -> dict[str, str]:

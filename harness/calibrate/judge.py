@@ -5,9 +5,9 @@ and after it: what harness and system need anyway, the floor, is in both. The in
 percentile bootstrap's (Efron and Tibshirani, *An Introduction to the Bootstrap*, chapter 13), both samples
 drawn again. A row passes when the whole interval lies within what is allowed, fails when all of it lies
 outside, and is inconclusive in between: the machine was too busy, or the samples too few, to tell. On a
-machine that was busy meanwhile a fail counts only where the quickest sample shows it too: whatever competes for
-the CPU makes some samples late, a wrong figure all of them. The row of 0 ms compares every other baseline with
-the rest by the same rule; what it shows is the machine's doing, so it never fails.
+machine that was busy meanwhile a fail counts only where the quickest sample shows it too: whatever competes
+for the CPU makes some samples late, a wrong figure all of them. The row of 0 ms compares every other baseline
+with the rest by the same rule; what it shows is the machine's doing, so it never fails.
 """
 
 from __future__ import annotations

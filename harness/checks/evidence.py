@@ -261,9 +261,14 @@ class Evidence:
 
     @cached_property
     def overdue(self) -> pd.DataFrame:
-        """Games found past due and not moved at the end of the run."""
+        """Games found past due and not moved since: as a rule at the end of the run."""
         rows = self.rows("transition")
-        return rows[rows["name"] == "overdue"].reset_index(drop=True)
+        found = rows[rows["name"] == "overdue"].sort_values("end_ns", kind="stable")
+        found = found[~found["game"].duplicated(keep="last")]
+        # Both by the database's clock.
+        moved_ns = self.transitions.groupby("game")["start_ns"].max()
+        moved_later = (found["game"].map(moved_ns) > found["end_ns"]).fillna(value=False).astype(bool)
+        return found[~moved_later].reset_index(drop=True)
 
     @cached_property
     def triggers(self) -> pd.DataFrame:
@@ -273,7 +278,9 @@ class Evidence:
     @cached_property
     def publishes(self) -> pd.DataFrame:
         """Outbox entries; ``created_ns``, ``attempted_ns``, ``published_ns`` on our clock."""
-        rows = self.rows("publish").copy()
+        rows = self.rows("publish")
+        # Others tell of single attempts, and of what an operator put back.
+        rows = rows[rows["name"] == "outbox"].copy()
         offset = self.database_clock.offset_ns
         rows["created_ns"] = rows["intended_ns"] - offset
         rows["attempted_ns"] = rows["start_ns"] - offset

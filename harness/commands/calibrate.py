@@ -94,8 +94,8 @@ def command(delays_ms: list[int], repetitions: int, reports: Path) -> None:
 
     A delay has to be reported within 2 ms + 1 % over the floor, which is what the same run reports for 0 ms
     before and after it; losses have to be exact, game by game. Like an objective, each row has an interval
-    and passes only if all of it is within what is allowed. A step during which the machine was busy is repeated. Takes some
-    75 seconds on the local stack, more on a busy machine.
+    and passes only if all of it is within what is allowed. Steps during which the machine was busy are
+    repeated. Takes some 75 seconds, more on a busy machine.
 
     \b
       stormwatch calibrate

@@ -1,5 +1,31 @@
 """Failure experiments: steady state, a fault while games are played, expectations, recovery."""
 
+from harness.experiment.alerting import Alerting, AlertRule
+from harness.experiment.arena import Arena, Arenas, Setup
+from harness.experiment.expect_access import NoSecretTold, StrangersMadeNothing, StrangersRefused
+from harness.experiment.expect_alerts import (
+    AlertOnce,
+    AlertRaised,
+    AlertResolved,
+    AlertsSilent,
+    AlertsSilentBefore,
+)
+from harness.experiment.expect_dead_letters import DeadLetters, NoRetryStorm, ReplayHeard
+from harness.experiment.expect_rollback import (
+    MakesNoEvents,
+    MovedByHand,
+    NoGrace,
+    RolledBack,
+    TicksSkip,
+    TimersStand,
+)
+from harness.experiment.expect_ticks import (
+    HerdServed,
+    InFlightAnswered,
+    MovesAgain,
+    OthersSkip,
+    SentAgainUnderSameId,
+)
 from harness.experiment.expectations import (
     BacklogDrained,
     Expectation,
@@ -18,9 +44,21 @@ from harness.experiment.expectations import (
     TimersOnTime,
 )
 from harness.experiment.experiment import ExpectationsFailed, Experiment, Inconclusive, Injection
+from harness.experiment.operator import Operator
+from harness.experiment.search import search_for_secrets
 
 __all__ = [
+    "AlertOnce",
+    "AlertRaised",
+    "AlertResolved",
+    "AlertRule",
+    "Alerting",
+    "AlertsSilent",
+    "AlertsSilentBefore",
+    "Arena",
+    "Arenas",
     "BacklogDrained",
+    "DeadLetters",
     "Expectation",
     "ExpectationsFailed",
     "Experiment",
@@ -28,15 +66,34 @@ __all__ = [
     "HealthNames",
     "HealthyAgain",
     "HealthyThroughout",
+    "HerdServed",
+    "InFlightAnswered",
     "Inconclusive",
     "Injection",
     "Intact",
+    "MakesNoEvents",
     "MonitorP95",
+    "MovedByHand",
+    "MovesAgain",
+    "NoGrace",
+    "NoRetryStorm",
+    "NoSecretTold",
     "NobodyFails",
+    "Operator",
+    "OthersSkip",
     "QuickAnswers",
     "ReadingReturns",
     "RefusesClearly",
+    "ReplayHeard",
+    "RolledBack",
+    "SentAgainUnderSameId",
     "ServesAgain",
+    "Setup",
     "Silence",
+    "StrangersMadeNothing",
+    "StrangersRefused",
+    "TicksSkip",
     "TimersOnTime",
+    "TimersStand",
+    "search_for_secrets",
 ]

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
+import asyncpg
 import pytest
 
-from harness.checks import INTEGRITY, Evidence, Window, evidence_of
+from harness.checks import INTEGRITY, Evidence, Window
+from harness.experiment.arena import Arena, Arenas, Setup
 from harness.experiment.child import ChildError
 from harness.experiment.expectations import (
     NS,
@@ -36,22 +38,20 @@ from harness.experiment.expectations import (
     TimersOnTime,
     judge_all,
 )
-from harness.experiment.load import LoadProcess
 from harness.faults import Fault, FaultError, MissingPartError
-from harness.history import HistoryWriter, RunFolder, create_run, now_ns, read_history
-from harness.history.run import utc_now, write_atomically
-from harness.sla.policy import Policy, load_policy
+from harness.faults.schedule import Outcome, Schedule
+from harness.history import HistoryWriter, RunFolder, now_ns
+from harness.history.run import write_atomically
+from harness.sla.policy import Policy
 from harness.sla.units import parse_duration
-from harness.stack import Stack, StackError, StackOptions, start_stack
-
-Outcome = Literal["passed", "failed", "skipped", "error", "inconclusive"]
+from harness.stack import Stack, StackError
 
 #: Between two looks at the record while something is waited for.
 _LOOK_S: Final = 0.5
-#: How long the games may take to be under way, and how much longer than promised recovery is watched.
-_WARM_UP_LIMIT_S: Final = 60.0
-_DRAIN_LIMIT_S: Final = 40.0
+#: How much longer than promised recovery is watched.
 _OVERTIME_S: Final = 2.0
+#: Parts of a stack that are the harness's own: the service is not to blame for their end.
+_OURS: Final = ("toxiproxy", "pubnub")
 
 
 class Inconclusive(Exception):
@@ -66,7 +66,8 @@ class ExpectationsFailed(AssertionError):
 class Injection:
     """A fault that was injected, when, what was expected of it and what came of that."""
 
-    fault: Fault
+    name: str
+    place: str
     expectations: list[Expectation]
     #: When it began to be applied, was in effect, began to be undone, and was undone. Unix ns.
     begun_ns: int = 0
@@ -78,19 +79,18 @@ class Injection:
     @property
     def effect(self) -> Window:
         """When the fault was in effect: what is expected while it lasts is judged by this."""
-        return Window(str(self.fault), self.start_ns, self.end_ns)
+        return Window(self.name, self.start_ns, self.end_ns)
 
     @property
     def span(self) -> Window:
         """From its very begin to its end: what it may have held up, and recovery counts from its end."""
-        return Window(str(self.fault), self.begun_ns, self.undone_ns)
+        return Window(self.name, self.begun_ns, self.undone_ns)
 
     def document(self) -> dict[str, Any]:
         """Return the fault as it stands in ``report.json``."""
-        place, _, _ = str(self.fault).partition(":")
         return {
-            "name": str(self.fault),
-            "place": place,
+            "name": self.name,
+            "place": self.place,
             "started_at": _rfc3339(self.begun_ns),
             "ended_at": _rfc3339(self.undone_ns),
             "expectations": [asdict(finding) for finding in self.findings.values()],
@@ -105,15 +105,71 @@ class Injection:
         return max(times) if times and len(times) == len(found) else None
 
 
+class Calm:
+    """Whether all is as before, and the record tells so: looked at again and again until it does.
+
+    Parameters
+    ----------
+    arena : whose record.
+    span : the fault's, None if there was none.
+    recovery : what must hold after it.
+
+    Attributes
+    ----------
+    since_ns : since when, Unix ns; None while it is not calm, or the record does not tell yet.
+    evidence : the record of the latest look.
+    """
+
+    def __init__(self, arena: Arena, span: Window | None, recovery: Sequence[Expectation]) -> None:
+        self.since_ns: int | None = None
+        self.evidence: Evidence
+        self._arena = arena
+        self._span = span or Window("", 0, 0)
+        self._recovery = recovery
+        self._well_ns: int | None = None
+
+    def look(self) -> bool:
+        """Look again; return whether it is calm.
+
+        That is so once nothing that fell due meanwhile waits to be moved, every recovery is made, the
+        record has all transitions up to then, and every player has heard of them.
+        """
+        self.since_ns = None
+        try:
+            asked_ns = self._arena.look_for_overdue()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            asked_ns = None  # as little as the observer, we can't tell
+        self.evidence = evidence = self._arena.evidence()
+        if asked_ns is None or any(
+            finding.verdict != "pass" for finding in judge_all(evidence, self._span, self._recovery)
+        ):
+            self._well_ns = None
+            return False
+        self._well_ns = self._well_ns or asked_ns
+        # The observer reads the outbox's depth last of all: between two such readings it has read everything
+        # that was committed before the first.
+        readings = evidence.readings("outbox_depth")["start_ns"].nlargest(2)
+        read_to_ns = int(readings.iloc[-1]) if len(readings) == 2 else 0
+        pairs = evidence.pairs
+        unheard = pairs[(pairs["committed_ns"] < read_to_ns) & pairs["received_ns"].isna()]
+        if read_to_ns < self._well_ns or len(unheard):
+            return False
+        self.since_ns = self._well_ns
+        return True
+
+
 class Experiment:
     """An experiment, as the `experiment` fixture hands it to a scenario.
 
-    Nothing is judged on the way but the steady state: when the ``with`` of :meth:`games` ends, the load
-    has drained and every expectation is judged from the finished record.
+    Nothing is judged on the way but the steady state: when the ``with`` of :meth:`games` ends, every
+    expectation is judged from the record. The stack and the games may be those of the experiment before,
+    if that left them as it found them; what is expected then holds for the whole record.
 
     Parameters
     ----------
     session : the run folder of the whole session; this experiment's own is ``scenarios/<id>`` in it.
+    arenas : where it takes place.
+    policy : what its record is judged by.
     id : name of the scenario in reports.
     title : one line on what it shows.
     command : how to run it alone.
@@ -124,33 +180,51 @@ class Experiment:
 
         def test_refused(experiment: Experiment) -> None:
             with experiment.games(count=12, players=2):
-                experiment.steady("4s")
-                experiment.inject(Down("service-pubnub"), "8s", Silence(), MonitorP95())
+                experiment.steady("3s")
+                experiment.inject(Down("service-pubnub"), "6s", Silence(), MonitorP95())
                 experiment.recovered(within="15s")
     """
 
-    def __init__(self, *, session: Path, id: str, title: str, command: str) -> None:
+    def __init__(
+        self, *, session: Path, arenas: Arenas, policy: Policy, id: str, title: str, command: str
+    ) -> None:
         self.id = id
         self.title = title
         self.command = command
-        self.stack: Stack
-        self.run: RunFolder
-        self._session = session
-        self._policy: Policy = load_policy()
+        self._folder = session / "scenarios" / id
+        self._arenas = arenas
+        self._policy = policy
+        self._arena: Arena
         self._injections: list[Injection] = []
         self._recovery: list[Expectation] = []
-        self._load: LoadProcess
-        self._history: HistoryWriter
+        self._calm: Calm | None = None
+        #: What is broken on purpose: that it is down is no news.
+        self._touched: set[str] = set()
 
     def __enter__(self) -> Self:
-        self.run = create_run(self._session / "scenarios", "failure", run_id=self.id, title=self.title)
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._write("error", "it did not finish", None)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.run.update(finished_at=utc_now())
+        pass
+
+    @property
+    def stack(self) -> Stack:
+        """What is broken: the running parts."""
+        return self._arena.stack
+
+    @property
+    def run(self) -> RunFolder:
+        """The run folder of the games: their record and everybody's logs."""
+        return self._arena.run
+
+    @property
+    def history(self) -> HistoryWriter:
+        """Takes what a scenario itself does to the system."""
+        return self._arena.history
 
     @contextmanager
     def games(
@@ -165,8 +239,9 @@ class Experiment:
         replicas: int = 1,
         service: Mapping[str, str] | None = None,
         seed: int = 1,
+        alone: bool = False,
     ) -> Iterator[Stack]:
-        """Play ``count`` games at once, again and again, on a stack of their own, while the block runs.
+        """Play ``count`` games at once, again and again, on a local stack, while the block runs.
 
         Parameters
         ----------
@@ -176,6 +251,7 @@ class Experiment:
         replicas : processes of the service.
         service : further environment of the service (``{"ENABLE_GRACE_PERIOD": "false"}``).
         seed : of the players' behaviour.
+        alone : nobody else's experiment takes place here before or after (it leaves something behind).
 
         Raises
         ------
@@ -184,51 +260,38 @@ class Experiment:
         Inconclusive
             There was no steady state, or a part of the harness failed.
         """
-        options = StackOptions(replicas=replicas, service_env=dict(service or {}), log_folder=self.run.logs)
-        arguments = {
-            "games": count,
-            "players": players,
-            "briefing": briefing,
-            "drawing": drawing,
-            "voting": voting,
-            "tick": tick,
-            "seed": seed,
-            "duration": "10min",
-        }
-        flat = [f"--{name}={value}" for name, value in arguments.items()]
-        with ExitStack() as cleanup:
-            self.stack = cleanup.enter_context(start_stack(options))
-            self._history = cleanup.enter_context(HistoryWriter(self.run.history, "faults", self.run.id))
-            self._load = LoadProcess(self.run, self.stack.target.environment(), flat)
-            cleanup.enter_context(self._load)
-            self._load.wait_for("steady", _WARM_UP_LIMIT_S)
-            yield self.stack
-            self._load.stop(_DRAIN_LIMIT_S)
-            self._history.flush()
+        setup = Setup(count, players, briefing, drawing, voting, tick, replicas, seed, dict(service or {}))
+        if alone:
+            self._arenas.close()
+        self._arena = arena = self._arenas.take(setup, self.id)
+        try:
+            yield arena.stack
             self._judge()
+        except BaseException:
+            # Nobody knows what it left behind.
+            arena.close()
+            raise
+        if alone or arena.load.ended is not None:
+            arena.close()
+        else:
+            self._arenas.give_back(arena)
 
     def steady(self, duration: str) -> None:
-        """Watch for ``duration``, then check that all is well: the state that a fault is tested against.
+        """See that all has been well for ``duration``: the state that a fault is tested against.
 
         Raises
         ------
         Inconclusive
             It is not: what a fault would show then, nobody could tell.
         """
-        begin_ns = now_ns()
-        self._watch(parse_duration(duration))
-        evidence = self._evidence()
-        lateness_s = evidence.tick_s + self._policy.tolerances.timer
-        hypothesis: list[Expectation] = [
-            MonitorP95(),
-            TimersOnTime(lateness_s),
-            NobodyFails(),
-            HealthyThroughout(),
-        ]
-        window = Window("steady state", begin_ns - int(lateness_s * NS), now_ns())
-        wrong = [f for f in judge_all(evidence, window, hypothesis) if f.verdict != "pass"]
-        if wrong:
-            raise Inconclusive(f"no steady state before the fault\n{_describe(wrong)}")
+        duration_s = parse_duration(duration)
+        since_ns = self._arena.calm_since_ns
+        if since_ns is None or self._unsteady(since_ns, duration_s):
+            # The end of the experiment before may still be felt; what is well for long enough is well.
+            wrong = self._unsteady(now_ns(), duration_s)
+            if wrong:
+                raise Inconclusive(f"no steady state before the fault\n{describe(wrong)}")
+        self._arena.calm_since_ns = None
 
     def inject(self, fault: Fault, duration: str, *expectations: Expectation) -> None:
         """Apply ``fault`` for ``duration``, and expect ``expectations`` of that time.
@@ -244,11 +307,10 @@ class Experiment:
         NotExercisedError
             Nothing came across it.
         """
-        injection = Injection(fault, [QuickAnswers(), *expectations])
-        self._injections.append(injection)
-        injection.begun_ns = now_ns()
+        injection = self._expect(str(fault), fault.place, expectations)
+        self._touched.add(fault.target)
         try:
-            with fault.inject(self.stack, self._history):
+            with fault.inject(self.stack, self.history):
                 injection.start_ns = now_ns()
                 self._watch(parse_duration(duration))
                 injection.end_ns = now_ns()
@@ -257,16 +319,28 @@ class Experiment:
         finally:
             injection.undone_ns = now_ns()
 
+    def run_schedule(self, schedule: Schedule, *expectations: Expectation) -> list[Outcome]:
+        """Apply one fault after the other as ``schedule`` says, and expect ``expectations`` of all that time.
+
+        What is expected of every fault is expected of the schedule as a whole. Returns what became of each
+        entry; the report has the schedule as one fault, the history has each.
+        """
+        injection = self._expect(f"schedule of {len(schedule.entries)} faults", "combined", expectations)
+        self._touched |= {entry.fault.target for entry in schedule.entries}
+        injection.start_ns = injection.begun_ns
+        try:
+            return schedule.run(self.stack, self.history, wait=self._watch)
+        finally:
+            injection.end_ns = injection.undone_ns = now_ns()
+
     def recovered(self, *, within: str) -> None:
         """Wait until all is as before, at most a little longer than ``within``; judged at the end."""
         limit_s = parse_duration(within)
         self._recovery = [ServesAgain(limit_s), HealthyAgain(limit_s), BacklogDrained(limit_s)]
+        self._calm = Calm(self._arena, self._injections[-1].span, self._recovery)
         deadline = time.monotonic() + limit_s + _OVERTIME_S
-        while time.monotonic() < deadline:
+        while not self._calm.look() and time.monotonic() < deadline:
             self._watch(_LOOK_S)
-            findings = judge_all(self._evidence(), self._injections[-1].span, self._recovery)
-            if all(finding.verdict == "pass" for finding in findings):
-                return
 
     def conclude(self, outcome: str, error: BaseException | None, seconds: float) -> None:
         """Write what came of it into ``scenario.json``.
@@ -283,31 +357,62 @@ class Experiment:
             outcome = "error"
         self._write(outcome, "" if error is None else str(error) or type(error).__name__, seconds)
 
+    def _expect(self, name: str, place: str, expectations: Sequence[Expectation]) -> Injection:
+        injection = Injection(name, place, [QuickAnswers(), *expectations], begun_ns=now_ns())
+        self._injections.append(injection)
+        self._calm = None
+        return injection
+
     def _watch(self, seconds: float) -> None:
-        """Let the load play, and notice if it stops playing."""
+        """Let the load play, and notice if the harness itself fails."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            if self._load.ended is not None:
-                raise Inconclusive(f"the load ended by itself with {self._load.ended}: {self._load.tail()}")
+            load = self._arena.load
+            if load.ended is not None:
+                raise Inconclusive(f"the load ended by itself with {load.ended}: {load.tail()}")
+            for name in _OURS:
+                if name in self.stack.parts and name not in self._touched and self.stack.pid(name) is None:
+                    raise Inconclusive(f"{name}, a part of the harness, ended by itself: see {self.run.logs}")
             time.sleep(min(left, _LOOK_S))
 
-    def _evidence(self) -> Evidence:
-        self._history.flush()
-        return evidence_of(read_history(self.run.history), self.run.read(), self._policy)
+    def _unsteady(self, since_ns: int, duration_s: float) -> list[Finding]:
+        """Wait until ``duration_s`` after ``since_ns``, and return what was not well since then."""
+        self._watch(duration_s - (now_ns() - since_ns) / NS)
+        evidence = self._arena.evidence()
+        hypothesis: list[Expectation] = [
+            MonitorP95(),
+            TimersOnTime(evidence.tick_s + self._policy.tolerances.timer),
+            NobodyFails(),
+            HealthyThroughout(),
+        ]
+        found = judge_all(evidence, Window("steady state", since_ns, now_ns()), hypothesis)
+        return [finding for finding in found if finding.verdict != "pass"]
 
     def _judge(self) -> None:
-        evidence = self._evidence()
+        """Judge from the record as soon as it is calm; where that fails, from the finished record."""
+        calm = self._calm or Calm(self._arena, None, [])
+        deadline = time.monotonic() + self._policy.tolerances.settle
+        while not calm.look() and time.monotonic() < deadline:
+            self._watch(_LOOK_S)
+        broken = self._findings(calm.evidence) if calm.since_ns is not None else None
+        if broken or broken is None:
+            self._arena.finish()
+            broken = self._findings(self._arena.evidence())
+        if any(finding.verdict == "fail" for finding in broken):
+            raise ExpectationsFailed(f"{describe(broken)}\nrecord: {self.run.path}\nagain: {self.command}")
+        if broken:
+            raise Inconclusive(describe(broken))
+        self._arena.calm_since_ns = calm.since_ns
+
+    def _findings(self, evidence: Evidence) -> list[Finding]:
+        """Judge all expectations, keep their findings for the report, and return those that don't hold."""
         always = [*self._recovery, *(Intact(check) for check in INTEGRITY)]
-        broken: list[Finding] = []
         for injection in self._injections:
             during = judge_all(evidence, injection.effect, injection.expectations)
             after = judge_all(evidence, injection.span, always)
             injection.findings = dict(zip([*injection.expectations, *always], during + after, strict=True))
-            broken += [finding for finding in during + after if finding.verdict != "pass"]
-        if any(finding.verdict == "fail" for finding in broken):
-            raise ExpectationsFailed(f"{_describe(broken)}\nrecord: {self.run.path}\nagain: {self.command}")
-        if broken:
-            raise Inconclusive(_describe(broken))
+        found = [finding for injection in self._injections for finding in injection.findings.values()]
+        return [finding for finding in found if finding.verdict != "pass"]
 
     def _write(self, outcome: str, message: str, seconds: float | None) -> None:
         document = {
@@ -319,7 +424,7 @@ class Experiment:
             "command": self.command,
             "faults": [injection.document() for injection in self._injections],
         }
-        write_atomically(self.run.path / "scenario.json", json.dumps(document, indent=2) + "\n")
+        write_atomically(self._folder / "scenario.json", json.dumps(document, indent=2) + "\n")
 
 
 def _rfc3339(unix_ns: int) -> str | None:
@@ -329,7 +434,7 @@ def _rfc3339(unix_ns: int) -> str | None:
     return datetime.fromtimestamp(unix_ns / NS, UTC).isoformat(timespec="milliseconds")
 
 
-def _describe(findings: list[Finding]) -> str:
+def describe(findings: list[Finding]) -> str:
     """Return the findings, a line each, and the rows that broke them."""
     lines = []
     for finding in findings:

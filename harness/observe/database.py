@@ -139,19 +139,7 @@ class DatabaseReader:
             if self._published.add(row["id"]):
                 self._history.append(_publish_row(row))
         await self._read_backlog(connection)
-        for row in await connection.fetch(_SQL["overdue"], self._prefix):
-            self._history.append(
-                Row(
-                    "transition",
-                    "overdue",
-                    _ACTOR,
-                    game=row["id"],
-                    intended_ns=_ns(row["due_at"]),
-                    end_ns=_ns(row["looked_at"]),
-                    ok=False,
-                    error=row["status"],
-                )
-            )
+        await _read_overdue(connection, self._prefix, self._history)
 
     async def _read_transitions(self, connection: asyncpg.Connection[Any], after: int) -> None:
         for row in await connection.fetch(_SQL["transitions"], after, self._prefix):
@@ -218,6 +206,37 @@ class DatabaseReader:
             self._history.append(reading("clock_offset_ms", _ACTOR, best_ns[1] / 1e6))
             self._history.append(reading("clock_error_bound_ms", _ACTOR, best_ns[0] / 2e6))
         await asyncio.sleep(0)
+
+
+async def note_overdue(url: str, prefix: str, history: HistoryWriter) -> None:
+    """Record which games are past due now, as :meth:`DatabaseReader.finish` does at the end.
+
+    Raises
+    ------
+    OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
+        The database at ``url`` can't be read.
+    """
+    connection = await asyncpg.connect(url, timeout=STATEMENT_LIMIT_S, command_timeout=STATEMENT_LIMIT_S)
+    try:
+        await _read_overdue(connection, prefix, history)
+    finally:
+        await connection.close(timeout=1.0)
+
+
+async def _read_overdue(connection: asyncpg.Connection[Any], prefix: str, history: HistoryWriter) -> None:
+    for row in await connection.fetch(_SQL["overdue"], prefix):
+        history.append(
+            Row(
+                "transition",
+                "overdue",
+                _ACTOR,
+                game=row["id"],
+                intended_ns=_ns(row["due_at"]),
+                end_ns=_ns(row["looked_at"]),
+                ok=False,
+                error=row["status"],
+            )
+        )
 
 
 async def why_unreadable(url: str) -> str | None:

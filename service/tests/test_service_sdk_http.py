@@ -240,7 +240,7 @@ async def test_what_is_not_http_is_an_error(said: bytes) -> None:
 async def test_what_is_not_json_is_an_error() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
         await request(reader)
-        writer.write(answer(SENT[:-4]))
+        writer.write(answer(SENT[:-1]))
         await reader.read()
 
     async with client_of(talk) as client:

@@ -1,0 +1,175 @@
+"""Where experiments take place: a stack with games played on it, kept while experiments agree on them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from harness.checks import Evidence, evidence_of
+from harness.experiment.load import LoadProcess
+from harness.history import HistoryWriter, RunFolder, create_run, now_ns, read_history
+from harness.history.run import utc_now
+from harness.observe.database import note_overdue
+from harness.sla.policy import Policy
+from harness.stack import Stack, StackOptions, start_stack
+
+#: How long the games may take to be under way, and to come to their end.
+_WARM_UP_LIMIT_S: Final = 60.0
+_DRAIN_LIMIT_S: Final = 40.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an arena is made of: equal setups are interchangeable. Durations are in the policy's notation."""
+
+    count: int = 12
+    players: int = 2
+    briefing: str = "1s"
+    drawing: str = "2s"
+    voting: str = "1s"
+    tick: str = "500ms"
+    replicas: int = 1
+    seed: int = 1
+    service: Mapping[str, str] = field(default_factory=dict)
+
+    def load_options(self) -> list[str]:
+        """Return what Locust is started with."""
+        options = {
+            "games": self.count,
+            "players": self.players,
+            "briefing": self.briefing,
+            "drawing": self.drawing,
+            "voting": self.voting,
+            "tick": self.tick,
+            "seed": self.seed,
+            "duration": "24h",
+        }
+        return [f"--{name}={value}" for name, value in options.items()]
+
+
+class Arena:
+    """A running stack and load, and their record.
+
+    Parameters
+    ----------
+    setup : what it is made of.
+    run : folder that takes the record.
+    policy : what the record is judged by.
+
+    Attributes
+    ----------
+    stack : the running parts.
+    history : takes what the experiments themselves do: faults, and what is found overdue.
+    calm_since_ns : since when nothing has been disturbed, Unix ns; None while that is not known.
+    """
+
+    def __init__(self, setup: Setup, run: RunFolder, policy: Policy) -> None:
+        self.setup = setup
+        self.run = run
+        self.calm_since_ns: int | None = None
+        self._policy = policy
+        self._closing = ExitStack()
+        with ExitStack() as failing:
+            options = StackOptions(
+                replicas=setup.replicas, service_env=dict(setup.service), log_folder=run.logs
+            )
+            self.stack: Stack = failing.enter_context(start_stack(options))
+            self.history = failing.enter_context(HistoryWriter(run.history, "faults", run.id))
+            self.load = LoadProcess(run, self.stack.target.environment(), setup.load_options())
+            failing.enter_context(self.load)
+            self.load.wait_for("steady", _WARM_UP_LIMIT_S)
+            self._closing = failing.pop_all()
+
+    def evidence(self) -> Evidence:
+        """Return what the record holds by now."""
+        self.history.flush()
+        return evidence_of(read_history(self.run.history), self.run.read(), self._policy)
+
+    def look_for_overdue(self) -> int:
+        """Record which games are past due right now; return when that was asked, Unix ns.
+
+        Raises
+        ------
+        OSError, asyncpg.PostgresError, asyncpg.InterfaceError
+            The database can't be read.
+        """
+        asked_ns = now_ns()
+        url = self.stack.target.database_url
+        assert url is not None  # a local stack has one
+        asyncio.run(note_overdue(url, self.run.read()["game_prefix"], self.history))
+        return asked_ns
+
+    def finish(self) -> None:
+        """Let the games come to their end, so that the record is whole.
+
+        Raises
+        ------
+        ChildError
+            They did not, in time.
+        """
+        if self.load.ended is None:
+            self.load.stop(_DRAIN_LIMIT_S)
+
+    def close(self) -> None:
+        """End everything at once, finished or not."""
+        self._closing.close()
+        self.run.update(finished_at=utc_now())
+
+
+class Arenas:
+    """Gives experiments their arena: the one of the experiment before where that left it as it found it.
+
+    Starting a stack and a load takes longer than most experiments. At most one arena is open at a time;
+    use as a context manager, or :meth:`close` it.
+
+    Parameters
+    ----------
+    folder : takes a run folder for each arena.
+    policy : what their records are judged by.
+    shared : False: each experiment gets an arena of its own.
+    """
+
+    def __init__(self, folder: Path, policy: Policy, *, shared: bool = True) -> None:
+        self._folder = folder
+        self._policy = policy
+        self._shared = shared
+        self._open: Arena | None = None
+
+    def take(self, setup: Setup, name: str) -> Arena:
+        """Return an arena of ``setup``; whoever takes it gives it back to be taken again.
+
+        Parameters
+        ----------
+        setup : what it is made of.
+        name : of its run folder, should it have to be made.
+
+        Raises
+        ------
+        StackError, ChildError
+            It can't be had.
+        """
+        arena, self._open = self._open, None
+        if arena is not None:
+            if arena.setup == setup and arena.load.ended is None:
+                return arena
+            arena.close()
+        number = len(list(self._folder.glob(f"{name}*"))) if self._folder.exists() else 0
+        run = create_run(self._folder, "failure", run_id=f"{name}-{number + 1}" if number else name)
+        return Arena(setup, run, self._policy)
+
+    def give_back(self, arena: Arena) -> None:
+        """Keep ``arena``, which is as it was, for the next experiment."""
+        if self._shared:
+            self._open = arena
+        else:
+            arena.close()
+
+    def close(self) -> None:
+        """End what is open."""
+        arena, self._open = self._open, None
+        if arena is not None:
+            arena.close()
