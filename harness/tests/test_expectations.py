@@ -109,6 +109,7 @@ def test_timers_off_are_caught(judge, rows, shift_s: float) -> None:
 def test_a_game_that_never_moved_is_caught(judge, rows) -> None:
     stuck = rows[of(rows, "transition", "intended_ns", 20, 27)].head(1)
     stuck = stuck.assign(name="overdue", ok=False, error="drawing", event=None, start_ns=None)
+    stuck = stuck.assign(end_ns=rows["end_ns"].max())
     assert judge(TimersOnTime(2.0), pd.concat([rows, stuck])).verdict == "fail"
 
 
