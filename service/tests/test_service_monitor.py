@@ -163,7 +163,7 @@ def test_a_game_that_is_being_changed_does_not_hold_up_the_others(
 async def waiting_for_a_lock(connection: asyncpg.Connection) -> None:
     async with asyncio.timeout(30):
         # Within a transaction the first look at the sessions is kept: forget it each time.
-        while not await connection.fetchval(  # noqa: ASYNC110 - Postgres tells nobody
+        while not await connection.fetchval(
             "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
             "AND query LIKE '%UPDATE games%' AND datname = current_database())"
         ):
