@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.checks import Evidence, Window
-from harness.experiment.expectations import Finding, _none_of, _unseen, succeeded, within
+from harness.experiment.expectations import Finding, none_of, succeeded, unseen, within
 from harness.faults.access import MADE, STRANGER
 from harness.observe.secrets import FOUND
 
@@ -28,8 +28,8 @@ class StrangersRefused:
         explanation = f"{len(calls)} calls, {len(kinds)} kinds of them"
         let_in = calls[~succeeded(calls)]
         if len(calls) < self.at_least and let_in.empty:
-            return _unseen(self.name, 0.0, "calls", f"only {explanation}")
-        return _none_of(evidence, self.name, let_in, "calls", explanation)
+            return unseen(self.name, 0.0, "calls", f"only {explanation}")
+        return none_of(evidence, self.name, let_in, "calls", explanation)
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class StrangersMadeNothing:
         made = evidence.readings(MADE)
         made = made[(made["start_ns"] >= fault.start_ns).to_numpy(dtype=bool)]
         if made.empty:
-            return _unseen(self.name, 0.0, "rows", "nobody looked for it")
+            return unseen(self.name, 0.0, "rows", "nobody looked for it")
         wrong = made[(made["value"] > 0).to_numpy()]
-        return _none_of(evidence, self.name, wrong, "rows", f"{made['value'].iloc[-1]:g} rows are there")
+        return none_of(evidence, self.name, wrong, "rows", f"{made['value'].iloc[-1]:g} rows are there")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,6 @@ class NoSecretTold:
         files = searched["actor"].astype(str)
         missing = [begin for begin in self.among if not files.str.startswith(begin).any()]
         if missing:
-            return _unseen(self.name, 0.0, "files", f"not searched: {', '.join(missing)}")
+            return unseen(self.name, 0.0, "files", f"not searched: {', '.join(missing)}")
         wrong = searched[(searched["value"] > 0).to_numpy()]
-        return _none_of(evidence, self.name, wrong, "files", f"{len(searched)} files searched")
+        return none_of(evidence, self.name, wrong, "files", f"{len(searched)} files searched")

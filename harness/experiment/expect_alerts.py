@@ -10,12 +10,12 @@ import pandas as pd
 from harness.checks import Evidence, Window
 from harness.experiment.expectations import (
     Finding,
-    _compare,
-    _none_of,
-    _rows,
-    _unseen,
+    compare,
+    examples_of,
+    none_of,
     seconds,
     succeeded,
+    unseen,
     within,
 )
 from harness.observe.alerts import SERVICE
@@ -38,7 +38,7 @@ class AlertRaised:
         raised = rows[_is_raised(rows)]
         times = _first(raised, (*self.channels, SERVICE), fault.start_ns)
         explanation = ", ".join(f"{who} after {_said(after)}" for who, after in times.items())
-        return _compare(self.name, max(times.values()), self.within_s, "s", explanation, [])
+        return compare(self.name, max(times.values()), self.within_s, "s", explanation, [])
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class AlertResolved:
             told = rows[(rows["actor"] == who).to_numpy()]
             raised = told[_is_raised(told)]
             if raised.empty:
-                return _unseen(self.name, self.within_s, "s", f"it was not raised on {who}")
+                return unseen(self.name, self.within_s, "s", f"it was not raised on {who}")
             after = told[succeeded(told) & (told["end_ns"] > raised["end_ns"].max()).to_numpy(dtype=bool)]
             times |= _first(after, (who,), fault.end_ns)
         explanation = ", ".join(f"{who} after {_said(after)}" for who, after in times.items())
-        return _compare(self.name, max(times.values()), self.within_s, "s", explanation, [])
+        return compare(self.name, max(times.values()), self.within_s, "s", explanation, [])
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class AlertOnce:
             wrong += words != ["raised", "resolved"]
         explanation = "; ".join(told)
         notices = rows[rows["actor"].isin(self.channels).to_numpy()]
-        examples = _rows(evidence, notices) if wrong else []
+        examples = examples_of(evidence, notices) if wrong else []
         return Finding(self.name, "fail" if wrong else "pass", wrong, 0.0, "channels", explanation, examples)
 
 
@@ -112,8 +112,8 @@ class AlertsSilentBefore:
         seen_s = float(seconds(looks["end_ns"], begin_ns).max()) if len(looks) else 0.0
         began_s = float(seconds(looks["end_ns"], begin_ns).min()) if len(looks) else math.inf
         if seen_s - began_s < self.for_s / 2:
-            return _unseen(self.name, 0.0, "alerts", "/alerts was not looked at before it")
-        return _none_of(evidence, self.name, rows[_is_raised(rows)], "alerts", f"{len(looks)} readings")
+            return unseen(self.name, 0.0, "alerts", "/alerts was not looked at before it")
+        return none_of(evidence, self.name, rows[_is_raised(rows)], "alerts", f"{len(looks)} readings")
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,9 @@ class AlertsSilent:
         rows = rows[rows["name"].isin(self.rules).to_numpy()]
         looks = rows[(rows["actor"] == SERVICE).to_numpy()]
         if set(looks["name"].astype(str)) != set(self.rules):
-            return _unseen(self.name, 0.0, "alerts", "/alerts does not know all of them")
+            return unseen(self.name, 0.0, "alerts", "/alerts does not know all of them")
         wrong = pd.concat([rows[_is_raised(rows)], unknown])
-        return _none_of(evidence, self.name, wrong, "alerts", f"{len(looks)} readings")
+        return none_of(evidence, self.name, wrong, "alerts", f"{len(looks)} readings")
 
 
 def _of(evidence: Evidence, rule: str, since_ns: int) -> pd.DataFrame:

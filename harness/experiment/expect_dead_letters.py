@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.checks import Evidence, Window
 from harness.checks.integrity import REPLAYED
-from harness.experiment.expectations import Finding, _compare, _none_of, _rows, _unseen, seconds, within
+from harness.experiment.expectations import Finding, compare, examples_of, none_of, seconds, unseen, within
 from harness.experiment.operator import DEAD_LETTER
 from harness.observe.publish_log import ATTEMPT
 
@@ -28,10 +28,10 @@ class NoRetryStorm:
         rows = rows[(rows["name"] == ATTEMPT).to_numpy()]
         rows = rows[within(rows["start_ns"] - evidence.pubnub_clock.offset_ns, fault.start_ns, fault.end_ns)]
         if rows.empty:
-            return _unseen(self.name, float(self.per_event), "attempts", "no attempt came in while it lasted")
+            return unseen(self.name, float(self.per_event), "attempts", "no attempt came in while it lasted")
         unknown = int((rows["event"] < 0).sum())
         if unknown:
-            return _unseen(self.name, float(self.per_event), "attempts", f"{unknown} are of unknown events")
+            return unseen(self.name, float(self.per_event), "attempts", f"{unknown} are of unknown events")
         counts = rows["event"].value_counts()
         rate = len(rows) / ((fault.end_ns - fault.start_ns) / 1e9)
         explanation = f"{len(rows)} attempts of {len(counts)} events, at most {counts.max()} of one"
@@ -39,13 +39,13 @@ class NoRetryStorm:
         stormy = rows[rows["event"].isin(counts[counts > self.per_event].index)]
         if rate > self.per_second and stormy.empty:
             return Finding(self.name, "fail", rate, self.per_second, "a second", explanation)
-        return _compare(
+        return compare(
             self.name,
             float(counts.max()),
             math.nextafter(self.per_event, math.inf),
             "attempts",
             explanation,
-            _rows(evidence, stormy),
+            examples_of(evidence, stormy),
         )
 
 
@@ -65,13 +65,13 @@ class DeadLetters:
         failed_ns = dead["start_ns"] - evidence.database_clock.offset_ns
         dead = dead[within(failed_ns, fault.start_ns, math.inf)]
         if dead.empty:
-            return _compare(self.name, math.inf, 0.0, "dead letters", "there was none", [])
+            return compare(self.name, math.inf, 0.0, "dead letters", "there was none", [])
         replayed = rows["event"][(rows["name"] == REPLAYED).to_numpy()]
         otherwise = (dead["error"] != self.reason).to_numpy(dtype=bool)
         left = ~evidence.among(dead["event"], replayed)
         explanation = f"{len(dead)} dead letters, {int(otherwise.sum())} for another reason"
         explanation += f", {int(left.sum())} not replayed"
-        return _none_of(evidence, self.name, dead[otherwise | left], "dead letters", explanation)
+        return none_of(evidence, self.name, dead[otherwise | left], "dead letters", explanation)
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ class ReplayHeard:
         pairs = evidence.pairs
         pairs = pairs[evidence.among(pairs["event"], rows["event"])]
         if pairs.empty:
-            return _unseen(self.name, self.within_s, "s", "nothing that somebody listened for was replayed")
+            return unseen(self.name, self.within_s, "s", "nothing that somebody listened for was replayed")
         replayed_ns = int(rows["start_ns"].max())
         after = seconds(pairs["received_ns"], replayed_ns).fillna(math.inf)
         late = pairs[(after >= self.within_s).to_numpy()]
         explanation = f"{len(rows)} events, {len(pairs)} deliveries"
         measured = max(float(after.max()), 0.0)
-        return _compare(self.name, measured, self.within_s, "s", explanation, _rows(evidence, late))
+        return compare(self.name, measured, self.within_s, "s", explanation, examples_of(evidence, late))

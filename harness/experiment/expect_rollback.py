@@ -12,11 +12,11 @@ from harness.checks import Evidence, FaultWindow, Window
 from harness.experiment.expectations import (
     NS,
     Finding,
-    _compare,
-    _none_of,
-    _rows,
-    _unseen,
+    compare,
+    examples_of,
+    none_of,
     succeeded,
+    unseen,
     within,
 )
 from harness.experiment.operator import DAWDLER, OPERATOR
@@ -40,9 +40,9 @@ class TicksSkip:
         ticks = evidence.ticks
         ticks = ticks[within(ticks["start_ns"], fault.start_ns, fault.end_ns)]
         if ticks.empty:
-            return _unseen(self.name, 0.0, "ticks", "no tick was sent while it lasted")
+            return unseen(self.name, 0.0, "ticks", "no tick was sent while it lasted")
         worked = ticks[(ticks["name"] != "skip").to_numpy() | ~succeeded(ticks)]
-        return _none_of(evidence, self.name, worked, "ticks", f"{len(ticks)} ticks")
+        return none_of(evidence, self.name, worked, "ticks", f"{len(ticks)} ticks")
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class TimersStand:
         due = int(within(due_ns, fault.start_ns, fault.end_ns).sum())
         by_hand = _by_hand(evidence, fault)
         if due + len(by_hand) == 0:
-            return _unseen(self.name, 0.0, "games", "no game fell due while it lasted")
+            return unseen(self.name, 0.0, "games", "no game fell due while it lasted")
         start_ns = fault.start_ns + int(_LAST_TICK_S * NS)
         wrong = moved[within(moved["moved_ns"], start_ns, fault.end_ns)]
-        return _none_of(evidence, self.name, wrong, "games", f"{due + len(by_hand)} games fell due")
+        return none_of(evidence, self.name, wrong, "games", f"{due + len(by_hand)} games fell due")
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,13 @@ class MovedByHand:
             & within(calls["start_ns"], fault.start_ns, fault.end_ns).to_numpy()
         ]
         if calls.empty:
-            return _unseen(self.name, 0.0, "calls", "the operator made no call while it lasted")
+            return unseen(self.name, 0.0, "calls", "the operator made no call while it lasted")
         failed = calls[~succeeded(calls)]
         moved = _by_hand(evidence, fault)
         explanation = f"{len(moved)} games moved by hand, {len(failed)} of {len(calls)} calls failed"
         if moved.empty and failed.empty:
             return Finding(self.name, "fail", 0, 0.0, "calls", f"{explanation}: nothing was moved")
-        return _none_of(evidence, self.name, failed, "calls", explanation)
+        return none_of(evidence, self.name, failed, "calls", explanation)
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,10 @@ class NoGrace:
         missing = [when for when, count in counts.items() if not count]
         if missing:
             where = " and ".join(missing)
-            return _unseen(self.name, 0.0, "phases", f"no player dawdled {where}")
+            return unseen(self.name, 0.0, "phases", f"no player dawdled {where}")
         wrong = phases[(during & graced) | ((before | after) & ~graced)]
         explanation = ", ".join(f"{count} {when}" for when, count in counts.items())
-        return _none_of(evidence, self.name, wrong, "phases", f"dawdling: {explanation}")
+        return none_of(evidence, self.name, wrong, "phases", f"dawdling: {explanation}")
 
     def _drawing_phases(self, evidence: Evidence) -> pd.DataFrame:
         """Return the moves out of drawing of dawdlers' games, with when the phase was over and ``graced``."""
@@ -153,9 +153,9 @@ class MakesNoEvents:
         moved = evidence.transitions
         moved = moved[within(moved["moved_ns"], fault.start_ns, fault.end_ns)]
         if moved.empty:
-            return _unseen(self.name, 0.0, "events", "no game moved while it lasted")
+            return unseen(self.name, 0.0, "events", "no game moved while it lasted")
         with_event = moved[(moved["event"] >= 0).to_numpy()]
-        return _none_of(evidence, self.name, with_event, "events", f"{len(moved)} games moved")
+        return none_of(evidence, self.name, with_event, "events", f"{len(moved)} games moved")
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class RolledBack:
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         begun_ns = next((f.start_ns for f in reversed(evidence.faults) if _is_same(f, fault)), None)
         if begun_ns is None:
-            return _unseen(self.name, self.within_s, "s", f"the record has no {fault.name}")
+            return unseen(self.name, self.within_s, "s", f"the record has no {fault.name}")
         steps = evidence.readings(STEP)
         steps = steps[within(steps["start_ns"], begun_ns, fault.end_ns)].sort_values("start_ns")
         done = steps[succeeded(steps)]
@@ -179,9 +179,9 @@ class RolledBack:
         explanation = ", ".join(f"{step['actor']} {step['value']:.2f} s" for _, step in steps.iterrows())
         if missing:
             explanation = f"not done: {', '.join(missing)}; {explanation}"
-            return _compare(self.name, math.inf, self.within_s, "s", explanation, _rows(evidence, steps))
+            return compare(self.name, math.inf, self.within_s, "s", explanation, examples_of(evidence, steps))
         taken_s = (int(done["end_ns"].max()) - begun_ns) / NS
-        return _compare(self.name, taken_s, self.within_s, "s", explanation, _rows(evidence, steps))
+        return compare(self.name, taken_s, self.within_s, "s", explanation, examples_of(evidence, steps))
 
 
 def _is_same(declared: FaultWindow, fault: Window) -> bool:

@@ -9,14 +9,14 @@ import pandas as pd
 
 from harness.checks import Evidence, Window
 from harness.experiment.expectations import (
-    _EXAMPLES,
+    EXAMPLES,
     Finding,
-    _compare,
-    _none_of,
-    _rows,
-    _unseen,
+    compare,
+    examples_of,
+    none_of,
     seconds,
     succeeded,
+    unseen,
     within,
 )
 
@@ -36,17 +36,17 @@ class OthersSkip:
         ticks = ticks[within(ticks["start_ns"], fault.start_ns, fault.end_ns)]
         skipped = ticks["name"] == "skip"
         if not skipped.any():
-            return _unseen(self.name, self.within_s, "s", f"none of {len(ticks)} ticks found another at work")
+            return unseen(self.name, self.within_s, "s", f"none of {len(ticks)} ticks found another at work")
         took = seconds(ticks["end_ns"] - ticks["start_ns"], 0).fillna(math.inf)
         explanation = f"{int(skipped.sum())} of {len(ticks)} ticks skipped"
         failed = ticks[~succeeded(ticks)]
         if len(failed):
             counts = failed["error"].astype("string").value_counts()
             explanation += "; " + ", ".join(f"{count} × {error}" for error, count in counts.items())
-            return _none_of(evidence, self.name, failed, "ticks", explanation)
+            return none_of(evidence, self.name, failed, "ticks", explanation)
         slow = ticks[skipped & (took >= self.within_s)]
         measured = float(took[skipped].max())
-        return _compare(self.name, measured, self.within_s, "s", explanation, _rows(evidence, slow))
+        return compare(self.name, measured, self.within_s, "s", explanation, examples_of(evidence, slow))
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,11 @@ class MovesAgain:
         waited = evidence.transitions
         waited = waited[within(waited["intended_ns"], fault.start_ns, fault.end_ns)]
         if moves.empty and stuck.empty and waited.empty:
-            return _unseen(self.name, self.within_s, "s", "no game fell due while it lasted")
+            return unseen(self.name, self.within_s, "s", "no game fell due while it lasted")
         measured = float(seconds(moves["committed_ns"], fault.start_ns).min()) if len(moves) else math.inf
         late = pd.concat([waited, stuck])
-        return _compare(self.name, measured, self.within_s, "s", f"{len(moves)} moves", _rows(evidence, late))
+        examples = examples_of(evidence, late)
+        return compare(self.name, measured, self.within_s, "s", f"{len(moves)} moves", examples)
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,12 @@ class HerdServed:
         instants = due.groupby("intended_ns")["game"].nunique()
         if instants.empty or instants.max() < self.games:
             found = 0 if instants.empty else int(instants.max())
-            return _unseen(self.name, self.within_s, "s", f"at most {found} games fell due at once")
+            return unseen(self.name, self.within_s, "s", f"at most {found} games fell due at once")
         due_ns = int(str(instants.idxmax()))
         herd = due[due["intended_ns"] == due_ns]
         wrong = herd[herd["game"].duplicated(keep=False) | (herd["name"] == "overdue")]
         if len(wrong):
-            return _none_of(evidence, self.name, wrong, "games", "moved more than once, or never")
+            return none_of(evidence, self.name, wrong, "games", "moved more than once, or never")
         published = evidence.publishes
         published = published[published["event"].isin(herd["event"]) & succeeded(published)]
         unpublished = herd[~herd["event"].isin(published["event"])]
@@ -109,8 +110,8 @@ class HerdServed:
         if len(unpublished):
             explanation += f"; {len(unpublished)} events were never accepted"
         measured = math.inf if len(unpublished) else max(float(took.max()), moved_s)
-        examples = [*_rows(evidence, unpublished), *_rows(evidence, late)][:_EXAMPLES]
-        return _compare(self.name, measured, self.within_s, "s", explanation, examples)
+        examples = [*examples_of(evidence, unpublished), *examples_of(evidence, late)][:EXAMPLES]
+        return compare(self.name, measured, self.within_s, "s", explanation, examples)
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,11 @@ class SentAgainUnderSameId:
         touched = within(sent_ns, fault.start_ns, math.inf)
         again = again[touched.groupby(number).transform("any")[accepted > 1]]
         if again.empty:
-            return _unseen(self.name, 0.0, "events", "nothing was sent again")
+            return unseen(self.name, 0.0, "events", "nothing was sent again")
         ids = again.groupby(["game", "seq"])["event"].transform("nunique")
         strange = again[(ids > 1) | (again["event"] < 0)].drop_duplicates(["game", "seq", "event"])
         explanation = f"{again.drop_duplicates(['game', 'seq']).shape[0]} events were sent again"
-        return _none_of(evidence, self.name, strange, "events", explanation)
+        return none_of(evidence, self.name, strange, "events", explanation)
 
 
 @dataclass(frozen=True)
@@ -160,11 +161,11 @@ class InFlightAnswered:
             (faults["name"] == self.when) & within(faults["start_ns"], fault.start_ns, fault.end_ns)
         ]
         if faults.empty:
-            return _unseen(self.name, 0.0, "requests", f"there was no {self.when}")
+            return unseen(self.name, 0.0, "requests", f"there was no {self.when}")
         begin_ns = int(faults["start_ns"].min())
         calls = pd.concat([evidence.rows("http"), evidence.ticks], ignore_index=True)
         under_way = calls[within(calls["start_ns"], 0, begin_ns) & ~within(calls["end_ns"], 0, begin_ns)]
         if under_way.empty:
-            return _unseen(self.name, 0.0, "requests", "no request was under way")
+            return unseen(self.name, 0.0, "requests", "no request was under way")
         failed = under_way[~succeeded(under_way)]
-        return _none_of(evidence, self.name, failed, "requests", f"{len(under_way)} were under way")
+        return none_of(evidence, self.name, failed, "requests", f"{len(under_way)} were under way")

@@ -19,8 +19,11 @@ from harness.sla.verdict import Verdict
 
 NS: Final = 1_000_000_000
 
+#: Readings that tell the level before a fault: in a record that others share, no more than the time between.
+BEFORE: Final = 5
+
 #: Examples kept with a finding: enough to look into, not a dump.
-_EXAMPLES: Final = 5
+EXAMPLES: Final = 5
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,14 @@ class MonitorP95:
         return f"timer monitoring p95 < {self.under_s:g} s while it lasts"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        ticks = _during(evidence.ticks, "origin_ns", fault)
+        ticks = during(evidence.ticks, "origin_ns", fault)
         if ticks.empty:
-            return _unseen(self.name, self.under_s, "s", "no tick of cron was due while it lasted")
+            return unseen(self.name, self.under_s, "s", "no tick of cron was due while it lasted")
         latency = latency_s(ticks)
         measured = float(latency.sort_values().iloc[math.ceil(0.95 * len(latency)) - 1])
         late = ticks[latency >= self.under_s]
-        return _compare(self.name, measured, self.under_s, "s", f"{len(ticks)} ticks", _rows(evidence, late))
+        examples = examples_of(evidence, late)
+        return compare(self.name, measured, self.under_s, "s", f"{len(ticks)} ticks", examples)
 
 
 @dataclass(frozen=True)
@@ -108,14 +112,14 @@ class TimersOnTime:
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         # What falls due in the last moments may rightly move after the end.
         window = Window(fault.name, fault.start_ns, fault.end_ns - int(self.within_s * NS))
-        moved = _during(evidence.transitions, "intended_ns", window)
-        stuck = _during(evidence.overdue, "intended_ns", window)
+        moved = during(evidence.transitions, "intended_ns", window)
+        stuck = during(evidence.overdue, "intended_ns", window)
         total = len(moved) + len(stuck)
         if total == 0:
-            return _unseen(self.name, 0.0, "games", "no game fell due while it lasted")
+            return unseen(self.name, 0.0, "games", "no game fell due while it lasted")
         lateness = seconds(moved["start_ns"] - moved["intended_ns"], 0)
         wrong = moved[~lateness.between(0, self.within_s)]
-        return _none_of(evidence, self.name, pd.concat([wrong, stuck]), "games", f"{total} expiries")
+        return none_of(evidence, self.name, pd.concat([wrong, stuck]), "games", f"{total} expiries")
 
 
 @dataclass(frozen=True)
@@ -129,14 +133,13 @@ class QuickAnswers:
         return f"every request is answered or refused within {self.within_s:g} s"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        calls = _during(_calls(evidence), "start_ns", fault)
+        calls = during(_calls(evidence), "start_ns", fault)
         if calls.empty:
-            return _unseen(self.name, self.within_s, "s", "no request was sent while it lasted")
+            return unseen(self.name, self.within_s, "s", "no request was sent while it lasted")
         taken = seconds(calls["end_ns"] - calls["start_ns"], 0).fillna(math.inf)
         slow = calls[taken >= self.within_s]
-        return _compare(
-            self.name, float(taken.max()), self.within_s, "s", f"{len(calls)} requests", _rows(evidence, slow)
-        )
+        examples = examples_of(evidence, slow)
+        return compare(self.name, float(taken.max()), self.within_s, "s", f"{len(calls)} requests", examples)
 
 
 @dataclass(frozen=True)
@@ -150,14 +153,14 @@ class RefusesClearly:
         return f"what can't be served is refused with {' or '.join(self.allowed)}"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        calls = _during(_calls(evidence), "start_ns", fault)
+        calls = during(_calls(evidence), "start_ns", fault)
         failed = calls[~succeeded(calls)]
         if failed.empty:
-            return _unseen(self.name, 0.0, "unclear errors", "no request failed: the fault was not felt")
+            return unseen(self.name, 0.0, "unclear errors", "no request failed: the fault was not felt")
         counts = failed["error"].astype("string").value_counts()
         explanation = ", ".join(f"{count} × {error}" for error, count in counts.items())
         unclear = failed[~failed["error"].isin(self.allowed)]
-        return _none_of(evidence, self.name, unclear, "unclear errors", explanation)
+        return none_of(evidence, self.name, unclear, "unclear errors", explanation)
 
 
 @dataclass(frozen=True)
@@ -169,10 +172,10 @@ class NobodyFails:
         return "no player's request fails while it lasts"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        calls = _during(evidence.rows("http"), "start_ns", fault)
+        calls = during(evidence.rows("http"), "start_ns", fault)
         if calls.empty:
-            return _unseen(self.name, 0.0, "failures", "no request was sent while it lasted")
-        return _none_of(evidence, self.name, calls[~succeeded(calls)], "failures", f"{len(calls)} requests")
+            return unseen(self.name, 0.0, "failures", "no request was sent while it lasted")
+        return none_of(evidence, self.name, calls[~succeeded(calls)], "failures", f"{len(calls)} requests")
 
 
 @dataclass(frozen=True)
@@ -187,11 +190,11 @@ class Silence:
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         window = Window(fault.name, fault.start_ns + int(self.grace_s * NS), fault.end_ns)
-        moved = _during(evidence.transitions, "committed_ns", window)
+        moved = during(evidence.transitions, "committed_ns", window)
         if moved.empty:
-            return _unseen(self.name, 0.0, "events", "no game moved while it lasted")
-        heard = _during(evidence.messages, "end_ns", window)
-        return _none_of(evidence, self.name, heard, "events", f"{len(moved)} events were to be heard of")
+            return unseen(self.name, 0.0, "events", "no game moved while it lasted")
+        heard = during(evidence.messages, "end_ns", window)
+        return none_of(evidence, self.name, heard, "events", f"{len(moved)} events were to be heard of")
 
 
 @dataclass(frozen=True)
@@ -206,14 +209,14 @@ class HealthNames:
         return f"health names {self.part} within {self.within_s:g} s"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        probes = _during(evidence.rows("health"), "start_ns", fault)
+        probes = during(evidence.rows("health"), "start_ns", fault)
         if probes.empty:
-            return _unseen(self.name, self.within_s, "s", "health was not asked while it lasted")
+            return unseen(self.name, self.within_s, "s", "health was not asked while it lasted")
         errors = probes["error"].astype("string").fillna("")
         named = probes[errors.str.split(",").map(lambda parts: self.part in parts).astype(bool)]
         measured = float(seconds(named["end_ns"], fault.start_ns).min()) if len(named) else math.inf
         seen = ", ".join(sorted(set(errors) - {""})) or "healthy throughout"
-        return _compare(self.name, measured, self.within_s, "s", f"{len(probes)} probes: {seen}", [])
+        return compare(self.name, measured, self.within_s, "s", f"{len(probes)} probes: {seen}", [])
 
 
 @dataclass(frozen=True)
@@ -225,10 +228,10 @@ class HealthyThroughout:
         return "health is healthy throughout"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        probes = _during(evidence.rows("health"), "start_ns", fault)
+        probes = during(evidence.rows("health"), "start_ns", fault)
         if probes.empty:
-            return _unseen(self.name, 0.0, "probes", "health was not asked")
-        return _none_of(evidence, self.name, probes[~succeeded(probes)], "probes", f"{len(probes)} probes")
+            return unseen(self.name, 0.0, "probes", "health was not asked")
+        return none_of(evidence, self.name, probes[~succeeded(probes)], "probes", f"{len(probes)} probes")
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,7 @@ class HealthyAgain:
         probes = evidence.rows("health")
         after = probes[within(probes["start_ns"], fault.end_ns, math.inf) & succeeded(probes)]
         measured = float(seconds(after["end_ns"], fault.end_ns).min()) if len(after) else math.inf
-        return _compare(self.name, measured, self.within_s, "s", "", [])
+        return compare(self.name, measured, self.within_s, "s", "", [])
 
 
 @dataclass(frozen=True)
@@ -264,9 +267,9 @@ class ServesAgain:
         heard = evidence.messages
         heard = heard[within(heard["end_ns"], fault.end_ns, math.inf)]
         if ticks.empty or heard.empty:
-            return _compare(self.name, math.inf, self.within_s, "s", "", [])
+            return compare(self.name, math.inf, self.within_s, "s", "", [])
         first_ns = max(ticks["end_ns"].min(), heard["end_ns"].min())
-        return _compare(self.name, (first_ns - fault.end_ns) / NS, self.within_s, "s", "", [])
+        return compare(self.name, (first_ns - fault.end_ns) / NS, self.within_s, "s", "", [])
 
 
 @dataclass(frozen=True)
@@ -282,9 +285,9 @@ class BacklogDrained:
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         moves = evidence.transitions
         moves = moves[within(moves["intended_ns"].fillna(moves["start_ns"]), fault.start_ns, fault.end_ns)]
-        stuck = _during(evidence.overdue, "intended_ns", fault)
+        stuck = during(evidence.overdue, "intended_ns", fault)
         if moves.empty and stuck.empty:
-            return _unseen(self.name, self.within_s, "s", "nothing fell due while it lasted")
+            return unseen(self.name, self.within_s, "s", "nothing fell due while it lasted")
         pairs = evidence.pairs
         pairs = pairs[pairs["event"].isin(moves["event"])]
         unheard = pairs[pairs["received_ns"].isna()]
@@ -295,13 +298,13 @@ class BacklogDrained:
         if open_ends:
             explanation += f"; {len(stuck)} games never moved, {len(unheard)} deliveries never came"
         late = pairs[~within(pairs["received_ns"], 0, fault.end_ns + self.within_s * NS)]
-        return _compare(
+        return compare(
             self.name,
             measured,
             self.within_s,
             "s",
             explanation,
-            [*_rows(evidence, stuck), *_rows(evidence, late)][:_EXAMPLES],
+            [*examples_of(evidence, stuck), *examples_of(evidence, late)][:EXAMPLES],
         )
 
 
@@ -318,11 +321,11 @@ class Intact:
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         found = INTEGRITY[self.check][1](evidence)
         if found.looked_at == 0:
-            return _unseen(self.name, 0.0, "cases", "there was nothing to look at")
+            return unseen(self.name, 0.0, "cases", "there was nothing to look at")
         verdict: Verdict = "fail" if found.violations else "inconclusive" if found.doubts else "pass"
         explanation = "; ".join([f"{found.looked_at} looked at", *found.doubts])
         return Finding(
-            self.name, verdict, found.violations, 0.0, "cases", explanation, found.examples[:_EXAMPLES]
+            self.name, verdict, found.violations, 0.0, "cases", explanation, found.examples[:EXAMPLES]
         )
 
 
@@ -330,7 +333,7 @@ class Intact:
 class ReadingReturns:
     """A reading (open files, memory) of a process is back at its level before the fault, give or take.
 
-    The limit is the highest reading before, times ``1 + tolerance``, plus ``slack``.
+    The limit is the highest of the last readings before, times ``1 + tolerance``, plus ``slack``.
     """
 
     reading: str
@@ -345,15 +348,15 @@ class ReadingReturns:
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         rows = evidence.readings(self.reading)
         rows = rows[rows["actor"] == self.actor]
-        before = rows[within(rows["start_ns"], 0, fault.start_ns)]["value"]
+        before = rows[within(rows["start_ns"], 0, fault.start_ns)]["value"].tail(BEFORE)
         after = rows[within(rows["start_ns"], fault.end_ns, math.inf)]["value"].tail(3)
         if before.empty or after.empty:
-            return _unseen(
+            return unseen(
                 self.name, None, "", f"{self.reading} of {self.actor} was not read before and after"
             )
         limit = float(before.max()) * (1 + self.tolerance) + self.slack
         explanation = f"at most {before.max():g} before"
-        return _compare(self.name, float(after.min()), math.nextafter(limit, math.inf), "", explanation, [])
+        return compare(self.name, float(after.min()), math.nextafter(limit, math.inf), "", explanation, [])
 
 
 def judge_all(evidence: Evidence, fault: Window, expectations: Iterable[Expectation]) -> list[Finding]:
@@ -368,7 +371,8 @@ def judge_all(evidence: Evidence, fault: Window, expectations: Iterable[Expectat
     return findings
 
 
-def _during(rows: pd.DataFrame, column: str, window: Window) -> pd.DataFrame:
+def during(rows: pd.DataFrame, column: str, window: Window) -> pd.DataFrame:
+    """Return the rows whose ``column`` (a time, ns) lies in ``window``."""
     return rows[within(rows[column], window.start_ns, window.end_ns)]
 
 
@@ -377,9 +381,10 @@ def _calls(evidence: Evidence) -> pd.DataFrame:
     return pd.concat([evidence.rows("http"), evidence.ticks], ignore_index=True)
 
 
-def _compare(
+def compare(
     name: str, measured: float, threshold: float, unit: str, explanation: str, examples: list[dict[str, Any]]
 ) -> Finding:
+    """Return pass for less than ``threshold``, else fail with ``examples``; infinite means never."""
     if not math.isfinite(measured):
         explanation = f"never; {explanation}" if explanation else "never"
         return Finding(name, "fail", None, threshold, unit, explanation, examples)
@@ -388,19 +393,21 @@ def _compare(
     return Finding(name, "fail", measured, threshold, unit, explanation, examples)
 
 
-def _none_of(evidence: Evidence, name: str, wrong: pd.DataFrame, unit: str, explanation: str) -> Finding:
+def none_of(evidence: Evidence, name: str, wrong: pd.DataFrame, unit: str, explanation: str) -> Finding:
+    """Return pass if no row is ``wrong``, else fail with the first few of them."""
     verdict: Verdict = "fail" if len(wrong) else "pass"
-    return Finding(name, verdict, len(wrong), 0.0, unit, explanation, _rows(evidence, wrong))
+    return Finding(name, verdict, len(wrong), 0.0, unit, explanation, examples_of(evidence, wrong))
 
 
-def _unseen(name: str, threshold: float | None, unit: str, why: str) -> Finding:
+def unseen(name: str, threshold: float | None, unit: str, why: str) -> Finding:
+    """Return inconclusive: there was nothing to judge by, and that is no pass."""
     return Finding(name, "inconclusive", None, threshold, unit, f"not exercised: {why}")
 
 
-def _rows(evidence: Evidence, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def examples_of(evidence: Evidence, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the first few ``rows`` as plain values, times as RFC 3339."""
     examples = []
-    for row in rows.head(_EXAMPLES).to_dict("records"):
+    for row in rows.head(EXAMPLES).to_dict("records"):
         example: dict[str, Any] = {}
         for key in ("name", "actor", "error"):
             if isinstance(value := row.get(key), str):

@@ -38,6 +38,7 @@ from harness.experiment.expectations import (
     TimersOnTime,
     judge_all,
 )
+from harness.experiment.returns import back_to_level
 from harness.faults import Fault, FaultError, MissingPartError
 from harness.faults.schedule import Outcome, Schedule
 from harness.history import HistoryWriter, RunFolder, now_ns
@@ -50,6 +51,8 @@ from harness.stack import Stack, StackError
 _LOOK_S: Final = 0.5
 #: How much longer than promised recovery is watched.
 _OVERTIME_S: Final = 2.0
+#: How much longer the steady state is watched where nothing has fallen due yet.
+_UNSEEN_S: Final = 6.0
 #: Parts of a stack that are the harness's own: the service is not to blame for their end.
 _OURS: Final = ("toxiproxy", "pubnub")
 
@@ -334,9 +337,18 @@ class Experiment:
             injection.end_ns = injection.undone_ns = now_ns()
 
     def recovered(self, *, within: str) -> None:
-        """Wait until all is as before, at most a little longer than ``within``; judged at the end."""
+        """Wait until all is as before, at most a little longer than ``within``; judged at the end.
+
+        That is: requests and events succeed, /health is healthy, what was held up is made up for, and
+        connections, memory and open files are back at their level before the fault.
+        """
         limit_s = parse_duration(within)
-        self._recovery = [ServesAgain(limit_s), HealthyAgain(limit_s), BacklogDrained(limit_s)]
+        self._recovery = [
+            ServesAgain(limit_s),
+            HealthyAgain(limit_s),
+            BacklogDrained(limit_s),
+            *back_to_level(self._arena.setup.replicas),
+        ]
         self._calm = Calm(self._arena, self._injections[-1].span, self._recovery)
         deadline = time.monotonic() + limit_s + _OVERTIME_S
         while not self._calm.look() and time.monotonic() < deadline:
@@ -378,15 +390,21 @@ class Experiment:
     def _unsteady(self, since_ns: int, duration_s: float) -> list[Finding]:
         """Wait until ``duration_s`` after ``since_ns``, and return what was not well since then."""
         self._watch(duration_s - (now_ns() - since_ns) / NS)
-        evidence = self._arena.evidence()
-        hypothesis: list[Expectation] = [
-            MonitorP95(),
-            TimersOnTime(evidence.tick_s + self._policy.tolerances.timer),
-            NobodyFails(),
-            HealthyThroughout(),
-        ]
-        found = judge_all(evidence, Window("steady state", since_ns, now_ns()), hypothesis)
-        return [finding for finding in found if finding.verdict != "pass"]
+        deadline = time.monotonic() + _UNSEEN_S
+        while True:
+            evidence = self._arena.evidence()
+            hypothesis: list[Expectation] = [
+                MonitorP95(),
+                TimersOnTime(evidence.tick_s + self._policy.tolerances.timer),
+                NobodyFails(),
+                HealthyThroughout(),
+            ]
+            found = judge_all(evidence, Window("steady state", since_ns, now_ns()), hypothesis)
+            wrong = [finding for finding in found if finding.verdict != "pass"]
+            ill = any(finding.verdict == "fail" for finding in wrong)
+            if not wrong or ill or time.monotonic() >= deadline:
+                return wrong
+            self._watch(_LOOK_S)
 
     def _judge(self) -> None:
         """Judge from the record as soon as it is calm; where that fails, from the finished record."""

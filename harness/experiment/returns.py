@@ -12,11 +12,12 @@ from typing import Final
 
 from harness.checks import Evidence, Window
 from harness.experiment.expectations import (
+    BEFORE,
     Expectation,
     Finding,
     ReadingReturns,
-    _compare,
-    _unseen,
+    compare,
+    unseen,
     within,
 )
 
@@ -51,11 +52,11 @@ class SessionsBounded:
         rows = evidence.readings("service_sessions")
         after = rows[within(rows["start_ns"], fault.end_ns, math.inf)]["value"].tail(_LAST)
         if after.empty:
-            return _unseen(self.name, self.limit, "sessions", "they were not counted afterwards")
-        before = rows[within(rows["start_ns"], 0, fault.start_ns)]["value"]
+            return unseen(self.name, self.limit, "sessions", "they were not counted afterwards")
+        before = rows[within(rows["start_ns"], 0, fault.start_ns)]["value"].tail(BEFORE)
         explanation = "" if before.empty else f"at most {before.max():g} before"
         threshold = math.nextafter(self.limit, math.inf)
-        return _compare(self.name, float(after.min()), threshold, "sessions", explanation, [])
+        return compare(self.name, float(after.min()), threshold, "sessions", explanation, [])
 
 
 def back_to_level(replicas: int = 1) -> tuple[Expectation, ...]:

@@ -113,6 +113,13 @@ def test_a_game_that_never_moved_is_caught(judge, rows) -> None:
     assert judge(TimersOnTime(2.0), pd.concat([rows, stuck])).verdict == "fail"
 
 
+def test_a_game_that_moved_after_it_was_found_past_due_is_not_stuck(judge, rows) -> None:
+    moved = rows[of(rows, "transition", "intended_ns", 20, 27)].head(1)
+    found = moved.assign(name="overdue", ok=False, error="drawing", event=None, start_ns=None)
+    found = found.assign(end_ns=moved["start_ns"] - 1)
+    assert judge(TimersOnTime(2.0), pd.concat([rows, found])).verdict == "pass"
+
+
 def test_answers_in_time_pass(judge, rows) -> None:
     assert judge(QuickAnswers(), rows).verdict == "pass"
 

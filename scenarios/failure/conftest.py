@@ -73,6 +73,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker a row of scenarios: neighbours share a stack. Who is done first helps the others."""
+    if config.getoption("dist") != "load":
+        return None  # asked for otherwise
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell an xdist worker the seed."""
     node.workerinput["chaos_seed"] = node.config.option.chaos_seed

@@ -24,7 +24,7 @@ WITHOUT_GRACE = {"ENABLE_GRACE_PERIOD": "false"}
 def test_pool_exhausted(experiment: Experiment) -> None:
     """Postgres answers nothing: all 20 connections are stuck, calls get 503 in time, no game is lost."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("4s")
+        experiment.steady("3s")
         experiment.inject(
             BlackHole("service-postgres"), "12s", RefusesClearly(("http 503",)), HealthNames("database")
         )
@@ -34,56 +34,57 @@ def test_pool_exhausted(experiment: Experiment) -> None:
 def test_server_connections_exhausted(experiment: Experiment) -> None:
     """Outsiders hold all of the server's connections: calls get 503, and all is well once they are gone."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("4s")
-        experiment.inject(Connections(), "8s", RefusesClearly(("http 503",)), HealthNames("database"))
+        experiment.steady("3s")
+        experiment.inject(Connections(), "6s", RefusesClearly(("http 503",)), HealthNames("database"))
         experiment.recovered(within="20s")
 
 
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "duration"),
     [
-        pytest.param(Down("service-postgres"), id="refused_for_10_s"),
-        pytest.param(Crash(), id="killed_with_crash_recovery"),
-        pytest.param(TerminateBackends(), id="backends_terminated"),
-        pytest.param(ResetPeer("service-postgres", after="50ms"), id="reset_during_commit"),
+        pytest.param(Down("service-postgres"), "10s", id="refused_for_10_s"),
+        pytest.param(Crash(), "5s", id="killed_with_crash_recovery"),
+        pytest.param(TerminateBackends(), "5s", id="backends_terminated"),
+        pytest.param(ResetPeer("service-postgres", after="50ms"), "5s", id="reset_during_commit"),
     ],
 )
-def test_away(experiment: Experiment, fault: Fault) -> None:
+def test_away(experiment: Experiment, fault: Fault, duration: str) -> None:
     """The database is gone for a while: refused with 503, back by itself, everything exactly once."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("4s")
-        experiment.inject(fault, "10s", RefusesClearly(("http 503",)))
+        experiment.steady("3s")
+        experiment.inject(fault, duration, RefusesClearly(("http 503",)))
         experiment.recovered(within="20s")
 
 
 def test_restart(experiment: Experiment) -> None:
     """The database is restarted in order: at most a few calls get 503, nothing is lost."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("4s")
+        experiment.steady("3s")
         experiment.inject(Restart(), "4s")
         experiment.recovered(within="20s")
 
 
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "duration"),
     [
-        pytest.param(Latency("service-postgres", latency="500ms"), id="latency_500_ms"),
-        pytest.param(RowLocks(), id="row_locks"),
-        pytest.param(SlowStatements(delay="500ms"), id="slow_trigger"),
-        pytest.param(AdvisoryLock(), id="advisory_lock_stuck"),
+        pytest.param(Latency("service-postgres", latency="500ms"), "6s", id="latency_500_ms"),
+        pytest.param(Latency("service-postgres", latency="2s"), "8s", id="latency_2_s"),
+        pytest.param(RowLocks(), "8s", id="row_locks_for_8_s"),
+        pytest.param(SlowStatements(delay="500ms"), "6s", id="slow_trigger"),
+        pytest.param(AdvisoryLock(), "6s", id="advisory_lock_stuck"),
     ],
 )
-def test_held_up(experiment: Experiment, fault: Fault) -> None:
+def test_held_up(experiment: Experiment, fault: Fault, duration: str) -> None:
     """The database is slow, or somebody sits on what is needed: late, but nothing is lost or doubled."""
-    with experiment.games(count=8, players=1, service=WITHOUT_GRACE):
-        experiment.steady("4s")
-        experiment.inject(fault, "8s")
+    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
+        experiment.steady("3s")
+        experiment.inject(fault, duration)
         experiment.recovered(within="20s")
 
 
 def test_idle_in_transaction(experiment: Experiment) -> None:
     """Sessions idle in a transaction hold snapshots, not games: timers keep their time."""
-    with experiment.games(count=8, players=1):
-        experiment.steady("4s")
-        experiment.inject(IdleInTransaction(), "6s", TimersOnTime(within_s=1.5))
+    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
+        experiment.steady("3s")
+        experiment.inject(IdleInTransaction(), "5s", TimersOnTime(within_s=1.5))
         experiment.recovered(within="10s")

@@ -20,14 +20,14 @@ THREE = WITHOUT_GRACE | {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *"}
     [
         pytest.param(Kill("service-1"), "3s", id="killed"),
         pytest.param(Terminate("service-1"), "3s", id="graceful_stop"),
-        pytest.param(Pause("service-1"), "10s", id="paused"),
-        pytest.param(Pause("postgres"), "6s", id="database_paused"),
+        pytest.param(Pause("service-1"), "6s", id="paused"),
+        pytest.param(Pause("postgres"), "5s", id="database_paused"),
     ],
 )
 def test_one_replica(experiment: Experiment, fault: Fault, duration: str) -> None:
     """The only replica, or its database, is gone for a while: all of its work is taken up again."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("4s")
+        experiment.steady("3s")
         experiment.inject(fault, duration)
         experiment.recovered(within="20s")
 
@@ -35,7 +35,7 @@ def test_one_replica(experiment: Experiment, fault: Fault, duration: str) -> Non
 def test_killed_in_mid_broadcast(experiment: Experiment) -> None:
     """The service dies over messages that PubNub has accepted: they are sent again under the same id."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("4s")
+        experiment.steady("3s")
         # No answer comes, and the service dies before it would try again by itself.
         outcomes = experiment.run_schedule(
             Schedule(
@@ -53,7 +53,7 @@ def test_killed_in_mid_broadcast(experiment: Experiment) -> None:
 def test_relay_owner_killed_with_others_alive(experiment: Experiment) -> None:
     """One of three replicas is killed: the others publish on, each move is made once and heard."""
     with experiment.games(count=12, players=2, replicas=3, service=THREE):
-        experiment.steady("4s")
+        experiment.steady("3s")
         experiment.inject(Kill("service-2"), "5s")
         experiment.recovered(within="15s")
 
@@ -65,7 +65,7 @@ def test_rolling_restart(experiment: Experiment) -> None:
     replica is away, and has to try again; but no request is cut off that was under way.
     """
     with experiment.games(count=12, players=2, replicas=3, service=THREE):
-        experiment.steady("4s")
+        experiment.steady("3s")
         for replica in ("service-3", "service-2"):
             experiment.inject(Terminate(replica), "4.5s", NobodyFails(), TimersOnTime(within_s=1.5))
         # Statements are slow, so that requests are under way as it is told to end.

@@ -15,17 +15,17 @@ UNDISTURBED = (MonitorP95(under_s=5), TimersOnTime(within_s=1.5), NobodyFails())
 def test_refused(experiment: Experiment) -> None:
     """PubNub refuses every connection: games go on in the database, and all is heard once it is back."""
     with experiment.games(count=12, players=2):
-        experiment.steady("4s")
-        experiment.inject(Down("service-pubnub"), "8s", *UNDISTURBED, Silence(), HealthNames("pubnub"))
+        experiment.steady("3s")
+        experiment.inject(Down("service-pubnub"), "6s", *UNDISTURBED, Silence(), HealthNames("pubnub"))
         experiment.recovered(within="15s")
 
 
 def test_black_hole(experiment: Experiment) -> None:
     """PubNub takes every request and answers none: calls to it time out, games go on."""
     with experiment.games(count=12, players=2):
-        experiment.steady("4s")
+        experiment.steady("3s")
         experiment.inject(
-            BlackHole("service-pubnub"), "8s", *UNDISTURBED, Silence(grace_s=2), HealthNames("pubnub")
+            BlackHole("service-pubnub"), "6s", *UNDISTURBED, Silence(grace_s=2), HealthNames("pubnub")
         )
         experiment.recovered(within="15s")
 
@@ -33,8 +33,8 @@ def test_black_hole(experiment: Experiment) -> None:
 def test_outage_longer_than_patience_and_memory(experiment: Experiment) -> None:
     """An outage long past the breaker's patience: hundreds of events wait in the outbox, in order."""
     with experiment.games(count=40, players=1):
-        experiment.steady("4s")
-        experiment.inject(Down("service-pubnub"), "20s", *UNDISTURBED, Silence(), HealthNames("pubnub"))
+        experiment.steady("3s")
+        experiment.inject(Down("service-pubnub"), "12s", *UNDISTURBED, Silence(), HealthNames("pubnub"))
         experiment.recovered(within="15s")
 
 
@@ -54,22 +54,22 @@ def test_outage_longer_than_patience_and_memory(experiment: Experiment) -> None:
 def test_ill(experiment: Experiment, fault: Fault) -> None:
     """PubNub is ill in one of its ways: games go on, nothing is lost, order is kept."""
     with experiment.games(count=12, players=2):
-        experiment.steady("4s")
-        experiment.inject(fault, "8s", *UNDISTURBED)
+        experiment.steady("3s")
+        experiment.inject(fault, "6s", *UNDISTURBED)
         experiment.recovered(within="15s")
 
 
 def test_answer_lost_after_acceptance(experiment: Experiment) -> None:
     """PubNub accepts events and its answers are lost: they are sent again under the same event id."""
     with experiment.games(count=12, players=2):
-        experiment.steady("4s")
-        experiment.inject(Cut("publish", stage="after", probability="50%"), "8s", *UNDISTURBED)
+        experiment.steady("3s")
+        experiment.inject(Cut("publish", stage="after", probability="50%"), "6s", *UNDISTURBED)
         experiment.recovered(within="15s")
 
 
 def test_players_cut_off(experiment: Experiment) -> None:
     """Every player loses PubNub for a while: each one catches up, and misses nothing."""
     with experiment.games(count=12, players=2):
-        experiment.steady("4s")
+        experiment.steady("3s")
         experiment.inject(Down("players-pubnub"), "6s", *UNDISTURBED, Silence())
         experiment.recovered(within="25s")
