@@ -17,7 +17,7 @@ from harness.observe.database import note_overdue
 from harness.sla.policy import Policy
 from harness.stack import Stack, StackOptions, start_stack
 
-#: How long the games may take to be under way, and to come to their end.
+#: How long the games may take to begin, and to come to their end.
 _WARM_UP_LIMIT_S: Final = 60.0
 _DRAIN_LIMIT_S: Final = 40.0
 
@@ -70,7 +70,6 @@ class Arena:
     def __init__(self, setup: Setup, run: RunFolder, policy: Policy) -> None:
         self.setup = setup
         self.run = run
-        self.calm_since_ns: int | None = None
         self._policy = policy
         self._closing = ExitStack()
         with ExitStack() as failing:
@@ -81,7 +80,8 @@ class Arena:
             self.history = failing.enter_context(HistoryWriter(run.history, "faults", run.id))
             self.load = LoadProcess(run, self.stack.target.environment(), setup.load_options())
             failing.enter_context(self.load)
-            self.load.wait_for("steady", _WARM_UP_LIMIT_S)
+            self.load.wait_for("warm-up", _WARM_UP_LIMIT_S)
+            self.calm_since_ns: int | None = now_ns()
             self._closing = failing.pop_all()
 
     def evidence(self) -> Evidence:

@@ -20,7 +20,7 @@ from harness.observe.readings import reading
 log = logging.getLogger(__name__)
 
 #: Between two looks at what is new.
-POLL_S: Final = 1.0
+POLL_S: Final = 0.5
 #: Rows get their ids before they are committed, so a lower id may turn up later: look back this far.
 #: What takes even longer to commit is found by the last look, which reads everything.
 LOOK_BACK_S: Final = 10.0
@@ -76,7 +76,7 @@ class DatabaseReader:
         await self._look()
 
     async def follow(self) -> None:
-        """Look each second, also after the database was gone, until cancelled."""
+        """Look twice a second, also after the database was gone, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + POLL_S

@@ -30,14 +30,6 @@ def test_black_hole(experiment: Experiment) -> None:
         experiment.recovered(within="15s")
 
 
-def test_outage_longer_than_patience_and_memory(experiment: Experiment) -> None:
-    """An outage long past the breaker's patience: hundreds of events wait in the outbox, in order."""
-    with experiment.games(count=40, players=1):
-        experiment.steady("3s")
-        experiment.inject(Down("service-pubnub"), "12s", *UNDISTURBED, Silence(), HealthNames("pubnub"))
-        experiment.recovered(within="15s")
-
-
 @pytest.mark.parametrize(
     "fault",
     [
@@ -73,3 +65,11 @@ def test_players_cut_off(experiment: Experiment) -> None:
         experiment.steady("3s")
         experiment.inject(Down("players-pubnub"), "6s", *UNDISTURBED, Silence())
         experiment.recovered(within="25s")
+
+
+def test_outage_longer_than_patience_and_memory(experiment: Experiment) -> None:
+    """An outage long past the breaker's patience: hundreds of events wait in the outbox, in order."""
+    with experiment.games(count=40, players=1):
+        experiment.steady("3s")
+        experiment.inject(Down("service-pubnub"), "12s", *UNDISTURBED, Silence(), HealthNames("pubnub"))
+        experiment.recovered(within="15s")

@@ -13,10 +13,13 @@ from harness.experiment import (
 )
 from harness.faults.access import WrongSecrets
 
+#: As in the scenarios of flags: those that agree share a stack.
+SHORT_GRACE = {"GRACE_PERIOD": "1s"}
+
 
 def test_wrong_and_missing_secrets(experiment: Experiment) -> None:
     """Strangers hammer every function and table: all are refused, nothing changes, players play on."""
-    with experiment.games(count=12, players=2):
+    with experiment.games(count=12, players=2, service=SHORT_GRACE):
         experiment.steady("3s")
         experiment.inject(
             WrongSecrets(strangers=2, every="20ms"),
