@@ -25,6 +25,8 @@ from harness.history import KINDS, History, HistoryFile
 from harness.sla.policy import Policy
 
 NS: Final = 1_000_000_000
+#: How long after the time of its commit a move may not be seen by others yet.
+_SEEN_AFTER_NS: Final = NS
 
 #: Names of ``delivery`` rows that are not messages.
 SUBSCRIBE: Final = "subscribe"
@@ -265,10 +267,13 @@ class Evidence:
         rows = self.rows("transition")
         found = rows[rows["name"] == "overdue"].sort_values("end_ns", kind="stable")
         found = found[~found["game"].duplicated(keep="last")]
-        # Both by the database's clock.
-        moved_ns = self.transitions.groupby("game")["start_ns"].max()
-        moved_later = (found["game"].map(moved_ns) > found["end_ns"]).fillna(value=False).astype(bool)
-        return found[~moved_later].reset_index(drop=True)
+        # What counts is the commit: a move bears the time of its tick's begin. Both by the database's clock,
+        # which is read a little before others see what is committed.
+        moves = self.transitions
+        left_ns = (moves["end_ns"] + _SEEN_AFTER_NS).groupby([moves["game"], moves["from"]]).max()
+        found = found.join(left_ns.rename("left_ns"), on=["game", "error"])
+        moved_since = (found["left_ns"] > found["end_ns"]).fillna(value=False).astype(bool)
+        return found[~moved_since].drop(columns="left_ns").reset_index(drop=True)
 
     @cached_property
     def triggers(self) -> pd.DataFrame:

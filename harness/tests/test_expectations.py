@@ -106,17 +106,23 @@ def test_timers_off_are_caught(judge, rows, shift_s: float) -> None:
     assert finding.examples[0]["game"].startswith("game-")
 
 
+def past_due(moves):
+    """Return what a look would find of games that have not made their ``moves``."""
+    status = moves["name"].str.partition("->")[0]
+    return moves.assign(name="overdue", ok=False, error=status, event=None, start_ns=None)
+
+
 def test_a_game_that_never_moved_is_caught(judge, rows) -> None:
     stuck = rows[of(rows, "transition", "intended_ns", 20, 27)].head(1)
-    stuck = stuck.assign(name="overdue", ok=False, error="drawing", event=None, start_ns=None)
-    stuck = stuck.assign(end_ns=rows["end_ns"].max())
-    assert judge(TimersOnTime(2.0), pd.concat([rows, stuck])).verdict == "fail"
+    never = rows.drop(stuck.index)
+    assert judge(TimersOnTime(2.0), pd.concat([never, past_due(stuck)])).verdict == "fail"
 
 
 def test_a_game_that_moved_after_it_was_found_past_due_is_not_stuck(judge, rows) -> None:
     moved = rows[of(rows, "transition", "intended_ns", 20, 27)].head(1)
-    found = moved.assign(name="overdue", ok=False, error="drawing", event=None, start_ns=None)
-    found = found.assign(end_ns=moved["start_ns"] - 1)
+    # The tick had begun when it was looked for, and was committed afterwards.
+    rows.loc[moved.index, "end_ns"] = moved["start_ns"] + 5 * NS
+    found = past_due(moved).assign(end_ns=moved["start_ns"] + 3 * NS)
     assert judge(TimersOnTime(2.0), pd.concat([rows, found])).verdict == "pass"
 
 
