@@ -20,8 +20,8 @@ LEVELS = {
     ("pool_in_use", "service-1"): (2, 20, 5, 6),
     ("rss_bytes", "service-1"): (80e6, 400e6, 133e6, 135e6),
     ("rss_bytes", "service-2"): (80e6, 400e6, 133e6, 135e6),
-    ("open_files", "service-1"): (40, 900, 180, 181),
-    ("open_files", "service-2"): (40, 900, 180, 181),
+    ("open_files", "service-1"): (40, 900, 310, 311),
+    ("open_files", "service-2"): (40, 900, 310, 311),
 }
 
 
