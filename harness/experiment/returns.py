@@ -29,9 +29,9 @@ _LENT: Final = 3
 #: Memory: what an allocator keeps after a peak.
 _MEMORY_SHARE: Final = 0.3
 _MEMORY_BYTES: Final = 30e6
-#: Descriptors: connections that pools keep open once they were needed (20 to Postgres, 64 to PubNub), and what
-#: clients that hung at the same time keep alive: with a dozen games, 190 more than before, and no more however
-#: often it happens. One that leaks with each failed call is over this after a few hundred.
+#: Descriptors: connections that pools keep open once they were needed (20 to Postgres, 64 to PubNub), and
+#: what clients that hung at the same time keep alive: with a dozen games, 190 more than before, and no more
+#: however often it happens. One that leaks with each failed call is over this after a few hundred.
 _FILES_SHARE: Final = 0.5
 _FILES: Final = 250
 
