@@ -84,6 +84,10 @@ class Metrics:
         self._gauge("db_pool_open", "Database connections the pool holds", lambda: database.open_connections)
         self._gauge("db_pool_exhausted", "Requests that got no connection", lambda: database.exhausted)
 
+    def watch_connections(self, count: Callable[[], int]) -> None:
+        """Show how many connections clients hold open, idle ones included."""
+        self._gauge("http_connections", "Connections that clients hold open", count)
+
     def published(self, seconds: float) -> None:
         """Note a message that PubNub accepted."""
         self.publish_seconds.observe(seconds)

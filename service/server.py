@@ -68,6 +68,7 @@ async def _serve(service: Service, server: _Server, listener: socket.socket) -> 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number)
     loop.add_signal_handler(signal.SIGHUP, service.flags.look)
+    service.metrics.watch_connections(lambda: len(server.server_state.connections))
     starting = asyncio.create_task(service.start())
     ending = asyncio.create_task(ended.wait())
     await asyncio.wait([starting, ending], return_when=asyncio.FIRST_COMPLETED)

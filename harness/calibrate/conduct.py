@@ -241,6 +241,7 @@ class DriverProcess:
             self._send(assignment.to_line())
             ready = self._next(_PATIENCE_S)
         except BaseException:
+            # Whatever it is, Ctrl-C too: the process must not outlive it.
             self.end()
             raise
         if "error" in ready:

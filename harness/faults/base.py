@@ -329,8 +329,7 @@ def register(kind: _Kind) -> _Kind:
 
 def kinds() -> dict[str, type[Fault]]:
     """Return every kind of fault by ``place:name``."""
-    # Imported for what they register.
-    from harness.faults import (  # noqa: F401
+    from harness.faults import (  # noqa: F401  # imported for what they register
         access,
         database,
         flags,

@@ -147,7 +147,7 @@ def _schema(sessions: Sessions, session: Any, schema: str) -> Iterator[str]:
         sessions.run(insist(sessions, f"DROP TRIGGER IF EXISTS {trigger} ON {table}"))
         yield f"database: trigger {trigger} on {table} removed"
     if sessions.value(session, "SELECT to_regclass($1) IS NOT NULL", f"{schema}.{UNDO}"):
-        for (statement,) in _rows(sessions, session, f"SELECT statement FROM {schema}.{UNDO}"):  # noqa: S608
+        for (statement,) in _rows(sessions, session, f"SELECT statement FROM {schema}.{UNDO}"):  # noqa: S608  # ours
             sessions.run(insist(sessions, statement))
             yield f"database: undone by {statement}"
     sessions.run(insist(sessions, f"DROP SCHEMA IF EXISTS {schema} CASCADE"))

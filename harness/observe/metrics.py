@@ -14,6 +14,7 @@ from harness.observe.readings import reading
 READINGS: Final = {
     "db_pool_in_use": "pool_in_use",
     "db_pool_size": "pool_size",
+    "http_connections": "http_connections",
     "outbox_depth": "outbox_depth",
     "outbox_age_seconds": "outbox_age_s",
     "breaker_state": "breaker_state",

@@ -193,7 +193,7 @@ def test_a_step_during_which_the_machine_was_busy_is_repeated_and_the_calmest_is
     machine = Machine(*cpu_percent)
     run = create_run(tmp_path, "calibrate")
     conductor = Conductor(run, Plan((0,), 10), *([cast("Any", None)] * 2), lambda *_: None, delay)
-    conductor.attempt = machine.delay  # type: ignore[method-assign]
+    conductor.attempt = machine.delay  # type: ignore[method-assign]  # of this one alone
     conductor.delays(PLAYERS_PUBNUB)
     assert len(machine.attempts) == attempts
     assert [step["start_ns"] for step in run.read()["steps"]] == kept

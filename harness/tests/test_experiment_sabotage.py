@@ -120,6 +120,12 @@ def caught(tmp_path_factory: pytest.TempPathFactory) -> Caught:
     )
 
 
+@pytest.mark.parametrize("words", ["sessions at the database", "pool_in_use", "rss_bytes", "open_files"])
+def test_what_a_fault_took_has_to_be_given_back(caught: Caught, words: str) -> None:
+    assert caught.finding(words)["verdict"] == "pass"
+    assert caught.finding(words)["measured"] is not None
+
+
 def test_the_scenario_fails_and_so_does_the_report(caught: Caught) -> None:
     assert caught.scenario["outcome"] == "failed"
     outcomes = {scenario["id"]: scenario["outcome"] for scenario in caught.report["scenarios"]}

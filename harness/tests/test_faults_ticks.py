@@ -310,7 +310,7 @@ def test_a_part_that_does_not_come_back_is_the_harness_failure(system: Replicas)
     def refuse(name: str) -> None:
         raise StackError(f"{name} does not come up")
 
-    system.restart = refuse  # type: ignore[method-assign]
+    system.restart = refuse  # type: ignore[method-assign]  # of this one alone
     with (
         pytest.raises(FaultError, match="service-1 does not come up"),
         KillAtTick("service-1").inject(system),

@@ -34,7 +34,7 @@ def slack(sinks: AlertSinks, text: str) -> int:
 def pagerduty(sinks: AlertSinks, action: str, key: str = "k", summary: str | None = None) -> int:
     document = {"event_action": action, "dedup_key": key}
     if summary is not None:
-        document["payload"] = {"summary": summary}  # type: ignore[assignment]
+        document["payload"] = {"summary": summary}  # type: ignore[assignment]  # pager's own shape
     return requests.post(sinks.environment()["PAGERDUTY_URL"], json=document, timeout=5).status_code
 
 

@@ -20,8 +20,8 @@ LEVELS = {
     ("pool_in_use", "service-1"): (2, 20, 5, 6),
     ("rss_bytes", "service-1"): (80e6, 400e6, 133e6, 135e6),
     ("rss_bytes", "service-2"): (80e6, 400e6, 133e6, 135e6),
-    ("open_files", "service-1"): (40, 900, 310, 311),
-    ("open_files", "service-2"): (40, 900, 310, 311),
+    ("open_files", "service-1"): (40, 900, 160, 161),
+    ("open_files", "service-2"): (40, 900, 160, 161),
 }
 
 
@@ -77,3 +77,26 @@ def test_what_was_not_read_proves_nothing(tmp_path: Path, rows: pd.DataFrame) ->
     rows = with_levels(rows)
     rows = rows[~((rows["kind"] == "resource") & (rows["start_ns"] >= FAULT.end_ns))]
     assert {finding.verdict for finding in judge(tmp_path, rows)} == {"inconclusive"}
+
+
+def test_connections_that_clients_keep_open_are_not_the_services(tmp_path: Path, rows: pd.DataFrame) -> None:
+    rows = with_levels(rows, open_files=360)
+    kept = rows[(rows["name"] == "open_files") & (rows["start_ns"] >= FAULT.start_ns)]
+    clients = kept.assign(name="http_connections", value=200.0, start_ns=kept["start_ns"] + NS // 2)
+    idle = rows[(rows["name"] == "open_files") & (rows["start_ns"] < FAULT.start_ns)]
+    none = idle.assign(name="http_connections", value=0.0)
+    assert {finding.verdict for finding in judge(tmp_path / "a", pd.concat([rows, none, clients]))} == {
+        "pass"
+    }
+    fewer = clients.assign(value=199.0)
+    findings = judge(tmp_path / "b", pd.concat([rows, none, fewer]))
+    assert ["open_files" in finding.name for finding in findings if finding.verdict == "fail"] == [True, True]
+
+
+def test_the_level_before_is_that_of_the_last_moments(tmp_path: Path, rows: pd.DataFrame) -> None:
+    # Another experiment in the same record had many open: that is no measure for this one.
+    rows = with_levels(rows, open_files=161)
+    long_ago = (rows["name"] == "open_files") & (rows["start_ns"] < FAULT.start_ns - 6 * NS)
+    rows.loc[long_ago, "value"] = 900.0
+    caught = [finding.name for finding in judge(tmp_path, rows) if finding.verdict == "fail"]
+    assert ["open_files" in name for name in caught] == [True, True]

@@ -95,6 +95,7 @@ def test_the_health_of_all_parts(service: ServiceProcess) -> None:
         "error_rate",
         "db_pool_in_use",
         "db_pool_size",
+        "http_connections",
         "outbox_depth",
         "outbox_age_seconds",
         "breaker_state",

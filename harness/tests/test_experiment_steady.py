@@ -1,0 +1,74 @@
+"""The steady state before a fault: seen, not assumed, and not waited for for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.experiment import Arenas, Experiment, Inconclusive
+from harness.experiment import experiment as module
+from harness.experiment.expectations import Finding
+from harness.history import now_ns
+from harness.sla.policy import load_policy
+from harness.sla.verdict import Verdict
+
+Steady = Callable[..., int]
+
+
+@pytest.fixture
+def steady(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steady:
+    """Return what looks for a steady state: each look finds the next verdict; tells how many it took."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def look(*verdicts: Verdict) -> int:
+        looks = 0
+
+        def judge_all(*_: Any) -> list[Finding]:
+            nonlocal looks
+            looks += 1
+            verdict = verdicts[min(looks, len(verdicts)) - 1]
+            return [Finding("timers", verdict, None, None, explanation="not exercised")]
+
+        def watch(_: Experiment, seconds: float) -> None:
+            clock.now += max(seconds, 0.0)
+
+        monkeypatch.setattr(module, "judge_all", judge_all)
+        monkeypatch.setattr(Experiment, "_watch", watch)
+        policy = load_policy()
+        subject = Experiment(
+            session=tmp_path, arenas=Arenas(tmp_path, policy), policy=policy, id="x", title="", command=""
+        )
+        subject._arena = SimpleNamespace(  # type: ignore[assignment]  # a real one is a stack and its load
+            calm_since_ns=now_ns(), evidence=lambda: SimpleNamespace(tick_s=0.5)
+        )
+        subject.steady("3s")
+        return looks
+
+    return look
+
+
+def test_what_is_well_is_looked_at_once(steady: Steady) -> None:
+    assert steady("pass") == 1
+
+
+def test_it_waits_until_a_timer_has_fired(steady: Steady) -> None:
+    assert steady("inconclusive", "inconclusive", "pass") == 3
+
+
+def test_where_no_timer_ever_fires_there_is_no_steady_state(steady: Steady) -> None:
+    with pytest.raises(Inconclusive, match="no steady state"):
+        steady("inconclusive")
+
+
+def test_what_was_ill_once_may_be_well_for_long_enough(steady: Steady) -> None:
+    assert steady("fail", "pass") == 2
+
+
+def test_what_stays_ill_is_no_steady_state(steady: Steady) -> None:
+    with pytest.raises(Inconclusive, match="timers"):
+        steady("fail")
