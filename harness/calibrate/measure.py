@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.calibrate.plan import LOSSES, PATHS, Path, Plan
 from harness.checks import METRICS, Evidence, Samples, evidence_of
-from harness.checks.integrity import Finding, lost_events, out_of_order
+from harness.checks.integrity import Violations, lost_events, out_of_order
 from harness.checks.measurement import MEASUREMENT
 from harness.history import RunFolder, read_history
 from harness.report.words import limited
@@ -157,7 +157,7 @@ def _lost(evidence: Evidence, name: str, step: Mapping[str, Any]) -> Lost:
     )
 
 
-def _named(finding: Finding) -> tuple[set[str], int]:
+def _named(finding: Violations) -> tuple[set[str], int]:
     return {example["game"] for example in finding.examples if "game" in example}, finding.violations
 
 

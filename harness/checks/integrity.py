@@ -42,7 +42,7 @@ REPLAYED: Final = "replayed"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Violations:
     """What an integrity check found."""
 
     violations: int
@@ -54,13 +54,13 @@ class Finding:
     doubts: list[str] = field(default_factory=list)
 
 
-def lost_transitions(evidence: Evidence) -> Finding:
+def lost_transitions(evidence: Evidence) -> Violations:
     """Games whose phase was long past due when the record ended and that never moved."""
     rows = evidence.overdue
     allowed = int((evidence.tick_s + evidence.policy.tolerances.timer) * NS)
     late = rows["end_ns"] - rows["intended_ns"]
     lost = rows[(late > allowed).fillna(value=False).to_numpy(dtype=bool)]
-    return Finding(
+    return Violations(
         violations=len(lost),
         looked_at=len(evidence.transitions) + len(rows),
         definition="Games past due by more than a tick and the tolerance when the run ended, never moved.",
@@ -75,7 +75,7 @@ def lost_transitions(evidence: Evidence) -> Finding:
     )
 
 
-def lost_events(evidence: Evidence) -> Finding:
+def lost_events(evidence: Evidence) -> Violations:
     """Events that none of the subscribers connected at their commit ever got, or that were given up."""
     pairs = evidence.pairs
     pairs = pairs[pairs["settled"]]
@@ -100,7 +100,7 @@ def lost_events(evidence: Evidence) -> Finding:
             for _, row in silent.head(EXAMPLES).iterrows()
         ]
     )
-    return Finding(
+    return Violations(
         violations=len(unheard) + len(dead) + len(silent),
         looked_at=len(told),
         definition="Events that no connected subscriber ever received, dead letters that reached nobody, and "
@@ -122,14 +122,14 @@ def _made_no_event_on_purpose(evidence: Evidence, moved_ns: pd.Series) -> NDArra
     return found
 
 
-def early(evidence: Evidence) -> Finding:
+def early(evidence: Evidence) -> Violations:
     """Games moved before their expiry, both times by the database's clock."""
     rows = evidence.transitions
     rows = rows[rows["intended_ns"].notna() & rows["start_ns"].notna()]
     ahead = rows["intended_ns"] - rows["start_ns"]
     # The database keeps microseconds.
     found = rows[(ahead > 1000).to_numpy(dtype=bool)]
-    return Finding(
+    return Violations(
         violations=len(found),
         looked_at=len(rows),
         definition="Games whose timer moved them before the phase's expiry.",
@@ -142,7 +142,7 @@ def early(evidence: Evidence) -> Finding:
     )
 
 
-def double(evidence: Evidence) -> Finding:
+def double(evidence: Evidence) -> Violations:
     """Games that entered the same phase more than once, or two events under one number."""
     rows = evidence.transitions
     rows = rows[rows["game"] >= 0]
@@ -151,7 +151,7 @@ def double(evidence: Evidence) -> Finding:
     numbers = pd.DataFrame({"game": games, "seq": rows["seq"].to_numpy(dtype="float64", na_value=np.nan)})
     same_number = (numbers.duplicated() & numbers["seq"].notna()).to_numpy()
     found = rows[again | same_number]
-    return Finding(
+    return Violations(
         violations=len(found),
         looked_at=len(rows),
         definition="Games that entered the same phase twice, or gave the same number to two changes.",
@@ -161,7 +161,7 @@ def double(evidence: Evidence) -> Finding:
     )
 
 
-def illegal(evidence: Evidence) -> Finding:
+def illegal(evidence: Evidence) -> Violations:
     """Moves that the game's rules do not know, or that do not start where the last one ended."""
     rows = evidence.transitions
     rows = rows[rows["game"] >= 0]
@@ -185,7 +185,7 @@ def illegal(evidence: Evidence) -> Finding:
     torn = np.zeros(len(rows), dtype=bool)
     torn[order["row"].to_numpy()[broken & ~gap]] = True
     found = rows[unknown | torn]
-    return Finding(
+    return Violations(
         violations=len(found),
         looked_at=len(rows),
         definition="Moves other than waiting → briefing → drawing → voting → completed (or to cancelled), "
@@ -195,7 +195,7 @@ def illegal(evidence: Evidence) -> Finding:
     )
 
 
-def out_of_order(evidence: Evidence) -> Finding:
+def out_of_order(evidence: Evidence) -> Violations:
     """Events that reached a subscriber after a later one of the same game.
 
     Repeats do not count, nor do dead letters that were replayed: the game's later events did not wait.
@@ -213,7 +213,7 @@ def out_of_order(evidence: Evidence) -> Finding:
     )
     highest = ordered.groupby(["game", "actor"], sort=False)["seq"].cummax()
     found = rows[(ordered["seq"] < highest).to_numpy()]
-    return Finding(
+    return Violations(
         violations=len(found),
         looked_at=len(rows),
         definition="Events that a subscriber received for the first time after one of the same game with a "
@@ -233,7 +233,7 @@ def _replayed_before(evidence: Evidence, receipts: pd.DataFrame) -> NDArray[np.b
     return (receipts["end_ns"] >= replayed_ns).fillna(value=False).to_numpy(dtype=bool)
 
 
-Check = Callable[[Evidence], Finding]
+Check = Callable[[Evidence], Violations]
 
 #: Name -> title, check, and which witness it needs.
 INTEGRITY: Final[Mapping[str, tuple[str, Check, str]]] = {

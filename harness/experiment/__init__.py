@@ -1,5 +1,7 @@
 """Failure experiments: steady state, a fault while games are played, expectations, recovery."""
 
+from harness.checks.findings import Expectation, Finding
+from harness.checks.recovery import BacklogDrained, HealthyAgain, ServesAgain
 from harness.experiment.alerting import Alerting, AlertRule
 from harness.experiment.arena import Arena, Arenas, Setup
 from harness.experiment.expect_access import NoSecretTold, StrangersMadeNothing, StrangersRefused
@@ -27,11 +29,7 @@ from harness.experiment.expect_ticks import (
     SentAgainUnderSameId,
 )
 from harness.experiment.expectations import (
-    BacklogDrained,
-    Expectation,
-    Finding,
     HealthNames,
-    HealthyAgain,
     HealthyThroughout,
     Intact,
     MonitorP95,
@@ -39,7 +37,6 @@ from harness.experiment.expectations import (
     QuickAnswers,
     ReadingReturns,
     RefusesClearly,
-    ServesAgain,
     Silence,
     TimersOnTime,
 )

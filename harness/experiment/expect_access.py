@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.checks import Evidence, Window
-from harness.experiment.expectations import Finding, none_of, succeeded, unseen, within
+from harness.checks.findings import Finding, none_of, succeeded, unseen, within
 from harness.faults.access import MADE, STRANGER
 from harness.observe.secrets import FOUND
 

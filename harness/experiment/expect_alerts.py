@@ -8,16 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.checks import Evidence, Window
-from harness.experiment.expectations import (
-    Finding,
-    compare,
-    examples_of,
-    none_of,
-    seconds,
-    succeeded,
-    unseen,
-    within,
-)
+from harness.checks.findings import Finding, compare, examples_of, none_of, seconds, succeeded, unseen, within
 from harness.observe.alerts import SERVICE
 
 

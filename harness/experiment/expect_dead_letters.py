@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from harness.checks import Evidence, Window
+from harness.checks.findings import Finding, compare, examples_of, none_of, seconds, unseen, within
 from harness.checks.integrity import REPLAYED
-from harness.experiment.expectations import Finding, compare, examples_of, none_of, seconds, unseen, within
 from harness.experiment.operator import DEAD_LETTER
 from harness.observe.publish_log import ATTEMPT
 

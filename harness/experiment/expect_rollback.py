@@ -9,16 +9,8 @@ from typing import Final
 import pandas as pd
 
 from harness.checks import Evidence, FaultWindow, Window
-from harness.experiment.expectations import (
-    NS,
-    Finding,
-    compare,
-    examples_of,
-    none_of,
-    succeeded,
-    unseen,
-    within,
-)
+from harness.checks.evidence import NS
+from harness.checks.findings import Finding, compare, examples_of, none_of, succeeded, unseen, within
 from harness.experiment.operator import DAWDLER, OPERATOR
 from harness.faults.rollback import STEP, EmergencyRollback
 

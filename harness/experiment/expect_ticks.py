@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.checks import Evidence, Window
-from harness.experiment.expectations import (
+from harness.checks.findings import (
     EXAMPLES,
     Finding,
     compare,

@@ -20,23 +20,19 @@ import asyncpg
 import pytest
 
 from harness.checks import INTEGRITY, Evidence, Window
+from harness.checks.evidence import NS
+from harness.checks.findings import Expectation, Finding, judge_all
+from harness.checks.recovery import BacklogDrained, HealthyAgain, ServesAgain, recovery
 from harness.experiment.arena import Arena, Arenas, Setup
 from harness.experiment.child import ChildError
 from harness.experiment.expectations import (
-    NS,
-    BacklogDrained,
-    Expectation,
-    Finding,
     HealthNames,
-    HealthyAgain,
     HealthyThroughout,
     Intact,
     MonitorP95,
     NobodyFails,
     QuickAnswers,
-    ServesAgain,
     TimersOnTime,
-    judge_all,
 )
 from harness.experiment.returns import back_to_level
 from harness.faults import Fault, FaultError, MissingPartError
@@ -72,6 +68,8 @@ class Injection:
     name: str
     place: str
     expectations: list[Expectation]
+    #: As the policy names them: its limit for them is what recovery is judged by.
+    faults: list[str]
     #: When it began to be applied, was in effect, began to be undone, and was undone. Unix ns.
     begun_ns: int = 0
     start_ns: int = 0
@@ -185,7 +183,7 @@ class Experiment:
             with experiment.games(count=12, players=2):
                 experiment.steady("3s")
                 experiment.inject(Down("service-pubnub"), "6s", Silence(), MonitorP95())
-                experiment.recovered(within="15s")
+                experiment.recovered()
     """
 
     def __init__(
@@ -310,7 +308,7 @@ class Experiment:
         NotExercisedError
             Nothing came across it.
         """
-        injection = self._expect(str(fault), fault.place, expectations)
+        injection = self._expect(str(fault), fault.place, expectations, [fault])
         self._touched.add(fault.target)
         try:
             with fault.inject(self.stack, self.history):
@@ -328,27 +326,31 @@ class Experiment:
         What is expected of every fault is expected of the schedule as a whole. Returns what became of each
         entry; the report has the schedule as one fault, the history has each.
         """
-        injection = self._expect(f"schedule of {len(schedule.entries)} faults", "combined", expectations)
-        self._touched |= {entry.fault.target for entry in schedule.entries}
+        faults = [entry.fault for entry in schedule.entries]
+        injection = self._expect(f"schedule of {len(faults)} faults", "combined", expectations, faults)
+        self._touched |= {fault.target for fault in faults}
         injection.start_ns = injection.begun_ns
         try:
             return schedule.run(self.stack, self.history, wait=self._watch)
         finally:
             injection.end_ns = injection.undone_ns = now_ns()
 
-    def recovered(self, *, within: str) -> None:
-        """Wait until all is as before, at most a little longer than ``within``; judged at the end.
+    def recovered(self, *, within: str | None = None) -> None:
+        """Wait until all is as before, at most a little longer than it may take; judged at the end.
 
         That is: requests and events succeed, /health is healthy, what was held up is made up for, and
         connections, memory and open files are back at their level before the fault.
+
+        Parameters
+        ----------
+        within : how long it may take; None: what the policy allows for the faults that were injected.
         """
-        limit_s = parse_duration(within)
-        self._recovery = [
-            ServesAgain(limit_s),
-            HealthyAgain(limit_s),
-            BacklogDrained(limit_s),
-            *back_to_level(self._arena.setup.replicas),
-        ]
+        if within is None:
+            faults = [fault for injection in self._injections for fault in injection.faults]
+            limit_s = self._policy.recovery.limit_s(*faults)
+        else:
+            limit_s = parse_duration(within)
+        self._recovery = [*recovery(limit_s), *back_to_level(self._arena.setup.replicas)]
         self._calm = Calm(self._arena, self._injections[-1].span, self._recovery)
         deadline = time.monotonic() + limit_s + _OVERTIME_S
         while not self._calm.look() and time.monotonic() < deadline:
@@ -369,8 +371,11 @@ class Experiment:
             outcome = "error"
         self._write(outcome, "" if error is None else str(error) or type(error).__name__, seconds)
 
-    def _expect(self, name: str, place: str, expectations: Sequence[Expectation]) -> Injection:
-        injection = Injection(name, place, [QuickAnswers(), *expectations], begun_ns=now_ns())
+    def _expect(
+        self, name: str, place: str, expectations: Sequence[Expectation], faults: Sequence[Fault]
+    ) -> Injection:
+        expected = [QuickAnswers(), *expectations]
+        injection = Injection(name, place, expected, [str(fault) for fault in faults], begun_ns=now_ns())
         self._injections.append(injection)
         self._calm = None
         return injection

@@ -13,15 +13,8 @@ from typing import Final
 import pandas as pd
 
 from harness.checks import Evidence, Window
-from harness.experiment.expectations import (
-    BEFORE,
-    Expectation,
-    Finding,
-    ReadingReturns,
-    compare,
-    unseen,
-    within,
-)
+from harness.checks.findings import Expectation, Finding, compare, unseen, within
+from harness.experiment.expectations import BEFORE, ReadingReturns
 
 #: Sessions that one replica of the reference service may have: its pool's and its relay's.
 SESSIONS_OF_REPLICA: Final = 21

@@ -161,7 +161,8 @@ def judge_so_far(snapshot: Snapshot, policy: Policy) -> dict[str, Any]:
             row | {"reason": NOT_YET} if row["metric"] != "scenarios_passed" else row for row in objectives
         ]
     verdict = judge_report(
-        {"objectives": objectives, "integrity": integrity, "measurement": {"checks": checks}}
+        # Whether a fault is recovered from, only the end of its time shows.
+        {"objectives": objectives, "integrity": integrity, "faults": [], "measurement": {"checks": checks}}
     )
     return {
         "judged_at": _moment(to_ns),

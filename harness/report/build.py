@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
 
 from harness.calibrate.document import in_report, newest
-from harness.checks import INTEGRITY, METRICS, Census, Evidence, FaultWindow, Samples, evidence_of
+from harness.checks import INTEGRITY, METRICS, Census, Evidence, FaultWindow, Finding, Samples, evidence_of
 from harness.checks.distributions import distribution
 from harness.checks.games import worst_games
 from harness.checks.measurement import MEASUREMENT, complete_run
+from harness.checks.recovery import recovery_of
 from harness.checks.stages import stages
 from harness.checks.timeline import timeline
 from harness.history import RunFolder, read_history
@@ -27,6 +29,9 @@ from harness.sla.units import format_quantity
 from harness.sla.verdict import INFINITY, judge_integrity, judge_objective, judge_report, number, worst
 
 SCHEMA: Final = "stormwatch.report/1"
+
+#: What of an expectation's finding stands in a report.
+_EXPECTATION: Final = tuple(one.name for one in fields(Finding))
 
 #: What of run.json stands in a report.
 _RUN: Final = (
@@ -333,7 +338,7 @@ def _integrity(name: str, evidence: Evidence, shaken: list[dict[str, Any]]) -> d
 
 
 def _faults(evidence: Evidence) -> list[dict[str, Any]]:
-    own = [_fault(fault) for fault in evidence.faults]
+    own = [_fault(evidence, fault) for fault in evidence.faults]
     for scenario in evidence.scenarios:
         for fault in scenario.get("faults") or []:
             own.append(
@@ -344,12 +349,7 @@ def _faults(evidence: Evidence) -> list[dict[str, Any]]:
                     "started_at": fault.get("started_at"),
                     "ended_at": fault.get("ended_at"),
                     "expectations": [
-                        {
-                            "name": str(expectation.get("name")),
-                            "verdict": str(expectation.get("verdict")),
-                            "measured": expectation.get("measured"),
-                            "threshold": expectation.get("threshold"),
-                        }
+                        {key: expectation.get(key) for key in _EXPECTATION}
                         for expectation in fault.get("expectations") or []
                     ],
                     "detected_after_s": fault.get("detected_after_s"),
@@ -360,16 +360,17 @@ def _faults(evidence: Evidence) -> list[dict[str, Any]]:
     return own
 
 
-def _fault(fault: FaultWindow) -> dict[str, Any]:
+def _fault(evidence: Evidence, fault: FaultWindow) -> dict[str, Any]:
+    found = recovery_of(evidence, fault)
     return {
         "name": fault.name,
         "place": fault.name.partition(":")[0],
         "scenario": None,
         "started_at": _moment(fault.start_ns),
         "ended_at": None if fault.end_ns is None else _moment(fault.end_ns),
-        "expectations": [],
-        "detected_after_s": None,
-        "recovered_after_s": None,
+        "expectations": [asdict(finding) for finding in found.findings],
+        "detected_after_s": found.detected_after_s,
+        "recovered_after_s": found.recovered_after_s,
         "error": fault.error,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -130,10 +131,28 @@ class MeasurementLimits(_Model):
 
 
 class Recovery(_Model):
-    """How soon the service must be itself again after a fault."""
+    """How soon a fault is told of, and how soon the service must be itself again after it.
 
+    Examples
+    --------
+    >>> Recovery(detect="5s", recover="30s", faults={"pubnub:*": "15s"}).limit_s("pubnub:status publish")
+    15.0
+    """
+
+    #: Until /health names the part that a fault takes away.
     detect: Seconds
+    #: Until a tick and an event succeed, /health is healthy and the backlog is drained; where nothing ...
     recover: Seconds
+    #: ... is said of the fault: pattern of ``place:name target`` -> limit. The first that fits counts.
+    faults: dict[str, Seconds] = Field(default_factory=dict)
+
+    def limit_s(self, *faults: str) -> float:
+        """Return in how many seconds ``faults`` (``place:name target``) are recovered from: the longest."""
+        return max(map(self._limit_s, faults), default=self.recover)
+
+    def _limit_s(self, fault: str) -> float:
+        fitting = (limit_s for pattern, limit_s in self.faults.items() if fnmatchcase(fault, pattern))
+        return next(fitting, self.recover)
 
 
 class Profile(_Model):
@@ -257,7 +276,7 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
 
 
 _HEADER: Final = re.compile(r"\s*\[\s*(?P<name>[^\[\]]+?)\s*\]\s*(#.*)?")
-_KEY: Final = re.compile(r"\s*(?P<name>[A-Za-z0-9_.\"'-]+?)\s*=")
+_KEY: Final = re.compile(r"""\s*(?P<name>"[^"]*"|'[^']*'|[A-Za-z0-9_.-]+)\s*=""")
 
 
 def _line_of(keys: list[str], text: str) -> int:
@@ -279,4 +298,6 @@ def _line_of(keys: list[str], text: str) -> int:
 
 
 def _split(dotted: str) -> list[str]:
+    if dotted[0] in "\"'":
+        return [dotted[1:-1]]
     return [part.strip().strip("\"'") for part in dotted.split(".")]

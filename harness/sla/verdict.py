@@ -82,13 +82,33 @@ def judge_integrity(row: Mapping[str, Any]) -> Verdict:
     return "inconclusive" if row["doubts"] else "pass"
 
 
+def judge_fault(row: Mapping[str, Any]) -> Verdict:
+    """Return what a fault's row amounts to that was on during the load itself; pass for a scenario's.
+
+    Each of its expectations is a time that must be under its threshold.
+    """
+    if row["scenario"] is not None:
+        return "pass"
+    found: list[str] = []
+    for expectation in row["expectations"]:
+        measured, threshold = expectation["measured"], expectation["threshold"]
+        if measured is None or threshold is None:
+            # Never, or nobody can tell: no figure says which.
+            found.append("fail" if expectation["verdict"] == "fail" else "inconclusive")
+        else:
+            found.append("pass" if measured < threshold else "fail")
+    return worst(found)
+
+
 def judge_report(report: Mapping[str, Any]) -> Verdict:
     """Return the verdict that the rows of a report amount to.
 
-    Scenarios count through their objective; faults through the scenario that caused them.
+    Scenarios count through their objective; faults through the scenario that caused them, or by how they
+    were recovered from.
     """
     return worst(
         [judge_objective(row) for row in report["objectives"]]
         + [judge_integrity(row) for row in report["integrity"]]
+        + [judge_fault(row) for row in report["faults"]]
         + [worst(check["verdict"] for check in report["measurement"]["checks"])]
     )

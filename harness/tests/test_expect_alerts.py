@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from harness.checks.findings import Expectation
 from harness.experiment import (
     AlertOnce,
     AlertRaised,
@@ -15,7 +16,6 @@ from harness.experiment import (
     AlertsSilent,
     AlertsSilentBefore,
 )
-from harness.experiment.expectations import Expectation
 from harness.observe.alerts import SERVICE, UNREADABLE
 from harness.tests.synthetic_judging import SHAPE, at, judge, plus
 from harness.tests.synthetic_run import synthetic_rows

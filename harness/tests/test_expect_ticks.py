@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from harness.checks import Window, evidence_of
+from harness.checks.findings import Expectation, judge_all
 from harness.experiment import Finding
 from harness.experiment.expect_ticks import (
     HerdServed,
@@ -14,7 +15,6 @@ from harness.experiment.expect_ticks import (
     OthersSkip,
     SentAgainUnderSameId,
 )
-from harness.experiment.expectations import Expectation, judge_all
 from harness.history import read_history
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_run import NS, START, Shape, synthetic_rows, write_run

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from harness.checks import Evidence, Window, evidence_of
+from harness.checks.findings import Expectation, judge_all
 from harness.experiment import (
     BacklogDrained,
     Finding,
@@ -22,7 +23,6 @@ from harness.experiment import (
     Silence,
     TimersOnTime,
 )
-from harness.experiment.expectations import Expectation, judge_all
 from harness.history import read_history
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_run import NS, START, Shape, synthetic_rows, write_run

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from harness.checks.findings import Finding
 from harness.experiment import Arenas, Experiment, Inconclusive
 from harness.experiment import experiment as module
-from harness.experiment.expectations import Finding
 from harness.history import now_ns
 from harness.sla.policy import load_policy
 from harness.sla.verdict import Verdict

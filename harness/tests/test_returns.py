@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from harness.checks import Window, evidence_of
-from harness.experiment.expectations import Finding, judge_all
+from harness.checks.findings import Finding, judge_all
 from harness.experiment.returns import back_to_level
 from harness.history import read_history
 from harness.sla.policy import load_policy

@@ -33,7 +33,7 @@ def test_pubnub_api_failures(experiment: Experiment, alerting: Alerting) -> None
         experiment.steady("3s")
         silent = AlertsSilent(alerting.others(rule.name))
         experiment.inject(Down("service-pubnub"), "4s", *rule.told(), silent)
-        experiment.recovered(within="10s")
+        experiment.recovered()
 
 
 def test_high_error_rate(experiment: Experiment, alerting: Alerting) -> None:
@@ -42,7 +42,7 @@ def test_high_error_rate(experiment: Experiment, alerting: Alerting) -> None:
     with experiment.games(service=TICK_LIMIT | alerting.environment), alerting.heard(experiment):
         experiment.steady("3s")
         experiment.inject(Down("service-postgres"), "4s", *rule.told(), RefusesClearly(("http 503",)))
-        experiment.recovered(within="15s")
+        experiment.recovered()
 
 
 def test_timer_monitoring_timeout(experiment: Experiment, alerting: Alerting) -> None:
@@ -51,4 +51,4 @@ def test_timer_monitoring_timeout(experiment: Experiment, alerting: Alerting) ->
     with experiment.games(service=TICK_LIMIT | alerting.environment), alerting.heard(experiment):
         experiment.steady("3s")
         experiment.inject(SlowTicks(delay="3s"), "5s", *rule.told())
-        experiment.recovered(within="10s")
+        experiment.recovered()

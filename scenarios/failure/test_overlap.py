@@ -15,7 +15,7 @@ def test_four_in_the_same_second(experiment: Experiment) -> None:
         experiment.inject(
             Crowd(hold="400ms"), "6s", OthersSkip(within_s=1), TimersOnTime(within_s=3), NobodyFails()
         )
-        experiment.recovered(within="10s")
+        experiment.recovered()
 
 
 def test_slower_than_the_interval(experiment: Experiment) -> None:
@@ -25,7 +25,7 @@ def test_slower_than_the_interval(experiment: Experiment) -> None:
         experiment.inject(
             SlowTicks(delay="1.5s"), "8s", OthersSkip(within_s=1), TimersOnTime(within_s=5), NobodyFails()
         )
-        experiment.recovered(within="10s")
+        experiment.recovered()
 
 
 def test_holder_killed_in_mid_tick(experiment: Experiment) -> None:
@@ -33,7 +33,7 @@ def test_holder_killed_in_mid_tick(experiment: Experiment) -> None:
     with experiment.games(replicas=4, service=FOUR):
         experiment.steady("3s")
         experiment.inject(KillAtTick("service-3"), "5s", MovesAgain(within_s=3.5), NobodyFails())
-        experiment.recovered(within="10s")
+        experiment.recovered()
 
 
 def test_holder_paused_and_continued(experiment: Experiment) -> None:
@@ -43,7 +43,7 @@ def test_holder_paused_and_continued(experiment: Experiment) -> None:
         experiment.inject(
             PauseAtTick("service-3"), "15s", MovesAgain(within_s=13), MonitorP95(), NobodyFails()
         )
-        experiment.recovered(within="10s")
+        experiment.recovered()
 
 
 def test_database_killed_in_mid_tick(experiment: Experiment) -> None:
@@ -51,7 +51,7 @@ def test_database_killed_in_mid_tick(experiment: Experiment) -> None:
     with experiment.games(replicas=4, service=FOUR):
         experiment.steady("3s")
         experiment.inject(CrashAtTick(), "3s")
-        experiment.recovered(within="15s")
+        experiment.recovered()
 
 
 def test_herd(experiment: Experiment) -> None:
@@ -66,4 +66,4 @@ def test_herd(experiment: Experiment) -> None:
             MonitorP95(),
             NobodyFails(),
         )
-        experiment.recovered(within="15s")
+        experiment.recovered()

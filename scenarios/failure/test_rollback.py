@@ -31,7 +31,7 @@ def test_timer_monitoring_off_and_on(experiment: Experiment) -> None:
         experiment.inject(
             FlagOff("ENABLE_TIMER_MONITORING"), "5s", TicksSkip(), TimersStand(), MonitorP95(), NobodyFails()
         )
-        experiment.recovered(within="10s")
+        experiment.recovered()
 
 
 def test_moved_by_hand_while_monitoring_is_off(experiment: Experiment) -> None:
@@ -42,7 +42,7 @@ def test_moved_by_hand_while_monitoring_is_off(experiment: Experiment) -> None:
             experiment.inject(
                 FlagOff("ENABLE_TIMER_MONITORING"), "6s", MovedByHand(), TimersStand(), NobodyFails()
             )
-        experiment.recovered(within="10s")
+        experiment.recovered()
 
 
 def test_broadcasting_off_and_on(experiment: Experiment) -> None:
@@ -50,7 +50,7 @@ def test_broadcasting_off_and_on(experiment: Experiment) -> None:
     with experiment.games(count=12, players=2, service=SHORT_GRACE):
         experiment.steady("3s")
         experiment.inject(FlagOff("ENABLE_PUBNUB_BROADCASTING"), "5s", *UNDISTURBED, Silence())
-        experiment.recovered(within="10s")
+        experiment.recovered()
 
 
 def test_grace_period_off_and_on(experiment: Experiment) -> None:
@@ -59,7 +59,7 @@ def test_grace_period_off_and_on(experiment: Experiment) -> None:
         with Operator.of(experiment).dawdling_games(drawing_s=2):
             experiment.steady("3s")
             experiment.inject(FlagOff("ENABLE_GRACE_PERIOD"), "5s", *UNDISTURBED, NoGrace())
-        experiment.recovered(within="10s")
+        experiment.recovered()
 
 
 def test_trigger_dropped_and_restored(experiment: Experiment) -> None:
@@ -67,7 +67,7 @@ def test_trigger_dropped_and_restored(experiment: Experiment) -> None:
     with experiment.games(count=12, players=2, service=SHORT_GRACE):
         experiment.steady("3s")
         experiment.inject(TriggerDropped(), "5s", *UNDISTURBED, MakesNoEvents(), Silence())
-        experiment.recovered(within="10s")
+        experiment.recovered()
 
 
 def test_emergency_rollback(experiment: Experiment) -> None:
@@ -85,4 +85,4 @@ def test_emergency_rollback(experiment: Experiment) -> None:
                 MakesNoEvents(),
                 Silence(),
             )
-        experiment.recovered(within="15s")
+        experiment.recovered()

@@ -1,0 +1,122 @@
+"""What comes of an expectation: a verdict, what was measured, and the rows that broke it.
+
+An expectation is a small frozen value with a ``name`` and a ``judge(evidence, fault)``: pure, from the
+record and the fault's window to a :class:`Finding`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+import pandas as pd
+
+from harness.checks.evidence import NS, Evidence, Window
+from harness.sla.verdict import Verdict
+
+#: Examples kept with a finding: enough to look into, not a dump.
+EXAMPLES: Final = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one expectation."""
+
+    name: str
+    verdict: Verdict
+    #: None: it never happened, or nothing was there to measure; the explanation says which.
+    measured: float | None
+    threshold: float | None
+    unit: str = ""
+    explanation: str = ""
+    #: The rows that broke it: games, events and times.
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Expectation(Protocol):
+    """Something expected in, or after, the window of a fault."""
+
+    @property
+    def name(self) -> str:
+        """One line, as it stands in the report."""
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        """Compare the record with what was expected."""
+
+
+def judge_all(evidence: Evidence, fault: Window, expectations: Iterable[Expectation]) -> list[Finding]:
+    """Judge each expectation; one that crashes is inconclusive and says so."""
+    findings = []
+    for expectation in expectations:
+        try:
+            findings.append(expectation.judge(evidence, fault))
+        except Exception as error:
+            why = f"the check itself failed: {type(error).__name__}: {error}"
+            findings.append(Finding(expectation.name, "inconclusive", None, None, explanation=why))
+    return findings
+
+
+def compare(
+    name: str, measured: float, threshold: float, unit: str, explanation: str, examples: list[dict[str, Any]]
+) -> Finding:
+    """Return pass for less than ``threshold``, else fail with ``examples``; infinite means never."""
+    if not math.isfinite(measured):
+        explanation = f"never; {explanation}" if explanation else "never"
+        return Finding(name, "fail", None, threshold, unit, explanation, examples)
+    if measured < threshold:
+        return Finding(name, "pass", measured, threshold, unit, explanation)
+    return Finding(name, "fail", measured, threshold, unit, explanation, examples)
+
+
+def none_of(evidence: Evidence, name: str, wrong: pd.DataFrame, unit: str, explanation: str) -> Finding:
+    """Return pass if no row is ``wrong``, else fail with the first few of them."""
+    verdict: Verdict = "fail" if len(wrong) else "pass"
+    return Finding(name, verdict, len(wrong), 0.0, unit, explanation, examples_of(evidence, wrong))
+
+
+def unseen(name: str, threshold: float | None, unit: str, why: str) -> Finding:
+    """Return inconclusive: there was nothing to judge by, and that is no pass."""
+    return Finding(name, "inconclusive", None, threshold, unit, f"not exercised: {why}")
+
+
+def examples_of(evidence: Evidence, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the first few ``rows`` as plain values, times as RFC 3339."""
+    examples = []
+    for row in rows.head(EXAMPLES).to_dict("records"):
+        example: dict[str, Any] = {}
+        for key in ("name", "actor", "error"):
+            if isinstance(value := row.get(key), str):
+                example[key] = value
+        for key in ("game", "event"):
+            if (label := evidence.label(key, int(row.get(key, -1)))) is not None:
+                example[key] = label
+        for key in ("intended_ns", "start_ns", "committed_ns", "end_ns", "received_ns"):
+            value = row.get(key)
+            if value is not None and not pd.isna(value):
+                time = datetime.fromtimestamp(int(value) / NS, UTC)
+                example[key.removesuffix("_ns")] = time.isoformat(timespec="milliseconds")
+        examples.append(example)
+    return examples
+
+
+def during(rows: pd.DataFrame, column: str, window: Window) -> pd.DataFrame:
+    """Return the rows whose ``column`` (a time, ns) lies in ``window``."""
+    return rows[within(rows[column], window.start_ns, window.end_ns)]
+
+
+def within(times: pd.Series[Any], start_ns: float, end_ns: float) -> pd.Series[bool]:
+    """Return which of ``times`` (ns) lie in the half-open span; missing ones don't."""
+    return ((times >= start_ns) & (times < end_ns)).fillna(value=False).astype(bool)
+
+
+def seconds(times: pd.Series[Any], origin_ns: int) -> pd.Series[float]:
+    """Return ``times`` (ns) as seconds since ``origin_ns``; NaN where there is none."""
+    return (times - origin_ns).astype("Float64").astype("float64") / NS
+
+
+def succeeded(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Return which rows are known to have succeeded."""
+    return rows["ok"].fillna(value=False).astype(bool)

@@ -1,0 +1,173 @@
+"""How soon a fault is told of, and how soon all is as before once it is over.
+
+The limits are the policy's (``[recovery]`` in ``scenarios/sla.toml``): one for each kind of fault.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from harness.checks.evidence import NS, Evidence, FaultWindow, Window
+from harness.checks.findings import (
+    EXAMPLES,
+    Expectation,
+    Finding,
+    compare,
+    during,
+    examples_of,
+    judge_all,
+    seconds,
+    succeeded,
+    unseen,
+    within,
+)
+
+
+@dataclass(frozen=True)
+class ServesAgain:
+    """The first success after the fault: a tick of cron, and an event that a player hears."""
+
+    within_s: float = 15.0
+
+    @property
+    def name(self) -> str:
+        return f"a tick and an event succeed within {self.within_s:g} s of its end"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        ticks = evidence.ticks
+        ticks = ticks[within(ticks["start_ns"], fault.end_ns, math.inf) & succeeded(ticks)]
+        heard = evidence.messages
+        heard = heard[within(heard["end_ns"], fault.end_ns, math.inf)]
+        if ticks.empty or heard.empty:
+            return compare(self.name, math.inf, self.within_s, "s", "", [])
+        first_ns = max(ticks["end_ns"].min(), heard["end_ns"].min())
+        return compare(self.name, (first_ns - fault.end_ns) / NS, self.within_s, "s", "", [])
+
+
+@dataclass(frozen=True)
+class HealthyAgain:
+    """/health is healthy again soon after the fault ends."""
+
+    within_s: float = 15.0
+
+    @property
+    def name(self) -> str:
+        return f"health is healthy again within {self.within_s:g} s of its end"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        probes = evidence.rows("health")
+        after = probes[within(probes["start_ns"], fault.end_ns, math.inf) & succeeded(probes)]
+        measured = float(seconds(after["end_ns"], fault.end_ns).min()) if len(after) else math.inf
+        return compare(self.name, measured, self.within_s, "s", "", [])
+
+
+@dataclass(frozen=True)
+class BacklogDrained:
+    """All that the fault held up is done: overdue games moved, and their events heard by everyone."""
+
+    within_s: float = 15.0
+
+    @property
+    def name(self) -> str:
+        return f"the backlog is drained within {self.within_s:g} s of its end"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        moves = evidence.transitions
+        moves = moves[within(moves["intended_ns"].fillna(moves["start_ns"]), fault.start_ns, fault.end_ns)]
+        stuck = during(evidence.overdue, "intended_ns", fault)
+        if moves.empty and stuck.empty:
+            return unseen(self.name, self.within_s, "s", "nothing fell due while it lasted")
+        pairs = evidence.pairs
+        pairs = pairs[pairs["event"].isin(moves["event"])]
+        unheard = pairs[pairs["received_ns"].isna()]
+        open_ends = len(stuck) + len(unheard)
+        done_ns = pd.concat([moves["moved_ns"], pairs["received_ns"]]).max()
+        measured = math.inf if open_ends else max((done_ns - fault.end_ns) / NS, 0.0)
+        explanation = f"{len(moves)} transitions, {len(pairs)} deliveries"
+        if open_ends:
+            explanation += f"; {len(stuck)} games never moved, {len(unheard)} deliveries never came"
+        late = pairs[~within(pairs["received_ns"], 0, fault.end_ns + self.within_s * NS)]
+        return compare(
+            self.name,
+            measured,
+            self.within_s,
+            "s",
+            explanation,
+            [*examples_of(evidence, stuck), *examples_of(evidence, late)][:EXAMPLES],
+        )
+
+
+def recovery(within_s: float) -> tuple[Expectation, ...]:
+    """Return what must hold within ``within_s`` seconds of a fault's end, whatever it was."""
+    return ServesAgain(within_s), HealthyAgain(within_s), BacklogDrained(within_s)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What came of a fault that was declared while the load went on. Times are seconds; None: not seen."""
+
+    findings: list[Finding]
+    #: From its begin to the first probe of /health that was not healthy; shown, not judged.
+    detected_after_s: float | None
+    #: From its end until everything held that must.
+    recovered_after_s: float | None
+
+
+def recovery_of(evidence: Evidence, fault: FaultWindow) -> Recovery:
+    """Judge how a declared fault was recovered from, by the policy's limit for it.
+
+    Where other faults went on meanwhile, the time counts from the end of the last of them.
+    """
+    limit_s = evidence.policy.recovery.limit_s(fault.name)
+    end_ns, others = _end_of_all(evidence.faults, fault, int(limit_s * NS))
+    detected_after_s = _detected_after_s(evidence, fault)
+    if end_ns is None:
+        why = f"{', '.join(others) or 'it'} was still on when the record ended"
+        findings = [Finding(e.name, "inconclusive", None, limit_s, "s", why) for e in recovery(limit_s)]
+        return Recovery(findings, detected_after_s, None)
+    expectations = recovery(limit_s)
+    if evidence.transitions.empty:
+        # Nobody watched the database (the measurement says so): whether anything was held up is not known.
+        expectations = tuple(e for e in expectations if not isinstance(e, BacklogDrained))
+    findings = judge_all(evidence, Window(fault.name, fault.start_ns, end_ns), expectations)
+    if others:
+        since = f"counted from the end of {', '.join(others)}"
+        findings = [replace(f, explanation="; ".join(filter(None, (f.explanation, since)))) for f in findings]
+    if evidence.span[1] < end_ns + limit_s * NS:
+        # What did not come may have come later.
+        open_end = "the record ends before its time is over"
+        findings = [
+            replace(f, verdict="inconclusive", explanation=open_end) if f.measured is None else f
+            for f in findings
+        ]
+    times = [finding.measured for finding in findings if finding.measured is not None]
+    complete = len(times) == len(findings)
+    return Recovery(findings, detected_after_s, max(times) if complete else None)
+
+
+def _end_of_all(
+    faults: Sequence[FaultWindow], fault: FaultWindow, within_ns: int
+) -> tuple[int | None, list[str]]:
+    """Return when a fault and all that began before it could be recovered from had ended, and their names.
+
+    None: one of them did not end.
+    """
+    end_ns, others = fault.end_ns, list[str]()
+    for other in sorted(faults, key=lambda one: one.start_ns):
+        if end_ns is None:
+            break
+        if other.id == fault.id or other.start_ns >= end_ns + within_ns:
+            continue
+        if other.end_ns is None or other.end_ns > end_ns:
+            end_ns, others = other.end_ns, [*others, other.name]
+    return end_ns, others
+
+
+def _detected_after_s(evidence: Evidence, fault: FaultWindow) -> float | None:
+    probes = evidence.rows("health")
+    told = probes[within(probes["start_ns"], fault.start_ns, fault.end_ns or math.inf) & ~succeeded(probes)]
+    return float(seconds(told["end_ns"], fault.start_ns).min()) if len(told) else None
