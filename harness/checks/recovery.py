@@ -124,11 +124,11 @@ def recovery_of(evidence: Evidence, fault: FaultWindow) -> Recovery:
     """
     limit_s = evidence.policy.recovery.limit_s(fault.name)
     end_ns, others = _end_of_all(evidence.faults, fault, int(limit_s * NS))
-    detected_after_s = _detected_after_s(evidence, fault)
+    detected_s = detected_after_s(evidence, fault)
     if end_ns is None:
         why = f"{', '.join(others) or 'it'} was still on when the record ended"
         findings = [Finding(e.name, "inconclusive", None, limit_s, "s", why) for e in recovery(limit_s)]
-        return Recovery(findings, detected_after_s, None)
+        return Recovery(findings, detected_s, None)
     expectations = recovery(limit_s)
     if evidence.transitions.empty:
         # Nobody watched the database (the measurement says so): whether anything was held up is not known.
@@ -146,7 +146,7 @@ def recovery_of(evidence: Evidence, fault: FaultWindow) -> Recovery:
         ]
     times = [finding.measured for finding in findings if finding.measured is not None]
     complete = len(times) == len(findings)
-    return Recovery(findings, detected_after_s, max(times) if complete else None)
+    return Recovery(findings, detected_s, max(times) if complete else None)
 
 
 def _end_of_all(
@@ -167,7 +167,8 @@ def _end_of_all(
     return end_ns, others
 
 
-def _detected_after_s(evidence: Evidence, fault: FaultWindow) -> float | None:
+def detected_after_s(evidence: Evidence, fault: FaultWindow | Window) -> float | None:
+    """Return how many seconds after the begin of a fault /health first told of something; None: never."""
     probes = evidence.rows("health")
     told = probes[within(probes["start_ns"], fault.start_ns, fault.end_ns or math.inf) & ~succeeded(probes)]
     return float(seconds(told["end_ns"], fault.start_ns).min()) if len(told) else None

@@ -12,7 +12,7 @@ from harness.experiment.expect_alerts import (
     AlertsSilent,
     AlertsSilentBefore,
 )
-from harness.experiment.expect_dead_letters import DeadLetters, NoRetryStorm, ReplayHeard
+from harness.experiment.expect_dead_letters import DeadLetters, LeftAlone, NoRetryStorm, ReplayHeard
 from harness.experiment.expect_rollback import (
     MakesNoEvents,
     MovedByHand,
@@ -29,12 +29,15 @@ from harness.experiment.expect_ticks import (
     SentAgainUnderSameId,
 )
 from harness.experiment.expectations import (
+    EveryoneHears,
+    FailsClearly,
     HealthNames,
     HealthyThroughout,
     Intact,
     MonitorP95,
     NobodyFails,
     QuickAnswers,
+    ReadingReaches,
     ReadingReturns,
     RefusesClearly,
     Silence,
@@ -56,9 +59,11 @@ __all__ = [
     "Arenas",
     "BacklogDrained",
     "DeadLetters",
+    "EveryoneHears",
     "Expectation",
     "ExpectationsFailed",
     "Experiment",
+    "FailsClearly",
     "Finding",
     "HealthNames",
     "HealthyAgain",
@@ -68,6 +73,7 @@ __all__ = [
     "Inconclusive",
     "Injection",
     "Intact",
+    "LeftAlone",
     "MakesNoEvents",
     "MonitorP95",
     "MovedByHand",
@@ -79,6 +85,7 @@ __all__ = [
     "Operator",
     "OthersSkip",
     "QuickAnswers",
+    "ReadingReaches",
     "ReadingReturns",
     "RefusesClearly",
     "ReplayHeard",

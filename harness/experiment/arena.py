@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,11 +12,13 @@ from typing import Final
 
 from harness.checks import Evidence, evidence_of
 from harness.experiment.load import LoadProcess
+from harness.faults import Deployment, System
 from harness.history import HistoryWriter, RunFolder, create_run, now_ns, read_history
 from harness.history.run import utc_now
 from harness.observe.database import note_overdue
 from harness.sla.policy import Policy
-from harness.stack import Stack, StackOptions, start_stack
+from harness.stack import StackOptions, start_stack
+from harness.target import Target
 
 #: How long the games may take to begin, and to come to their end.
 _WARM_UP_LIMIT_S: Final = 60.0
@@ -52,7 +55,7 @@ class Setup:
 
 
 class Arena:
-    """A running stack and load, and their record.
+    """A running stack (or the deployment that the environment names) and load, and their record.
 
     Parameters
     ----------
@@ -62,7 +65,7 @@ class Arena:
 
     Attributes
     ----------
-    stack : the running parts.
+    stack : the running parts, or the deployment.
     history : takes what the experiments themselves do: faults, and what is found overdue.
     calm_since_ns : since when nothing has been disturbed, Unix ns; None while that is not known.
     """
@@ -73,10 +76,15 @@ class Arena:
         self._policy = policy
         self._closing = ExitStack()
         with ExitStack() as failing:
-            options = StackOptions(
-                replicas=setup.replicas, service_env=dict(setup.service), log_folder=run.logs
-            )
-            self.stack: Stack = failing.enter_context(start_stack(options))
+            target = deployment()
+            self.stack: System
+            if target is None:
+                options = StackOptions(
+                    replicas=setup.replicas, service_env=dict(setup.service), log_folder=run.logs
+                )
+                self.stack = failing.enter_context(start_stack(options))
+            else:
+                self.stack = Deployment(target)
             self.history = failing.enter_context(HistoryWriter(run.history, "faults", run.id))
             self.load = LoadProcess(run, self.stack.target.environment(), setup.load_options())
             failing.enter_context(self.load)
@@ -99,7 +107,7 @@ class Arena:
         """
         asked_ns = now_ns()
         url = self.stack.target.database_url
-        assert url is not None  # a local stack has one
+        assert url is not None  # a local stack has one, and nothing takes place on a deployment without
         asyncio.run(note_overdue(url, self.run.read()["game_prefix"], self.history))
         return asked_ns
 
@@ -118,6 +126,33 @@ class Arena:
         """End everything at once, finished or not."""
         self._closing.close()
         self.run.update(finished_at=utc_now())
+
+
+def deployment() -> Target | None:
+    """Return the target that the environment names; None where there is to be a local stack.
+
+    Raises
+    ------
+    TargetError
+        It is named by halves.
+    """
+    return Target.from_environment() if os.environ.get("SUPABASE_URL") else None
+
+
+def impossible(setup: Setup) -> str | None:
+    """Return why an experiment with this setup can't take place on the target; None if it can."""
+    target = deployment()
+    if target is None:
+        return None
+    if target.database_url is None:
+        return (
+            "the target is a deployment, and DATABASE_URL is not set: nobody could see what became of games"
+        )
+    if setup.service or setup.replicas != Setup.replicas:
+        wanted = [*(f"{name}={value}" for name, value in setup.service.items())]
+        wanted += [f"{setup.replicas} replicas"] if setup.replicas != Setup.replicas else []
+        return f"the target is a deployment: its service can't be started with {', '.join(wanted)}"
+    return None
 
 
 class Arenas:

@@ -4,12 +4,52 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
 
 from harness.checks import Evidence, Window
 from harness.checks.findings import Finding, compare, examples_of, none_of, seconds, unseen, within
 from harness.checks.integrity import REPLAYED
 from harness.experiment.operator import DEAD_LETTER
 from harness.observe.publish_log import ATTEMPT
+
+#: Publishes that were under way as a refusal was answered.
+_UNDER_WAY_NS: Final = 100_000_000
+#: Clocks and timers are not exact.
+_EXACT_NS: Final = 50_000_000
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """PubNub, having refused an attempt and said for how long it wants none, gets none for so long.
+
+    Parameters
+    ----------
+    status : that it refuses with.
+    for_s : what its ``Retry-After`` says.
+    """
+
+    status: int
+    for_s: float
+
+    @property
+    def name(self) -> str:
+        return f"PubNub is left alone for {self.for_s:g} s after each {self.status}, as it asked"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        rows = evidence.rows("publish")
+        rows = rows[(rows["name"] == ATTEMPT).to_numpy()].sort_values("start_ns")
+        rows = rows[within(rows["start_ns"] - evidence.pubnub_clock.offset_ns, fault.start_ns, fault.end_ns)]
+        refused_ns = np.sort(rows["end_ns"][rows["value"] == self.status].dropna().to_numpy(dtype="int64"))
+        if len(refused_ns) == 0:
+            return unseen(self.name, 0.0, "attempts", f"none of {len(rows)} attempts was refused so")
+        came_ns = rows["start_ns"].to_numpy(dtype="int64")
+        last = np.searchsorted(refused_ns, came_ns - _UNDER_WAY_NS) - 1
+        since_ns = came_ns - refused_ns[np.maximum(last, 0)]
+        early = rows[(last >= 0) & (since_ns < self.for_s * 1e9 - _EXACT_NS)]
+        explanation = f"{len(rows)} attempts, {len(refused_ns)} refused"
+        return none_of(evidence, self.name, early, "attempts", explanation)
 
 
 @dataclass(frozen=True)

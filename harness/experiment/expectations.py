@@ -107,6 +107,35 @@ class QuickAnswers:
 
 
 @dataclass(frozen=True)
+class FailsClearly:
+    """Requests that fail while the fault lasts, if any do, fail in a way that tells their caller what to do.
+
+    That is by 503 (come back later), or by 504 where a tick ran into its limit; a service whose process or
+    address is taken away can't answer at all.
+    """
+
+    unanswered: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"what fails, fails with {' or '.join(self._allowed)}"
+
+    @property
+    def _allowed(self) -> tuple[str, ...]:
+        answers = ("http 503", "http 504")
+        return (*answers, "connection refused", "connection reset") if self.unanswered else answers
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        calls = during(_calls(evidence), "start_ns", fault)
+        failed = calls[~succeeded(calls)]
+        unclear = failed[~failed["error"].isin(self._allowed)]
+        counts = unclear["error"].astype("string").fillna("outcome unknown").value_counts()
+        explanation = ", ".join(f"{count} × {error}" for error, count in counts.items())
+        explanation = explanation or f"{len(failed)} of {len(calls)} requests failed"
+        return none_of(evidence, self.name, unclear, "unclear errors", explanation)
+
+
+@dataclass(frozen=True)
 class RefusesClearly:
     """Some requests fail while the fault lasts, and only in the ways agreed on."""
 
@@ -203,6 +232,22 @@ class HealthyThroughout:
 
 
 @dataclass(frozen=True)
+class EveryoneHears:
+    """Every event of the whole record reaches every player who was listening."""
+
+    @property
+    def name(self) -> str:
+        return "every player hears every event"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        pairs = evidence.pairs
+        missed = pairs[pairs["settled"] & pairs["received_ns"].isna()]
+        if pairs.empty:
+            return unseen(self.name, 0.0, "deliveries", "there was nothing to hear")
+        return none_of(evidence, self.name, missed, "deliveries", f"{len(pairs)} deliveries")
+
+
+@dataclass(frozen=True)
 class Intact:
     """Nothing was lost, early, double, illegal or out of order, in the whole record."""
 
@@ -221,6 +266,28 @@ class Intact:
         return Finding(
             self.name, verdict, found.violations, 0.0, "cases", explanation, found.examples[:EXAMPLES]
         )
+
+
+@dataclass(frozen=True)
+class ReadingReaches:
+    """A reading gets as high as ``level`` while the fault lasts: the fault did what it is for."""
+
+    reading: str
+    level: float
+    actor: str = "service-1"
+
+    @property
+    def name(self) -> str:
+        return f"{self.reading} of {self.actor} reaches {self.level:g} (the fault took)"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        rows = during(evidence.readings(self.reading), "start_ns", fault)
+        values = rows[rows["actor"] == self.actor]["value"]
+        if values.empty:
+            return unseen(self.name, self.level, "", f"{self.reading} was not read while it lasted")
+        highest = float(values.max())
+        verdict: Verdict = "pass" if highest >= self.level else "fail"
+        return Finding(self.name, verdict, highest, self.level, "", f"{len(values)} readings")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,14 +19,16 @@ from typing import Any, Final, Self
 import asyncpg
 import pytest
 
-from harness.checks import INTEGRITY, Evidence, Window
+from harness.checks import INTEGRITY, Evidence, FaultWindow, Window
 from harness.checks.evidence import NS
 from harness.checks.findings import Expectation, Finding, judge_all
-from harness.checks.recovery import BacklogDrained, HealthyAgain, ServesAgain, recovery
-from harness.experiment.arena import Arena, Arenas, Setup
+from harness.checks.recovery import BacklogDrained, HealthyAgain, ServesAgain, detected_after_s, recovery
+from harness.experiment.arena import Arena, Arenas, Setup, impossible
 from harness.experiment.child import ChildError
+from harness.experiment.expect_access import NoSecretTold
 from harness.experiment.expectations import (
-    HealthNames,
+    EveryoneHears,
+    FailsClearly,
     HealthyThroughout,
     Intact,
     MonitorP95,
@@ -35,13 +37,15 @@ from harness.experiment.expectations import (
     TimersOnTime,
 )
 from harness.experiment.returns import back_to_level
-from harness.faults import Fault, FaultError, MissingPartError
-from harness.faults.schedule import Outcome, Schedule
+from harness.experiment.search import record_secrets
+from harness.faults import Fault, FaultError, MissingPartError, System
+from harness.faults.schedule import Schedule, check
 from harness.history import HistoryWriter, RunFolder, now_ns
 from harness.history.run import write_atomically
 from harness.sla.policy import Policy
 from harness.sla.units import parse_duration
-from harness.stack import Stack, StackError
+from harness.stack import StackError
+from harness.stack.proxies import LOAD_SERVICE
 
 #: Between two looks at the record while something is waited for.
 _LOOK_S: Final = 0.5
@@ -49,6 +53,8 @@ _LOOK_S: Final = 0.5
 _OVERTIME_S: Final = 2.0
 #: How much longer the steady state is watched where nothing has fallen due yet.
 _UNSEEN_S: Final = 6.0
+#: No fault of an experiment lasts longer.
+_LONGEST_S: Final = 3600.0
 #: Parts of a stack that are the harness's own: the service is not to blame for their end.
 _OURS: Final = ("toxiproxy", "pubnub")
 
@@ -76,6 +82,9 @@ class Injection:
     end_ns: int = 0
     undone_ns: int = 0
     findings: dict[Expectation, Finding] = field(default_factory=dict)
+    detected_after_s: float | None = None
+    #: Of a schedule: each of its faults, as the record has it.
+    parts: list[FaultWindow] = field(default_factory=list)
 
     @property
     def effect(self) -> Window:
@@ -87,17 +96,28 @@ class Injection:
         """From its very begin to its end: what it may have held up, and recovery counts from its end."""
         return Window(self.name, self.begun_ns, self.undone_ns)
 
-    def document(self) -> dict[str, Any]:
-        """Return the fault as it stands in ``report.json``."""
-        return {
+    def documents(self) -> list[dict[str, Any]]:
+        """Return the fault as it stands in ``report.json``; behind a schedule, each fault of it."""
+        whole = {
             "name": self.name,
             "place": self.place,
             "started_at": _rfc3339(self.begun_ns),
             "ended_at": _rfc3339(self.undone_ns),
             "expectations": [asdict(finding) for finding in self.findings.values()],
-            "detected_after_s": self._measured(HealthNames),
+            "detected_after_s": self.detected_after_s,
             "recovered_after_s": self._measured(ServesAgain, HealthyAgain, BacklogDrained),
         }
+        parts = [
+            {
+                "name": part.name,
+                "place": part.name.partition(":")[0],
+                "started_at": _rfc3339(part.start_ns),
+                "ended_at": _rfc3339(part.end_ns or 0),
+                "error": part.error,
+            }
+            for part in self.parts
+        ]
+        return [whole, *parts]
 
     def _measured(self, *kinds: type) -> float | None:
         """Return the longest time that expectations of ``kinds`` measured; None unless all did."""
@@ -204,7 +224,7 @@ class Experiment:
 
     def __enter__(self) -> Self:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._write("error", "it did not finish", None)
+        self._note()
         return self
 
     def __exit__(
@@ -213,8 +233,8 @@ class Experiment:
         pass
 
     @property
-    def stack(self) -> Stack:
-        """What is broken: the running parts."""
+    def stack(self) -> System:
+        """What is broken: the running parts, or a deployment."""
         return self._arena.stack
 
     @property
@@ -241,8 +261,11 @@ class Experiment:
         service: Mapping[str, str] | None = None,
         seed: int = 1,
         alone: bool = False,
-    ) -> Iterator[Stack]:
-        """Play ``count`` games at once, again and again, on a local stack, while the block runs.
+    ) -> Iterator[System]:
+        """Play ``count`` games at once, again and again, while the block runs.
+
+        That is on a local stack, or on the deployment that the environment names (``SUPABASE_URL`` ...);
+        what can't be had there skips the scenario, with that reason.
 
         Parameters
         ----------
@@ -262,13 +285,19 @@ class Experiment:
             There was no steady state, or a part of the harness failed.
         """
         setup = Setup(count, players, briefing, drawing, voting, tick, replicas, seed, dict(service or {}))
+        if (why := impossible(setup)) is not None:
+            pytest.skip(why)
         if alone:
             self._arenas.close()
         self._arena = arena = self._arenas.take(setup, self.id)
         try:
             yield arena.stack
             self._judge()
-        except BaseException:
+        except BaseException as error:
+            if not isinstance(error, (ExpectationsFailed, Inconclusive)):
+                # What the record tells up to here is told, whatever ended it.
+                with suppress(Exception):
+                    self._findings(arena.evidence())
             # Nobody knows what it left behind.
             arena.close()
             raise
@@ -285,7 +314,7 @@ class Experiment:
         Inconclusive
             It is not: what a fault would show then, nobody could tell.
         """
-        duration_s = parse_duration(duration)
+        duration_s = _possible(duration)
         since_ns = self._arena.calm_since_ns
         if since_ns is None or self._unsteady(since_ns, duration_s):
             # The end of the experiment before may still be felt; what is well for long enough is well.
@@ -308,32 +337,48 @@ class Experiment:
         NotExercisedError
             Nothing came across it.
         """
+        duration_s = _possible(duration)
         injection = self._expect(str(fault), fault.place, expectations, [fault])
         self._touched.add(fault.target)
         try:
             with fault.inject(self.stack, self.history):
                 injection.start_ns = now_ns()
-                self._watch(parse_duration(duration))
+                self._watch(duration_s)
                 injection.end_ns = now_ns()
         except MissingPartError as error:
             pytest.skip(str(error))
         finally:
             injection.undone_ns = now_ns()
+            self._note()
 
-    def run_schedule(self, schedule: Schedule, *expectations: Expectation) -> list[Outcome]:
+    def run_schedule(self, schedule: Schedule, *expectations: Expectation, every: bool = True) -> None:
         """Apply one fault after the other as ``schedule`` says, and expect ``expectations`` of all that time.
 
-        What is expected of every fault is expected of the schedule as a whole. Returns what became of each
-        entry; the report has the schedule as one fault, the history has each.
+        What is expected of every fault is expected of the schedule as a whole; the report has each of its
+        faults too.
+
+        Parameters
+        ----------
+        schedule : which faults, and when.
+        expectations : what must hold while it lasts.
+        every : whether each fault must be exercised; False: one of them is enough.
+
+        Raises
+        ------
+        FaultError, NotExercisedError
+            As :meth:`inject`.
         """
         faults = [entry.fault for entry in schedule.entries]
         injection = self._expect(f"schedule of {len(faults)} faults", "combined", expectations, faults)
         self._touched |= {fault.target for fault in faults}
         injection.start_ns = injection.begun_ns
         try:
-            return schedule.run(self.stack, self.history, wait=self._watch)
+            check(schedule.run(self.stack, self.history, wait=self._watch), every=every)
+        except MissingPartError as error:
+            pytest.skip(str(error))
         finally:
             injection.end_ns = injection.undone_ns = now_ns()
+            self._note()
 
     def recovered(self, *, within: str | None = None) -> None:
         """Wait until all is as before, at most a little longer than it may take; judged at the end.
@@ -349,8 +394,10 @@ class Experiment:
             faults = [fault for injection in self._injections for fault in injection.faults]
             limit_s = self._policy.recovery.limit_s(*faults)
         else:
-            limit_s = parse_duration(within)
-        self._recovery = [*recovery(limit_s), *back_to_level(self._arena.setup.replicas)]
+            limit_s = _possible(within)
+        self._recovery = list(recovery(limit_s))
+        if self.stack.parts:  # of a deployment's processes there are no readings
+            self._recovery += back_to_level(self._arena.setup.replicas)
         self._calm = Calm(self._arena, self._injections[-1].span, self._recovery)
         deadline = time.monotonic() + limit_s + _OVERTIME_S
         while not self._calm.look() and time.monotonic() < deadline:
@@ -374,10 +421,12 @@ class Experiment:
     def _expect(
         self, name: str, place: str, expectations: Sequence[Expectation], faults: Sequence[Fault]
     ) -> Injection:
-        expected = [QuickAnswers(), *expectations]
+        clear = FailsClearly(unanswered=any(map(_takes_away, faults)))
+        expected: list[Expectation] = [QuickAnswers(), clear, *expectations]
         injection = Injection(name, place, expected, [str(fault) for fault in faults], begun_ns=now_ns())
         self._injections.append(injection)
         self._calm = None
+        self._note()
         return injection
 
     def _watch(self, seconds: float) -> None:
@@ -413,6 +462,7 @@ class Experiment:
 
     def _judge(self) -> None:
         """Judge from the record as soon as it is calm; where that fails, from the finished record."""
+        record_secrets(self.run, self.stack.target, self.history)
         calm = self._calm or Calm(self._arena, None, [])
         deadline = time.monotonic() + self._policy.tolerances.settle
         while not calm.look() and time.monotonic() < deadline:
@@ -421,21 +471,39 @@ class Experiment:
         if broken or broken is None:
             self._arena.finish()
             broken = self._findings(self._arena.evidence())
+        told = f"{describe(broken)}\nrecord: {self.run.path}\nagain: {self.command}"
         if any(finding.verdict == "fail" for finding in broken):
-            raise ExpectationsFailed(f"{describe(broken)}\nrecord: {self.run.path}\nagain: {self.command}")
+            raise ExpectationsFailed(told)
         if broken:
-            raise Inconclusive(describe(broken))
+            raise Inconclusive(told)
         self._arena.calm_since_ns = calm.since_ns
 
     def _findings(self, evidence: Evidence) -> list[Finding]:
         """Judge all expectations, keep their findings for the report, and return those that don't hold."""
-        always = [*self._recovery, *(Intact(check) for check in INTEGRITY)]
+        searched = ("history/", "logs/service-1") if self.stack.parts else ("history/",)
+        always = [
+            *self._recovery,
+            EveryoneHears(),
+            *(Intact(check) for check in INTEGRITY),
+            NoSecretTold(among=searched),
+        ]
         for injection in self._injections:
             during = judge_all(evidence, injection.effect, injection.expectations)
             after = judge_all(evidence, injection.span, always)
             injection.findings = dict(zip([*injection.expectations, *always], during + after, strict=True))
+            injection.detected_after_s = detected_after_s(evidence, injection.span)
+            if len(injection.faults) > 1:
+                injection.parts = [
+                    fault
+                    for fault in evidence.faults
+                    if injection.begun_ns <= fault.start_ns < injection.undone_ns
+                ]
         found = [finding for injection in self._injections for finding in injection.findings.values()]
         return [finding for finding in found if finding.verdict != "pass"]
+
+    def _note(self) -> None:
+        """Write down what there is so far: the process may be ended before it comes to :meth:`conclude`."""
+        self._write("error", "it did not finish", None)
 
     def _write(self, outcome: str, message: str, seconds: float | None) -> None:
         document = {
@@ -445,7 +513,7 @@ class Experiment:
             "seconds": seconds,
             "message": message,
             "command": self.command,
-            "faults": [injection.document() for injection in self._injections],
+            "faults": [document for injection in self._injections for document in injection.documents()],
         }
         write_atomically(self._folder / "scenario.json", json.dumps(document, indent=2) + "\n")
 
@@ -455,6 +523,28 @@ def _rfc3339(unix_ns: int) -> str | None:
     if not unix_ns:
         return None
     return datetime.fromtimestamp(unix_ns / NS, UTC).isoformat(timespec="milliseconds")
+
+
+def _possible(duration: str) -> float:
+    """Return a duration of an experiment in seconds.
+
+    Raises
+    ------
+    FaultError
+        It is none, or longer than any experiment.
+    """
+    try:
+        duration_s = parse_duration(duration)
+    except ValueError as error:
+        raise FaultError(str(error)) from error
+    if duration_s > _LONGEST_S:
+        raise FaultError(f"{duration!r} is longer than {_LONGEST_S / 60:g} minutes")
+    return duration_s
+
+
+def _takes_away(fault: Fault) -> bool:
+    """Return whether a fault takes away the service's process, or its address."""
+    return fault.target == LOAD_SERVICE or (fault.place != "network" and fault.target.startswith("service"))
 
 
 def describe(findings: list[Finding]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 from harness.history import HistoryWriter, Row, RunFolder, now_ns
 from harness.observe.secrets import FOUND, count_secrets, search, secrets_of
@@ -14,14 +15,18 @@ from harness.sla.policy import load_policy
 from harness.target import Target
 
 
+def record_secrets(run: RunFolder, target: Target, history: HistoryWriter) -> None:
+    """Record how often secrets of ``target`` stand in each file of ``run``: a ``resource`` row a file."""
+    history.flush()
+    _record(dict(search(run.path, secrets_of(target))), history)
+
+
 def search_for_secrets(run: RunFolder, target: Target, history: HistoryWriter) -> None:
     """Record how often secrets of ``target`` stand in each file of ``run`` and in the reports made of it.
 
     One ``resource`` row a file, named after it.
     """
     secrets = secrets_of(target)
-    history.flush()
-    found = dict(search(run.path, secrets))
     # What json says is what the views are made of.
     text = json.dumps(build_report(run, load_policy()), ensure_ascii=False)
     report = json.loads(text)
@@ -31,7 +36,11 @@ def search_for_secrets(run: RunFolder, target: Target, history: HistoryWriter) -
         "report.md": render_markdown(report),
         "junit.xml": render_junit(report),
     }
-    found |= {name: count_secrets(view.encode(), secrets) for name, view in views.items()}
+    record_secrets(run, target, history)
+    _record({name: count_secrets(view.encode(), secrets) for name, view in views.items()}, history)
+
+
+def _record(found: Mapping[str, int], history: HistoryWriter) -> None:
     at_ns = now_ns()
     for name, count in found.items():
         history.append(Row("resource", FOUND, name, start_ns=at_ns, value=count))

@@ -23,7 +23,7 @@ from harness.faults.base import (
     share,
 )
 from harness.sla.units import parse_duration, parse_share
-from harness.stack.proxies import Proxies, Stream, ToxiproxyError
+from harness.stack.proxies import PROXIES, Proxies, Stream, ToxiproxyError
 
 DIRECTIONS: Mapping[str, tuple[Stream, ...]] = {
     "upstream": ("upstream",),
@@ -50,9 +50,9 @@ class NetworkFault(Fault):
         Raises
         ------
         MissingPartError
-            The system has no Toxiproxy, or no such proxy.
+            The system has no Toxiproxy, or not this proxy of the design's four.
         FaultError
-            Toxiproxy does not answer.
+            There never was such a proxy, or Toxiproxy does not answer.
         """
         url = system.target.toxiproxy_url
         if url is None:
@@ -63,7 +63,9 @@ class NetworkFault(Fault):
         with _named(self):
             known = proxies.all()
         if self.target not in known:
-            raise MissingPartError(f"{self}: no proxy {self.target!r}; there are {', '.join(sorted(known))}")
+            # What is merely misspelt must not skip a scenario.
+            kind = MissingPartError if self.target in PROXIES else FaultError
+            raise kind(f"{self}: no proxy {self.target!r}; there are {', '.join(sorted(known)) or 'none'}")
         return proxies
 
 

@@ -105,13 +105,14 @@ def running(fault: Fault, system: System) -> int:
     Raises
     ------
     MissingPartError
-        There is no such part.
+        The system is a deployment: it has no processes within reach.
     FaultError
-        It is not running: nothing to be harmed.
+        There is no such part, or it is not running: nothing to be harmed.
     """
+    if not system.parts:
+        raise MissingPartError(f"{fault}: no process is within reach: the target is a deployment")
     if fault.target not in system.parts:
-        there = ", ".join(system.parts) or "none within reach: the target is a deployment"
-        raise MissingPartError(f"{fault}: no process {fault.target!r}; there are {there}")
+        raise FaultError(f"{fault}: no process {fault.target!r}; there are {', '.join(system.parts)}")
     pid = system.pid(fault.target)
     if pid is None:
         raise FaultError(f"{fault}: {fault.target} is not running")

@@ -33,12 +33,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one entry; no trouble: it was applied, exercised and undone."""
+    """What became of one entry; no error: it was applied, exercised and undone."""
 
     entry: Entry
-    trouble: str | None
-    #: Whether it could not be applied or undone: the harness's failure, whatever else was seen.
-    failed: bool = False
+    error: FaultError | NotExercisedError | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """What went wrong, in words."""
+        return None if self.error is None else str(self.error)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it could not be applied or undone: the harness's failure, whatever else was seen."""
+        return isinstance(self.error, FaultError)
 
 
 @dataclass(frozen=True)
@@ -128,32 +136,40 @@ class Schedule:
                         scope.enter_context(entry.fault.inject(system, history))
                     elif number in running:
                         running.pop(number).close()
-                        outcomes.append(Outcome(entry, None))
+                        outcomes.append(Outcome(entry))
                         say(f"{entry.fault} is undone")
                 except (FaultError, NotExercisedError) as error:
                     running.pop(number, None)
-                    outcomes.append(Outcome(entry, str(error), failed=isinstance(error, FaultError)))
+                    outcomes.append(Outcome(entry, error))
                     say(str(error))
         return outcomes
 
 
-def check(outcomes: Sequence[Outcome]) -> None:
+def check(outcomes: Sequence[Outcome], *, every: bool = True) -> None:
     """See that a schedule was carried out, and that something came of it.
 
-    That some of its faults met nobody is no wonder where they overlap: one may be in the other's way.
+    Parameters
+    ----------
+    outcomes : what became of its entries.
+    every : whether each fault must have been exercised. Where they were drawn at random it is no wonder
+        that some met nobody: one may be in the other's way. Then one of them is enough.
 
     Raises
     ------
+    MissingPartError
+        The target lacks a part that was to be broken.
     FaultError
         A fault could not be applied or undone; the message says which and why.
     NotExercisedError
-        None of the faults was exercised.
+        A fault was not exercised, or none was.
     """
-    failed = [outcome.trouble for outcome in outcomes if outcome.failed]
+    failed = [outcome.error for outcome in outcomes if isinstance(outcome.error, FaultError)]
     if failed:
-        raise FaultError("; ".join(map(str, failed)))
-    if all(outcome.trouble for outcome in outcomes):
-        raise NotExercisedError("; ".join(str(outcome.trouble) for outcome in outcomes) or "no fault was due")
+        missing = all(isinstance(error, MissingPartError) for error in failed)
+        raise (MissingPartError if missing else FaultError)("; ".join(map(str, failed)))
+    unexercised = [outcome.trouble for outcome in outcomes if outcome.trouble]
+    if not outcomes or (unexercised if every else len(unexercised) == len(outcomes)):
+        raise NotExercisedError("; ".join(unexercised) or "no fault was due")
 
 
 def candidates(system: System) -> list[Fault]:

@@ -24,6 +24,7 @@ _BY_NAME: Final = {
     "ServerDisconnectedError": "connection reset",
     "ClientOSError": "connection reset",
     "ClientPayloadError": "connection reset",
+    "RemoteDisconnected": "connection reset",
     "HTTPParseError": "bad answer",
     "JSONDecodeError": "bad answer",
 }
@@ -40,6 +41,10 @@ def name_of(error: BaseException) -> str:
         if isinstance(seen, OSError) and seen.errno in _BY_ERRNO:
             return _BY_ERRNO[seen.errno]
         error = seen
-        # aiohttp and geventhttpclient keep what went wrong underneath in attributes of their own.
-        seen = getattr(seen, "os_error", None) or getattr(seen, "original", None) or seen.__cause__
+        if isinstance(seen, ConnectionResetError):  # aiohttp's has no number
+            return "connection reset"
+        # aiohttp and geventhttpclient keep what went wrong underneath in attributes of their own; requests
+        # keeps it as what was being handled.
+        under = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+        seen = getattr(seen, "os_error", None) or getattr(seen, "original", None) or under
     return _BY_NAME.get(type(error).__name__, type(error).__name__)

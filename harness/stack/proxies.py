@@ -29,6 +29,7 @@ SERVICE_POSTGRES: Final = "service-postgres"
 SERVICE_PUBNUB: Final = "service-pubnub"
 LOAD_SERVICE: Final = "load-service"
 PLAYERS_PUBNUB: Final = "players-pubnub"
+PROXIES: Final = frozenset({SERVICE_POSTGRES, SERVICE_PUBNUB, LOAD_SERVICE, PLAYERS_PUBNUB})
 
 _LIMIT_S: Final = 5.0
 _LOCAL: Final = frozenset({"127.0.0.1", "::1", "localhost"})

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from harness.checks.integrity import REPLAYED
-from harness.experiment import DeadLetters, NoRetryStorm, ReplayHeard
+from harness.experiment import DeadLetters, LeftAlone, NoRetryStorm, ReplayHeard
 from harness.experiment.operator import DEAD_LETTER
 from harness.observe.publish_log import ATTEMPT
 from harness.tests.synthetic_judging import SHAPE, at, during, judge, plus
@@ -46,6 +46,33 @@ def dead(event: str, reason: str = "http 403") -> dict[str, Any]:
 
 def replayed(event: str, second: float = 31) -> dict[str, Any]:
     return published(REPLAYED, event, second, True)
+
+
+# --- asked to be left alone --------------------------------------------------------------------------
+
+ALONE = LeftAlone(status=429, for_s=2)
+
+
+def refused(second: float, status: int = 429) -> dict[str, Any]:
+    return attempt(f"at {second}", second) | {"end_ns": at(second + 0.01), "value": status}
+
+
+def test_a_service_that_waits_as_long_as_it_was_told_passes(rows: pd.DataFrame) -> None:
+    # Two of them were under way together, and the last came 2 s after its refusal.
+    finding = judge(ALONE, plus(rows, refused(21), refused(21.005), refused(23.02), refused(25.1, 200)))
+    assert (finding.verdict, finding.measured) == ("pass", 0)
+    assert finding.explanation == "4 attempts, 3 refused"
+
+
+@pytest.mark.parametrize("second", [21.2, 22, 22.9])
+def test_a_service_that_comes_back_too_early_is_caught(rows: pd.DataFrame, second: float) -> None:
+    finding = judge(ALONE, plus(rows, refused(21), refused(second), refused(27)))
+    assert (finding.verdict, finding.measured) == ("fail", 1)
+    assert [example["event"] for example in finding.examples] == [f"at {second}"]
+
+
+def test_refusals_of_another_kind_ask_for_nothing(rows: pd.DataFrame) -> None:
+    assert judge(ALONE, plus(rows, refused(21, 500), refused(21.5, 500))).verdict == "inconclusive"
 
 
 # --- attempts ----------------------------------------------------------------------------------------

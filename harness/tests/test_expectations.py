@@ -9,6 +9,8 @@ from harness.checks import Evidence, Window, evidence_of
 from harness.checks.findings import Expectation, judge_all
 from harness.experiment import (
     BacklogDrained,
+    EveryoneHears,
+    FailsClearly,
     Finding,
     HealthNames,
     HealthyAgain,
@@ -17,6 +19,7 @@ from harness.experiment import (
     MonitorP95,
     NobodyFails,
     QuickAnswers,
+    ReadingReaches,
     ReadingReturns,
     RefusesClearly,
     ServesAgain,
@@ -162,6 +165,30 @@ def test_refusals_that_never_came_prove_nothing(judge, rows) -> None:
     assert judge(RefusesClearly(), rows).verdict == "inconclusive"
 
 
+def test_failures_that_are_none_or_clear_pass(judge, rows) -> None:
+    assert judge(FailsClearly(), rows).verdict == "pass"
+    rows.loc[rows.index[of(rows, "http")][:3], ["ok", "error"]] = [False, "http 503"]
+    rows.loc[rows.index[of(rows, "monitor")][:1], ["ok", "error"]] = [False, "http 504"]
+    finding = judge(FailsClearly(), rows)
+    assert (finding.verdict, finding.measured) == ("pass", 0)
+    assert finding.explanation.startswith("4 of ")
+
+
+@pytest.mark.parametrize("error", ["http 500", "timeout", "connection reset", None])
+def test_a_failure_that_tells_its_caller_nothing_is_caught(judge, rows, error: str | None) -> None:
+    rows.loc[rows.index[of(rows, "http")][:2], ["ok", "error"]] = [False, error]
+    finding = judge(FailsClearly(), rows)
+    assert (finding.verdict, finding.measured) == ("fail", 2)
+    assert f"2 × {error or 'outcome unknown'}" in finding.explanation
+
+
+def test_a_service_that_is_taken_away_can_not_answer(judge, rows) -> None:
+    rows.loc[rows.index[of(rows, "http")][:2], ["ok", "error"]] = [False, "connection reset"]
+    assert judge(FailsClearly(unanswered=True), rows).verdict == "pass"
+    rows.loc[rows.index[of(rows, "http")][:2], ["ok", "error"]] = [False, "http 500"]
+    assert judge(FailsClearly(unanswered=True), rows).verdict == "fail"
+
+
 def test_players_undisturbed_pass(judge, rows) -> None:
     assert judge(NobodyFails(), rows).verdict == "pass"
 
@@ -271,6 +298,36 @@ def test_a_double_move_is_caught(judge, rows) -> None:
     finding = judge(Intact("double"), pd.concat([rows, again]))
     assert finding.verdict == "fail"
     assert finding.examples[0]["game"] == again["game"].iloc[0]
+
+
+def test_events_that_everyone_hears_pass(judge, rows) -> None:
+    finding = judge(EveryoneHears(), rows)
+    assert (finding.verdict, finding.measured) == ("pass", 0)
+
+
+def test_a_single_player_who_misses_a_single_event_is_caught(judge, rows) -> None:
+    heard = rows[messages(rows)].sort_values("end_ns")
+    missed = heard.iloc[len(heard) // 2]
+    finding = judge(EveryoneHears(), rows.drop(index=missed.name))
+    assert (finding.verdict, finding.measured) == ("fail", 1)
+    (example,) = finding.examples
+    assert (example["event"], example["actor"]) == (missed["event"], missed["actor"])
+
+
+def test_nothing_to_hear_proves_nothing(judge, rows) -> None:
+    assert judge(EveryoneHears(), rows[rows["kind"] == "http"]).verdict == "inconclusive"
+
+
+def test_a_reading_that_gets_as_high_as_it_must_passes(judge, rows) -> None:
+    rows.loc[rows.index[of(rows, "resource") & (rows["name"] == "pool_in_use")][:1], "value"] = 20.0
+    assert judge(ReadingReaches("pool_in_use", 20), rows).verdict == "pass"
+
+
+def test_a_fault_that_did_not_take_is_caught(judge, rows) -> None:
+    rows.loc[of(rows, "resource") & (rows["name"] == "pool_in_use"), "value"] = 19.0
+    finding = judge(ReadingReaches("pool_in_use", 20), rows)
+    assert (finding.verdict, finding.measured) == ("fail", 19)
+    assert judge(ReadingReaches("no_such_reading", 1), rows).verdict == "inconclusive"
 
 
 def test_a_reading_that_comes_back_passes(judge, rows) -> None:

@@ -139,7 +139,7 @@ def test_an_impossible_duration_is_refused(bad: str) -> None:
 
 
 def test_a_deployment_has_no_process_to_kill() -> None:
-    with pytest.raises(MissingPartError, match="no process 'service-1'; there are none within reach"):
+    with pytest.raises(MissingPartError, match="no process is within reach: the target is a deployment"):
         Kill("service-1").applied(HERE).__enter__()
 
 
@@ -212,11 +212,21 @@ def test_a_timeline_draws_each_place_and_kind_as_often_however_many_targets_it_h
 
 def test_a_timeline_that_was_carried_out_is_told_from_one_that_was_not() -> None:
     entry = Entry(0.0, 1.0, Noted("a"))
-    check([Outcome(entry, None), Outcome(entry, "met nobody")])
+    good, unmet = Outcome(entry), Outcome(entry, NotExercisedError("met nobody"))
+    stuck, lacking = Outcome(entry, FaultError("stuck")), Outcome(entry, MissingPartError("no such part"))
+    check([good, good])
+    check([good, unmet], every=False)
     with pytest.raises(NotExercisedError, match="met nobody"):
-        check([Outcome(entry, "met nobody"), Outcome(entry, "met nobody")])
-    with pytest.raises(FaultError, match=r"^stuck$"):
-        check([Outcome(entry, None), Outcome(entry, "stuck", failed=True)])
+        check([good, unmet])
+    with pytest.raises(NotExercisedError, match="met nobody"):
+        check([unmet, unmet], every=False)
+    with pytest.raises(NotExercisedError, match="no fault was due"):
+        check([])
+    with pytest.raises(MissingPartError, match="no such part"):
+        check([good, lacking], every=False)
+    with pytest.raises(FaultError, match=r"stuck") as failed:
+        check([lacking, stuck, unmet], every=False)
+    assert not isinstance(failed.value, MissingPartError)
 
 
 def test_a_timeline_without_time_or_faults_is_refused() -> None:

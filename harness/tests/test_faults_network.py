@@ -208,8 +208,12 @@ def test_an_open_connection_alone_is_something_that_a_toxic_saw(server: Server) 
 
 
 def test_an_unknown_proxy_is_named(server: Server) -> None:
-    with pytest.raises(MissingPartError, match="no proxy 'nowhere'; there are unused, web"):
+    with pytest.raises(FaultError, match="no proxy 'nowhere'; there are unused, web") as refused:
         Down("nowhere").applied(server).__enter__()
+    # A scenario is skipped for what the target lacks, not for what is misspelt.
+    assert not isinstance(refused.value, MissingPartError)
+    with pytest.raises(MissingPartError, match="no proxy 'players-pubnub'; there are unused, web"):
+        Down("players-pubnub").applied(server).__enter__()
 
 
 def test_a_target_without_toxiproxy_lacks_the_part() -> None:

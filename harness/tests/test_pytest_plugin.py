@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from harness.experiment import Arenas, Experiment
+from harness.faults.network import Down
+from harness.sla.policy import load_policy
+
 pytest_plugins = ["pytester"]
 
 SCENARIOS = '''
@@ -89,6 +93,19 @@ def test_a_crash_is_an_error_that_did_not_finish(pytester: pytest.Pytester, run:
     pytester.runpytest_subprocess(f"--stormwatch-run={run}", "-n", "1", "--max-worker-restart=0")
     crashed = outcomes(run)["demo.crash"]
     assert (crashed["outcome"], crashed["message"]) == ("error", "it did not finish")
+
+
+def test_a_crash_leaves_the_faults_that_were_on(tmp_path: Path) -> None:
+    policy = load_policy()
+    subject = Experiment(
+        session=tmp_path, arenas=Arenas(tmp_path, policy), policy=policy, id="x", title="", command=""
+    )
+    with subject:
+        fault = Down("service-pubnub")
+        subject._expect(str(fault), fault.place, [], [fault])
+        (left,) = outcomes(tmp_path).values()
+    assert (left["outcome"], left["message"]) == ("error", "it did not finish")
+    assert [(found["name"], found["ended_at"]) for found in left["faults"]] == [(str(fault), None)]
 
 
 def test_the_plan_names_what_was_to_run(pytester: pytest.Pytester, run: Path) -> None:

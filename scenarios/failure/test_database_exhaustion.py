@@ -2,7 +2,17 @@
 
 import pytest
 
-from harness.experiment import Experiment, HealthNames, RefusesClearly, TimersOnTime
+from harness.experiment import (
+    Expectation,
+    Experiment,
+    HealthNames,
+    MonitorP95,
+    OthersSkip,
+    ReadingReaches,
+    RefusesClearly,
+    TimersOnTime,
+    TimersStand,
+)
 from harness.faults import Fault
 from harness.faults.database import (
     AdvisoryLock,
@@ -20,13 +30,23 @@ from harness.faults.network import BlackHole, Down, Latency, ResetPeer
 WITHOUT_GRACE = {"ENABLE_GRACE_PERIOD": "false"}
 
 
-@pytest.mark.main
-def test_pool_exhausted(experiment: Experiment) -> None:
-    """Postgres answers nothing: all 20 connections are stuck, calls get 503 in time, no game is lost."""
-    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("3s")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(BlackHole("service-postgres"), id="by_silence", marks=pytest.mark.main),
+        pytest.param(SlowStatements(delay="11s"), id="by_slow_statements"),
+    ],
+)
+def test_pool_exhausted(experiment: Experiment, fault: Fault) -> None:
+    """All 20 connections are stuck in Postgres: calls get 503 in time, and no game is lost."""
+    with experiment.games(count=30, players=2, service=WITHOUT_GRACE):
+        experiment.steady("2s")
         experiment.inject(
-            BlackHole("service-postgres"), "12s", RefusesClearly(("http 503",)), HealthNames("database")
+            fault,
+            "12s",
+            ReadingReaches("pool_in_use", 20),
+            RefusesClearly(("http 503",)),
+            HealthNames("database"),
         )
         experiment.recovered()
 
@@ -34,7 +54,7 @@ def test_pool_exhausted(experiment: Experiment) -> None:
 def test_server_connections_exhausted(experiment: Experiment) -> None:
     """Outsiders hold all of the server's connections: calls get 503, and all is well once they are gone."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("3s")
+        experiment.steady("2s")
         experiment.inject(Connections(), "6s", RefusesClearly(("http 503",)), HealthNames("database"))
         experiment.recovered()
 
@@ -50,8 +70,8 @@ def test_server_connections_exhausted(experiment: Experiment) -> None:
 def test_away(experiment: Experiment, fault: Fault, duration: str) -> None:
     """The database is gone for a while: refused with 503, back by itself, everything exactly once."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("3s")
-        experiment.inject(fault, duration, RefusesClearly(("http 503",)))
+        experiment.steady("2s")
+        experiment.inject(fault, duration, RefusesClearly(("http 503",)), HealthNames("database"))
         experiment.recovered()
 
 
@@ -65,32 +85,41 @@ def test_away(experiment: Experiment, fault: Fault, duration: str) -> None:
 def test_connections_lost(experiment: Experiment, fault: Fault) -> None:
     """All connections end in order, and new ones can be had: at most a few calls get 503, nothing is lost."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("3s")
+        experiment.steady("2s")
         experiment.inject(fault, "4s")
         experiment.recovered()
 
 
 @pytest.mark.parametrize(
-    ("fault", "duration"),
+    ("fault", "duration", "felt"),
     [
-        pytest.param(Latency("service-postgres", latency="500ms"), "6s", id="latency_500_ms"),
-        pytest.param(Latency("service-postgres", latency="2s"), "6s", id="latency_2_s"),
-        pytest.param(RowLocks(), "8s", id="row_locks_for_8_s"),
-        pytest.param(SlowStatements(delay="500ms"), "6s", id="slow_trigger"),
-        pytest.param(AdvisoryLock(), "6s", id="advisory_lock_stuck"),
+        pytest.param(
+            Latency("service-postgres", latency="500ms"),
+            "6s",
+            (TimersOnTime(within_s=5),),
+            id="latency_500_ms",
+        ),
+        pytest.param(
+            Latency("service-postgres", latency="2s"), "6s", (HealthNames("database"),), id="latency_2_s"
+        ),
+        pytest.param(RowLocks(), "8s", (MonitorP95(),), id="row_locks_for_8_s"),
+        pytest.param(
+            SlowStatements(delay="500ms"), "6s", (MonitorP95(), TimersOnTime(within_s=3)), id="slow_trigger"
+        ),
+        pytest.param(AdvisoryLock(), "6s", (OthersSkip(within_s=2), TimersStand()), id="advisory_lock_stuck"),
     ],
 )
-def test_held_up(experiment: Experiment, fault: Fault, duration: str) -> None:
+def test_held_up(experiment: Experiment, fault: Fault, duration: str, felt: tuple[Expectation, ...]) -> None:
     """The database is slow, or somebody sits on what is needed: late, but nothing is lost or doubled."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("3s")
-        experiment.inject(fault, duration)
+        experiment.steady("2s")
+        experiment.inject(fault, duration, *felt)
         experiment.recovered()
 
 
 def test_idle_in_transaction(experiment: Experiment) -> None:
     """Sessions idle in a transaction hold snapshots, not games: timers keep their time."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("3s")
+        experiment.steady("2s")
         experiment.inject(IdleInTransaction(), "5s", TimersOnTime(within_s=1.5))
         experiment.recovered()

@@ -2,20 +2,34 @@
 
 import pytest
 
-from harness.experiment import Experiment, HealthNames, MonitorP95, NobodyFails, Silence, TimersOnTime
+from harness.experiment import (
+    Expectation,
+    Experiment,
+    HealthNames,
+    LeftAlone,
+    MonitorP95,
+    NobodyFails,
+    ReadingReaches,
+    SentAgainUnderSameId,
+    Silence,
+    TimersOnTime,
+)
 from harness.faults import Fault
 from harness.faults.network import Bandwidth, BlackHole, Down, Flapping, Latency, ResetPeer
 from harness.faults.pubnub import Cut, Malformed, Status
+from harness.observe.publish_log import record_attempts
 
 #: A tick never waits for PubNub, and players play on.
 UNDISTURBED = (MonitorP95(under_s=5), TimersOnTime(within_s=1.5), NobodyFails())
+#: The service takes note: /health says so, and the breaker opens.
+NOTICED = (HealthNames("pubnub"), ReadingReaches("breaker_state", 2))
 
 
 @pytest.mark.main
 def test_refused(experiment: Experiment) -> None:
     """PubNub refuses every connection: games go on in the database, and all is heard once it is back."""
     with experiment.games(count=12, players=2):
-        experiment.steady("3s")
+        experiment.steady("2s")
         experiment.inject(Down("service-pubnub"), "6s", *UNDISTURBED, Silence(), HealthNames("pubnub"))
         experiment.recovered()
 
@@ -23,7 +37,7 @@ def test_refused(experiment: Experiment) -> None:
 def test_black_hole(experiment: Experiment) -> None:
     """PubNub takes every request and answers none: calls to it time out, games go on."""
     with experiment.games(count=12, players=2):
-        experiment.steady("3s")
+        experiment.steady("2s")
         experiment.inject(
             BlackHole("service-pubnub"), "6s", *UNDISTURBED, Silence(grace_s=2), HealthNames("pubnub")
         )
@@ -31,45 +45,58 @@ def test_black_hole(experiment: Experiment) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "felt"),
     [
-        pytest.param(ResetPeer("service-pubnub", after="5ms"), id="reset_in_mid_answer"),
-        pytest.param(Bandwidth("service-pubnub", kilobytes=1), id="trickle"),
-        pytest.param(Flapping("service-pubnub", down="700ms", up="700ms"), id="flapping"),
-        pytest.param(Latency("service-pubnub", latency="3s"), id="slow_by_3_s"),
-        pytest.param(Status("publish", status=500), id="status_500"),
-        pytest.param(Status("publish", status=503), id="status_503"),
-        pytest.param(Status("publish", status=429, retry_after="2s"), id="status_429_retry_after"),
-        pytest.param(Malformed("publish"), id="malformed_answers"),
+        pytest.param(ResetPeer("service-pubnub", after="5ms"), NOTICED, id="reset_in_mid_answer"),
+        pytest.param(Bandwidth("service-pubnub", kilobytes=1), (), id="trickle"),
+        pytest.param(
+            Flapping("service-pubnub", down="700ms", up="700ms"), (HealthNames("pubnub"),), id="flapping"
+        ),
+        pytest.param(Latency("service-pubnub", latency="3s"), NOTICED, id="slow_by_3_s"),
+        pytest.param(Status("publish", status=500), NOTICED, id="status_500"),
+        pytest.param(Status("publish", status=503), NOTICED, id="status_503"),
+        pytest.param(Malformed("publish"), NOTICED, id="malformed_answers"),
     ],
 )
-def test_ill(experiment: Experiment, fault: Fault) -> None:
+def test_ill(experiment: Experiment, fault: Fault, felt: tuple[Expectation, ...]) -> None:
     """PubNub is ill in one of its ways: games go on, nothing is lost, order is kept."""
     with experiment.games(count=12, players=2):
-        experiment.steady("3s")
-        experiment.inject(fault, "6s", *UNDISTURBED)
+        experiment.steady("2s")
+        experiment.inject(fault, "5s", *UNDISTURBED, *felt)
         experiment.recovered()
+
+
+def test_status_429_retry_after(experiment: Experiment) -> None:
+    """PubNub asks to be left alone for 2 s: it is, and all is heard afterwards."""
+    with experiment.games(count=12, players=2):
+        experiment.steady("2s")
+        fault = Status("publish", status=429, retry_after="2s")
+        experiment.inject(fault, "5s", *UNDISTURBED, LeftAlone(status=429, for_s=2))
+        experiment.recovered()
+        record_attempts(experiment.stack.target, experiment.history)
 
 
 def test_answer_lost_after_acceptance(experiment: Experiment) -> None:
     """PubNub accepts events and its answers are lost: they are sent again under the same event id."""
     with experiment.games(count=12, players=2):
-        experiment.steady("3s")
-        experiment.inject(Cut("publish", stage="after", probability="50%"), "6s", *UNDISTURBED)
+        experiment.steady("2s")
+        fault = Cut("publish", stage="after", probability="50%")
+        experiment.inject(fault, "5s", *UNDISTURBED, SentAgainUnderSameId())
         experiment.recovered()
 
 
 def test_players_cut_off(experiment: Experiment) -> None:
     """Every player loses PubNub for a while: each one catches up, and misses nothing."""
     with experiment.games(count=12, players=2):
-        experiment.steady("3s")
+        experiment.steady("2s")
         experiment.inject(Down("players-pubnub"), "6s", *UNDISTURBED, Silence())
         experiment.recovered()
 
 
-def test_outage_longer_than_patience_and_memory(experiment: Experiment) -> None:
+def test_outage_longer_than_patience(experiment: Experiment) -> None:
     """An outage long past the breaker's patience: hundreds of events wait in the outbox, in order."""
     with experiment.games(count=40, players=1):
-        experiment.steady("3s")
-        experiment.inject(Down("service-pubnub"), "12s", *UNDISTURBED, Silence(), HealthNames("pubnub"))
+        experiment.steady("2s")
+        waiting = ReadingReaches("outbox_depth", 100, actor="database")
+        experiment.inject(Down("service-pubnub"), "12s", *UNDISTURBED, *NOTICED, Silence(), waiting)
         experiment.recovered()

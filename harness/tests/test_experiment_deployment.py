@@ -1,0 +1,81 @@
+"""Scenarios against a deployment: what it has is broken, what it lacks is skipped with the reason."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.stack import StackOptions, start_stack
+
+#: A stack, and a session of scenarios on it.
+pytestmark = pytest.mark.timeout(180)
+
+SCENARIOS = """
+from harness.experiment import Silence
+from harness.faults.network import Down
+from harness.faults.process import Kill
+
+def test_network(experiment):
+    with experiment.games(count=4, players=1):
+        experiment.steady("2s")
+        experiment.inject(Down("service-pubnub"), "3s", Silence())
+        experiment.recovered()
+
+def test_process(experiment):
+    with experiment.games(count=4, players=1):
+        experiment.inject(Kill("service-1"), "3s")
+
+def test_settings(experiment):
+    with experiment.games(service={"LOG_LEVEL": "DEBUG"}, replicas=2):
+        raise AssertionError("it took place")
+"""
+
+
+def scenarios(folder: Path, environment: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Run the scenarios with this environment; return their documents by name."""
+    (folder / "test_demo.py").write_text(SCENARIOS)
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--stormwatch-run=run", "-q"],
+        cwd=folder,
+        env=os.environ | environment,
+        timeout=150,
+        check=False,
+    )
+    documents = [json.loads(path.read_text()) for path in folder.glob("run/scenarios/*/scenario.json")]
+    return {document["id"].removeprefix("demo."): document for document in documents}
+
+
+def test_what_a_deployment_has_is_broken_and_what_it_lacks_is_skipped(tmp_path: Path) -> None:
+    with start_stack(StackOptions(log_folder=tmp_path / "logs")) as stack:
+        found = scenarios(tmp_path, stack.target.environment())
+    assert found["network"]["outcome"] == "passed", found["network"]["message"]
+    verdicts = {row["name"]: row["verdict"] for row in found["network"]["faults"][0]["expectations"]}
+    assert set(verdicts.values()) == {"pass"}
+    assert "the backlog is drained within 15 s of its end" in verdicts
+    # There are no readings of its processes.
+    assert not any("rss_bytes" in name for name in verdicts)
+    reasons = {name: (found[name]["outcome"], found[name]["message"]) for name in ("process", "settings")}
+    assert reasons["process"] == (
+        "skipped",
+        "process:kill service-1: no process is within reach: the target is a deployment",
+    )
+    assert reasons["settings"] == (
+        "skipped",
+        "the target is a deployment: its service can't be started with LOG_LEVEL=DEBUG, 2 replicas",
+    )
+
+
+def test_a_deployment_whose_database_is_not_known_is_left_alone(tmp_path: Path) -> None:
+    environment = {
+        "SUPABASE_URL": "http://127.0.0.1:9",
+        "SUPABASE_SERVICE_ROLE_KEY": "key",
+        "CRON_SECRET": "cron",
+        "PUBNUB_SUBSCRIBE_KEY": "sub",
+    }
+    found = scenarios(tmp_path, environment)
+    assert {document["outcome"] for document in found.values()} == {"skipped"}
+    assert "DATABASE_URL is not set" in found["network"]["message"]
