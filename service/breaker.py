@@ -1,7 +1,8 @@
 """A circuit breaker: after failures in a row it keeps calls back, then lets one through to see.
 
 After M. Nygard, *Release It!*: closed (calls pass), open (they don't, for a while), half-open (one does;
-its success closes the breaker, its failure opens it again, for twice as long).
+its success closes the breaker, its failure opens it again, for twice as long). A failure with which the
+other end says for how long to leave it alone opens it at once, for at least so long.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class Breaker:
         self._in_a_row = 0
         self._pause_s = open_s
         self._until = 0.0
+        #: Until then the other end asked to be left alone: the breaker is open, whatever comes through.
+        self._held_until = 0.0
         self._probe_at: float | None = None
         self._closed = asyncio.Event()
         self._closed.set()
@@ -67,14 +70,16 @@ class Breaker:
     @property
     def retry_after_s(self) -> float:
         """Seconds until a call may pass; 0 if one may now."""
-        return max(0.0, self._until - self._clock()) if self.state is State.OPEN else 0.0
+        if self.state is not State.OPEN:
+            return 0.0
+        return max(0.0, max(self._until, self._held_until) - self._clock())
 
     def try_enter(self) -> bool:
         """Return whether a call may pass now; whoever got True reports :meth:`success` or :meth:`failure`."""
         if self.state is State.CLOSED:
             return True
         now = self._clock()
-        if self.state is State.OPEN and now >= self._until:
+        if self.state is State.OPEN and now >= max(self._until, self._held_until):
             self._probe_at = None
             self._set(State.HALF_OPEN)
         if self.state is State.HALF_OPEN and (
@@ -97,18 +102,26 @@ class Breaker:
     def success(self) -> None:
         """Report that a call came through."""
         self._in_a_row = 0
-        if self.state is not State.CLOSED:
+        # While it is held, a call that was under way before says nothing about those to come.
+        if self.state is not State.CLOSED and self._clock() >= self._held_until:
             self._pause_s = self._first_s
             self._probe_at = None
             self._set(State.CLOSED)
 
-    def failure(self) -> None:
-        """Report that a call failed on account of the other end."""
+    def failure(self, retry_after_s: float = 0.0) -> None:
+        """Report that a call failed on account of the other end.
+
+        Parameters
+        ----------
+        retry_after_s : seconds for which it asks to be left alone; 0 if it doesn't say.
+        """
         self._in_a_row += 1
+        if retry_after_s > 0:
+            self._held_until = max(self._held_until, self._clock() + retry_after_s)
         if self.state is State.HALF_OPEN:
             self._pause_s = min(2 * self._pause_s, self._longest_s)
             self._open()
-        elif self.state is State.CLOSED and self._in_a_row >= self._limit:
+        elif self.state is State.CLOSED and (retry_after_s > 0 or self._in_a_row >= self._limit):
             self._open()
 
     def leave(self) -> None:

@@ -87,7 +87,10 @@ class Broadcaster:
             except PublishError as error:
                 if attempt == _ATTEMPTS:
                     raise ApiError(
-                        503, "pubnub_unavailable", f"PubNub: {error}", retry_after_s=2.0
+                        503,
+                        "pubnub_unavailable",
+                        f"PubNub: {error}",
+                        retry_after_s=max(2.0, breaker.retry_after_s),
                     ) from error
                 await asyncio.sleep(backoff_s(attempt))
         raise AssertionError("unreachable")

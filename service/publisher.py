@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from pubnub.enums import PNReconnectionPolicy
@@ -21,10 +24,23 @@ from service.settings import Settings
 _REFUSED: Final = frozenset({400, 413, 414})
 #: The status with which it refuses us: our keys may not publish, there or at all.
 _DENIED: Final = 403
+#: Statuses whose ``Retry-After`` is heeded: too many requests, and unavailable.
+_HOLDING: Final = frozenset({429, 503})
+#: A longer ``Retry-After`` counts as this: one wrong answer must not silence us for hours.
+RETRY_AFTER_MAX_S: Final = 60.0
 
 
 class PublishError(Exception):
-    """A message was not published, as far as we know; the text is short and stable."""
+    """A message was not published, as far as we know; the text is short and stable.
+
+    Parameters
+    ----------
+    retry_after_s : seconds for which PubNub asks us to publish nothing; 0 if it doesn't say.
+    """
+
+    def __init__(self, reason: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
 
 
 class MessageRefused(PublishError):
@@ -93,7 +109,7 @@ class Publisher:
             if isinstance(failure, MessageRefused) and not isinstance(failure, AccessDenied):
                 self.breaker.success()
             else:
-                self.breaker.failure()
+                self.breaker.failure(failure.retry_after_s)
             raise failure from error
         self._metrics.published(time.perf_counter() - started)
         self.breaker.success()
@@ -118,13 +134,34 @@ def message_size(message: Any) -> int:
     return len(json.dumps(message).encode())
 
 
+def retry_after_s(value: str, now: datetime) -> float:
+    """Return the seconds that a ``Retry-After`` asks for, from 0 to ``RETRY_AFTER_MAX_S``.
+
+    It holds seconds or an HTTP-date (RFC 9110, 10.2.3); what is neither, or is over, asks for 0.
+    """
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+        asked_s = float(value)
+    else:
+        try:
+            moment = parsedate_to_datetime(value)
+            # An HTTP-date is GMT; the form of C's asctime does not say so.
+            asked_s = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now.timestamp()
+        except (ValueError, OverflowError):
+            return 0.0
+    return max(0.0, min(asked_s, RETRY_AFTER_MAX_S))
+
+
 def _failure(error: Exception) -> PublishError:
     if isinstance(error, TimeoutError):
         return PublishError("timeout")
     if isinstance(error, PubNubException):
         status = int(error._status_code or 0)
         kind = AccessDenied if status == _DENIED else MessageRefused if status in _REFUSED else PublishError
-        return kind(f"http {status}" if status else "bad answer")
+        asked = error.status.client_response.retry_after if status in _HOLDING else None
+        return kind(
+            f"http {status}" if status else "bad answer",
+            retry_after_s=retry_after_s(asked, datetime.now(UTC)) if asked is not None else 0.0,
+        )
     if isinstance(error, OSError):
         return PublishError(
             "connection refused" if isinstance(error, ConnectionRefusedError) else "connection failed"

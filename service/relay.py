@@ -265,7 +265,8 @@ class Relay:
         except MessageRefused as error:
             self._give_up(event, str(error))
         except PublishError as error:
-            event.strikes += others_get_through
+            # Who is told when to come back was not refused on account of the event.
+            event.strikes += others_get_through and not error.retry_after_s
             if event.strikes < self._max_attempts:
                 self._notes.failed.append((event.id, event.first_attempt_at, event.attempts, str(error)))
                 self._noting.set()

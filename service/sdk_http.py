@@ -14,7 +14,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -37,6 +37,15 @@ _CATEGORIES: Final = {
     400: PNStatusCategory.PNBadRequestCategory,
     403: PNStatusCategory.PNAccessDeniedCategory,
 }
+
+
+class Answer(NamedTuple):
+    """What came back; the SDK hands it on as the ``client_response`` of a status."""
+
+    status: int
+    body: bytes
+    #: The header of that name.
+    retry_after: str | None
 
 
 class SdkHttp(BaseRequestHandler):  # type: ignore[misc]  # the SDK has no types
@@ -94,7 +103,8 @@ class SdkHttp(BaseRequestHandler):  # type: ignore[misc]  # the SDK has no types
         if options.files or options.non_json_response or not options.use_base_path:
             raise NotImplementedError(f"SdkHttp does not carry files: {options.path.split('?')[0]}")
         options.merge_params_in({})
-        status, body = await self._ask(options)
+        answer = await self._ask(options)
+        status, body, _ = answer
         if cancellation_event is not None and cancellation_event.is_set():
             return None
         try:
@@ -110,6 +120,7 @@ class SdkHttp(BaseRequestHandler):  # type: ignore[misc]  # the SDK has no types
             uuid=self._pubnub.uuid,
             auth_key=None,
             client_request=None,
+            client_response=answer,
             http_version="HTTP/1.1",
         )
         if status not in {200, 204}:
@@ -128,8 +139,8 @@ class SdkHttp(BaseRequestHandler):  # type: ignore[misc]  # the SDK has no types
             status=options.create_status(PNStatusCategory.PNAcknowledgmentCategory, data, info, None),
         )
 
-    async def _ask(self, options: RequestOptions) -> tuple[int, bytes]:
-        """Send the request and return status and body of its answer."""
+    async def _ask(self, options: RequestOptions) -> Answer:
+        """Send the request and return its answer."""
         method = options.method_string
         request = self._written(method, options)
         within_s: float = options.request_timeout
@@ -199,14 +210,25 @@ class SdkHttp(BaseRequestHandler):  # type: ignore[misc]  # the SDK has no types
 class _Connection(asyncio.Protocol):
     """One connection: a request at a time."""
 
-    __slots__ = ("_answer", "_loop", "_parser", "_parts", "_transport", "answers", "heard", "idle_since")
+    __slots__ = (
+        "_answer",
+        "_loop",
+        "_parser",
+        "_parts",
+        "_retry_after",
+        "_transport",
+        "answers",
+        "heard",
+        "idle_since",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self._answer: asyncio.Future[Answer] | None = None
         self._parts: list[bytes] = []
+        self._retry_after: str | None = None
         #: Requests answered so far.
         self.answers = 0
         #: Whether anything of the present request's answer came.
@@ -218,8 +240,8 @@ class _Connection(asyncio.Protocol):
         """Whether another request may be sent."""
         return self._transport is not None and not self._transport.is_closing() and self._answer is None
 
-    async def ask(self, request: bytes, within_s: float) -> tuple[int, bytes]:
-        """Send a request and return the status and body of its answer.
+    async def ask(self, request: bytes, within_s: float) -> Answer:
+        """Send a request and return its answer.
 
         Raises
         ------
@@ -231,7 +253,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError("the connection is closed")
         self.heard = False
-        answer: asyncio.Future[tuple[int, bytes]] = self._loop.create_future()
+        answer: asyncio.Future[Answer] = self._loop.create_future()
         self._answer = answer
         self._transport.write(request)
         limit = self._loop.call_later(within_s, _time_out, answer)
@@ -265,6 +287,11 @@ class _Connection(asyncio.Protocol):
             self.abort()
             self._fail(f"the answer is not HTTP: {error}")
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep the one header that matters (the parser's callback)."""
+        if name.lower() == b"retry-after":
+            self._retry_after = value.strip().decode("latin-1")
+
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body (the parser's callback)."""
         self._parts.append(body)
@@ -275,19 +302,21 @@ class _Connection(asyncio.Protocol):
         if status < 200:
             return
         parts, self._parts = self._parts, []
+        retry_after, self._retry_after = self._retry_after, None
         answer = self._answer
         if answer is None or not self._parser.should_keep_alive():
             self.abort()
         if answer is not None and not answer.done():
             self.answers += 1
-            answer.set_result((status, parts[0] if len(parts) == 1 else b"".join(parts)))
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            answer.set_result(Answer(status, body, retry_after))
 
     def _fail(self, why: str) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ConnectionResetError(why))
 
 
-def _time_out(answer: asyncio.Future[tuple[int, bytes]]) -> None:
+def _time_out(answer: asyncio.Future[Answer]) -> None:
     if not answer.done():
         answer.set_exception(TimeoutError())
 

@@ -111,8 +111,17 @@ class PubNub:
 
     def accepted(self, channel: str) -> list[dict[str, Any]]:
         """Return the messages that were accepted on a channel, in their order."""
-        answer = self._client.get("/log", params={"operation": "publish", "channel": channel})
-        return [json.loads(entry["message"]) for entry in answer.json()["entries"] if entry["effect"]]
+        return [json.loads(entry["message"]) for entry in self.attempts(channel=channel) if entry["effect"]]
+
+    def attempts(self, **of: str) -> list[dict[str, Any]]:
+        """Return the log's entries of publishes (``of`` a ``channel``), in the order of their answers."""
+        answer = self._client.get("/log", params={"operation": "publish", **of})
+        entries: list[dict[str, Any]] = answer.json()["entries"]
+        return entries
+
+    def forget(self) -> None:
+        """Empty the log."""
+        self._client.delete("/log").raise_for_status()
 
     def close(self) -> None:
         self.heal()

@@ -85,6 +85,45 @@ async def test_a_probe_that_was_cancelled_leaves_its_place_to_the_next(
     assert breaker.try_enter()
 
 
+async def test_a_failure_that_says_for_how_long_opens_it_at_once_and_for_so_long(
+    breaker: Breaker, clock: Clock
+) -> None:
+    assert breaker.try_enter()
+    breaker.failure(retry_after_s=7.0)
+    assert breaker.state is State.OPEN
+    assert breaker.retry_after_s == 7.0
+    clock.now += 6.9
+    assert not breaker.try_enter()
+    clock.now += 0.1
+    assert breaker.try_enter()
+    assert breaker.state is State.HALF_OPEN
+
+
+async def test_calls_that_were_under_way_when_it_was_told_to_wait_do_not_shorten_that(
+    breaker: Breaker, clock: Clock
+) -> None:
+    breaker.failure(retry_after_s=7.0)
+    breaker.success()
+    assert breaker.state is State.OPEN
+    breaker.failure(retry_after_s=2.0)
+    breaker.failure()
+    assert breaker.retry_after_s == 7.0
+    breaker.failure(retry_after_s=9.0)
+    assert breaker.retry_after_s == 9.0
+    clock.now += 9.0
+    breaker.success()
+    assert breaker.state is State.CLOSED
+
+
+async def test_what_it_is_told_to_wait_is_a_floor_under_its_own_pause(breaker: Breaker, clock: Clock) -> None:
+    breaker.failure(retry_after_s=0.5)
+    assert 1.0 <= breaker.retry_after_s <= 1.2
+    clock.now += 1.2
+    assert breaker.try_enter()
+    breaker.failure(retry_after_s=0.5)
+    assert 2.0 <= breaker.retry_after_s <= 2.4
+
+
 async def test_waiting_calls_pass_when_it_closes(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, 3)
     waiting = asyncio.create_task(breaker.enter())

@@ -9,6 +9,9 @@ from service.tests.support import API, PubNub, ServiceProcess, Urls, eventually,
 
 WAY = ("briefing", "drawing", "voting", "completed")
 BEARER = {"Authorization": API["Authorization"]}
+BROADCAST = {"type": "test", "gameId": "g", "userId": "u", "timestamp": 1, "version": "2.0.0", "data": {}}
+#: The emulator's clock may be set back a little between two of its readings.
+CLOCK_NS = 10_000_000
 
 
 def play(service: ServiceProcess, game_id: str) -> None:
@@ -98,7 +101,7 @@ def test_an_outage_opens_the_breaker_and_loses_nothing(
     refused = service.http.post(
         "/functions/v1/broadcast-pubnub-event",
         headers=BEARER,
-        json={"type": "test", "gameId": "g", "userId": "u", "timestamp": 1, "version": "2.0.0", "data": {}},
+        json=BROADCAST,
     )
     assert refused.status_code == 503
     assert int(refused.headers["retry-after"]) >= 1
@@ -113,6 +116,59 @@ def test_an_outage_opens_the_breaker_and_loses_nothing(
         assert new_phases(pubnub.accepted(f"game-{game_id}")) == list(WAY)
     assert service.metric("breaker_state") == 0
     assert service.http.get("/health").status_code == 200
+
+
+def test_after_a_retry_after_nothing_is_published_before_its_time(
+    start_service: StartService, own_database: Urls, pubnub: PubNub
+) -> None:
+    # One refusal, which alone would neither open the breaker nor concern other games.
+    service = start_service(RELAY_CONCURRENCY=1)
+    pubnub.forget()
+    pubnub.break_("status", status=429, retry_after_s=2, operations=["publish"], requests=1)
+    games = [name() for _ in range(5)]
+    for game_id in games:
+        play(service, game_id)
+    eventually(lambda: all_published(own_database, 20), "not all events were published")
+    refused, *others = pubnub.attempts()
+    assert refused["status"] == 429
+    assert len(others) == 20
+    until = refused["answered_ns"] + 2_000_000_000
+    assert min(attempt["received_ns"] for attempt in others) >= until - CLOCK_NS
+    for game_id in games:
+        assert new_phases(pubnub.accepted(f"game-{game_id}")) == list(WAY)
+
+
+def test_a_retry_after_holds_everything_but_what_is_under_way_and_counts_against_no_event(
+    start_service: StartService, own_database: Urls, pubnub: PubNub
+) -> None:
+    service = start_service(RELAY_CONCURRENCY=4, RELAY_MAX_ATTEMPTS=1, BREAKER_FAILURES=1000)
+    pubnub.forget()
+    pubnub.break_("status", status=503, retry_after_s=3, operations=["publish"])
+    games = [name() for _ in range(8)]
+    for game_id in games:
+        play(service, game_id)
+    eventually(lambda: service.metric("breaker_state") == 2, "the breaker did not open")
+    assert service.http.get("/health").json()["checks"]["pubnub"]["healthy"] is False
+    refused = service.http.post("/functions/v1/broadcast-pubnub-event", headers=BEARER, json=BROADCAST)
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) >= 1
+    assert service.tick()["errors"] == 0
+
+    def probed() -> bool:
+        attempts = pubnub.attempts()
+        return bool(attempts[-1]["received_ns"] >= attempts[0]["answered_ns"] + 3_000_000_000)
+
+    eventually(probed, "there was no attempt after the time")
+    pubnub.heal()
+    eventually(lambda: all_published(own_database, 32), "not all events were published")
+    assert service.metric("breaker_state") == 0
+    assert own_database.value("SELECT count(*) FROM event_dead_letters") == 0
+    for game_id in games:
+        assert new_phases(pubnub.accepted(f"game-{game_id}")) == list(WAY)
+    attempts = pubnub.attempts()
+    until = attempts[0]["answered_ns"] + 3_000_000_000 - CLOCK_NS
+    early = [attempt for attempt in attempts if attempt["received_ns"] < until]
+    assert 1 <= len(early) <= 4
 
 
 def test_what_pubnub_refuses_becomes_a_dead_letter_and_can_be_replayed(

@@ -138,6 +138,21 @@ async def test_an_error_that_is_not_json_keeps_its_status() -> None:
     assert caught.value._status_code == 502
 
 
+async def test_a_retry_after_arrives_and_is_not_taken_for_the_next_answers() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        for more in ("retry-AFTER: 7 \r\n", "Retry-After: \r\n", ""):
+            await request(reader)
+            writer.write(answer(b"{}", "429 Too Many Requests", more))
+
+    async with client_of(talk) as client:
+        heard = []
+        for _ in range(3):
+            with pytest.raises(PubNubException) as caught:
+                await publish(client)
+            heard.append(caught.value.status.client_response.retry_after)
+    assert heard == ["7", "", None]
+
+
 async def test_an_idle_connection_that_was_closed_meanwhile_is_not_an_error() -> None:
     numbers: list[int] = []
 
