@@ -6,7 +6,11 @@ Each estimate here therefore has a *design effect*, the factor by which the clus
 variance (Kish 1965), and an *effective sample size*, the samples divided by it. Intervals are the
 exact ones (order statistics, Clopper-Pearson) for the effective size, with Korn and Graubard's
 correction for a design effect that was itself estimated from few clusters (Survey Methodology 24,
-1998). For a quantile the design effect is that of the share of samples below it (Woodruff 1952).
+1998). For a quantile the design effect is that of the share of samples below it (Woodruff 1952); where
+samples are tied, the larger one of the shares with and without those equal to it.
+
+Where a handful of clusters makes nearly all of the variance (three of 120 ticks that lost everything, by
+chance often fewer), it is known too badly: in simulations such intervals cover the truth in some 87 %.
 """
 
 from __future__ import annotations
@@ -85,7 +89,11 @@ def quantile_estimate(
     measured = quantile(ordered, q)
     effect, groups = 1.0, count
     if clusters is not None:
-        effect, groups = design_effect(values <= measured, clusters)
+        # Where many samples are equal to the quantile (infinite ones are), one of the two shares may be all
+        # of them, or nearly, and tell nothing of how the clusters differ; else they are the same.
+        effect, groups = max(
+            design_effect(values <= measured, clusters), design_effect(values < measured, clusters)
+        )
     effective = effective_samples(count, groups, effect, confidence)
     whole = max(int(effective), 1)
     low_rank, high_rank = order_statistics(whole, q, confidence)
