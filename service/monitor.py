@@ -25,6 +25,10 @@ log = get_logger(__name__)
 LOCK: Final = 8_462_001
 
 
+#: How long a tick waits for others' locks at least, however long it waited for its connection.
+_LEAST_S: Final = 0.1
+
+
 class TickFailed(Exception):
     """A tick moved nothing: it was rolled back."""
 
@@ -146,7 +150,10 @@ class Monitor:
             _as_setting(self._limit_s),
             request_id,
         )
-        others_s = min(self._limit_s, self._database.timeout_s)
+        # Waiting for a connection and for others' locks take no longer than either may: who is refused,
+        # is refused in time.
+        left_s = max(_LEAST_S, self._database.timeout_s - tick.connection_s)
+        others_s = min(self._limit_s, left_s)
         started = time.perf_counter()
         try:
             moment: datetime = await connection.fetchval(

@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -63,6 +63,19 @@ class Operator:
     def moving_games(self, every_s: float = 0.5) -> Iterator[None]:
         """Move each game whose phase is over, as the timers would, while the block runs."""
         with self._again_and_again(every_s, self._move_expired):
+            yield
+
+    @contextmanager
+    def crowd_looking_on(self, people: int, every_s: float = 0.25) -> Iterator[None]:
+        """Have so many people look through the games at once, again and again, while the block runs."""
+        path = f"/rest/v1/games?id=like.{self._prefix}*&select=id,status&limit=1"
+
+        def look(session: requests.Session) -> None:
+            self._call(session, "GET", path, route="/rest/v1/games")
+
+        with ExitStack() as crowd:
+            for _ in range(people):
+                crowd.enter_context(self._again_and_again(every_s, look))
             yield
 
     @contextmanager

@@ -77,7 +77,7 @@ class ScenarioSuite(Child):
     def __init__(self, run: RunFolder, selection: Selection, *, workers: int) -> None:
         self._run = run
         command = [sys.executable, "-m", "pytest", str(FAILURE), f"--stormwatch-run={run.path}"]
-        command += ["--numprocesses", str(workers), "--dist", "worksteal", "--color=no"]
+        command += ["--numprocesses", str(workers), "--color=no"]
         command += selection.arguments()
         super().__init__("pytest", command, run.logs / "failures.log")
 

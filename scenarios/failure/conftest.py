@@ -74,12 +74,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give each worker a row of scenarios: neighbours share a stack. Who is done first helps the others."""
+    """Give a file to one worker as a whole, those with most scenarios first: neighbours share a stack."""
     if config.getoption("dist") != "load":
         return None  # asked for otherwise
-    from xdist.scheduler import WorkStealingScheduling
+    from xdist.scheduler import LoadFileScheduling
 
-    return WorkStealingScheduling(config, log)
+    return LoadFileScheduling(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)

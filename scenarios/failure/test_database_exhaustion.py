@@ -7,6 +7,7 @@ from harness.experiment import (
     Experiment,
     HealthNames,
     MonitorP95,
+    Operator,
     OthersSkip,
     ReadingReaches,
     RefusesClearly,
@@ -22,6 +23,7 @@ from harness.faults.database import (
     Restart,
     RowLocks,
     SlowStatements,
+    TableLock,
     TerminateBackends,
 )
 from harness.faults.network import BlackHole, Down, Latency, ResetPeer
@@ -30,24 +32,19 @@ from harness.faults.network import BlackHole, Down, Latency, ResetPeer
 WITHOUT_GRACE = {"ENABLE_GRACE_PERIOD": "false"}
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(BlackHole("service-postgres"), id="by_silence", marks=pytest.mark.main),
-        pytest.param(SlowStatements(delay="11s"), id="by_slow_statements"),
-    ],
-)
-def test_pool_exhausted(experiment: Experiment, fault: Fault) -> None:
-    """All 20 connections are stuck in Postgres: calls get 503 in time, and no game is lost."""
-    with experiment.games(count=30, players=2, service=WITHOUT_GRACE):
+@pytest.mark.main
+def test_pool_exhausted(experiment: Experiment) -> None:
+    """Statements hang and hold all 20 connections: calls get 503 in time, and no game is lost."""
+    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
         experiment.steady("2s")
-        experiment.inject(
-            fault,
-            "12s",
-            ReadingReaches("pool_in_use", 20),
-            RefusesClearly(("http 503",)),
-            HealthNames("database"),
-        )
+        with Operator.of(experiment).crowd_looking_on(people=30):
+            experiment.inject(
+                TableLock(),
+                "12s",
+                ReadingReaches("pool_in_use", 20),
+                RefusesClearly(("http 503",)),
+                HealthNames("database"),
+            )
         experiment.recovered()
 
 
@@ -63,6 +60,7 @@ def test_server_connections_exhausted(experiment: Experiment) -> None:
     ("fault", "duration"),
     [
         pytest.param(Down("service-postgres"), "10s", id="refused_for_10_s"),
+        pytest.param(BlackHole("service-postgres"), "12s", id="silent_for_12_s"),
         pytest.param(Crash(), "5s", id="killed_with_crash_recovery"),
         pytest.param(ResetPeer("service-postgres", after="50ms"), "5s", id="reset_during_commit"),
     ],

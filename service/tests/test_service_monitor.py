@@ -222,6 +222,39 @@ def test_a_tick_that_gets_no_lock_in_time_says_when_to_come_again(
     assert service.tick()["processed"] == 1
 
 
+def test_a_tick_that_waited_for_its_connection_waits_the_less_for_locks(
+    start_service: StartService, own_database: Urls
+) -> None:
+    service = start_service(DATABASE_TIMEOUT="4s", POOL_SIZE="1")
+    game_id = name()
+    service.create(id=game_id)
+    service.move(game_id, "briefing")
+    expire(own_database, game_id)
+
+    async def tick_while_held() -> tuple[httpx.Response, httpx.Response]:
+        holder = await asyncpg.connect(own_database.admin)
+        async with holder.transaction():
+            await holder.execute("LOCK TABLE games IN ACCESS EXCLUSIVE MODE")
+            # It has the only connection, until its statement is given up after 4 s.
+            reading = asyncio.to_thread(service.http.get, "/rest/v1/games?select=id", headers=API)
+            reader = asyncio.create_task(reading)
+            await asyncio.sleep(1.5)
+            tick = await asyncio.to_thread(
+                service.http.post, "/functions/v1/monitor-game-timers", headers=CRON
+            )
+            read = await reader
+        await holder.close()
+        return tick, read
+
+    tick, read = asyncio.run(tick_while_held())
+    assert (tick.status_code, read.status_code) == (503, 503)
+    waited_ms = tick.json()["metrics"]["connectionAcquisitionTime"]
+    assert 1000 < waited_ms < 4000
+    # Not 4 s for each.
+    assert tick.json()["executionTime"] < 5200
+    assert service.tick()["processed"] == 1
+
+
 def test_a_tick_over_its_limit_is_rolled_back(start_service: StartService, own_database: Urls) -> None:
     service = start_service(MONITOR_LIMIT="1s", DATABASE_TIMEOUT="20s")
     game_id = name()
