@@ -5,13 +5,14 @@ it saw, a JSON line each, and where it needs something to happen it waits for a 
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import FrameLocator, Page, expect, sync_playwright
+from playwright.sync_api import FrameLocator, Page, expect
+
+from harness.tests.browser import launched
 
 #: Generous: what is waited for comes within seconds on a machine that has nothing else to do.
 ENOUGH_MS = 60_000
@@ -22,15 +23,11 @@ OBJECTIVE = "broadcast_latency"
 
 def main(address: str, chromium: str, folder: Path) -> None:
     expect.set_options(timeout=ENOUGH_MS)
-    # Chromium's sandbox does not work for root, as whom containers run.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=arguments)
+    with launched(chromium) as browser:
         page = browser.new_page(viewport={"width": WIDTHS[0], "height": 1100})
         page.set_default_timeout(ENOUGH_MS)
         for step in steps(page, address, folder):
             print(json.dumps(step), flush=True)
-        browser.close()
 
 
 def steps(page: Page, address: str, folder: Path) -> Iterator[dict[str, Any]]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +18,7 @@ from harness.history import HistoryWriter, Row, RunFolder, create_run, now_ns
 from harness.live.file import write_live
 from harness.load.web import ObjectivesTab
 from harness.stack import Stack, start_stack
+from harness.tests.browser import find_chromium
 from harness.tests.test_load_runs import SHORT, Locust, free_port, page_at
 
 ENOUGH_S = 60.0
@@ -204,14 +202,7 @@ def test_a_master_shows_what_its_workers_play(stack: Stack, tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    """The browser: ``STORMWATCH_CHROMIUM``, or the first found on PATH."""
-    if importlib.util.find_spec("playwright") is None:
-        pytest.skip("no browser: the package playwright is not installed (pip install playwright)")
-    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-    found = os.environ.get("STORMWATCH_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip(f"no browser: none of {', '.join(names)} on PATH; install one or set STORMWATCH_CHROMIUM")
-    return str(found)
+    return find_chromium()
 
 
 class Browser:
