@@ -145,12 +145,22 @@ def known_rows(evidence: Evidence) -> Check:
 
 def matched_rows(evidence: Evidence) -> Check:
     """Events that were received must have been made."""
+    heard = evidence.messages
+    nameless = int(np.count_nonzero((heard["name"] == "phase_changed") & (heard["event"] < 0)))
     received = evidence.receipts
     ours = received[(received["name"] == "phase_changed").to_numpy()]
     made = pd.concat([evidence.events["event"], evidence.publishes["event"]])
-    lonely = int(np.count_nonzero(~evidence.among(ours["event"], made))) if len(made) else 0
-    share = lonely / len(ours) if len(ours) else 0.0
     limit = evidence.policy.measurement.unmatched
+    if made.empty and _unwatched_database(evidence):
+        lonely, total = 0, 0
+        explanation = "Nobody watched the database, so there is nothing to match them with."
+    else:
+        lonely = nameless + int(np.count_nonzero(~evidence.among(ours["event"], made)))
+        total = nameless + len(ours)
+        explanation = f"{lonely} of {total} received phase changes belong to no recorded transition."
+        if nameless:
+            explanation += f" {nameless} of them came without an event id."
+    share = lonely / total if total else 0.0
     return Check(
         "matched_rows",
         "Deliveries matched to events",
@@ -158,9 +168,15 @@ def matched_rows(evidence: Evidence) -> Check:
         share * 100,
         "%",
         limit * 100,
-        f"{lonely} of {len(ours)} received phase changes belong to no recorded transition.",
+        explanation,
         OF_OBSERVERS,
     )
+
+
+def _unwatched_database(evidence: Evidence) -> bool:
+    """Whether it is known that the database was not read; :func:`witnesses` says so then."""
+    found = witnesses(evidence)
+    return not found.ok and set(OF_DATABASE) <= set(found.touches)
 
 
 def harness_cpu(evidence: Evidence) -> Check:
@@ -231,13 +247,13 @@ def own_clock(evidence: Evidence) -> Check:
     return Check(
         "own_clock",
         "Own clock steady",
-        measured is None or measured <= limit,
+        not _has_steady_state(evidence) if measured is None else measured <= limit,
         measured,
         "s",
         limit,
         "How far the wall clock wandered from the monotonic one."
         if measured is not None
-        else "It was not compared with the monotonic one.",
+        else "It was not compared with the monotonic one, so nobody knows.",
         (*LATENCIES, "timer_accuracy"),
     )
 
@@ -317,7 +333,8 @@ def _reading(
     rows = rows[rows["actor"].astype(str).str.match(_HARNESS).to_numpy(dtype=bool)]
     rows = rows[evidence.steady(rows["start_ns"]) & np.isfinite(rows["value"].to_numpy(dtype="float64"))]
     if rows.empty:
-        return Check(name, title, True, None, unit, limit, "Not recorded in this run.", LATENCIES)
+        why = "No reading of it is recorded in the steady state, so nobody knows."
+        return Check(name, title, not _has_steady_state(evidence), None, unit, limit, why, LATENCIES)
     highest = rows.groupby("actor", observed=True)["value"].quantile(0.95, interpolation="higher") * scale
     actor, measured = str(highest.idxmax()), float(highest.max())
     return Check(
@@ -330,6 +347,11 @@ def _reading(
         f"{actor} was the busiest: 95 % of its readings were no more than this {what}.",
         LATENCIES,
     )
+
+
+def _has_steady_state(evidence: Evidence) -> bool:
+    """Whether anything is judged; without it, :func:`steady_state` is the doubt."""
+    return any(window.name == "steady" for window in evidence.windows)
 
 
 def _clock(evidence: Evidence, clock: Clock, used: bool, touches: tuple[str, ...]) -> Check:

@@ -46,6 +46,7 @@ class Record:
         for _ in range(3):  # the observers' last signs of life
             self.now += NS
             self.rows.append(self._resource("loop_lag_ms", "observer-1", 1.5))
+            self.rows.append(self._resource("wall_minus_monotonic_ms", "observer-1", 5e9))
             self.rows.append(self._resource("cpu_percent", "load", 7.0))
             self.rows.append(self._resource("cpu_percent", "machine", 33.0))
 

@@ -388,10 +388,28 @@ def events_of_nobody(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[~some(rows, of(rows, "transition") | of(rows, "publish"), 0.5)]
 
 
+def nothing_made(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[~(of(rows, "transition") | of(rows, "publish"))]
+
+
+def messages_without_an_id(rows: pd.DataFrame) -> pd.DataFrame:
+    rows.loc[some(rows, of(rows, "delivery", "phase_changed"), 0.01), "event"] = None
+    return rows
+
+
+def without_reading(name: str) -> Spoiler:
+    return lambda rows: rows[~of(rows, "resource", name)]
+
+
 @pytest.mark.parametrize(
     ("check", "spoil", "about"),
     [
         ("harness_cpu", a_busy_generator, {}),
+        ("harness_cpu", without_reading("cpu_percent"), {}),
+        ("harness_lag", without_reading("loop_lag_ms"), {}),
+        ("own_clock", without_reading("wall_minus_monotonic_ms"), {}),
+        ("matched_rows", nothing_made, {}),
+        ("matched_rows", messages_without_an_id, {}),
         ("harness_lag", a_lagging_observer, {}),
         ("tick_lateness", a_late_cron, {}),
         ("database_clock", an_unknown_clock, {}),
@@ -413,6 +431,23 @@ def test_a_measurement_in_doubt_is_never_a_pass(
     report = verdict_of(spoil(good_rows.copy()), policy, **about)
     assert named(report, check)["verdict"] == "inconclusive"
     assert report["verdict"] != "pass"
+
+
+def test_what_nobody_watched_is_said_once(good_rows: pd.DataFrame, policy: Policy) -> None:
+    # A target without DATABASE_URL: that the deliveries match nothing is no second doubt.
+    unread = ["no DATABASE_URL: transitions, triggers and the outbox were not read"]
+    report = verdict_of(nothing_made(good_rows.copy()), policy, missing=unread)
+    assert named(report, "matched_rows")["verdict"] == "pass"
+    assert named(report, "witnesses")["verdict"] == "inconclusive"
+    assert named(report, "pubnub_delivery")["verdict"] == "pass"
+
+
+def test_a_record_without_a_steady_state_has_no_readings_to_miss(
+    good_rows: pd.DataFrame, policy: Policy
+) -> None:
+    report = verdict_of(without_reading("loop_lag_ms")(good_rows), policy, windows=[])
+    doubtful = {row["name"] for row in report["measurement"]["checks"] if row["verdict"] != "pass"}
+    assert doubtful == {"steady_state", "tick_lateness"}
 
 
 def test_a_busy_generator_silences_a_failed_latency_but_not_broken_integrity(
