@@ -26,7 +26,9 @@ BUDGETED: Final = frozenset({"outbox", "publish", "delivery"})
 def stages(evidence: Evidence) -> list[dict[str, Any]]:
     """Return the stages of a broadcast in steady state with their durations in seconds.
 
-    A stage that the record has no witness for has no samples.
+    A stage that the record has no witness for has no samples. ``budget_share`` is what its 95th percentile
+    uses up of the broadcasting latency that is promised; stages rarely have their worst at once, so that the
+    shares may well add up to more than the whole.
     """
     moved = evidence.transitions
     moved = moved[evidence.steady(moved["committed_ns"])]
@@ -55,10 +57,14 @@ def stages(evidence: Evidence) -> list[dict[str, Any]]:
         "publish": (by_event["accepted_ns"].to_numpy(dtype="float64", na_value=np.nan) - attempted) / NS,
         "delivery": (received - accepted) / NS,
     }
-    return [_stage(name, title, what, durations[name]) for name, title, what in STAGES]
+    objectives = evidence.policy.objectives.values()
+    budget_s = next((one.threshold for one in objectives if one.metric == "broadcast_latency"), None)
+    return [_stage(name, title, what, durations[name], budget_s) for name, title, what in STAGES]
 
 
-def _stage(name: str, title: str, what: str, durations: NDArray[np.float64]) -> dict[str, Any]:
+def _stage(
+    name: str, title: str, what: str, durations: NDArray[np.float64], budget_s: float | None
+) -> dict[str, Any]:
     known = np.sort(durations[np.isfinite(durations)])
     found: dict[str, Any] = {
         "name": name,
@@ -70,9 +76,12 @@ def _stage(name: str, title: str, what: str, durations: NDArray[np.float64]) -> 
         "p50": None,
         "p95": None,
         "p99": None,
+        "budget_share": None,
     }
     if len(known):
         found["mean"] = float(known.mean())
         for key, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
             found[key] = float(np.quantile(known, q, method="inverted_cdf"))
+        if budget_s and name in BUDGETED:
+            found["budget_share"] = found["p95"] / budget_s
     return found

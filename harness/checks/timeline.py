@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -28,18 +29,30 @@ _READINGS: Final = {
 }
 
 
-def timeline(evidence: Evidence) -> dict[str, Any]:
-    """Return series of equal length over the declared windows (the whole record if there are none).
+def timeline(evidence: Evidence, span: tuple[int, int] | None = None) -> dict[str, Any]:
+    """Return series of equal length: a value for each second, or for the next longer time that fits.
 
     ``start_ms`` is Unix time; ``values`` hold null where nothing happened in a bin.
+
+    Parameters
+    ----------
+    span : begin and end, in ns, of a part of the record (an experiment's, say); None: the declared windows,
+        or the whole record if there are none.
     """
-    start_ns, end_ns = evidence.span
-    if evidence.windows:
-        start_ns = min(window.start_ns for window in evidence.windows)
-        end_ns = min(end_ns, max(window.end_ns for window in evidence.windows))
+    windows = evidence.windows
+    if span is not None:
+        start_ns, end_ns = span
+        windows = [w for w in windows if w.start_ns < end_ns and w.end_ns > start_ns]
+    else:
+        start_ns, end_ns = evidence.span
+        if windows:
+            start_ns = min(window.start_ns for window in windows)
+            end_ns = min(end_ns, max(window.end_ns for window in windows))
     seconds = max((end_ns - start_ns) / NS, 0)
     width = next((w for w in _WIDTHS if seconds / w <= MOST_BINS), _WIDTHS[-1])
-    bins = min(int(seconds // width) + 1, MOST_BINS) if seconds else 0
+    # The end of a record is its last row; that of a span is no part of it.
+    bins = int(seconds // width) + 1 if span is None else math.ceil(seconds / width)
+    bins = min(bins, MOST_BINS) if seconds else 0
     grid = _Grid(start_ns, width, bins)
     series: list[dict[str, Any]] = []
     if bins:
@@ -67,7 +80,7 @@ def timeline(evidence: Evidence) -> dict[str, Any]:
         "bins": bins,
         "windows": [
             {"name": w.name, "start_ms": w.start_ns // 1_000_000, "end_ms": w.end_ns // 1_000_000}
-            for w in evidence.windows
+            for w in windows
         ],
         "series": [one for one in series if any(value is not None for value in one["values"])],
     }
@@ -120,6 +133,7 @@ class _Grid:
         """A reading: the most in each bin, actors together."""
         panel, title, unit, together = _READINGS[name]
         rows = evidence.readings(name)
+        rows = rows[np.isfinite(rows["value"].to_numpy(dtype="float64"))]
         at = self._bin(rows["start_ns"])
         frame = pd.DataFrame(
             {"at": at, "actor": rows["actor"].cat.codes.to_numpy(), "value": rows["value"].to_numpy()}
