@@ -34,16 +34,21 @@ class History:
     files: list[HistoryFile] = field(default_factory=list)
 
 
-def read_history(folder: Path) -> History:
+def read_history(folder: Path, *, of_run: str | None = None) -> History:
     """Read every ``*.arrow`` file of ``folder``.
 
     A file cut off in the middle of a batch (its writer was killed) yields the batches before it and
     says so in :attr:`HistoryFile.cut_off`.
 
+    Parameters
+    ----------
+    of_run : id of the run that the rows must be of; None: of any one.
+
     Raises
     ------
     HistoryError
-        The folder is missing, a file is not a history, has a newer schema, or two runs are mixed.
+        The folder is missing, a file is not a history, has a newer schema, two runs are mixed, or the rows
+        are another run's.
     """
     if not folder.is_dir():
         raise HistoryError(f"{folder}: no such history folder; name a run folder made by stormwatch")
@@ -59,6 +64,11 @@ def read_history(folder: Path) -> History:
         raise HistoryError(
             f"{folder}: rows of {len(runs)} runs are mixed ({', '.join(sorted(runs))}); "
             "keep each run's files in a folder of its own"
+        )
+    if of_run is not None and runs - {of_run}:
+        raise HistoryError(
+            f"{folder}: rows of run {runs.pop()}, but run.json beside it is that of run {of_run}; "
+            "put each run's files into its own folder"
         )
     table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
     return History(table=table.unify_dictionaries(), files=files)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -16,11 +16,12 @@ from harness.checks import INTEGRITY, METRICS, Census, Evidence, FaultWindow, Fi
 from harness.checks.distributions import distribution
 from harness.checks.games import worst_games
 from harness.checks.measurement import MEASUREMENT, complete_run
-from harness.checks.recovery import recovery_of
+from harness.checks.recovery import Recovery, recovery_of
 from harness.checks.stages import stages
 from harness.checks.timeline import timeline
 from harness.history import RunFolder, read_history
 from harness.history.run import utc_now
+from harness.report.scenarios import read_scenario
 from harness.report.words import limited
 from harness.sla import statistics
 from harness.sla.policy import METRICS as METRIC_KINDS
@@ -50,8 +51,10 @@ def build_report(run: RunFolder, policy: Policy) -> dict[str, Any]:
     """
     about = run.read()
     scenarios = read_scenarios(run)
-    report = judge(evidence_of(read_history(run.history), about, policy, scenarios), run.id)
-    report["measurement"]["calibration"] = _guarded(lambda: _calibration(run, about), None)
+    history = read_history(run.history, of_run=about.get("id"))
+    report = judge(evidence_of(history, about, policy, scenarios), run.id)
+    shown = _Shown(report["notes"])
+    report["measurement"]["calibration"] = shown("The calibration", lambda: _calibration(run, about), None)
     return report
 
 
@@ -63,6 +66,7 @@ def judge(evidence: Evidence, run_id: str) -> dict[str, Any]:
     loaded = about.get("expects_load", True) or evidence.table.num_rows > 0
     checks = [_guarded_check(check, evidence) for check in (MEASUREMENT if loaded else [complete_run])]
     shaken = [check for check in checks if check["verdict"] != "pass"]
+    shown = _Shown([])
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "generated_at": utc_now(),
@@ -79,10 +83,11 @@ def judge(evidence: Evidence, run_id: str) -> dict[str, Any]:
             if _applies(objective, evidence, loaded=loaded)
         ],
         "integrity": [_integrity(name, evidence, shaken) for name in INTEGRITY if loaded],
-        "faults": _faults(evidence),
+        "faults": _faults(evidence, shown),
         "scenarios": [_scenario(document) for document in evidence.scenarios],
         "measurement": {"verdict": worst(check["verdict"] for check in checks), "checks": checks},
-        "stages": _guarded(lambda: stages(evidence), []) if loaded else [],
+        "stages": shown("The stages", lambda: stages(evidence), []) if loaded else [],
+        "notes": shown.notes,
     }
     broken = [
         str(example["game"])
@@ -90,29 +95,22 @@ def judge(evidence: Evidence, run_id: str) -> dict[str, Any]:
         for example in row["examples"]
         if "game" in example
     ]
-    report["timeline"] = _guarded(lambda: timeline(evidence), None) if loaded else None
-    report["distributions"] = [
-        distribution(metric, samples)
+    report["timeline"] = shown("The timeline", lambda: timeline(evidence), None) if loaded else None
+    drawn = [
+        shown(f"The distribution of {metric}", partial(distribution, metric, samples), None)
         for metric, samples in measured.items()
         if METRIC_KINDS[metric] == "quantile" and len(samples.values)
     ]
-    report["games"] = _guarded(lambda: worst_games(evidence, broken), [])
+    report["distributions"] = [one for one in drawn if one is not None]
+    report["games"] = shown("The worst games", lambda: worst_games(evidence, broken), [])
     report["verdict"] = judge_report(report)
     return report
 
 
 def read_scenarios(run: RunFolder) -> list[dict[str, Any]]:
-    """Return the ``scenario.json`` documents under a run; an unreadable one is its scenario's error."""
-    found = []
-    for path in sorted(run.scenarios.glob("*/scenario.json")):
-        try:
-            document = json.loads(path.read_text())
-            if not isinstance(document, dict):
-                document = {"outcome": "error", "message": "scenario.json is not an object"}
-        except (OSError, ValueError) as error:
-            document = {"outcome": "error", "message": f"scenario.json can't be read: {error}"}
-        found.append({"id": path.parent.name} | document)
-    return found
+    """Return the ``scenario.json`` documents under a run; an unusable one is its scenario's error."""
+    paths = sorted(run.scenarios.glob("*/scenario.json"))
+    return [{"id": path.parent.name} | read_scenario(path) for path in paths]
 
 
 # --- objectives ----------------------------------------------------------------------------------------
@@ -337,31 +335,40 @@ def _integrity(name: str, evidence: Evidence, shaken: list[dict[str, Any]]) -> d
     return row
 
 
-def _faults(evidence: Evidence) -> list[dict[str, Any]]:
+def _faults(evidence: Evidence, shown: _Shown) -> list[dict[str, Any]]:
     own = [_fault(evidence, fault) for fault in evidence.faults]
     for scenario in evidence.scenarios:
-        for fault in scenario.get("faults") or []:
-            own.append(
-                {
-                    "name": str(fault.get("name")),
-                    "place": str(fault.get("place") or ""),
-                    "scenario": str(scenario["id"]),
-                    "started_at": fault.get("started_at"),
-                    "ended_at": fault.get("ended_at"),
-                    "expectations": [
-                        {key: expectation.get(key) for key in _EXPECTATION}
-                        for expectation in fault.get("expectations") or []
-                    ],
-                    "detected_after_s": fault.get("detected_after_s"),
-                    "recovered_after_s": fault.get("recovered_after_s"),
-                    "error": fault.get("error"),
-                }
-            )
+        own += shown(f"The faults of {scenario['id']}", partial(_faults_of, scenario), [])
     return own
 
 
+def _faults_of(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": str(fault.get("name")),
+            "place": str(fault.get("place") or ""),
+            "scenario": str(scenario["id"]),
+            "started_at": fault.get("started_at"),
+            "ended_at": fault.get("ended_at"),
+            "expectations": [
+                {key: expectation.get(key) for key in _EXPECTATION}
+                for expectation in fault.get("expectations") or []
+            ],
+            "detected_after_s": fault.get("detected_after_s"),
+            "recovered_after_s": fault.get("recovered_after_s"),
+            "error": fault.get("error"),
+        }
+        for fault in scenario.get("faults") or []
+    ]
+
+
 def _fault(evidence: Evidence, fault: FaultWindow) -> dict[str, Any]:
-    found = recovery_of(evidence, fault)
+    try:
+        found = recovery_of(evidence, fault)
+    except Exception as error:
+        why = f"the check crashed: {type(error).__name__}: {error}"
+        unknown = Finding("it is recovered from", "inconclusive", None, None, explanation=why)
+        found = Recovery([unknown], None, None)
     return {
         "name": fault.name,
         "place": fault.name.partition(":")[0],
@@ -382,6 +389,7 @@ def _scenario(document: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": document.get("seconds"),
         "message": document.get("message"),
         "command": document.get("command"),
+        "timeline": document.get("timeline"),
     }
 
 
@@ -409,12 +417,18 @@ def _guarded_check(check: Callable[[Evidence], Any], evidence: Evidence) -> dict
     return row
 
 
-def _guarded(make: Callable[[], Any], otherwise: Any) -> Any:
-    """What is shown but not judged may be missing; it never costs the verdict."""
-    try:
-        return make()
-    except Exception:
-        return otherwise
+class _Shown:
+    """Makes what is shown but not judged: it may be missing, which is noted, and never costs the verdict."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self.notes = notes
+
+    def __call__(self, what: str, make: Callable[[], Any], otherwise: Any) -> Any:
+        try:
+            return make()
+        except Exception as error:
+            self.notes.append(f"{what} can't be shown: {type(error).__name__}: {error}")
+            return otherwise
 
 
 # --- numbers -------------------------------------------------------------------------------------------
