@@ -17,7 +17,6 @@ from harness.checks.findings import (
     Expectation,
     Finding,
     compare,
-    during,
     examples_of,
     judge_all,
     seconds,
@@ -39,7 +38,9 @@ class ServesAgain:
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         ticks = evidence.ticks
-        ticks = ticks[within(ticks["start_ns"], fault.end_ns, math.inf) & succeeded(ticks)]
+        # One that found another running did nothing itself.
+        ticks = ticks[(ticks["name"] == "tick") & succeeded(ticks)]
+        ticks = ticks[within(ticks["start_ns"], fault.end_ns, math.inf)]
         heard = evidence.messages
         heard = heard[within(heard["end_ns"], fault.end_ns, math.inf)]
         if ticks.empty or heard.empty:
@@ -76,9 +77,11 @@ class BacklogDrained:
         return f"the backlog is drained within {self.within_s:g} s of its end"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        moves = evidence.transitions
-        moves = moves[within(moves["intended_ns"].fillna(moves["start_ns"]), fault.start_ns, fault.end_ns)]
-        stuck = during(evidence.overdue, "intended_ns", fault)
+        offset_ns = evidence.database_clock.offset_ns
+        moves, overdue = evidence.transitions, evidence.overdue
+        due_ns = moves["intended_ns"].fillna(moves["start_ns"]) - offset_ns
+        moves = moves[within(due_ns, fault.start_ns, fault.end_ns)]
+        stuck = overdue[within(overdue["intended_ns"] - offset_ns, fault.start_ns, fault.end_ns)]
         if moves.empty and stuck.empty:
             return unseen(self.name, self.within_s, "s", "nothing fell due while it lasted")
         pairs = evidence.pairs
