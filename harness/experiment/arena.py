@@ -20,6 +20,9 @@ from harness.sla.policy import Policy
 from harness.stack import StackOptions, start_stack
 from harness.target import Target
 
+#: Set to ``yes``: the deployment that the environment names may be broken, its database included.
+MAY_BREAK: Final = "STORMWATCH_MAY_BREAK"
+
 #: How long the games may take to begin, and to come to their end.
 _WARM_UP_LIMIT_S: Final = 60.0
 _DRAIN_LIMIT_S: Final = 40.0
@@ -144,6 +147,8 @@ def impossible(setup: Setup) -> str | None:
     target = deployment()
     if target is None:
         return None
+    if os.environ.get(MAY_BREAK) != "yes":
+        return f"the target is a deployment, and nobody said that it may be broken: set {MAY_BREAK}=yes"
     if target.database_url is None:
         return (
             "the target is a deployment, and DATABASE_URL is not set: nobody could see what became of games"

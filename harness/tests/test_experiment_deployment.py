@@ -51,7 +51,7 @@ def scenarios(folder: Path, environment: dict[str, str]) -> dict[str, dict[str, 
 
 def test_what_a_deployment_has_is_broken_and_what_it_lacks_is_skipped(tmp_path: Path) -> None:
     with start_stack(StackOptions(log_folder=tmp_path / "logs")) as stack:
-        found = scenarios(tmp_path, stack.target.environment())
+        found = scenarios(tmp_path, stack.target.environment() | {"STORMWATCH_MAY_BREAK": "yes"})
     assert found["network"]["outcome"] == "passed", found["network"]["message"]
     verdicts = {row["name"]: row["verdict"] for row in found["network"]["faults"][0]["expectations"]}
     assert set(verdicts.values()) == {"pass"}
@@ -69,13 +69,22 @@ def test_what_a_deployment_has_is_broken_and_what_it_lacks_is_skipped(tmp_path: 
     )
 
 
-def test_a_deployment_whose_database_is_not_known_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({}, "nobody said that it may be broken: set STORMWATCH_MAY_BREAK=yes"),
+        ({"STORMWATCH_MAY_BREAK": "yes"}, "DATABASE_URL is not set"),
+    ],
+)
+def test_a_deployment_is_left_alone_unless_it_may_be_broken_and_watched(
+    tmp_path: Path, more: dict[str, str], why: str
+) -> None:
     environment = {
         "SUPABASE_URL": "http://127.0.0.1:9",
         "SUPABASE_SERVICE_ROLE_KEY": "key",
         "CRON_SECRET": "cron",
         "PUBNUB_SUBSCRIBE_KEY": "sub",
     }
-    found = scenarios(tmp_path, environment)
+    found = scenarios(tmp_path, environment | more)
     assert {document["outcome"] for document in found.values()} == {"skipped"}
-    assert "DATABASE_URL is not set" in found["network"]["message"]
+    assert why in found["network"]["message"]

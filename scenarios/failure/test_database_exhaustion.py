@@ -94,7 +94,7 @@ def test_connections_lost(experiment: Experiment, fault: Fault) -> None:
         pytest.param(
             Latency("service-postgres", latency="500ms"),
             "6s",
-            (TimersOnTime(within_s=5),),
+            (MonitorP95(under_s=10),),
             id="latency_500_ms",
         ),
         pytest.param(

@@ -67,8 +67,8 @@ def test_killed_in_mid_broadcast(experiment: Experiment) -> None:
         experiment.run_schedule(
             Schedule(
                 (
-                    Entry(0.0, 1.4, NoAnswer("publish", stage="after")),
-                    Entry(1.2, 2.0, Kill("service-1")),
+                    Entry(0.0, 3.0, NoAnswer("publish", stage="after")),
+                    Entry(2.8, 2.0, Kill("service-1")),
                 )
             ),
             SentAgainUnderSameId(),

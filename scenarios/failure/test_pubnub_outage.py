@@ -52,7 +52,7 @@ def test_black_hole(experiment: Experiment) -> None:
         pytest.param(
             Flapping("service-pubnub", down="700ms", up="700ms"), (HealthNames("pubnub"),), id="flapping"
         ),
-        pytest.param(Latency("service-pubnub", latency="3s"), NOTICED, id="slow_by_3_s"),
+        pytest.param(Latency("service-pubnub", latency="3s"), (HealthNames("pubnub"),), id="slow_by_3_s"),
         pytest.param(Status("publish", status=500), NOTICED, id="status_500"),
         pytest.param(Status("publish", status=503), NOTICED, id="status_503"),
         pytest.param(Malformed("publish"), NOTICED, id="malformed_answers"),
