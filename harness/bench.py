@@ -21,8 +21,8 @@ from typing import Final
 _WRITTEN: Final = 200_000
 #: So many come between two flushes, which are a second apart.
 _PER_FLUSH: Final = 1000
-#: By reckoning, the default run's 200 games of 13 s make some 400 rows a second in the process that plays and in
-#: that which hears, fewer elsewhere. `--run` takes the figure of a real one.
+#: By reckoning, the default run's 200 games of 13 s make some 400 rows a second in the process that plays and
+#: in that which hears, fewer elsewhere. `--run` takes the figure of a real one.
 _MOST_PER_S: Final = 1000.0
 
 #: What a row may cost its writer, and all rows of the default run the busiest of its writers.

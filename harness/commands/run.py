@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -87,7 +89,9 @@ _GIVEN_UP: Final = 130
     help="Exit by the verdict; without it 0 whenever a report was made. [default: gate]",
 )
 @click.argument("load_options", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
 def command(
+    context: click.Context,
     *,
     profile: str,
     sla: Path | None,
@@ -132,11 +136,13 @@ def command(
             interrupted=False,
             expects_load=with_load,
             expects_scenarios=with_failures,
+            command=_again(context, None),
         )
     except (PolicyError, RunFolderError) as error:
         raise click.UsageError(str(error)) from error
 
     job = _Job(run, policy, profile)
+    job.again = partial(_again, context)
     try:
         with _interruptible() as job.interrupted, _Display(run.path) as job.display:
             every_s = job.display.judged_every_s
@@ -156,6 +162,25 @@ def command(
     sys.exit(verdict_exit_code(document) if with_gate else 0)
 
 
+def _again(context: click.Context, seed: int | None) -> str:
+    """Return the command that does a run again, with the seed that was drawn for its load."""
+    from harness.history.again import command_line, with_seed
+
+    words = ["stormwatch", "run"]
+    for option in context.command.params:
+        if not isinstance(option, click.Option) or option.name is None:
+            continue
+        if context.get_parameter_source(option.name) is not ParameterSource.COMMANDLINE:
+            continue
+        value = context.params[option.name]
+        if isinstance(value, bool):
+            words.append(option.opts[0] if value else option.secondary_opts[0])
+        else:
+            words += [option.opts[0], str(value)]
+    load_options = with_seed(context.params["load_options"], seed)
+    return command_line([*words, *(["--", *load_options] if load_options else [])])
+
+
 class _NoReport(click.ClickException):
     exit_code = 4
 
@@ -167,6 +192,8 @@ class _Job:
     live: LiveProcess
     #: Whether somebody asked for an early end.
     interrupted: Callable[[], bool]
+    #: The command that does it again with a seed.
+    again: Callable[[int | None], str]
 
     def __init__(self, run: RunFolder, policy: Policy, profile: str) -> None:
         self._run = run
@@ -213,7 +240,7 @@ class _Job:
         if self.interrupted():
             self._run.update(interrupted=True)
         account_for_missing(self._run)
-        self._run.update(finished_at=utc_now())
+        self._run.update(finished_at=utc_now(), command=self.again(self._run.read().get("seed")))
         document = write_reports(self._run, self._policy)
         self._run.point_latest_here()
         return document

@@ -19,6 +19,7 @@ from gevent.event import Event
 from locust.env import Environment
 
 from harness.history import HistoryWriter, RunFolder, RunFolderError, create_run, now_ns
+from harness.history.again import command_line
 from harness.history.run import utc_now
 from harness.load.crew import Crew, CrewError
 from harness.load.cron import Cron
@@ -263,6 +264,7 @@ class Run:
             target=self._target.public(),
             seed=self.options.seed,
             **self._profile(),
+            **self._command(),
             game_prefix=self._prefix,
             interrupted=False,
             windows=[],
@@ -358,6 +360,14 @@ class Run:
         profile = getattr(self._environment.parsed_options, "profile", None)
         return {"profile": profile} if profile else {}
 
+    def _command(self) -> dict[str, str]:
+        # Whoever handed over a run folder has said already how to do it again, and more than the load.
+        if _is_given():
+            return {}
+        given = self._environment.parsed_options
+        assert given is not None
+        return {"command": again(self.options, self._target, given)}
+
     def _steady_is_over(self, now: float) -> bool:
         if self.options.run_time_s is not None:
             return now >= self._began + self.options.run_time_s
@@ -401,6 +411,20 @@ class Run:
             if processes != known:
                 watch.send(do="processes", processes=processes)
                 known = processes
+
+
+def again(options: LoadOptions, target: Target, given: argparse.Namespace) -> str:
+    """Return the command that plays the same load again, with all that was left to defaults or chance."""
+    words = ["locust", "-f", given.locustfile, "--headless"]
+    if target.origin != "embedded":
+        words.append(f"--host={target.service_url}")
+    if given.processes is not None:
+        words.append(f"--processes={given.processes}")
+    for name, value in asdict(options).items():
+        option = f"--{name.removesuffix('_s').replace('_', '-')}"
+        if value is not None:
+            words.append(f"{option}={value:.10g}s" if name.endswith("_s") else f"{option}={value}")
+    return command_line(words)
 
 
 def _is_given() -> bool:

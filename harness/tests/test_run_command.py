@@ -1,7 +1,9 @@
 """`stormwatch run`, as a user types it, on a small scale: a report, an exit code, and nothing left behind."""
 
+import dataclasses
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +12,18 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from harness.commands.run import _again
+from harness.commands.run import command as run_command
+from harness.history.again import command_line, with_seed
+from harness.load.options import LoadOptions
+from harness.target import Target
+from harness.tests.test_load_options import parse
+
+with pytest.MonkeyPatch.context() as patch:
+    # gevent must not take over this process.
+    patch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
+    from harness.load.director import again
 
 SMALL = ["--games=3", "--players=2", "--briefing=1s", "--drawing=1s", "--voting=1s", "--tick=500ms"]
 
@@ -62,6 +76,10 @@ def test_a_small_run_says_that_it_is_too_small(tmp_path: Path) -> None:
     assert {row["name"]: row["samples"] for row in report["objectives"]}["timer_accuracy"] > 0
     assert all(row["verdict"] != "fail" for row in report["integrity"])
     assert eventually_gone(descendants(tmp_path)) == []
+    options = ["--duration=4s", f"--seed={report['run']['seed']}"]
+    expected = ["stormwatch", "run", "--reports", str(tmp_path), "--no-failures", "--", *SMALL, *options]
+    assert sorted(shlex.split(report["run"]["command"])) == sorted(expected)
+    assert f"Again: `{report['run']['command']}`" in (tmp_path / "latest" / "report.md").read_text()
 
 
 def test_ctrl_c_ends_early_and_judges_what_was_seen(tmp_path: Path) -> None:
@@ -119,3 +137,61 @@ def test_wrong_usage_of_the_load_is_named_and_leaves_no_folder(
     assert named in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+# --- the command that does it again ----------------------------------------------------------------------
+
+
+def again_of(*arguments: str, seed: int | None = 7) -> str:
+    return _again(run_command.make_context("run", list(arguments)), seed)
+
+
+def test_a_run_is_done_again_with_the_options_it_was_given_and_its_seed() -> None:
+    assert again_of() == "stormwatch run -- --seed=7"
+    assert again_of("--no-load", "-k", "pubnub and not flap", seed=None) == (
+        "stormwatch run --no-load -k 'pubnub and not flap'"
+    )
+    found = again_of("--profile=soak", "--no-gate", "--", "--games", "5", "--seed", "random")
+    assert found == "stormwatch run --profile soak --no-gate -- --games 5 --seed=7"
+
+
+def test_what_the_environment_says_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORMWATCH_REPORTS", "/home/me/reports")
+    assert again_of() == "stormwatch run -- --seed=7"
+
+
+@pytest.mark.parametrize("given", [["--seed", "3"], ["--seed=3"], ["--seed=random", "--seed", "3"]])
+def test_the_seed_that_was_drawn_stands_for_the_one_that_was_asked_for(given: list[str]) -> None:
+    assert with_seed(["--games=5", *given], 7) == ["--games=5", "--seed=7"]
+    assert with_seed(["--games=5", *given], None) == ["--games=5", *given]
+
+
+@pytest.mark.parametrize(
+    "address", ["https://me:s3cret@host/path", "https://s3cret@host/path", "https://me:s3@cret@host/path"]
+)
+def test_no_secret_of_an_address_gets_into_it(address: str) -> None:
+    assert command_line(["run", f"--host={address}"]) == "run --host=https://host/path"
+    assert "cret" not in again_of("--", "--host", address)
+
+
+def test_a_load_alone_is_done_again_with_all_that_was_left_to_defaults_or_chance() -> None:
+    stack = Target("http://127.0.0.1:1", "a-key", "a-secret", "demo", origin="embedded")
+    given = parse("-f", "scenarios/concurrent_games.py", "--games=7", "--briefing=250ms", "--users=9")
+    options = LoadOptions.from_namespace(given)
+    words = shlex.split(again(options, stack, given))
+    assert words[:4] == ["locust", "-f", "scenarios/concurrent_games.py", "--headless"]
+    repeated = LoadOptions.from_namespace(parse(*words[3:]))
+    assert repeated == dataclasses.replace(options, sync_s=pytest.approx(options.sync_s))
+    assert repeated.games == 9
+
+
+def test_a_load_on_a_deployment_names_it_and_no_key() -> None:
+    there = Target(
+        "https://me:pw@stage.example", "a-key", "a-secret", "demo", database_url="postgres://u:p@h/d"
+    )
+    options = LoadOptions.from_namespace(parse("--run-time=5m", "--processes=2"))
+    found = again(options, there, parse("-f", "my games.py", "--processes=2"))
+    assert found.startswith("locust -f 'my games.py' --headless ")
+    assert "--host=https://stage.example --processes=2" in found
+    assert "--run-time=300s" in found
+    assert not any(secret in found for secret in [*there.secrets(), "pw@"])
