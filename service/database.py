@@ -49,6 +49,7 @@ _NOT_NOW: Final = (
     asyncpg.DeadlockDetectedError,
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that is not promoted yet, or an operator's doing
 )
 
 

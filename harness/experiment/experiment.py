@@ -23,6 +23,7 @@ from harness.checks import INTEGRITY, Evidence, FaultWindow, Window
 from harness.checks.evidence import NS
 from harness.checks.findings import Expectation, Finding, judge_all
 from harness.checks.recovery import BacklogDrained, HealthyAgain, ServesAgain, detected_after_s, recovery
+from harness.checks.timeline import timeline
 from harness.experiment.arena import Arena, Arenas, Setup, impossible
 from harness.experiment.child import ChildError
 from harness.experiment.expect_access import NoSecretTold
@@ -219,6 +220,8 @@ class Experiment:
         self._injections: list[Injection] = []
         self._recovery: list[Expectation] = []
         self._calm: Calm | None = None
+        self._began_ns = 0
+        self._timeline: dict[str, Any] | None = None
         #: What is broken on purpose: that it is down is no news.
         self._touched: set[str] = set()
 
@@ -290,6 +293,7 @@ class Experiment:
         if alone:
             self._arenas.close()
         self._arena = arena = self._arenas.take(setup, self.id)
+        self._began_ns = now_ns()
         try:
             yield arena.stack
             self._judge()
@@ -498,6 +502,7 @@ class Experiment:
                     for fault in evidence.faults
                     if injection.begun_ns <= fault.start_ns < injection.undone_ns
                 ]
+        self._timeline = timeline(evidence, (self._began_ns, now_ns()))
         found = [finding for injection in self._injections for finding in injection.findings.values()]
         return [finding for finding in found if finding.verdict != "pass"]
 
@@ -513,6 +518,7 @@ class Experiment:
             "seconds": seconds,
             "message": message,
             "command": self.command,
+            "timeline": self._timeline,
             "faults": [document for injection in self._injections for document in injection.documents()],
         }
         write_atomically(self._folder / "scenario.json", json.dumps(document, indent=2) + "\n")

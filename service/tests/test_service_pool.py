@@ -165,3 +165,10 @@ def test_a_client_that_hangs_up_leaves_no_connection_behind(
                 outcome.result()
     eventually(lambda: service.metric("db_pool_in_use") == 0, "connections did not come back")
     assert service.http.get("/rest/v1/games", headers=API).status_code == 200
+
+
+async def test_a_database_that_takes_no_writes_is_unavailable(pool: Database) -> None:
+    with pytest.raises(DatabaseUnavailable, match="ReadOnlySQLTransactionError"):
+        async with pool.connection() as connection:
+            await connection.execute("BEGIN READ ONLY")
+            await connection.execute("CREATE TABLE never (id integer)")
