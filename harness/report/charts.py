@@ -6,11 +6,11 @@ Colours are CSS variables of the page, so that a chart follows the page from lig
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from importlib import metadata
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 import platformdirs
 import vl_convert
@@ -25,24 +25,44 @@ _SECONDS: Final = (
     "datum.value < 1 ? format(datum.value * 1000, '~g') + ' ms' : format(datum.value, '~g') + ' s'"
 )
 
-#: Panels of the timeline: key, heading, scale of the y axis, where its numbers are seconds.
+
+class Panel(NamedTuple):
+    """One chart of a timeline."""
+
+    key: str
+    title: str
+    #: How its y axis reads: ``seconds`` is logarithmic.
+    axis: Literal["seconds", "number", "breaker"] = "number"
+
+
+#: The panels of a run's timeline, in their order.
 PANELS: Final = (
-    ("latency", "Broadcast latency, commit to subscriber", "log", True),
-    ("monitor", "Timer monitoring execution", "log", True),
-    ("http", "Requests to the service", "log", True),
-    ("throughput", "Throughput, per second", "linear", False),
-    ("errors", "Failed requests, per second", "linear", False),
-    ("outbox", "Events waiting in the outbox", "linear", False),
-    ("pool", "Database connections", "linear", False),
-    ("breaker", "Circuit breaker (0 closed, 1 half-open, 2 open)", "linear", False),
+    Panel("latency", "Broadcast latency, commit to subscriber", "seconds"),
+    Panel("monitor", "Timer monitoring execution", "seconds"),
+    Panel("http", "Requests to the service", "seconds"),
+    Panel("throughput", "Throughput, per second"),
+    Panel("errors", "Failed requests, per second"),
+    Panel("outbox", "Events waiting in the outbox"),
+    Panel("pool", "Database connections"),
+    Panel("breaker", "Circuit breaker", "breaker"),
 )
+
+#: Those that say how a scenario's fault showed and passed.
+SCENARIO_PANELS: Final = tuple(
+    panel for panel in PANELS if panel.key in {"latency", "outbox", "pool", "breaker"}
+)
+
+#: Bins of a timeline up to which its points are drawn too.
+_MOST_POINTS: Final = 60
 
 #: How many tolerances to either side a comparison shows.
 _MOST_TOLERANCES: Final = 5.0
 
 _COLOURS: Final = [f"var(--series-{n})" for n in range(1, 6)]
 
-_CONFIG: Final[Spec] = {
+#: What holds for every chart; the page hands it to Vega-Embed once.
+CONFIG: Final[Spec] = {
+    "autosize": {"type": "fit-x", "contains": "padding"},
     # The place of a chart on the page says what it shows; its marks have nothing to add to that.
     "mark": {"aria": False},
     "background": None,
@@ -57,6 +77,7 @@ _CONFIG: Final[Spec] = {
     "legend": {
         "aria": False,
         "labelColor": "var(--ink)", "titleColor": "var(--quiet)", "orient": "top", "title": None, "offset": 2,
+        "labelFontSize": 11, "columns": {"expr": "max(1, floor(width / 120))"},
     },
     "text": {"color": "var(--ink)"},
     "range": {"category": _COLOURS},
@@ -66,7 +87,7 @@ _CONFIG: Final[Spec] = {
 def charts(report: Mapping[str, Any]) -> dict[str, Spec]:
     """Return every chart of a report by the id of its place on the page."""
     found = {f"objective-{row['name']}": objective(row) for row in report["objectives"] if _drawable(row)}
-    found |= timeline(report)
+    found |= timelines(report)
     thresholds = {row["metric"]: row["threshold"] for row in report["objectives"]}
     for one in report["distributions"]:
         found[f"distribution-{one['metric']}"] = distribution(one, thresholds.get(one["metric"]))
@@ -106,114 +127,165 @@ def objective(row: Mapping[str, Any]) -> Spec:
         "title": None, "grid": False, "domain": False, "ticks": False, "labelPadding": 3,
         "labelFlush": True,
     }  # fmt: skip
-    return _finished(
-        {
-            "width": "container",
-            "height": 18,
-            "data": {"values": [{"low": low, "high": high, "measured": measured, "promise": 1}]},
-            "encoding": {"x": {"type": "quantitative", "scale": scale, "axis": axis}},
-            "layer": [
-                {
-                    "mark": {"type": "rect", "color": "var(--band)"},
-                    "encoding": {"x": {"datum": 0}, "x2": {"datum": 1}},
-                },
-                {
-                    "mark": {"type": "bar", "height": 8, "color": colour, "opacity": 0.45, "minBandSize": 2},
-                    "encoding": {"x": {"field": "low"}, "x2": {"field": "high"}},
-                },
-                {
-                    "mark": {"type": "tick", "thickness": 3, "size": 16, "color": colour},
-                    "encoding": {"x": {"field": "measured"}},
-                },
-                {
-                    "mark": {"type": "rule", "strokeWidth": 1.5, "color": "var(--ink)"},
-                    "encoding": {"x": {"field": "promise"}},
-                },
-            ],
-        }
-    )
+    return {
+        "width": "container",
+        "height": 18,
+        "data": {"values": [{"low": low, "high": high, "measured": measured, "promise": 1}]},
+        "encoding": {"x": {"type": "quantitative", "scale": scale, "axis": axis}},
+        "layer": [
+            {
+                "mark": {"type": "rect", "color": "var(--band)"},
+                "encoding": {"x": {"datum": 0}, "x2": {"datum": 1}},
+            },
+            {
+                "mark": {"type": "bar", "height": 8, "color": colour, "opacity": 0.45, "minBandSize": 2},
+                "encoding": {"x": {"field": "low"}, "x2": {"field": "high"}},
+            },
+            {
+                "mark": {"type": "tick", "thickness": 3, "size": 16, "color": colour},
+                "encoding": {"x": {"field": "measured"}},
+            },
+            {
+                "mark": {"type": "rule", "strokeWidth": 1.5, "color": "var(--ink)"},
+                "encoding": {"x": {"field": "promise"}},
+            },
+        ],
+    }
 
 
-def timeline(report: Mapping[str, Any]) -> dict[str, Spec]:
-    """The panels of the timeline, one chart each, over the same time."""
-    line = report["timeline"]
-    if not line or not line["bins"]:
-        return {}
-    start, end = line["start_ms"], line["start_ms"] + line["bins"] * line["bin_s"] * 1000
-    shades = [
-        {"from": window["start_ms"], "to": window["end_ms"], "what": window["name"]}
-        for window in line["windows"]
-        if window["name"] != "steady"
-    ]
-    faults = [
+def timelines(report: Mapping[str, Any]) -> dict[str, Spec]:
+    """The panels of the run's timeline and of each scenario's, one chart each, with the faults shaded."""
+    found: dict[str, Spec] = {}
+    if line := report["timeline"]:
+        shades = [
+            {"from": window["start_ms"], "to": window["end_ms"], "what": window["name"]}
+            for window in line["windows"]
+            if window["name"] != "steady"
+        ]
+        found |= _timeline("timeline", line, PANELS, shades, _windows(report, None, line))
+    for index, scenario in enumerate(report["scenarios"]):
+        if line := scenario.get("timeline"):
+            faults = _windows(report, scenario["id"], line)
+            found |= _timeline(f"scenario-{index}", line, SCENARIO_PANELS, [], faults)
+    return found
+
+
+def _windows(report: Mapping[str, Any], scenario: str | None, line: Mapping[str, Any]) -> list[Spec]:
+    """When the faults of a scenario, or of the load itself, lasted, and where their cards are."""
+    return [
         {
             "from": _ms(fault["started_at"]),
-            "to": _ms(fault["ended_at"]) if fault["ended_at"] else end,
+            "to": _ms(fault["ended_at"]) if fault["ended_at"] else _end_ms(line),
             "what": fault["name"],
             "url": f"#fault-{index}",
         }
         for index, fault in enumerate(report["faults"])
-        if fault["scenario"] is None and fault["started_at"]
+        if fault["scenario"] == scenario and fault["started_at"]
     ]
-    found: dict[str, Spec] = {}
-    for key, _, scale, seconds in PANELS:
-        series = [one for one in line["series"] if one["panel"] == key]
-        values = [
-            {"t": start + index * line["bin_s"] * 1000, "v": value, "s": one["title"]}
-            for one in series
-            for index, value in enumerate(one["values"])
-            if value is not None and not (scale == "log" and value <= 0)
+
+
+def _timeline(
+    place: str, line: Mapping[str, Any], panels: Iterable[Panel], shades: list[Spec], faults: list[Spec]
+) -> dict[str, Spec]:
+    found = {}
+    for panel in panels:
+        series = [
+            one
+            for one in line["series"]
+            if one["panel"] == panel.key and any(_shown(value, panel) for value in one["values"])
         ]
-        if values:
-            found[f"timeline-{key}"] = _panel(values, shades, faults, (start, end), scale, seconds=seconds)
+        if series:
+            found[f"{place}-{panel.key}"] = _panel(panel, line, series, shades, faults)
     return found
 
 
+def _shown(value: float | None, panel: Panel) -> bool:
+    # A logarithmic axis has no 0.
+    return value is not None and (value > 0 or panel.axis != "seconds")
+
+
 def _panel(
-    values: list[Spec],
+    panel: Panel,
+    line: Mapping[str, Any],
+    series: list[Mapping[str, Any]],
     shades: list[Spec],
     faults: list[Spec],
-    span: tuple[int, int],
-    scale: str,
-    *,
-    seconds: bool,
 ) -> Spec:
     time = {
         "field": "t", "type": "temporal", "title": None,
-        "scale": {"domain": list(span), "type": "utc"},
-        "axis": {"format": "%H:%M:%S", "grid": False, "labelFlush": True, "labelOverlap": True},
+        "scale": {"domain": [line["start_ms"], _end_ms(line)], "type": "utc"},
+        "axis": {
+            "format": "%H:%M:%S", "grid": False, "labelFlush": True, "labelOverlap": True,
+            "labelSeparation": 8,
+        },
     }  # fmt: skip
-    axis: Spec = {"title": None, "minExtent": 56, "maxExtent": 56, "tickCount": 4}
-    if seconds:
-        axis["labelExpr"] = _SECONDS
-    y_scale: Spec = {"type": scale, "nice": scale != "log"}
-    if scale == "log":
-        axis["values"] = _log_ticks(min(one["v"] for one in values), max(one["v"] for one in values))
-        y_scale["domain"] = [axis["values"][0], axis["values"][-1]]
+    columns = [
+        {"s": one["title"], "v": [value if _shown(value, panel) else None for value in one["values"]]}
+        for one in series
+    ]
+    values = [value for column in columns for value in column["v"] if value is not None]
     band = {"x": {"field": "from", "type": "temporal"}, "x2": {"field": "to"}, "tooltip": {"field": "what"}}
+    mark: Spec = {"type": "line", "strokeWidth": 1.6, "tooltip": True, "clip": True}
+    if panel.axis == "breaker":
+        mark["interpolate"] = "step-after"
+    # Times follow from the places of the values: a page holds tens of thousands of them.
+    transform: list[Spec] = [
+        {"flatten": ["v"]},
+        {"window": [{"op": "row_number", "as": "i"}], "groupby": ["s"]},
+        {"calculate": f"{line['start_ms']} + (datum.i - 1) * {line['bin_s'] * 1000}", "as": "t"},
+    ]
+    if line["bins"] <= _MOST_POINTS:
+        # A line ends where nothing was measured; what stands alone between two gaps is seen as its point.
+        mark["point"] = {"size": 14}
+    else:
+        transform.append({"filter": "isValid(datum.v)"})
     layers: list[Spec] = [
-        {"data": {"values": shades}, "mark": {"type": "rect", "color": "var(--band)"}, "encoding": band},
+        {
+            "data": {"values": shades},
+            "mark": {"type": "rect", "color": "var(--band)", "clip": True},
+            "encoding": band,
+        },
         {
             "data": {"values": faults},
-            "mark": {"type": "rect", "color": "var(--fail)", "opacity": 0.2, "cursor": "pointer"},
+            # With an edge, so that one that is short against the run is seen too.
+            "mark": {
+                "type": "rect", "clip": True, "cursor": "pointer", "color": "var(--fail)",
+                "fillOpacity": 0.2, "stroke": "var(--fail)", "strokeOpacity": 0.5,
+            },
             "encoding": band | {"href": {"field": "url"}},
         },
         {
-            "data": {"values": values},
-            "mark": {"type": "line", "strokeWidth": 1.6, "tooltip": True, "clip": True},
+            "data": {"values": columns},
+            "transform": transform,
+            "mark": mark,
             "encoding": {
                 "x": time,
-                "y": {
-                    "field": "v",
-                    "type": "quantitative",
-                    "axis": axis,
-                    "scale": y_scale,
-                },
-                "color": {"field": "s", "type": "nominal", "sort": None},
+                "y": {"field": "v", "type": "quantitative"} | _y(panel, min(values), max(values)),
+                # One line needs no legend: its panel's heading says what it is.
+                "color": {"field": "s", "type": "nominal", "sort": None}
+                | ({"legend": None} if len(series) == 1 else {}),
             },
         },
-    ]
-    return _finished({"width": "container", "height": 110, "layer": layers})
+    ]  # fmt: skip
+    return {"width": "container", "height": 60 if panel.axis == "breaker" else 110, "layer": layers}
+
+
+def _y(panel: Panel, low: float, high: float) -> Spec:
+    """The y axis of a panel, as wide as those of the others, and its scale."""
+    axis: Spec = {"title": None, "minExtent": 60, "maxExtent": 60, "tickCount": 4}
+    if panel.axis == "breaker":
+        labels = "['closed', 'half-open', 'open'][datum.value]"
+        return {"axis": axis | {"values": [0, 1, 2], "labelExpr": labels}, "scale": {"domain": [0, 2]}}
+    if panel.axis == "number":
+        return {"axis": axis, "scale": {"nice": True}}
+    ticks = _log_ticks(low, high)
+    scale = {"type": "log", "nice": False, "domain": [ticks[0], ticks[-1]]}
+    return {"axis": axis | {"labelExpr": _SECONDS, "values": ticks}, "scale": scale}
+
+
+def _end_ms(line: Mapping[str, Any]) -> int:
+    end: int = line["start_ms"] + line["bins"] * line["bin_s"] * 1000
+    return end
 
 
 def distribution(one: Mapping[str, Any], threshold: float | None) -> Spec:
@@ -223,7 +295,10 @@ def distribution(one: Mapping[str, Any], threshold: float | None) -> Spec:
     highest = max([threshold or 0.0, *(row["to"] for row in bins)])
     lowest = min([row["from"] for row in bins], default=1e-3)
     scale = {"type": "log", "domain": [lowest, highest * 1.1], "nice": False}
-    axis = {"title": None, "labelExpr": _SECONDS, "grid": False, "labelOverlap": True, "tickCount": 5}
+    axis = {
+        "title": None, "labelExpr": _SECONDS, "grid": False, "labelOverlap": True,
+        "values": _log_ticks(lowest, highest),
+    }  # fmt: skip
     layers: list[Spec] = [
         {
             "data": {"values": bins},
@@ -252,7 +327,7 @@ def distribution(one: Mapping[str, Any], threshold: float | None) -> Spec:
                 "encoding": {"x": {"field": "at", "type": "quantitative"}},
             }
         )
-    return _finished({"width": "container", "height": 130, "layer": layers})
+    return {"width": "container", "height": 130, "layer": layers}
 
 
 def stages(report: Mapping[str, Any]) -> Spec:
@@ -263,28 +338,26 @@ def stages(report: Mapping[str, Any]) -> Spec:
         for q in ("p95", "p50")
         if stage[q] is not None
     ]
-    return _finished(
-        {
-            "width": "container",
-            "height": {"step": 26},
-            "data": {"values": values},
-            "mark": {"type": "bar", "height": 14, "tooltip": True},
-            "encoding": {
-                "y": {
-                    "field": "stage", "type": "nominal", "sort": None, "title": None,
-                    "axis": {"labelLimit": 150},
-                },
-                "x": {
-                    "field": "v", "type": "quantitative", "stack": None, "title": None,
-                    "axis": {"labelExpr": _SECONDS, "tickCount": 5},
-                },
-                "color": {
-                    "field": "q", "type": "nominal",
-                    "scale": {"domain": ["p50", "p95"], "range": [_COLOURS[0], "var(--band-strong)"]},
-                },
+    return {
+        "width": "container",
+        "height": {"step": 26},
+        "data": {"values": values},
+        "mark": {"type": "bar", "height": 14, "tooltip": True},
+        "encoding": {
+            "y": {
+                "field": "stage", "type": "nominal", "sort": None, "title": None,
+                "axis": {"labelLimit": 150},
             },
-        }
-    )  # fmt: skip
+            "x": {
+                "field": "v", "type": "quantitative", "stack": None, "title": None,
+                "axis": {"labelExpr": _SECONDS, "tickCount": 5},
+            },
+            "color": {
+                "field": "q", "type": "nominal",
+                "scale": {"domain": ["p50", "p95"], "range": [_COLOURS[0], "var(--band-strong)"]},
+            },
+        },
+    }  # fmt: skip
 
 
 def strip(game: Mapping[str, Any]) -> Spec:
@@ -311,45 +384,43 @@ def strip(game: Mapping[str, Any]) -> Spec:
     }  # fmt: skip
     outcomes = ["received", "never received"]
     y = {"field": "player", "type": "nominal", "title": None, "axis": {"minExtent": 56}}
-    return _finished(
-        {
-            "width": "container",
-            "height": {"step": 22},
-            "layer": [
-                {
-                    "data": {"values": moves},
-                    "mark": {"type": "rule", "tooltip": {"content": "data"}},
-                    "encoding": {
-                        "x": x,
-                        "strokeDash": {
-                            "field": "kind", "type": "nominal", "legend": None,
-                            "scale": {"domain": ["moved", "due"], "range": [[1, 0], [3, 3]]},
-                        },
-                        "color": {"value": "var(--quiet)"},
+    return {
+        "width": "container",
+        "height": {"step": 22},
+        "layer": [
+            {
+                "data": {"values": moves},
+                "mark": {"type": "rule", "tooltip": {"content": "data"}},
+                "encoding": {
+                    "x": x,
+                    "strokeDash": {
+                        "field": "kind", "type": "nominal", "legend": None,
+                        "scale": {"domain": ["moved", "due"], "range": [[1, 0], [3, 3]]},
+                    },
+                    "color": {"value": "var(--quiet)"},
+                },
+            },
+            {
+                "data": {"values": heard + missed},
+                "mark": {
+                    "type": "point", "filled": True, "size": 55, "opacity": 1,
+                    "tooltip": {"content": "data"},
+                },
+                "encoding": {
+                    "x": x,
+                    "y": y,
+                    "shape": {
+                        "field": "what", "type": "nominal", "legend": None,
+                        "scale": {"domain": outcomes, "range": ["circle", "cross"]},
+                    },
+                    "color": {
+                        "field": "what", "type": "nominal", "legend": None,
+                        "scale": {"domain": outcomes, "range": [_COLOURS[0], "var(--fail)"]},
                     },
                 },
-                {
-                    "data": {"values": heard + missed},
-                    "mark": {
-                        "type": "point", "filled": True, "size": 55, "opacity": 1,
-                        "tooltip": {"content": "data"},
-                    },
-                    "encoding": {
-                        "x": x,
-                        "y": y,
-                        "shape": {
-                            "field": "what", "type": "nominal", "legend": None,
-                            "scale": {"domain": outcomes, "range": ["circle", "cross"]},
-                        },
-                        "color": {
-                            "field": "what", "type": "nominal", "legend": None,
-                            "scale": {"domain": outcomes, "range": [_COLOURS[0], "var(--fail)"]},
-                        },
-                    },
-                },
-            ],
-        }
-    )  # fmt: skip
+            },
+        ],
+    }  # fmt: skip
 
 
 def change(row: Mapping[str, Any]) -> Spec:
@@ -369,32 +440,30 @@ def change(row: Mapping[str, Any]) -> Spec:
         "values": [-1, 0, 1], "title": None, "grid": False, "domain": False, "ticks": False,
         "labelExpr": "datum.value == 0 ? 'unchanged' : datum.value < 0 ? 'better' : 'worse'",
     }  # fmt: skip
-    return _finished(
-        {
-            "width": "container",
-            "height": 18,
-            "data": {"values": [{"low": low, "high": high, "value": place(row["value"])}]},
-            "encoding": {"x": {"type": "quantitative", "scale": scale, "axis": axis}},
-            "layer": [
-                {
-                    "mark": {"type": "rect", "color": "var(--band)"},
-                    "encoding": {"x": {"datum": -1}, "x2": {"datum": 1}},
-                },
-                {
-                    "mark": {"type": "bar", "height": 8, "color": f"var(--{looks})", "opacity": 0.45},
-                    "encoding": {"x": {"field": "low"}, "x2": {"field": "high"}},
-                },
-                {
-                    "mark": {"type": "tick", "thickness": 3, "size": 16, "color": f"var(--{looks})"},
-                    "encoding": {"x": {"field": "value"}},
-                },
-                {
-                    "mark": {"type": "rule", "color": "var(--ink)"},
-                    "encoding": {"x": {"datum": 0}},
-                },
-            ],
-        }
-    )
+    return {
+        "width": "container",
+        "height": 18,
+        "data": {"values": [{"low": low, "high": high, "value": place(row["value"])}]},
+        "encoding": {"x": {"type": "quantitative", "scale": scale, "axis": axis}},
+        "layer": [
+            {
+                "mark": {"type": "rect", "color": "var(--band)"},
+                "encoding": {"x": {"datum": -1}, "x2": {"datum": 1}},
+            },
+            {
+                "mark": {"type": "bar", "height": 8, "color": f"var(--{looks})", "opacity": 0.45},
+                "encoding": {"x": {"field": "low"}, "x2": {"field": "high"}},
+            },
+            {
+                "mark": {"type": "tick", "thickness": 3, "size": 16, "color": f"var(--{looks})"},
+                "encoding": {"x": {"field": "value"}},
+            },
+            {
+                "mark": {"type": "rule", "color": "var(--ink)"},
+                "encoding": {"x": {"datum": 0}},
+            },
+        ],
+    }
 
 
 @cache
@@ -415,10 +484,6 @@ def bundle() -> str:
     except OSError:
         pass  # A cache that can't be written costs two seconds each time, not the report.
     return script
-
-
-def _finished(spec: Spec) -> Spec:
-    return {"autosize": {"type": "fit-x", "contains": "padding"}, "config": _CONFIG} | spec
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from harness.report import calibration, words
-from harness.report.charts import PANELS, bundle, change, charts
+from harness.report.charts import CONFIG, PANELS, Panel, Spec, bundle, change, charts
 from harness.sla.units import format_quantity
 from harness.sla.verdict import number
 
@@ -22,15 +23,19 @@ _TEMPLATES: Final = Path(__file__).parent / "templates"
 def render_html(report: Mapping[str, Any]) -> str:
     """Return the page."""
     drawn = charts(report)
+    places = ["timeline", *(f"scenario-{index}" for index in range(len(report["scenarios"])))]
     page = _environment().get_template("report.html.jinja")
     return page.render(
         report=report,
         run=report["run"],
         words=words,
         calibration=calibration,
-        panels=[panel for panel in PANELS if f"timeline-{panel[0]}" in drawn],
         drawn=drawn,
-        specs=script_json(drawn),
+        panels={place: _panels(place, drawn) for place in places},
+        faults=_by_scenario(report),
+        # What did not pass is read first.
+        scenarios=sorted(enumerate(report["scenarios"]), key=lambda one: one[1]["outcome"] == "passed"),
+        specs=script_json({"config": CONFIG, "charts": drawn}),
         bundle=script_text(bundle()),
         titles={row["metric"]: row["title"] for row in report["objectives"]},
     )
@@ -47,7 +52,7 @@ def render_comparison(document: Mapping[str, Any]) -> str:
         looks={"better": "pass", "same": "pass", "worse": "fail", "can't tell": "inconclusive"},
         in_words=effect_in_words,
         side=side_in_words,
-        specs=script_json(specs),
+        specs=script_json({"config": CONFIG, "charts": specs}),
         bundle=script_text(bundle()),
     )
 
@@ -63,6 +68,20 @@ def script_text(text: str) -> Markup:
     return Markup(text.replace("</script", "<\\/script").replace("<!--", "<\\!--"))  # noqa: S704 - ours, escaped here
 
 
+def _panels(place: str, drawn: Mapping[str, Spec]) -> list[Panel]:
+    """The panels of the timeline at ``place`` that have something to show."""
+    return [panel for panel in PANELS if f"{place}-{panel.key}" in drawn]
+
+
+def _by_scenario(report: Mapping[str, Any]) -> dict[str | None, list[tuple[int, Mapping[str, Any]]]]:
+    """The faults of each scenario, with their numbers; under None those that no scenario has."""
+    scenarios = {row["id"] for row in report["scenarios"]}
+    found: dict[str | None, list[tuple[int, Mapping[str, Any]]]] = defaultdict(list)
+    for index, fault in enumerate(report["faults"]):
+        found[fault["scenario"] if fault["scenario"] in scenarios else None].append((index, fault))
+    return found
+
+
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -76,13 +95,20 @@ def _environment() -> jinja2.Environment:
         "count": words.count,
         "clock": _clock,
         "signed_ms": _signed_ms,
+        "time_of_day": _time_of_day,
     }
+    environment.tests["unmet"] = lambda fault: bool(words.not_met(fault))
     return environment
 
 
 def _clock(moment: str | None) -> str:
     """``2026-11-23 21:00:00 UTC``."""
     return "–" if moment is None else f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _time_of_day(moment: str | None) -> str:
+    """``21:00:00``."""
+    return "–" if moment is None else f"{datetime.fromisoformat(moment):%H:%M:%S}"
 
 
 def _signed_ms(later: float | None, earlier: float | None) -> str:

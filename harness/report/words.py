@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from harness.sla.units import format_quantity
@@ -73,6 +75,86 @@ def limited(row: Mapping[str, Any]) -> str:
     if row["limit"] is None or row["measured"] is None:
         return value
     return f"{value} (limit {format_quantity(row['limit'], row['unit'])})"
+
+
+def share(value: float | None) -> str:
+    """A fraction as ``12.5 %``."""
+    return "–" if value is None else f"{value * 100:.3g} %"
+
+
+# --- faults and scenarios ------------------------------------------------------------------------------
+
+
+def not_met(fault: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The expectations of a fault that are no pass."""
+    return [row for row in fault["expectations"] if row["verdict"] != "pass"]
+
+
+def fault_verdict(fault: Mapping[str, Any]) -> str:
+    """What the expectations of a fault come to: fail before inconclusive before pass."""
+    found = {row["verdict"] for row in not_met(fault)}
+    return "fail" if "fail" in found else "inconclusive" if found else "pass"
+
+
+def faults_of_load(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The faults that were on during the load itself: no scenario's outcome speaks for them."""
+    return [fault for fault in report["faults"] if fault["scenario"] is None]
+
+
+def scenarios_not_passed(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The scenarios that did not pass, whatever else became of them."""
+    return [row for row in report["scenarios"] if row["outcome"] != "passed"]
+
+
+def expected(row: Mapping[str, Any]) -> str:
+    """What came of an expectation: ``measured 16, threshold 20 (12 readings)``."""
+    unit = row.get("unit") or ""
+    value = number(row["measured"])
+    text = f"measured {'nothing' if value is None else _figure(value, unit)}"
+    if row["threshold"] is not None:
+        limit = row["threshold"]
+        text += f", threshold {short_seconds(limit) if unit == 's' else _figure(limit, '')}"
+    return f"{text} ({row['explanation']})" if row.get("explanation") else text
+
+
+def example(entry: Mapping[str, Any]) -> str:
+    """A row that broke an expectation: ``tick, actor cron, start 21:21:08.162``."""
+    words = [str(entry["name"])] if "name" in entry else []
+    words += [f"{key} {_time_of_day(str(value))}" for key, value in entry.items() if key != "name"]
+    return ", ".join(words)
+
+
+def message(scenario: Mapping[str, Any]) -> str:
+    """What a scenario said, without the command that the report has beside it."""
+    lines = (scenario["message"] or "").splitlines()
+    return "\n".join(line for line in lines if line != f"again: {scenario['command']}").strip()
+
+
+def summary(scenario: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> str:
+    """A scenario in a few words: ``9.3 s · 1 fault · 20 of 21 as expected``."""
+    found = [] if scenario["seconds"] is None else [f"{scenario['seconds']:.1f} s"]
+    if faults:
+        found.append("1 fault" if len(faults) == 1 else f"{len(faults)} faults")
+    if every := sum(len(fault["expectations"]) for fault in faults):
+        found.append(f"{every - sum(len(not_met(fault)) for fault in faults)} of {every} as expected")
+    return " · ".join(found)
+
+
+def _time_of_day(text: str) -> str:
+    return found[1] if (found := _TIME.match(text)) else text
+
+
+#: The time of day in an RFC 3339 time.
+_TIME: Final = re.compile(r"^\d{4}-\d\d-\d\dT([\d:.]+)(?:Z|[+-]\d\d:\d\d)$")
+
+
+def _figure(value: float, unit: str) -> str:
+    """A figure in the units of expectations, large ones with their thousands set apart."""
+    large = abs(value) >= 10_000 and math.isfinite(value) and unit not in {"s", "%"}
+    return f"{count(value)} {unit}".rstrip() if large else format_quantity(value, unit)
+
+
+# --- calibration ---------------------------------------------------------------------------------------
 
 
 def calibrated(row: Mapping[str, Any]) -> dict[str, str]:

@@ -1,27 +1,36 @@
 "use strict";
 // Draws each chart into its place; those in closed details when they are opened.
 const specs = JSON.parse(document.getElementById("specs").textContent);
-const options = { actions: false, renderer: "svg", tooltip: { theme: "custom" } };
+const options = { actions: false, renderer: "svg", tooltip: { theme: "custom" }, config: specs.config };
 
 function draw(place) {
-  if (place.dataset.drawn) return;
+  if (place.dataset.drawn || place.closest("details:not([open])")) return;
   place.dataset.drawn = "yes";
-  vegaEmbed(place, structuredClone(specs[place.dataset.chart]), options).catch((error) => {
+  vegaEmbed(place, specs.charts[place.dataset.chart], options).catch((error) => {
     place.textContent = "This chart could not be drawn: " + error.message;
   });
 }
 
-for (const place of document.querySelectorAll("[data-chart]")) {
-  if (!place.closest("details:not([open])")) draw(place);
-}
+document.querySelectorAll("[data-chart]").forEach(draw);
 for (const details of document.querySelectorAll("details")) {
   details.addEventListener("toggle", () => details.querySelectorAll("[data-chart]").forEach(draw));
 }
 
+// A link leads into closed details too.
+function reveal() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  let closed = target && target.closest("details:not([open])");
+  if (!closed) return;
+  for (; closed; closed = target.closest("details:not([open])")) closed.open = true;
+  target.scrollIntoView();
+}
+addEventListener("hashchange", reveal);
+reveal();
+
 // What broke a rule is named on paper too.
 let opened = [];
 addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("#integrity details:not([open])")];
+  opened = [...document.querySelectorAll("#integrity details:not([open]), details.examples:not([open])")];
   for (const details of opened) details.open = true;
 });
 addEventListener("afterprint", () => {
