@@ -1,4 +1,4 @@
-"""JUnit XML of a report: objectives, integrity rows, measurement checks and scenarios as test cases."""
+"""JUnit XML of a report: objectives, integrity, measurement, recovery and scenarios as test cases."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
-from harness.report.words import limited, measured, reason, target
+from harness.report.words import (
+    example,
+    expected,
+    faults_of_load,
+    limited,
+    measured,
+    message,
+    reason,
+    target,
+)
 
 #: What XML 1.0 can't hold: a message of a crashed scenario may.
 _NO_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -33,11 +42,19 @@ def render_junit(report: Mapping[str, Any]) -> str:
     for row in report["measurement"]["checks"]:
         case = _case(measurement, "measurement", row["title"])
         _outcome(case, row["verdict"], limited(row), row["explanation"])
+    recovery = _suite(root, "recovery")
+    for fault in faults_of_load(report):
+        for row in fault["expectations"]:
+            case = _case(recovery, "recovery", f"{fault['name']}: {row['name']}")
+            lines = [example(entry) for entry in row.get("examples") or []]
+            _outcome(case, row["verdict"], expected(row), "\n".join(lines))
     scenarios = _suite(root, "scenarios")
     for row in report["scenarios"]:
         case = _case(scenarios, "scenarios", row["id"], row["seconds"])
         verdict = {"passed": "pass", "failed": "fail"}.get(row["outcome"], row["outcome"])
-        _outcome(case, verdict, row["message"] or row["outcome"], row["command"] or "")
+        said = message(row)
+        again = [f"again: {row['command']}"] if row["command"] else []
+        _outcome(case, verdict, said.partition("\n")[0] or row["outcome"], "\n".join([said, *again]))
     for suite in root:
         suite.set("tests", str(len(suite)))
         suite.set("failures", str(len(suite.findall("testcase/failure"))))
@@ -57,11 +74,11 @@ def _case(suite: ET.Element, group: str, name: str, seconds: float | None = None
     )
 
 
-def _outcome(case: ET.Element, verdict: str, message: str, text: str) -> None:
+def _outcome(case: ET.Element, verdict: str, summary: str, text: str) -> None:
     if verdict == "pass":
         return
     tag = {"fail": "failure", "skipped": "skipped"}.get(verdict, "error")
-    ET.SubElement(case, tag, message=_clean(message), type=verdict).text = _clean(text)
+    ET.SubElement(case, tag, message=_clean(summary), type=verdict).text = _clean(text)
 
 
 def _clean(text: str) -> str:

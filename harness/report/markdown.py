@@ -6,7 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from harness.report import calibration
-from harness.report.words import MEANING, count, interval, limited, measured, reason, target
+from harness.report.words import (
+    MEANING,
+    count,
+    example,
+    expected,
+    faults_of_load,
+    interval,
+    limited,
+    measured,
+    message,
+    not_met,
+    reason,
+    scenarios_not_passed,
+    share,
+    target,
+)
 from harness.sla.units import format_quantity
 
 _BADGES: Final[Mapping[str, str]] = {
@@ -17,6 +32,9 @@ _BADGES: Final[Mapping[str, str]] = {
     "failed": "❌ failed",
     "skipped": "➖ skipped",
 }
+
+#: Lines of a scenario's message that are shown: what failed stands first.
+_MESSAGE_LINES: Final = 4
 
 
 def render_markdown(report: Mapping[str, Any]) -> str:
@@ -36,25 +54,16 @@ def render_markdown(report: Mapping[str, Any]) -> str:
         f"| {_badge(row['verdict'])} |"
         for row in report["integrity"]
     ]
-    if report["scenarios"]:
-        lines += ["", "| scenario | seconds | |", "|---|--:|---|"]
-        lines += [
-            f"| `{_text(row['id'])}` | {_seconds(row['seconds'])} | {_badge(row['outcome'])} |"
-            for row in report["scenarios"]
-        ]
-    lines += ["", "<details><summary>Where the time of a broadcast goes</summary>", ""]
-    lines += ["| stage | median | p95 | p99 | samples |", "|---|--:|--:|--:|--:|"]
-    lines += [
-        f"| {row['title']} | {' | '.join(format_quantity(row[key], 's') for key in ('p50', 'p95', 'p99'))} "
-        f"| {count(row['samples'])} |"
-        for row in report["stages"]
-    ]
-    lines += ["", "</details>", "", "<details><summary>Can the measurement be trusted?</summary>", ""]
+    lines += _scenarios(report["scenarios"])
+    lines += _stages(report["stages"])
+    lines += ["", "<details><summary>Can the measurement be trusted?</summary>", ""]
     lines += ["| check | measured | |", "|---|---|---|"]
     lines += [
         f"| {_text(row['title'])} | {limited(row)} | {_badge(row['verdict'])} |"
         for row in report["measurement"]["checks"]
     ]
+    if notes := report.get("notes"):
+        lines += ["", *(f"- {_text(note)}" for note in notes)]
     lines += ["", *_calibration(report["measurement"].get("calibration"))]
     lines += [
         "",
@@ -65,6 +74,32 @@ def render_markdown(report: Mapping[str, Any]) -> str:
     if run.get("command"):
         lines.append(f"Again: `{run['command']}`")
     return "\n".join(lines) + "\n"
+
+
+def _scenarios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    passed = sum(row["outcome"] == "passed" for row in rows)
+    lines = ["", f"<details><summary>Failure scenarios: {passed} of {len(rows)} passed</summary>", ""]
+    lines += ["| scenario | seconds | |", "|---|--:|---|"]
+    lines += [
+        f"| `{_text(row['id'])}` | {_seconds(row['seconds'])} | {_badge(row['outcome'])} |" for row in rows
+    ]
+    return [*lines, "", "</details>"]
+
+
+def _stages(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return []
+    budgeted = any("budget_share" in row for row in rows)
+    headings = ["stage", "median", "p95", "p99", *(["p95 of budget"] if budgeted else []), "samples"]
+    lines = ["", "<details><summary>Where the time of a broadcast goes</summary>", ""]
+    lines += [f"| {' | '.join(headings)} |", f"|---|{'--:|' * (len(headings) - 1)}"]
+    for row in rows:
+        figures = [format_quantity(row[key], "s") for key in ("p50", "p95", "p99")]
+        figures += [share(row.get("budget_share"))] if budgeted else []
+        lines.append(f"| {row['title']} | {' | '.join(figures)} | {count(row['samples'])} |")
+    return [*lines, "", "</details>"]
 
 
 def _calibration(found: Mapping[str, Any] | None) -> list[str]:
@@ -103,7 +138,26 @@ def _reasons(report: Mapping[str, Any]) -> list[str]:
         f"- **{_text(row['title'])}**: {_badge(row['verdict'])}. {_text(row['explanation'])}"
         for row in _not_passed(report["measurement"]["checks"])
     ]
+    for fault in faults_of_load(report):
+        for row in not_met(fault):
+            why = f"{row['name']}: {expected(row)}"
+            found.append(f"- **{_text(fault['name'])}**: {_badge(row['verdict'])}. {_text(why)}")
+            found += [f"  - {_text(example(entry))}" for entry in (row.get("examples") or [])[:3]]
+    for row in scenarios_not_passed(report):
+        found += _scenario(row)
     return [*found, ""] if found else []
+
+
+def _scenario(row: Mapping[str, Any]) -> list[str]:
+    """What became of a scenario, the first lines of what it said, and how to run it again."""
+    said = [line for line in message(row).splitlines() if line.strip()]
+    found = [f"- **`{_text(row['id'])}`**: {_badge(row['outcome'])}."]
+    found += [f"  - {_text(line.strip())}" for line in said[:_MESSAGE_LINES]]
+    if len(said) > _MESSAGE_LINES:
+        found.append(f"  - and {len(said) - _MESSAGE_LINES} lines more")
+    if row["command"]:
+        found.append(f"  - again: `{_text(row['command'])}`")
+    return found
 
 
 def _not_passed(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -11,9 +11,24 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.report.gate import rows_not_passed
-from harness.report.words import MARKS, MEANING, count, interval, measured, target
+from harness.report.words import (
+    MARKS,
+    MEANING,
+    count,
+    expected,
+    faults_of_load,
+    interval,
+    measured,
+    message,
+    not_met,
+    scenarios_not_passed,
+    target,
+)
 
 _STYLES: Final[Mapping[str, str]] = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
+
+#: How outcomes of scenarios look; the others like what is inconclusive.
+_VERDICTS: Final[Mapping[str, str]] = {"failed": "fail", "error": "fail"}
 
 
 def print_summary(report: Mapping[str, Any], console: Console | None = None) -> None:
@@ -44,11 +59,25 @@ def print_summary(report: Mapping[str, Any], console: Console | None = None) -> 
         console.print(f"scenarios  {passed} of {len(report['scenarios'])} passed")
     console.print()
     for item in rows_not_passed(report):
+        console.print(_reason(item.verdict, item.title, item.reason))
+    for fault in faults_of_load(report):
+        for row in not_met(fault):
+            console.print(_reason(row["verdict"], fault["name"], f"{row['name']}: {expected(row)}"))
+    for row in scenarios_not_passed(report):
+        said = message(row).partition("\n")[0]
+        again = f"\n  again: {row['command']}" if row["command"] else ""
         console.print(
-            f"[{_STYLES[item.verdict]}]{MARKS[item.verdict]} {escape(item.title)}[/]: {escape(item.reason)}"
+            _reason(
+                _VERDICTS.get(row["outcome"], "inconclusive"), row["id"], f"{said or row['outcome']}{again}"
+            )
         )
     verdict = report["verdict"]
     console.print(f"[{_STYLES[verdict]}]{verdict.upper()}[/]  {MEANING[verdict]}")
+
+
+def _reason(verdict: str, title: str, reason: str) -> str:
+    verdict = verdict if verdict in _STYLES else "inconclusive"
+    return f"[{_STYLES[verdict]}]{MARKS[verdict]} {escape(title)}[/]: {escape(reason)}"
 
 
 def _mark(verdict: str) -> Text:
