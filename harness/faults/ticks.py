@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
@@ -30,10 +30,11 @@ from harness.faults.base import (
     register,
 )
 from harness.faults.database import LOCK_LIMIT, MARK, DatabaseFault, insist, until
+from harness.faults.network import Down
 from harness.faults.process import down, named, running, stopped
 from harness.faults.sessions import Sessions
 from harness.sla.units import parse_duration
-from harness.stack.proxies import LOAD_SERVICE, Proxies, ToxiproxyError
+from harness.stack.proxies import LOAD_SERVICE, SERVICE_POSTGRES, Proxies, ToxiproxyError
 
 if TYPE_CHECKING:
     import asyncpg
@@ -46,6 +47,8 @@ MONITOR_LOCK: Final = 8462001
 _PATH: Final = "/functions/v1/monitor-game-timers"
 _ANSWER_LIMIT_S: Final = 35.0
 _CAUGHT_LIMIT_S: Final = 20.0
+#: How long a session may take to end once its client is cut off, besides what it is held up.
+_CUT_LIMIT_S: Final = 3.0
 
 #: Whether a backend holds the lock: its key stands in two columns.
 _HOLDS: Final = (
@@ -78,40 +81,72 @@ class TickFault(DatabaseFault):
         delay_s : how long.
         pid : hold up ticks of this process of the service alone; None: of all.
         """
-        schema = f"{MARK}{secrets.token_hex(3)}"
-        holds = _HOLDS.format(key=self.key, pid="pg_backend_pid()")
         whose = "true" if pid is None else _is_of("current_setting('application_name')", pid)
+        trigger = "CREATE TRIGGER {name} BEFORE UPDATE ON games FOR EACH STATEMENT"
+        with self._held(sessions, delay_s, trigger, whose) as held:
+            yield held
+
+    @contextmanager
+    def held_at_commit(self, sessions: Sessions, delay_s: float) -> Iterator[_Held]:
+        """Hold up the COMMIT of each tick that moves games, and nobody else's, for ``delay_s``."""
+        trigger = (
+            "CREATE CONSTRAINT TRIGGER {name} AFTER UPDATE ON games DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW WHEN (OLD.status <> NEW.status)"
+        )
+        # Once for all of its rows. Nor must the server, as that moment is drawn out, look meanwhile whether
+        # its client is gone: it would roll back.
+        first = "current_setting('{name}.held', true) IS DISTINCT FROM 'yes'"
+        then = (
+            "PERFORM set_config('{name}.held', 'yes', true),"
+            "set_config('client_connection_check_interval', '0', true);"
+        )
+        with self._held(sessions, delay_s, trigger, first, then) as held:
+            yield held
+
+    @contextmanager
+    def _held(
+        self, sessions: Sessions, delay_s: float, trigger: str, condition: str, then: str = ""
+    ) -> Iterator[_Held]:
+        """Hold up ticks in a ``trigger`` of ours; ``{name}`` in the SQL is that of all that we make."""
+        name = f"{MARK}{secrets.token_hex(3)}"
+        holds = _HOLDS.format(key=self.key, pid="pg_backend_pid()")
         try:
             with self.tried("hold ticks up"):
                 admin = sessions.connect()
-                # The sequence counts the statements that were held: it moves also if they roll back.
+                # The sequence has the latest transaction that was held: it moves also if that rolls back.
                 sessions.execute(
                     admin,
-                    f"SET lock_timeout = '{LOCK_LIMIT}'; CREATE SCHEMA {schema};"
-                    f"CREATE SEQUENCE {schema}.held;"
-                    f"CREATE FUNCTION {schema}.hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
-                    f"AS $$ BEGIN IF {whose} AND EXISTS ({holds}) THEN PERFORM nextval('{schema}.held');"
+                    f"SET lock_timeout = '{LOCK_LIMIT}'; CREATE SCHEMA {name}; CREATE SEQUENCE {name}.held;"
+                    f"CREATE FUNCTION {name}.hold() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER "
+                    f"AS $$ BEGIN IF {condition.format(name=name)} AND EXISTS ({holds}) THEN "
+                    f"{then.format(name=name)}"
+                    f"PERFORM setval('{name}.held', pg_current_xact_id()::text::bigint);"
                     f"PERFORM pg_sleep({delay_s}); END IF; RETURN NULL; END $$;"
-                    f"CREATE TRIGGER {schema} BEFORE UPDATE ON games "
-                    f"FOR EACH STATEMENT EXECUTE FUNCTION {schema}.hold()",
+                    f"{trigger.format(name=name)} EXECUTE FUNCTION {name}.hold()",
                 )
-            yield _Held(self, sessions, admin, schema)
+            yield _Held(self, sessions, admin, name, delay_s)
         finally:
             with self.tried("let ticks go on"):
-                sessions.run(insist(sessions, f"DROP TRIGGER IF EXISTS {schema} ON games"))
-                sessions.run(insist(sessions, f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
+                sessions.run(insist(sessions, f"DROP TRIGGER IF EXISTS {name} ON games"))
+                sessions.run(insist(sessions, f"DROP SCHEMA IF EXISTS {name} CASCADE"))
 
 
 class _Held:
     """Ticks that are held up while they hold their lock."""
 
     def __init__(
-        self, fault: TickFault, sessions: Sessions, admin: asyncpg.Connection[Any], schema: str
+        self,
+        fault: TickFault,
+        sessions: Sessions,
+        admin: asyncpg.Connection[Any],
+        schema: str,
+        delay_s: float,
     ) -> None:
         self._fault = fault
         self._sessions = sessions
         self._admin = admin
         self._schema = schema
+        self._delay_s = delay_s
 
     def missing(self) -> str | None:
         """Return why no tick was held; None if one was."""
@@ -119,8 +154,8 @@ class _Held:
         with self._fault.tried("see whether a tick came by"):
             return None if self._sessions.value(self._admin, question) else "no tick came by"
 
-    def wait_for_one(self, pid: int | None = None) -> None:
-        """Wait until a tick is being held: one of the process ``pid``, or any.
+    def wait_for_one(self, pid: int | None = None) -> int:
+        """Wait until a tick is being held, one of the process ``pid`` or any; return its session's id.
 
         Raises
         ------
@@ -129,23 +164,50 @@ class _Held:
         """
         whose = "true" if pid is None else _is_of("a.application_name", pid)
         question = self._question(f"a.wait_event = 'PgSleep' AND {whose}")
+        found: list[int] = []
+
+        async def look() -> bool:
+            if (session := await self._admin.fetchval(question)) is not None:
+                found.append(session)
+            return bool(found)
+
         with self._fault.tried("see who is at a tick"):
             try:
-                self._sessions.run(until(lambda: self._admin.fetchval(question), limit_s=_CAUGHT_LIMIT_S))
+                self._sessions.run(until(look, limit_s=_CAUGHT_LIMIT_S))
             except TimeoutError:
                 raise NotExercisedError(
                     f"{self._fault} was not exercised: nobody was at a tick within {_CAUGHT_LIMIT_S:g} s"
                 ) from None
+        return found[0]
 
     def left_by(self, pid: int) -> bool:
         """Tell whether no session of the process ``pid`` holds the lock (any more)."""
         question = self._question(_is_of("a.application_name", pid))
         with self._fault.tried("see whether it is still at its tick"):
-            return not self._sessions.value(self._admin, question)
+            return self._sessions.value(self._admin, question) is None
+
+    def answered(self, session: int) -> str | None:
+        """Wait for the end of ``session``, just cut off in its COMMIT; return why that was not lost.
+
+        None: the server committed after the cut, so that its client can't know.
+        """
+        outcome = f"SELECT pg_xact_status(last_value::text::xid8) FROM {self._schema}.held"  # noqa: S608  # ours
+        ended = f"SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = {session})"  # noqa: S608  # a number
+        with self._fault.tried("see what became of the COMMIT"):
+            if self._sessions.value(self._admin, outcome) != "in progress":
+                return "the COMMIT was over before its connection was cut"
+            try:
+                limit_s = self._delay_s + _CUT_LIMIT_S
+                self._sessions.run(until(lambda: self._admin.fetchval(ended), limit_s))
+            except TimeoutError:
+                return f"the tick was not cut off: its session does not pass the proxy {SERVICE_POSTGRES}"
+            committed = self._sessions.value(self._admin, outcome) == "committed"
+        return None if committed else "the COMMIT came to nothing"
 
     def _question(self, which: str) -> str:
+        """Return the question for the session of a tick."""
         holds = _HOLDS.format(key=self._fault.key, pid="a.pid")
-        return f"SELECT EXISTS (SELECT FROM pg_stat_activity AS a WHERE {which} AND EXISTS ({holds}))"  # noqa: S608  # numbers
+        return f"SELECT a.pid FROM pg_stat_activity AS a WHERE {which} AND EXISTS ({holds}) LIMIT 1"  # noqa: S608  # numbers
 
 
 @register
@@ -259,6 +321,36 @@ class CrashAtTick(TickFault):
             finally:
                 with named(self):
                     system.restart(self.target)
+
+
+@register
+@dataclass(frozen=True)
+class ResetAtCommit(TickFault):
+    """Cut the service off from its database in the middle of a tick's COMMIT, and until the fault ends.
+
+    The server commits, and the answer is lost: whether the games were moved, the service can't know.
+    """
+
+    name = "reset-at-commit"
+
+    @property
+    def occupies(self) -> frozenset[str]:
+        return frozenset({self.target, SERVICE_POSTGRES})
+
+    @classmethod
+    def examples(cls, system: System) -> Sequence[Fault]:
+        return ()
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        proxy = Down(SERVICE_POSTGRES)
+        proxy.proxies(system)  # where there is none, no tick need be held up
+        with self.sessions(system) as sessions, ExitStack() as cut:
+            with self.held_at_commit(sessions, _AtTick.HOLD_S) as held:
+                session = held.wait_for_one()
+                cut.enter_context(proxy.applied(system))
+                missed = held.answered(session)
+            yield lambda: missed
 
 
 @register

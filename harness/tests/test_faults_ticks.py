@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -19,9 +20,22 @@ import psutil
 import pytest
 
 from harness.faults import Deployment, Fault, FaultError, MissingPartError, NotExercisedError, ticks
-from harness.faults.ticks import CrashAtTick, Crowd, Herd, KillAtTick, PauseAtTick, SlowTicks
+from harness.faults.mend import mend
+from harness.faults.sessions import Sessions
+from harness.faults.ticks import (
+    CrashAtTick,
+    Crowd,
+    Herd,
+    KillAtTick,
+    PauseAtTick,
+    ResetAtCommit,
+    SlowTicks,
+)
 from harness.history import HistoryWriter, read_history
-from harness.stack import Postgres, StackError
+from harness.stack import Part, Postgres, Proxies, Reaper, StackError, toxiproxy
+from harness.stack.ports import PortBlock
+from harness.stack.postgres import OWNER
+from harness.stack.proxies import SERVICE_POSTGRES
 from harness.target import Target
 
 TABLES = """
@@ -95,6 +109,28 @@ def postgres() -> Iterator[Postgres]:
     with Postgres(max_connections=30) as postgres:
         asyncio.run(execute(postgres.service_url, TABLES))
         yield postgres
+
+
+@pytest.fixture(scope="module")
+def proxies(postgres: Postgres) -> Iterator[Proxies]:
+    """A Toxiproxy with the proxy of the database."""
+    with Reaper() as reaper, PortBlock() as block:
+        part = Part(toxiproxy.plan(toxiproxy.obtain(), block.take(), Path(os.devnull)), reaper)
+        part.start()
+        part.wait(20)
+        proxies = Proxies(f"http://{part.endpoint}")
+        proxies.create(SERVICE_POSTGRES, f"127.0.0.1:{block.take()}", f"127.0.0.1:{postgres.port}")
+        yield proxies
+        part.stop(1.0)
+
+
+@pytest.fixture
+def cuttable(system: "Replicas", proxies: Proxies) -> Iterator["Replicas"]:
+    """The system behind its proxy; whatever a test did, that is up afterwards."""
+    system.target = replace(system.target, toxiproxy_url=proxies.url)
+    asyncio.run(execute(system.postgres.service_url, "UPDATE games SET status = 'drawing'"))
+    yield system
+    assert proxies.get(SERVICE_POSTGRES).enabled
 
 
 @pytest.fixture
@@ -188,10 +224,13 @@ def test_a_replica_is_paused_in_the_middle_of_its_tick(system: Replicas, postgre
     eventually(lambda: psutil.Process(system.pid("service-1")).status() != psutil.STATUS_STOPPED)
 
 
-@pytest.mark.parametrize("fault", [KillAtTick("service-1"), PauseAtTick("service-1"), CrashAtTick()], ids=str)
+@pytest.mark.parametrize(
+    "fault", [KillAtTick("service-1"), PauseAtTick("service-1"), CrashAtTick(), ResetAtCommit()], ids=str
+)
 def test_without_a_tick_nobody_is_harmed(
-    system: Replicas, fault: Fault, monkeypatch: pytest.MonkeyPatch
+    cuttable: Replicas, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    system = cuttable
     monkeypatch.setattr(ticks, "_CAUGHT_LIMIT_S", 0.3)
     system.parts["service-1"] = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     server = system.pid("postgres")
@@ -215,6 +254,117 @@ def failing_tick(postgres: Postgres) -> None:
     eventually(lambda: left_behind(postgres) is not None)
     with pytest.raises((OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
         asyncio.run(execute(postgres.service_url, TICK))
+
+
+def address(postgres: Postgres, proxies: Proxies) -> str:
+    """The database's address for a service, by the proxy."""
+    host, _, port = proxies.get(SERVICE_POSTGRES).listen.partition(":")
+    return postgres.url_for(OWNER, host, int(port))
+
+
+@contextmanager
+def ticking(postgres: Postgres, url: str) -> Iterator[list[Exception | None]]:
+    """One tick, as soon as a fault waits for it, in a session that is then kept; what came of it."""
+    came: list[Exception | None] = []
+    over = threading.Event()
+
+    async def tick() -> None:
+        # As the service's sessions do: the server looks for who is gone while it works for them.
+        settings = {"client_connection_check_interval": "100ms"}
+        session = await asyncpg.connect(url, timeout=10, server_settings=settings)
+        try:
+            await session.execute(TICK)
+            came.append(None)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            came.append(error)
+        await asyncio.to_thread(over.wait)
+        session.terminate()
+
+    def tick_when_it_is_time() -> None:
+        eventually(lambda: left_behind(postgres) is not None)
+        asyncio.run(tick())
+
+    thread = threading.Thread(target=tick_when_it_is_time)
+    thread.start()
+    try:
+        yield came
+    finally:
+        over.set()
+        thread.join()
+
+
+def moved(postgres: Postgres) -> int:
+    return int(asyncio.run(value(postgres.url, "SELECT count(*) FROM games WHERE status = 'voting'")))
+
+
+def test_a_commit_is_made_and_its_answer_lost(
+    cuttable: Replicas, postgres: Postgres, proxies: Proxies
+) -> None:
+    with ticking(postgres, address(postgres, proxies)) as came, ResetAtCommit().inject(cuttable):
+        assert moved(postgres) == 5
+        assert left_behind(postgres) is None
+        assert not proxies.get(SERVICE_POSTGRES).enabled
+        eventually(lambda: bool(came))
+    assert isinstance(came[0], (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError))
+    asyncio.run(execute(address(postgres, proxies), WRITE))
+
+
+def test_a_tick_that_passes_no_proxy_gets_its_answer(
+    cuttable: Replicas, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ticks, "_CUT_LIMIT_S", 0.5)
+    with (
+        ticking(postgres, postgres.service_url) as came,
+        pytest.raises(NotExercisedError, match="does not pass the proxy service-postgres"),
+        ResetAtCommit().inject(cuttable),
+    ):
+        pass
+    assert came == [None]
+
+
+def test_a_commit_that_comes_to_nothing_is_not_exercised(
+    cuttable: Replicas, postgres: Postgres, proxies: Proxies
+) -> None:
+    asleep = "FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+
+    def strike_down() -> None:
+        eventually(lambda: not proxies.get(SERVICE_POSTGRES).enabled)
+        asyncio.run(execute(postgres.url, f"SELECT pg_terminate_backend(pid) {asleep}"))
+
+    striker = threading.Thread(target=strike_down)
+    striker.start()
+    with (
+        ticking(postgres, address(postgres, proxies)),
+        pytest.raises(NotExercisedError, match="came to nothing"),
+        ResetAtCommit().inject(cuttable),
+    ):
+        pass
+    striker.join()
+    assert moved(postgres) == 0
+
+
+def test_a_cut_is_undone_when_the_block_fails(
+    cuttable: Replicas, postgres: Postgres, proxies: Proxies
+) -> None:
+    with (
+        ticking(postgres, address(postgres, proxies)),
+        pytest.raises(ZeroDivisionError),
+        ResetAtCommit().inject(cuttable),
+    ):
+        raise ZeroDivisionError
+    asyncio.run(execute(address(postgres, proxies), WRITE))
+
+
+def test_a_cut_that_was_left_behind_can_be_mended(
+    cuttable: Replicas, postgres: Postgres, proxies: Proxies
+) -> None:
+    fault = ResetAtCommit()
+    with Sessions(postgres.url) as sessions, fault.held_at_commit(sessions, 1.0):
+        proxies.disable(SERVICE_POSTGRES)
+        told = list(mend(cuttable))
+        assert told[0] == "proxy service-postgres was down: up again"
+        assert any(line.startswith("database: trigger stormwatch_fault_") for line in told)
+        assert left_behind(postgres) is None
 
 
 @contextmanager
@@ -289,7 +439,9 @@ def test_a_herd_that_nobody_moves_is_not_exercised(system: Replicas) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [SlowTicks(), CrashAtTick(), KillAtTick("service-1"), Crowd(), Herd()], ids=str
+    "fault",
+    [SlowTicks(), CrashAtTick(), ResetAtCommit(), KillAtTick("service-1"), Crowd(), Herd()],
+    ids=str,
 )
 def test_a_deployment_lacks_what_they_need(fault: Fault) -> None:
     target = Target("http://127.0.0.1:9", "key", "secret", "sub")
