@@ -59,6 +59,9 @@ _OTHERS: Final = f"""
 """
 _TERMINATE_OTHERS: Final = f"SELECT count(pg_terminate_backend(pid)) {_OTHERS}"
 _BLOCKED: Final = "SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))"
+_ROLLED_BACK: Final = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+#: A session adds to the server's counts once a second at most.
+_COUNTED_S: Final = 2.5
 
 
 @dataclass(frozen=True)
@@ -214,7 +217,17 @@ class _Held(DatabaseFault):
     """A transaction of ours that holds on to something until the end."""
 
     @contextmanager
-    def holding(self, system: System, statement: str, *, must_block: bool) -> Iterator[Exercised]:
+    def holding(
+        self, system: System, statement: str, *, passed_by: str = "SELECT false"
+    ) -> Iterator[Exercised]:
+        """Hold on to what ``statement`` gets hold of.
+
+        Parameters
+        ----------
+        system : whose database it is.
+        statement : run in a transaction of ours.
+        passed_by : asked in that transaction, at the end: whether somebody came across it who does not wait.
+        """
         with self.sessions(system) as sessions:
             with self.tried("connect"):
                 holder, watcher = sessions.connect(), sessions.connect()
@@ -225,7 +238,7 @@ class _Held(DatabaseFault):
 
             async def watch() -> None:
                 pid = holder.get_server_pid()
-                while True:
+                while not blocked:
                     if found := await watcher.fetchval(_BLOCKED, pid):
                         blocked.append(found)
                     await asyncio.sleep(_AGAIN_S)
@@ -237,9 +250,9 @@ class _Held(DatabaseFault):
                     return "the session that held it was lost"
                 if got.endswith(" 0"):
                     return "there was nothing to hold"
-                if must_block and not blocked:
-                    return "nobody came to wait for it"
-                return None
+                with self.tried("see who came by"):
+                    met = blocked or sessions.value(holder, passed_by)
+                return None if met else "nobody came to wait for it"
 
             # Closing the session rolls back: that is all there is to undo.
             yield exercised
@@ -254,13 +267,20 @@ class RowLocks(_Held):
 
     rows: int = count(10000, "how many games at most")
 
+    #: Who skips locked rows does not wait for them: one of ours (their ``xmax`` is our transaction) fell due
+    #: since, and can't have been moved.
+    _FELL_DUE: ClassVar[str] = (
+        "SELECT EXISTS (SELECT FROM games WHERE xmax = pg_current_xact_id()::xid "
+        "AND phase_expires_at BETWEEN now() AND clock_timestamp())"
+    )
+
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
         statement = (
             "SELECT id FROM games WHERE status IN ('briefing', 'drawing', 'voting') "  # noqa: S608  # a number
             f"ORDER BY id LIMIT {self.rows} FOR UPDATE"
         )
-        with self.holding(system, statement, must_block=False) as exercised:
+        with self.holding(system, statement, passed_by=self._FELL_DUE) as exercised:
             yield exercised
 
 
@@ -273,14 +293,18 @@ class TableLock(_Held):
 
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
-        with self.holding(system, "LOCK TABLE games IN ACCESS EXCLUSIVE MODE", must_block=True) as exercised:
+        with self.holding(system, "LOCK TABLE games IN ACCESS EXCLUSIVE MODE") as exercised:
             yield exercised
 
 
 @register
 @dataclass(frozen=True)
 class AdvisoryLock(_Held):
-    """A stuck session of ours holds the lock that ticks of the monitor run under."""
+    """A stuck session of ours holds the lock that ticks of the monitor run under.
+
+    A tick that waits for it, however shortly, is seen; one that only tries (``pg_try_advisory_lock``)
+    leaves no trace, and does not count.
+    """
 
     name = "advisory-lock"
 
@@ -288,9 +312,7 @@ class AdvisoryLock(_Held):
 
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
-        # Whether others try for it can't be seen: who only tries does not wait.
-        statement = f"SELECT pg_advisory_lock({self.key})"
-        with self.holding(system, statement, must_block=False) as exercised:
+        with self.holding(system, f"SELECT pg_advisory_lock({self.key})") as exercised:
             yield exercised
 
 
@@ -331,7 +353,20 @@ class ReadOnly(DatabaseFault):
                     sessions.execute(admin, "ALTER SYSTEM SET default_transaction_read_only = on")
                     sessions.execute(admin, "SELECT pg_reload_conf()")
                     sessions.run(until(lambda: _read_only(sessions), limit_s=5.0))
-                yield lambda: None
+                    before = sessions.value(admin, _ROLLED_BACK)
+
+                async def refused() -> bool:
+                    return bool(await admin.fetchval(_ROLLED_BACK) > before)
+
+                def exercised() -> str | None:
+                    with self.tried("see whether anybody was refused"):
+                        try:
+                            sessions.run(until(refused, _COUNTED_S))
+                        except TimeoutError:
+                            return "no transaction failed: nobody came to write"
+                    return None
+
+                yield exercised
             finally:
                 with self.tried("allow writing again"):
                     reset = "ALTER SYSTEM RESET default_transaction_read_only"

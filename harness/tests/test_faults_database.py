@@ -26,10 +26,10 @@ from harness.stack import Postgres
 from harness.target import Target
 
 TABLES = """
-    CREATE TABLE games (id text PRIMARY KEY, status text NOT NULL);
+    CREATE TABLE games (id text PRIMARY KEY, status text NOT NULL, phase_expires_at timestamptz);
     CREATE TABLE game_participants (game_id text, user_id text);
     CREATE TABLE submissions (game_id text, user_id text);
-    INSERT INTO games SELECT 'game-' || n, 'drawing' FROM generate_series(1, 5) AS n;
+    INSERT INTO games (id, status) SELECT 'game-' || n, 'drawing' FROM generate_series(1, 5) AS n;
 """
 
 
@@ -202,7 +202,11 @@ def test_slow_statements_that_nobody_ran_are_not_exercised(server: Server) -> No
     assert is_clean(server)
 
 
+DUE = "UPDATE games SET phase_expires_at = clock_timestamp() + interval '{}'"
+
+
 def test_row_locks_hold_the_games_that_are_played(server: Server) -> None:
+    service_does(server, DUE.format("300 ms"))
     with RowLocks().inject(server):
         left = service_does(
             server,
@@ -210,7 +214,28 @@ def test_row_locks_hold_the_games_that_are_played(server: Server) -> None:
         )
         assert left == 0
         assert service_does(server, "SELECT count(*) FROM games") == 5
+        time.sleep(0.4)  # until they are due
     eventually(lambda: is_clean(server))
+
+
+def test_row_locks_make_whoever_writes_wait(server: Server) -> None:
+    service_does(server, DUE.format("1 h"))
+    with RowLocks().inject(server), pytest.raises(TimeoutError):
+        service_does(server, "UPDATE games SET status = status", limit_s=1.0)
+
+
+@pytest.mark.parametrize("due", ["-1 s", "1 h"])
+def test_row_locks_that_nobody_comes_across_are_not_exercised(server: Server, due: str) -> None:
+    service_does(server, DUE.format(due))
+    with pytest.raises(NotExercisedError, match="nobody came"), RowLocks().inject(server):
+        service_does(server, "SELECT count(*) FROM games")
+
+
+def test_games_that_are_not_held_do_not_count(server: Server) -> None:
+    service_does(server, DUE.format("1 h"))
+    late = "UPDATE games SET phase_expires_at = clock_timestamp() WHERE id = 'game-5'"
+    with pytest.raises(NotExercisedError, match="nobody came"), RowLocks(rows=4).inject(server):
+        service_does(server, late)
 
 
 def test_row_locks_without_games_are_not_exercised(server: Server) -> None:
@@ -237,7 +262,14 @@ def test_an_advisory_lock_is_held_and_let_go(server: Server) -> None:
     question = "SELECT pg_try_advisory_xact_lock(8462001)"
     with AdvisoryLock().inject(server):
         assert service_does(server, question) is False
+        with pytest.raises(TimeoutError):
+            service_does(server, "SELECT pg_advisory_xact_lock(8462001)", limit_s=0.5)
     eventually(lambda: service_does(server, question) is True)
+
+
+def test_an_advisory_lock_that_nobody_waits_for_is_not_exercised(server: Server) -> None:
+    with pytest.raises(NotExercisedError, match="nobody came"), AdvisoryLock().inject(server):
+        service_does(server, "SELECT pg_advisory_xact_lock(1)")
 
 
 def test_sessions_are_idle_in_transaction(server: Server) -> None:
@@ -254,6 +286,11 @@ def test_read_only_refuses_writes_and_ends(server: Server) -> None:
         assert service_does(server, "SELECT count(*) FROM games") == 5
     eventually(lambda: is_clean(server))
     service_does(server, "UPDATE games SET status = status")
+
+
+def test_read_only_that_nobody_writes_under_is_not_exercised(server: Server) -> None:
+    with pytest.raises(NotExercisedError, match="nobody came to write"), ReadOnly().inject(server):
+        assert service_does(server, "SELECT count(*) FROM games") == 5
 
 
 def test_backends_of_the_service_are_terminated(server: Server) -> None:
