@@ -13,6 +13,7 @@ from harness.experiment.expect_alerts import (
     AlertsSilentBefore,
 )
 from harness.experiment.expect_dead_letters import DeadLetters, LeftAlone, NoRetryStorm, ReplayHeard
+from harness.experiment.expect_memory import CatchesUp
 from harness.experiment.expect_rollback import (
     MakesNoEvents,
     MovedByHand,
@@ -58,6 +59,7 @@ __all__ = [
     "Arena",
     "Arenas",
     "BacklogDrained",
+    "CatchesUp",
     "DeadLetters",
     "EveryoneHears",
     "Expectation",

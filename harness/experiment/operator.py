@@ -26,13 +26,23 @@ OPERATOR: Final = "operator"
 DAWDLER: Final = "dawdler"
 #: Name of the ``publish`` rows of dead letters that were found; those that were put back have another.
 DEAD_LETTER: Final = "dead letter"
+#: Name of the ``publish`` rows of messages that a flood is made of: ``start_ns`` is PubNub's timetoken.
+FLOOD: Final = "flood"
 
+_BROADCAST: Final = "/functions/v1/broadcast-pubnub-event"
+_TIMER: Final = "/functions/v1/get-game-timer"
 _MOVE: Final = "/rest/v1/rpc/transition_game_status"
 _ANSWER_LIMIT_S: Final = 15.0
 _LOOK_S: Final = 0.25
 #: Dawdlers that are enough to begin with, and how long they may take.
 _DAWDLERS: Final = 3
 _DAWDLING_LIMIT_S: Final = 15.0
+#: How long it may take until a game is in the middle of its drawing phase.
+_DRAWING_LIMIT_S: Final = 30.0
+#: How long a flood waits, for what it is to fall into to begin.
+_FLOOD_AFTER_S: Final = 0.5
+#: A timetoken counts 100 ns units of Unix time.
+_NS_PER_TICK: Final = 100
 
 
 class Operator:
@@ -89,6 +99,31 @@ class Operator:
             yield
         self._wait_until(lambda waiting, through: not waiting)
 
+    @contextmanager
+    def flooding(self, messages: int, *, ends_in_s: tuple[float, float]) -> Iterator[None]:
+        """Send so many numbered messages to each game that is in its drawing phase, while the block runs.
+
+        The block is begun when such a phase is about to end in that time, the first message is sent half a
+        second later: what it is to fall into has begun then. Games whose phase ends sooner are left alone,
+        their event could be lost among the messages.
+
+        Parameters
+        ----------
+        messages : how many to each game, one after the other, as quickly as they are accepted.
+        ends_in_s : least and longest time, in seconds, until the first of those phases ends.
+        """
+        floods = [
+            threading.Thread(target=self._flood, args=(game, messages), name=OPERATOR, daemon=True)
+            for game in self._games_drawing(*ends_in_s)
+        ]
+        for flood in floods:
+            flood.start()
+        try:
+            yield
+        finally:
+            for flood in floods:
+                flood.join()
+
     def replay_dead_letters(self) -> None:
         """Record which dead letters there are, have all of them replayed, and record which were."""
         with requests.Session() as session:
@@ -132,6 +167,57 @@ class Operator:
                 if games and enough(len(games) - through, through):
                     return
                 time.sleep(_LOOK_S)
+
+    def _games_drawing(self, least_s: float, longest_s: float) -> list[str]:
+        """Wait until a drawing phase ends in that time; return games that draw so long or longer.
+
+        Not for ever: that there is none then, the record tells.
+        """
+        deadline = time.monotonic() + _DRAWING_LIMIT_S
+        path = f"/rest/v1/games?id=like.{self._prefix}*&status=eq.drawing&select=id"
+        with requests.Session() as session:
+            while time.monotonic() < deadline:
+                left_s: dict[str, float] = {}
+                for game in self._call(session, "GET", path, route="/rest/v1/games", otherwise=[]):
+                    body = {"gameId": game["id"]}
+                    timer = self._call(session, "POST", _TIMER, body, game=game["id"], otherwise={})
+                    if timer.get("phase") == "drawing" and timer["timeRemaining"] >= least_s:
+                        left_s[game["id"]] = timer["timeRemaining"]
+                if left_s and min(left_s.values()) <= longest_s:
+                    return list(left_s)
+                time.sleep(_LOOK_S)
+        return []
+
+    def _flood(self, game: str, messages: int) -> None:
+        time.sleep(_FLOOD_AFTER_S)
+        with requests.Session() as session:
+            for number in range(1, messages + 1):
+                body = {
+                    "type": "test",
+                    "gameId": game,
+                    "userId": OPERATOR,
+                    "timestamp": now_ns() // 1_000_000,
+                    "version": "2.0.0",
+                    "data": {"number": number},
+                }
+                sent_ns = now_ns()
+                answer = self._call(session, "POST", _BROADCAST, body, game=game, otherwise={})
+                if not answer.get("success"):
+                    continue
+                self._history.append(
+                    Row(
+                        "publish",
+                        FLOOD,
+                        OPERATOR,
+                        game=game,
+                        event=answer["eventId"],
+                        intended_ns=sent_ns,
+                        start_ns=int(answer["gameChannel"]["timetoken"]) * _NS_PER_TICK,
+                        end_ns=now_ns(),
+                        ok=True,
+                        value=number,
+                    )
+                )
 
     def _move_expired(self, session: requests.Session) -> None:
         expired = self._call(session, "POST", "/rest/v1/rpc/find_expired_games", {}, otherwise=[])

@@ -1,4 +1,4 @@
-"""An operator at work on a real stack: games moved, dawdlers seated, dead letters replayed, all recorded."""
+"""An operator at work on a real stack: games moved, dawdlers seated, channels flooded, all recorded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from harness.checks.integrity import REPLAYED
-from harness.experiment.operator import DAWDLER, DEAD_LETTER, OPERATOR, Operator
+from harness.experiment.operator import DAWDLER, DEAD_LETTER, FLOOD, OPERATOR, Operator
 from harness.faults.flags import FlagOff
 from harness.faults.network import Down
 from harness.faults.pubnub import Status
@@ -114,6 +114,52 @@ def test_dawdlers_go_through_drawing_without_handing_in(stack: Stack, history: H
         cron.join()
     assert ask(stack, "SELECT count(*) FROM submissions") == 0
     assert all(row["ok"] for row in recorded(history))
+
+
+def drawing(stack: Stack, name: str, left_s: float) -> str:
+    game = f"{PREFIX}{name}"
+    ask(
+        stack,
+        "INSERT INTO games (id, prompt, status, phase_expires_at) "
+        "VALUES ($1, 'x', 'drawing', clock_timestamp() + make_interval(secs => $2))",
+        game,
+        left_s,
+    )
+    return game
+
+
+def accepted(stack: Stack, game: str) -> list[dict[str, Any]]:
+    """What PubNub has of a game's channel."""
+    target = stack.target
+    path = f"/v2/history/sub-key/{target.pubnub_subscribe_key}/channel/game-{game}"
+    answer = requests.get(f"{target.pubnub_origin}{path}", {"count": 100}, timeout=10)
+    return list(answer.json()[0])
+
+
+def test_games_in_mid_drawing_are_flooded_and_others_left_alone(stack: Stack, history: HistoryWriter) -> None:
+    soon, later, other = drawing(stack, "soon", 6), drawing(stack, "later", 60), drawing(stack, "other", 2)
+    before = time.monotonic()
+    with Operator(stack.target, history, PREFIX).flooding(messages=20, ends_in_s=(3, 5)):
+        assert time.monotonic() - before >= 0.5
+        assert not accepted(stack, soon)
+    assert not accepted(stack, other)
+    for game in (soon, later):
+        got = accepted(stack, game)
+        assert [message["data"]["number"] for message in got] == list(range(1, 21))
+        rows = [row for row in recorded(history) if row["name"] == FLOOD and row["game"] == game]
+        assert [(row["event"], row["value"]) for row in rows] == [
+            (message["eventId"], message["data"]["number"]) for message in got
+        ]
+        assert all(row["intended_ns"] < row["start_ns"] < row["end_ns"] for row in rows)
+
+
+def test_messages_that_are_not_accepted_are_no_flood(stack: Stack, history: HistoryWriter) -> None:
+    game = drawing(stack, "refused", 4)
+    operator = Operator(stack.target, history, PREFIX)
+    with Status("publish", status=400).applied(stack), operator.flooding(messages=3, ends_in_s=(1, 4)):
+        pass
+    assert not accepted(stack, game)
+    assert not [row for row in recorded(history) if row["name"] == FLOOD]
 
 
 def test_dead_letters_are_recorded_and_replayed(stack: Stack, history: HistoryWriter) -> None:

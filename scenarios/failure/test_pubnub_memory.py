@@ -1,0 +1,22 @@
+"""PubNub keeps 100 messages of a channel: an outage longer than that costs what is older, and no more."""
+
+from harness.experiment import CatchesUp, Experiment, MonitorP95, NobodyFails, Operator, Silence
+from harness.faults.network import Down
+
+
+def test_outage_longer_than_memory(experiment: Experiment) -> None:
+    """Players are cut off while 150 messages are sent to each: they catch up on the newest 100, in order."""
+    # A game's own event must not be among the old ones, which are lost: its phase ends after the flood, while
+    # the players are still away.
+    with experiment.games(count=2, players=2, drawing="7s", voting="3s", alone=True):
+        experiment.steady("2s")
+        with Operator.of(experiment).flooding(messages=150, ends_in_s=(3.5, 5)):
+            experiment.inject(
+                Down("players-pubnub"),
+                "5500ms",
+                CatchesUp(newest=100),
+                Silence(),
+                MonitorP95(),
+                NobodyFails(),
+            )
+        experiment.recovered()
