@@ -142,6 +142,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         kind="failure",
         expects_load=False,
         expects_scenarios=True,
+        command=shlex.join(["pytest", *map(str, config.invocation_params.args)]),
         finished_at=utc_now(),
         versions=versions(),
         machine=machine(),

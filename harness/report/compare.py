@@ -66,7 +66,9 @@ def load_side(run: RunFolder, policy: Policy) -> Side:
         It can't be read.
     """
     about = run.read()
-    evidence = evidence_of(read_history(run.history), about, policy, read_scenarios(run))
+    evidence = evidence_of(
+        read_history(run.history, of_run=about.get("id")), about, policy, read_scenarios(run)
+    )
     report = judge(evidence, run.id)
     return Side(run.id, about, evidence, {row["name"]: row for row in report["objectives"]})
 

@@ -26,7 +26,8 @@ from harness.faults.database import (
     TableLock,
     TerminateBackends,
 )
-from harness.faults.network import BlackHole, Down, Latency, ResetPeer
+from harness.faults.network import BlackHole, Down, Latency
+from harness.faults.ticks import ResetAtCommit
 
 #: Players can't hand in while the database is away; a grace period would only prolong the recovery.
 WITHOUT_GRACE = {"ENABLE_GRACE_PERIOD": "false"}
@@ -62,7 +63,7 @@ def test_server_connections_exhausted(experiment: Experiment) -> None:
         pytest.param(Down("service-postgres"), "10s", id="refused_for_10_s"),
         pytest.param(BlackHole("service-postgres"), "12s", id="silent_for_12_s"),
         pytest.param(Crash(), "5s", id="killed_with_crash_recovery"),
-        pytest.param(ResetPeer("service-postgres", after="50ms"), "5s", id="reset_during_commit"),
+        pytest.param(ResetAtCommit(), "4s", id="reset_during_commit"),
     ],
 )
 def test_away(experiment: Experiment, fault: Fault, duration: str) -> None:
