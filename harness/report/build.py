@@ -27,7 +27,15 @@ from harness.sla import statistics
 from harness.sla.policy import METRICS as METRIC_KINDS
 from harness.sla.policy import Objective, Policy
 from harness.sla.units import format_quantity
-from harness.sla.verdict import INFINITY, judge_integrity, judge_objective, judge_report, number, worst
+from harness.sla.verdict import (
+    INFINITY,
+    judge_integrity,
+    judge_objective,
+    judge_report,
+    number,
+    row_names,
+    worst,
+)
 
 SCHEMA: Final = "stormwatch.report/1"
 
@@ -70,10 +78,11 @@ def judge(evidence: Evidence, run_id: str) -> dict[str, Any]:
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "generated_at": utc_now(),
-        "run": {"id": run_id} | {key: about.get(key) for key in _RUN},
+        "run": {"id": run_id, "expects_load": loaded} | {key: about.get(key) for key in _RUN},
         "policy": {
             "confidence": policy.confidence,
             "tolerances": policy.tolerances.model_dump(),
+            "measurement": policy.measurement.model_dump(),
             "recovery": policy.recovery.model_dump(),
         },
         "verdict": "inconclusive",
@@ -99,10 +108,11 @@ def judge(evidence: Evidence, run_id: str) -> dict[str, Any]:
     drawn = [
         shown(f"The distribution of {metric}", partial(distribution, metric, samples), None)
         for metric, samples in measured.items()
-        if METRIC_KINDS[metric] == "quantile" and len(samples.values)
+        if METRIC_KINDS[metric].kind == "quantile" and len(samples.values)
     ]
     report["distributions"] = [one for one in drawn if one is not None]
     report["games"] = shown("The worst games", lambda: worst_games(evidence, broken), [])
+    report["rows"] = row_names(report)
     report["verdict"] = judge_report(report)
     return report
 
@@ -117,6 +127,8 @@ def read_scenarios(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def _applies(objective: Objective, evidence: Evidence, *, loaded: bool) -> bool:
+    if not objective.applies_to(evidence.run.get("profile")):
+        return False
     # A load run alone has no scenarios to pass; the main job has, and says so in run.json.
     if objective.metric != "scenarios_passed":
         return loaded
@@ -142,7 +154,8 @@ def _objective(
         "comparison": objective.comparison,
         "threshold": _scaled(objective.threshold, objective),
         "interval": [None, None],
-        "confidence": evidence.policy.confidence,
+        "confidence": evidence.policy.confidence_of(objective),
+        "assumed_icc": objective.assumed_icc if objective.kind == "rate" else None,
         "samples": 0,
         "clusters": 0,
         "effective_samples": 0.0,
@@ -163,7 +176,7 @@ def _objective(
             _count(row, found)
         else:
             measured[objective.metric] = found
-            _estimate(row, objective, found, evidence.policy.confidence)
+            _estimate(row, objective, found)
     except Exception as error:
         row["doubts"].append(f"the check crashed: {type(error).__name__}: {error}")
         row["explanation"] = ""
@@ -175,7 +188,8 @@ def _objective(
     return row
 
 
-def _estimate(row: dict[str, Any], objective: Objective, samples: Samples, confidence: float) -> None:
+def _estimate(row: dict[str, Any], objective: Objective, samples: Samples) -> None:
+    confidence: float = row["confidence"]
     row["doubts"] += samples.doubts
     row["samples"] = len(samples.values)
     row["worst"] = [_worst(entry) for entry in samples.worst]
@@ -239,7 +253,6 @@ def _count(row: dict[str, Any], census: Census) -> None:
     row["doubts"] += census.doubts
     row["samples"] = row["clusters"] = census.total
     row["effective_samples"] = float(census.total)
-    row["confidence"] = None
     row["worst"] = [_worst(entry) for entry in census.worst]
     row["explanation"] = census.definition
     if census.total:

@@ -79,25 +79,24 @@ def judge_integrity(row: Mapping[str, Any]) -> Verdict:
     """Return the verdict of an integrity row: one violation fails, doubts or not."""
     if row["violations"]:
         return "fail"
-    return "inconclusive" if row["doubts"] else "pass"
+    # Nothing was found where nothing was looked at.
+    return "inconclusive" if row["doubts"] or not row["looked_at"] else "pass"
+
+
+def judge_expectation(row: Mapping[str, Any]) -> Verdict:
+    """Return what an expectation of a load's fault amounts to: a time that must be under its threshold."""
+    measured, threshold = row["measured"], row["threshold"]
+    if measured is None or threshold is None:
+        # Never, or nobody can tell: no figure says which.
+        return "fail" if row["verdict"] == "fail" else "inconclusive"
+    return "pass" if measured < threshold else "fail"
 
 
 def judge_fault(row: Mapping[str, Any]) -> Verdict:
-    """Return what a fault's row amounts to that was on during the load itself; pass for a scenario's.
-
-    Each of its expectations is a time that must be under its threshold.
-    """
+    """Return what a fault's row amounts to that was on during the load itself; pass for a scenario's."""
     if row["scenario"] is not None:
         return "pass"
-    found: list[str] = []
-    for expectation in row["expectations"]:
-        measured, threshold = expectation["measured"], expectation["threshold"]
-        if measured is None or threshold is None:
-            # Never, or nobody can tell: no figure says which.
-            found.append("fail" if expectation["verdict"] == "fail" else "inconclusive")
-        else:
-            found.append("pass" if measured < threshold else "fail")
-    return worst(found)
+    return worst(judge_expectation(expectation) for expectation in row["expectations"])
 
 
 def judge_report(report: Mapping[str, Any]) -> Verdict:
@@ -112,3 +111,17 @@ def judge_report(report: Mapping[str, Any]) -> Verdict:
         + [judge_fault(row) for row in report["faults"]]
         + [worst(check["verdict"] for check in report["measurement"]["checks"])]
     )
+
+
+def row_names(report: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the names of the rows that a report's verdict follows from, by section.
+
+    Faults are those of the load; those of scenarios count through their scenario.
+    """
+    return {
+        "objectives": [row["name"] for row in report["objectives"]],
+        "integrity": [row["name"] for row in report["integrity"]],
+        "measurement": [check["name"] for check in report["measurement"]["checks"]],
+        "faults": [fault["name"] for fault in report["faults"] if fault["scenario"] is None],
+        "scenarios": [scenario["id"] for scenario in report["scenarios"]],
+    }

@@ -1,10 +1,20 @@
 """The policy file: what it says, and how it says that something in it is wrong."""
 
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from harness.sla.policy import DEFAULT_POLICY, PolicyError, load_policy
+from harness.sla.policy import DEFAULT_POLICY, METRICS, Policy, PolicyError, flatten, load_policy
 from harness.sla.units import format_quantity, parse_duration, parse_quantile, parse_share
 
 
@@ -53,6 +63,25 @@ def test_the_policy_holds_every_objective_of_the_design() -> None:
         ('schema = "stormwatch.policy/1"', 'schema = "stormwatch.policy/9"', "policy/9", "policy/1"),
         ('quantile = "p95"\n', "", "[objectives.monitor_execution]", "say which quantile"),
         ('settle = "10s"', "", "[tolerances]", "missing"),
+        ('metric = "errors"', 'metric = ["errors"]', '["errors"]', "should be a valid string"),
+        ('comparison = "<"', 'comparison = ">"', '">"', 'good on the other side; write "<"'),
+        ('threshold = "99.9%"\nassumed', 'threshold = "100%"\nassumed', '"100%"', "both excluded"),
+        ('threshold = "0.5%"', 'threshold = "0%"', '"0%"', "both excluded"),
+        ('threshold = "500ms"', 'threshold = "0ms"', '"0ms"', "longer than nothing"),
+        ('threshold = "500ms"', f'threshold = "{"9" * 400}s"', "9" * 400, "'9999"),
+        ('ceiling = "30s"', 'ceiling = "0s"', '"0s"', "greater than 0"),
+        ('unmatched = "0.1%"', 'unmatched = "100%"', "unmatched", "nothing would be checked"),
+        ('cpu = "90%"', 'cpu = "100%"', "cpu = ", "nothing would be checked"),
+        ("assumed_icc = 0.01", 'confidence = "100%"', 'confidence = "100%"', "below"),
+        ('threshold = "95%"', 'threshold = "95%"\nconfidence = "90%"', '"90%"', "needs none"),
+        ('"pubnub:*"', '"pubnub *"', '"pubnub *"', 'write "place:name target"'),
+        ('"tick:*"', '"*"', '"*" = ', 'write "place:name target"'),
+        ('"tick:*" = "15s"', '"tick:*" = 15', '"tick:*"', "is not a duration"),
+        ('recover = "20s"', 'recover = "0s"', "recover = ", "greater than 0"),
+        ("options = { games = 200", "options = { gaems = 200", "gaems", "gaems: the load has no such option"),
+        ("options = { games = 200", "options = { games = true", "true", "neither a number nor a string"),
+        ('source = "requirements, Performance', 'profiles = ["night"]\nsource = "', '"night"', "no profile"),
+        ('source = "requirements, Performance', 'profiles = []\nsource = "', "profiles = []", "at least 1"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(
@@ -99,11 +128,115 @@ def test_single_values_can_be_changed() -> None:
         ("broadcast_latency.treshold", "1s", "nothing is called"),
         ("broadcast_latency.threshold", "fast", "'fast' is not a duration"),
         ("error_rate.assumed_icc", "x", "is not a number"),
+        ("error_rate.assumed_icc", "nan", "less than or equal to 1"),
+        ("error_rate.metric", "broadcast_latency", "threshold: '0.5%' is not a duration"),
+        ("tolerances", "none", "valid dictionary"),
+        ("profiles.quick.title", "Quick", "nothing is called"),
     ],
 )
-def test_a_change_that_makes_no_sense_is_named(name: str, value: str, complaint: str) -> None:
-    with pytest.raises(PolicyError, match=complaint):
-        load_policy(changes={name: value})
+def test_a_change_that_makes_no_sense_is_named_and_no_line_of_the_file(
+    name: str, value: str, complaint: str
+) -> None:
+    with pytest.raises(PolicyError, match=complaint) as error:
+        load_policy(changes={"availability.threshold": "99%", name: value})
+    assert str(error.value).startswith(f"--set {name}={value}: ")
+
+
+# --- whatever a file says, it is a policy or an error that names a line ---------------------------------
+
+
+def written(value: Any) -> str:
+    """A value as TOML writes it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {written(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(written, value)) + "]"
+    if isinstance(value, str | bool):
+        return json.dumps(value)
+    return str(value)
+
+
+def lines_of(table: dict[str, Any], above: str = "") -> Iterator[str]:
+    for key, value in table.items():
+        name = above + (key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key))
+        if isinstance(value, dict) and value:
+            yield from lines_of(value, f"{name}.")
+        else:
+            yield f"{name} = {written(value)}"
+
+
+def complaint_of(path: Path | None, **options: Any) -> str:
+    """What is wrong with a policy; nothing if it is one."""
+    try:
+        assert isinstance(load_policy(path, **options), Policy)
+    except PolicyError as error:
+        return str(error)
+    return ""
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12) | st.sampled_from(
+    ["0%", "100%", "99.99%", "0s", "5s", "p50", "p0", "<", ">", *METRICS, "quick", f"{'9' * 400}s", "a.b", ""]
+)
+SCALARS = (
+    TEXTS
+    | st.integers()
+    | st.floats()
+    | st.booleans()
+    | st.dates()
+    | st.sampled_from([float("inf"), float("nan")])
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+DOCUMENT = tomllib.loads(DEFAULT_POLICY.read_text())
+DOCUMENT["profiles"]["soak"]["changes"] = {"tolerances": {"timer": "3s"}, "error_rate.threshold": "1%"}
+PLACES = [name for name, _ in flatten(DOCUMENT)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    spoilt=st.lists(st.tuples(st.sampled_from(PLACES), st.integers(0, 3), VALUES), min_size=1, max_size=3),
+    renamed=st.none() | TEXTS,
+)
+def test_whatever_stands_in_a_file_is_a_policy_or_a_named_error(
+    spoilt: list[tuple[str, int, Any]], renamed: str | None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    document = json.loads(json.dumps(DOCUMENT))
+    for place, above, value in spoilt:
+        table, *keys = document, *place.split(".")
+        keys = keys[: max(len(keys) - above, 1)]
+        for key in keys[:-1]:
+            if not isinstance(table.get(key), dict):
+                break
+            table = table[key]
+        table[keys[-1] if renamed is None else renamed] = value
+    path = tmp_path_factory.getbasetemp() / "fuzzed.toml"
+    path.write_text("\n".join(lines_of(document)), encoding="utf-8")
+    assert re.match(rf"$|{re.escape(str(path))}:([0-9]+:| not TOML)", complaint_of(path))
+
+
+@settings(max_examples=100, deadline=None)
+@given(name=st.sampled_from(PLACES) | TEXTS, value=TEXTS)
+def test_whatever_is_set_is_a_policy_or_an_error_that_names_the_option(name: str, value: str) -> None:
+    complaint = complaint_of(None, changes={name: value})
+    assert not complaint or complaint.startswith(f"--set {name}={value}: ")
+
+
+def test_text_that_nests_too_deep_is_no_policy(tmp_path: Path) -> None:
+    path = tmp_path / "sla.toml"
+    path.write_text("a = " + "[" * 100_000)
+    with pytest.raises(PolicyError, match="not TOML"):
+        load_policy(path)
+
+
+def test_a_policy_is_read_without_locust() -> None:
+    code = "import sys, harness.sla.policy as p; p.load_policy(); print('locust' in sys.modules)"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    ).stdout
+    assert out == "False\n"
 
 
 def test_a_profile_changes_what_it_says(tmp_path: Path) -> None:
@@ -114,6 +247,50 @@ def test_a_profile_changes_what_it_says(tmp_path: Path) -> None:
     assert load_policy(path, profile="quick").tolerances.timer == 1.0
     with pytest.raises(PolicyError, match=r"no profile 'nightly'; it has: production, quick, soak"):
         load_policy(path, profile="nightly")
+
+
+SOAK = "[profiles.soak]"
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ('changes = { tolerances = { timre = "3s" } }', "nothing is called 'tolerances.timre'"),
+        ('changes."tolerances.timre" = "3s"', "nothing is called 'tolerances.timre'"),
+        ('changes.error_rate.threshold = "3s"', "objectives.error_rate.threshold: '3s' is not a share"),
+        ('changes.error_rate.metric = "availability"', "comparison: availability is good on"),
+        ('changes.recovery.faults."tick:*" = 3', "recovery.faults.tick:*: 3 is not a duration"),
+        ("changes.profiles.quick.options.games = 3", "nothing is called"),
+    ],
+)
+def test_changes_of_every_profile_are_checked_by_their_own_line(
+    changes: str, complaint: str, tmp_path: Path
+) -> None:
+    path = edited(tmp_path, SOAK, f"{SOAK}\n{changes}")
+    with pytest.raises(PolicyError) as error:
+        load_policy(path, profile="quick")
+    assert str(error.value).startswith(f"{path}:{line_of(path, changes)}: ")
+    assert complaint in str(error.value)
+
+
+def test_a_profile_in_tables_of_its_own_is_named_by_its_line(tmp_path: Path) -> None:
+    night = '[profiles.night]\ntitle = "-"\n[profiles.night.changes]\n"tolerances.timer" = "soon"'
+    path = edited(tmp_path, SOAK, f"{night}\n\n{SOAK}")
+    line = line_of(path, "soon")
+    with pytest.raises(PolicyError, match=rf":{line}: tolerances.timer: 'soon' is not a duration"):
+        load_policy(path)
+
+
+def test_an_objective_may_have_its_own_confidence_and_profiles(tmp_path: Path) -> None:
+    path = edited(
+        tmp_path, 'metric = "errors"', 'metric = "errors"\nconfidence = "99%"\nprofiles = ["production"]'
+    )
+    policy = load_policy(path)
+    errors, availability = policy.objectives["error_rate"], policy.objectives["availability"]
+    assert (policy.confidence_of(errors), policy.confidence_of(availability)) == (0.99, 0.95)
+    assert policy.confidence_of(policy.objectives["scenarios_passed"]) is None
+    assert [errors.applies_to(profile) for profile in ("production", "quick", None)] == [True, False, False]
+    assert [availability.applies_to(profile) for profile in ("quick", None)] == [True, True]
 
 
 def test_the_production_profile_is_that_of_the_requirements() -> None:
