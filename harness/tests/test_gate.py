@@ -1,0 +1,403 @@
+"""What the gate refuses: reports that contradict themselves, and questions that a report can't answer."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from harness.checks import evidence_of
+from harness.cli import main
+from harness.report import read_report, write_reports
+from harness.report.build import judge
+from harness.report.gate import validate
+from harness.sla.policy import DEFAULT_POLICY, load_policy
+from harness.tests.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows, write_run
+
+SHAPE = Shape(games_at_once=200, seconds=120, http_per_s=60)
+
+Edit = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture(scope="module")
+def good_rows() -> pd.DataFrame:
+    return synthetic_rows(SHAPE)
+
+
+@pytest.fixture(scope="module")
+def passing(good_rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A good load run with scenarios that passed, one that was skipped, and a fault during its load."""
+    folder = write_run(tmp_path_factory.mktemp("reports"), good_rows, SHAPE)
+    for number, outcome in enumerate(["passed", "passed", "skipped"]):
+        scenario = folder.scenarios / f"scenario-{number}"
+        scenario.mkdir(parents=True)
+        (scenario / "scenario.json").write_text(json.dumps({"outcome": outcome, "seconds": 1.0}))
+    write_reports(folder, load_policy())
+    report = read_report(folder.path)
+    report["faults"].append(
+        {
+            "name": "network:down service-pubnub", "place": "network", "scenario": None,
+            "started_at": None, "ended_at": None, "detected_after_s": None, "recovered_after_s": 3.0,
+            "error": None,
+            "expectations": [
+                {"name": "healthy again", "verdict": "pass", "measured": 3.0, "threshold": 15.0},
+                {"name": "serves again", "verdict": "pass", "measured": 2.0, "threshold": 15.0},
+            ],
+        }
+    )  # fmt: skip
+    report["rows"]["faults"].append("network:down service-pubnub")
+    validate(report)
+    assert report["verdict"] == "pass"
+    return report
+
+
+@pytest.fixture
+def report(passing: dict[str, Any]) -> dict[str, Any]:
+    return copy.deepcopy(passing)
+
+
+def gate(report: dict[str, Any], folder: Path, *options: str | Path) -> Any:
+    path = folder / "report.json"
+    path.write_text(json.dumps(report))
+    return CliRunner().invoke(main, ["gate", str(path), *map(str, options)])
+
+
+def objective(report: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(row for row in report["objectives"] if row["name"] == name)
+
+
+def check(report: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(row for row in report["measurement"]["checks"] if row["name"] == name)
+
+
+def policy_with(folder: Path, old: str, new: str) -> Path:
+    text = DEFAULT_POLICY.read_text()
+    assert old in text
+    path = folder / "sla.toml"
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+# --- edited reports ------------------------------------------------------------------------------------
+
+
+def put(section: str, name: str, **values: Any) -> Edit:
+    find = {"objectives": objective, "checks": check}[section]
+    return lambda report: find(report, name).update(values)
+
+
+def without_integrity_rows(report: dict[str, Any]) -> None:
+    report["integrity"] = []
+
+
+def without_integrity_rows_or_their_names(report: dict[str, Any]) -> None:
+    report["integrity"] = report["rows"]["integrity"] = []
+
+
+def one_objective_left(report: dict[str, Any]) -> None:
+    report["objectives"] = report["objectives"][:1]
+
+
+def one_check_left(report: dict[str, Any]) -> None:
+    report["measurement"]["checks"] = report["measurement"]["checks"][:1]
+
+
+def without_faults(report: dict[str, Any]) -> None:
+    report["faults"] = []
+
+
+def all_scenarios_failed(report: dict[str, Any]) -> None:
+    for scenario in report["scenarios"]:
+        scenario["outcome"] = "failed"
+
+
+def one_scenario_more_or_less_sure(report: dict[str, Any]) -> None:
+    report["scenarios"][0]["outcome"] = "inconclusive"
+
+
+def one_scenario_left_out(report: dict[str, Any]) -> None:
+    del report["scenarios"][2]
+
+
+def an_objective_twice(report: dict[str, Any]) -> None:
+    report["objectives"].append(report["objectives"][2])
+
+
+def an_integrity_row_twice(report: dict[str, Any]) -> None:
+    report["integrity"].append(report["integrity"][2])
+
+
+def an_expectation_that_was_not_met(report: dict[str, Any]) -> None:
+    report["faults"][-1]["expectations"][1]["measured"] = 20.0
+
+
+def an_expectation_of_which_nothing_is_known(report: dict[str, Any]) -> None:
+    report["faults"][-1]["expectations"][1]["measured"] = None
+
+
+def nothing_looked_at(report: dict[str, Any]) -> None:
+    report["integrity"][2]["looked_at"] = 0
+
+
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        (without_integrity_rows, "'lost_transitions' was judged, but is missing in integrity"),
+        (without_integrity_rows_or_their_names, "there was a load, but integrity has no rows"),
+        (one_objective_left, "'broadcast_latency' was judged, but is missing in objectives"),
+        (one_check_left, "'steady_state' was judged, but is missing in measurement"),
+        (without_faults, "'network:down service-pubnub' was judged, but is missing in faults"),
+        (one_scenario_left_out, "'scenario-2' was judged, but is missing in scenarios"),
+        (all_scenarios_failed, "'scenarios_passed' does not follow from scenarios[]: 0 of 3 passed"),
+        (one_scenario_more_or_less_sure, "does not follow from scenarios[]: 1 of 2 passed"),
+        (an_objective_twice, "'trigger_execution' is 2 times in objectives"),
+        (an_integrity_row_twice, "'early' is 2 times in integrity"),
+        (nothing_looked_at, "integrity row 'early' says pass, but its figures say inconclusive"),
+        (an_expectation_that_was_not_met, "'serves again', says pass, but its figures say fail"),
+        (an_expectation_of_which_nothing_is_known, "'serves again', says pass, but its figures say inconc"),
+        (put("checks", "harness_cpu", measured=99.0), "'harness_cpu' says pass, but its figures say 99"),
+        (put("checks", "harness_cpu", measured=None), "'harness_cpu' says pass"),
+        (put("checks", "known_rows", measured=50.0), "'known_rows' says pass"),
+        (put("checks", "database_clock", measured=0.2), "'database_clock' says pass"),
+        (put("objectives", "broadcast_latency", measured=3.0), "measured 3, which is not within its"),
+        (put("objectives", "availability", measured=None), "'availability' has an interval without"),
+        (put("objectives", "availability", interval=["infinity", 100.0]), "'availability'"),
+        (put("objectives", "broadcast_latency", interval=[0.06, 0.01]), "'broadcast_latency'"),
+    ],
+)
+def test_a_report_that_contradicts_itself_is_refused_and_the_row_named(
+    edit: Edit, complaint: str, report: dict[str, Any], tmp_path: Path
+) -> None:
+    edit(report)
+    result = gate(report, tmp_path)
+    assert (result.exit_code, complaint in result.output) == (4, True), result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_what_can_honestly_be_said_is_no_contradiction(report: dict[str, Any], tmp_path: Path) -> None:
+    # Within the error of clocks a latency may be a little below nothing; one that never came is infinite.
+    objective(report, "pubnub_delivery").update(measured=-0.0004, interval=[0.0, 0.02])
+    objective(report, "broadcast_latency").update(
+        measured="infinity", interval=["infinity", "infinity"], verdict="fail"
+    )
+    # One fault may be on several times.
+    report["faults"].append(report["faults"][-1])
+    report["verdict"] = "fail"
+    assert gate(report, tmp_path).exit_code == 1
+
+
+@pytest.mark.parametrize("unread", [["transition"], ["transition", "publish", "trigger"]])
+def test_a_clock_that_nothing_was_measured_by_may_be_wrong(
+    unread: list[str], good_rows: pd.DataFrame
+) -> None:
+    clock = (good_rows["actor"] == "database") & (good_rows["name"] == "clock_error_bound_ms")
+    rows = good_rows[~good_rows["kind"].isin(unread)].copy()
+    rows.loc[clock.reindex(rows.index), "value"] = 500.0
+    report = judge(evidence_of(history_of(rows), about_run(SHAPE), load_policy()), "run")
+    found = check(report, "database_clock")
+    assert (found["verdict"], found["measured"] > found["limit"]) == ("pass", True)
+    validate(report)
+
+
+def test_a_report_of_before_is_still_read(report: dict[str, Any], tmp_path: Path) -> None:
+    del report["rows"], report["run"]["expects_load"], report["policy"]["measurement"]
+    for row in report["objectives"]:
+        del row["assumed_icc"]
+    assert gate(report, tmp_path).exit_code == 0
+    assert gate(report, tmp_path, "--set", "broadcast_latency.threshold=1ms").exit_code == 1
+    without_integrity_rows(report)
+    assert gate(report, tmp_path).exit_code == 4
+
+
+def test_failure_scenarios_alone_need_no_rows_of_a_load(good_rows: pd.DataFrame, tmp_path: Path) -> None:
+    about = about_run(SHAPE, windows=[], expects_load=False, expects_scenarios=True)
+    scenarios = [{"id": "pubnub-outage", "outcome": "passed", "seconds": 1.0}]
+    evidence = evidence_of(history_of(good_rows.head(0)), about, load_policy(), scenarios)
+    report = judge(evidence, "run")
+    assert gate(report, tmp_path).exit_code == 0
+    assert gate(report, tmp_path, "--sla", DEFAULT_POLICY).exit_code == 0
+
+
+# --- faults during the load ----------------------------------------------------------------------------
+
+
+def test_a_fault_that_was_not_recovered_from_closes_the_gate(report: dict[str, Any], tmp_path: Path) -> None:
+    report["faults"][-1]["expectations"][0].update(measured=20.0, verdict="fail")
+    report["verdict"] = "fail"
+    result = gate(report, tmp_path)
+    assert result.exit_code == 1
+    assert "fault network:down service-pubnub: healthy again: measured 20" in result.output
+
+
+def test_a_fault_that_nobody_could_judge_can_be_allowed(report: dict[str, Any], tmp_path: Path) -> None:
+    report["faults"][-1]["expectations"][0].update(measured=None, verdict="inconclusive")
+    report["verdict"] = "inconclusive"
+    assert gate(report, tmp_path).exit_code == 3
+    allowed = gate(report, tmp_path, "--allow-inconclusive", "network:down service-pubnub")
+    assert allowed.exit_code == 0
+
+
+# --- other thresholds ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "tolerances.timer=1ms",
+        "measurement.cpu=1%",
+        "recovery.recover=1s",
+        "confidence=99%",
+        "error_rate.assumed_icc=1.0",
+        "error_rate.confidence=99%",
+        "broadcast_latency.quantile=p99",
+        "monitor_execution.ceiling=1s",
+    ],
+)
+def test_what_needs_the_record_is_refused(change: str, report: dict[str, Any], tmp_path: Path) -> None:
+    for options in (["--set", change], ["--sla", DEFAULT_POLICY, "--set", change]):
+        result = gate(report, tmp_path, *options)
+        assert result.exit_code == 4, result.output
+        assert "that needs the record: use `stormwatch report --sla` or `--set`" in result.output
+
+
+def test_a_policy_that_differs_in_nothing_but_thresholds_judges_the_report(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    assert gate(report, tmp_path, "--sla", DEFAULT_POLICY).exit_code == 0
+    stricter = policy_with(tmp_path, 'threshold = "2s"', 'threshold = "1ms"')
+    result = gate(report, tmp_path, "--sla", stricter)
+    assert (result.exit_code, "objective broadcast_latency" in result.output) == (1, True)
+    # What was edited into a report everywhere alike is told only beside the policy.
+    objective(report, "broadcast_latency")["threshold"] = 10.0
+    assert gate(report, tmp_path).exit_code == 0
+    assert gate(report, tmp_path, "--sla", stricter).exit_code == 1
+
+
+def test_the_patterns_of_recovery_limits_count_in_their_order(report: dict[str, Any], tmp_path: Path) -> None:
+    swapped = '"tick:*" = "15s"\n"pubnub:*" = "15s"'
+    policy = policy_with(tmp_path, '"pubnub:*" = "15s"\n"tick:*" = "15s"', swapped)
+    assert gate(report, tmp_path, "--sla", policy).exit_code == 4
+
+
+def test_a_policy_judges_with_the_changes_of_the_profile_that_was_run(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    quick = "[profiles.quick]"
+    policy = policy_with(tmp_path, quick, f'{quick}\nchanges.broadcast_latency.threshold = "1ms"')
+    assert report["run"]["profile"] == "quick"
+    assert gate(report, tmp_path, "--sla", policy).exit_code == 1
+    report["run"]["profile"] = "soak"
+    assert gate(report, tmp_path, "--sla", policy).exit_code == 0
+
+
+def test_an_objective_of_another_profile_is_not_asked_for(report: dict[str, Any], tmp_path: Path) -> None:
+    metric = 'metric = "errors"'
+    policy = policy_with(tmp_path, metric, f'{metric}\nprofiles = ["production"]')
+    assert gate(report, tmp_path, "--sla", policy).exit_code == 0
+    report["run"]["profile"] = "production"
+    assert gate(report, tmp_path, "--sla", policy).exit_code == 0
+    del report["objectives"][4], report["rows"]["objectives"][4]
+    assert gate(report, tmp_path, "--sla", policy).exit_code == 4
+
+
+def test_a_policy_that_promises_nothing_of_what_was_run_opens_no_gate(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    text = DEFAULT_POLICY.read_text()
+    head, rest = text.split("[objectives.monitor_execution]", 1)
+    policy = tmp_path / "sla.toml"
+    policy.write_text(
+        f"{head}[objectives.scenarios_passed]{rest.split('[objectives.scenarios_passed]', 1)[1]}"
+    )
+    assert gate(report, tmp_path, "--sla", policy).exit_code == 0
+    report["scenarios"], report["rows"]["scenarios"] = [], []
+    del report["objectives"][-1], report["rows"]["objectives"][-1]
+    result = gate(report, tmp_path, "--sla", policy)
+    assert (result.exit_code, "nothing that the policy promises" in result.output) == (4, True)
+
+
+def test_a_single_change_leaves_the_other_rows_as_they_were_judged(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    # Made with a policy of its own: by the project's, broadcast_latency would pass.
+    objective(report, "broadcast_latency").update(threshold=0.001, verdict="fail", reason="Slow.")
+    report["objectives"] = [row for row in report["objectives"] if row["name"] != "error_rate"]
+    report["rows"]["objectives"].remove("error_rate")
+    report["verdict"] = "fail"
+    result = gate(report, tmp_path, "--set", "availability.threshold=99%")
+    assert (result.exit_code, "objective broadcast_latency" in result.output) == (1, True)
+    assert "promised < 1 ms" in result.output
+    assert gate(report, tmp_path, "--set", "objectives.broadcast_latency.threshold=2s").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("error_rate.treshold=1%", "nothing is called so"),
+        ("latency.threshold=1s", "nothing is called so"),
+        ("error_rate.threshold=1s", "'1s' is not a share"),
+        ("error_rate.threshold=0%", "both excluded"),
+        ("error_rate.threshold=", "write NAME=VALUE"),
+    ],
+)
+def test_a_change_that_makes_no_sense_is_wrong_usage(
+    change: str, complaint: str, report: dict[str, Any], tmp_path: Path
+) -> None:
+    result = gate(report, tmp_path, "--set", change)
+    assert (result.exit_code, complaint in result.output) == (2, True), result.output
+
+
+def test_a_policy_that_is_none_is_wrong_usage_whatever_the_reports_say(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["gate", str(tmp_path), "--sla", str(tmp_path / "nowhere.toml")])
+    assert result.exit_code == 2
+
+
+def test_the_help_tells_what_the_thresholds_are() -> None:
+    text = " ".join(CliRunner().invoke(main, ["gate", "--help"]).output.split())
+    assert "Thresholds that were edited in it can't be told from those it was made with" in text
+    assert "those of the file, with the changes of the profile that was run" in text
+
+
+# --- what the policy says of an objective reaches its row ----------------------------------------------
+
+
+def test_an_objective_is_judged_with_its_own_confidence(good_rows: pd.DataFrame, tmp_path: Path) -> None:
+    metric = 'metric = "broadcast_latency"'
+    policy = load_policy(policy_with(tmp_path, metric, f'{metric}\nconfidence = "99.9%"'))
+    evidence = evidence_of(history_of(good_rows), about_run(SHAPE), load_policy())
+    usual = objective(judge(evidence, "run"), "broadcast_latency")
+    evidence = evidence_of(history_of(good_rows), about_run(SHAPE), policy)
+    report = judge(evidence, "run")
+    sure = objective(report, "broadcast_latency")
+    assert (usual["confidence"], sure["confidence"]) == (0.95, 0.999)
+    assert sure["interval"][0] <= usual["interval"][0] <= usual["interval"][1] <= sure["interval"][1]
+    assert sure["interval"] != usual["interval"]
+    assert objective(report, "pubnub_delivery")["confidence"] == 0.95
+
+
+def test_an_objective_is_judged_only_in_runs_of_its_profiles(good_rows: pd.DataFrame, tmp_path: Path) -> None:
+    metric = 'metric = "errors"'
+    policy = load_policy(policy_with(tmp_path, metric, f'{metric}\nprofiles = ["quick"]'))
+    for profile, judged in (("quick", True), ("soak", False)):
+        evidence = evidence_of(history_of(good_rows), about_run(SHAPE, profile=profile), policy)
+        report = judge(evidence, "run")
+        assert ("error_rate" in {row["name"] for row in report["objectives"]}) == judged
+        validate(report)
+
+
+def test_a_fault_during_the_load_is_one_of_the_rows(good_rows: pd.DataFrame) -> None:
+    fault = {
+        "kind": "fault", "name": "network:down service-pubnub", "actor": "fault", "event": "f-1", "ok": True,
+        "start_ns": START + 60 * NS, "end_ns": START + 70 * NS,
+    }  # fmt: skip
+    rows = pd.concat([good_rows, pd.DataFrame([fault])], ignore_index=True).astype(good_rows.dtypes)
+    report = judge(evidence_of(history_of(rows), about_run(SHAPE), load_policy()), "run")
+    validate(report)
+    assert report["rows"]["faults"] == ["network:down service-pubnub"]
+    assert report["rows"]["integrity"] == [row["name"] for row in report["integrity"]]
