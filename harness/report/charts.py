@@ -437,7 +437,7 @@ def change(row: Mapping[str, Any]) -> Spec:
     looks = {"better": "pass", "same": "pass", "worse": "fail"}.get(row["change"], "inconclusive")
     scale = {"domain": [-_MOST_TOLERANCES, _MOST_TOLERANCES], "nice": False}
     axis = {
-        "values": [-1, 0, 1], "title": None, "grid": False, "domain": False, "ticks": False,
+        "values": [-3, 0, 3], "title": None, "grid": False, "domain": False, "ticks": False,
         "labelExpr": "datum.value == 0 ? 'unchanged' : datum.value < 0 ? 'better' : 'worse'",
     }  # fmt: skip
     return {
@@ -490,7 +490,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
     """1, 3, 10, 30 ... from below ``low`` to above ``high``; only powers of ten where that is plenty."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     decades = range(first, max(last, first + 1) + 1)
-    steps = (1, 3) if len(decades) <= 3 else (1,)
+    steps = (1, 3) if len(decades) <= 4 else (1,)
     ticks = [float(f"{step * 10.0**decade:.6g}") for decade in decades for step in steps]
     lowest = max(tick for tick in ticks if tick <= low * 1.000001)
     highest = min(tick for tick in ticks if tick >= high * 0.999999)
