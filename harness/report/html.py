@@ -35,7 +35,8 @@ def render_html(report: Mapping[str, Any]) -> str:
         faults=_by_scenario(report),
         # What did not pass is read first.
         scenarios=sorted(enumerate(report["scenarios"]), key=lambda one: one[1]["outcome"] == "passed"),
-        specs=script_json({"config": CONFIG, "charts": drawn}),
+        specs=script_json(drawn),
+        config=script_json(CONFIG),
         bundle=script_text(bundle()),
         titles={row["metric"]: row["title"] for row in report["objectives"]},
     )
@@ -52,7 +53,8 @@ def render_comparison(document: Mapping[str, Any]) -> str:
         looks={"better": "pass", "same": "pass", "worse": "fail", "can't tell": "inconclusive"},
         in_words=effect_in_words,
         side=side_in_words,
-        specs=script_json({"config": CONFIG, "charts": specs}),
+        specs=script_json(specs),
+        config=script_json(CONFIG),
         bundle=script_text(bundle()),
     )
 

@@ -31,15 +31,13 @@ def without_scripts(page: str) -> str:
     return re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
 
 
-def drawn_in(page: str) -> dict[str, Any]:
-    """What the page draws: ``config`` and ``charts``."""
-    found: dict[str, Any] = json.loads(page.split('id="specs">')[1].split("</script>", maxsplit=1)[0])
+def json_of(page: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(page.split(f'id="{name}">')[1].split("</script>", maxsplit=1)[0])
     return found
 
 
 def specs_of(page: str) -> dict[str, Any]:
-    charts: dict[str, Any] = drawn_in(page)["charts"]
-    return charts
+    return json_of(page, "specs")
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +148,7 @@ def test_all_that_is_to_be_read_stands_in_a_landmark_the_tooltip_too(report: dic
 
 def test_a_chart_is_told_by_its_label_and_not_mark_by_mark(busy: dict[str, Any]) -> None:
     page = render_html(busy)
-    config = drawn_in(page)["config"]
+    config = json_of(page, "config")
     assert [config[part]["aria"] for part in ("mark", "axis", "legend")] == [False, False, False]
     for attributes in re.findall(r"<div class=\"chart[^>]*>", without_scripts(page)):
         assert 'role="img"' in attributes

@@ -1,12 +1,13 @@
 "use strict";
 // Draws each chart into its place; those in closed details when they are opened.
-const specs = JSON.parse(document.getElementById("specs").textContent);
-const options = { actions: false, renderer: "svg", tooltip: { theme: "custom" }, config: specs.config };
+const read = (name) => JSON.parse(document.getElementById(name).textContent);
+const specs = read("specs");
+const options = { actions: false, renderer: "svg", tooltip: { theme: "custom" }, config: read("config") };
 
 function draw(place) {
   if (place.dataset.drawn || place.closest("details:not([open])")) return;
   place.dataset.drawn = "yes";
-  vegaEmbed(place, specs.charts[place.dataset.chart], options).catch((error) => {
+  vegaEmbed(place, specs[place.dataset.chart], options).catch((error) => {
     place.textContent = "This chart could not be drawn: " + error.message;
   });
 }
