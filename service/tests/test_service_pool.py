@@ -167,8 +167,13 @@ def test_a_client_that_hangs_up_leaves_no_connection_behind(
     assert service.http.get("/rest/v1/games", headers=API).status_code == 200
 
 
+async def write(pool: Database) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("CREATE TABLE never (id integer)")
+
+
 async def test_a_database_that_takes_no_writes_is_unavailable(pool: Database) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("SET default_transaction_read_only = on")
     with pytest.raises(DatabaseUnavailable, match="ReadOnlySQLTransactionError"):
-        async with pool.connection() as connection:
-            await connection.execute("BEGIN READ ONLY")
-            await connection.execute("CREATE TABLE never (id integer)")
+        await write(pool)
