@@ -34,6 +34,8 @@ class Finding:
     explanation: str = ""
     #: The rows that broke it: games, events and times.
     examples: list[dict[str, Any]] = field(default_factory=list)
+    #: Whether it counts what must never happen: one case fails the whole run.
+    integrity: bool = False
 
 
 class Expectation(Protocol):

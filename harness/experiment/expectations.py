@@ -263,8 +263,9 @@ class Intact:
             return unseen(self.name, 0.0, "cases", "there was nothing to look at")
         verdict: Verdict = "fail" if found.violations else "inconclusive" if found.doubts else "pass"
         explanation = "; ".join([f"{found.looked_at} looked at", *found.doubts])
+        examples = found.examples[:EXAMPLES]
         return Finding(
-            self.name, verdict, found.violations, 0.0, "cases", explanation, found.examples[:EXAMPLES]
+            self.name, verdict, found.violations, 0.0, "cases", explanation, examples, integrity=True
         )
 
 

@@ -365,6 +365,7 @@ def _faults_of(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
             "ended_at": fault.get("ended_at"),
             "expectations": [
                 {key: expectation.get(key) for key in _EXPECTATION}
+                | {"integrity": bool(expectation.get("integrity"))}
                 for expectation in fault.get("expectations") or []
             ],
             "detected_after_s": fault.get("detected_after_s"),

@@ -17,10 +17,11 @@ from typing import Any, Final
 
 import jsonschema
 
-from harness.report.words import expected, limited, not_met, reason
+from harness.report.words import decisive, expected, limited, reason
 from harness.sla.policy import Objective, Policy, PolicyError, flatten, parse_threshold
 from harness.sla.verdict import (
     Verdict,
+    judge_cases,
     judge_expectation,
     judge_fault,
     judge_integrity,
@@ -234,15 +235,18 @@ def rows_not_passed(report: Mapping[str, Any], allow_inconclusive: Collection[st
 
 
 def faults_not_passed(report: Mapping[str, Any], allow_inconclusive: Collection[str] = ()) -> list[Row]:
-    """Return every fault of the load that was not recovered from as promised, or not for certain."""
+    """Return every fault of the load that was not recovered from as promised, or not for certain.
+
+    And every fault of a scenario under which something happened that must never happen.
+    """
     found = [(fault, judge_fault(fault)) for fault in report["faults"]]
     return [
         Row(
             "fault",
-            fault["name"],
-            fault["name"],
+            name := " in ".join(filter(None, (fault["name"], fault["scenario"]))),
+            name,
             verdict,
-            "; ".join(f"{row['name']}: {expected(row)}" for row in not_met(fault)),
+            "; ".join(f"{row['name']}: {expected(row)}" for row in decisive(fault)),
             allowed=verdict == "inconclusive" and fault["name"] in allow_inconclusive,
         )
         for fault, verdict in found
@@ -283,8 +287,12 @@ def _claims(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for row in report["integrity"]:
         yield f"integrity row {row['name']!r}", row["verdict"], judge_integrity(row)
     for fault in report["faults"]:
-        for row in fault["expectations"] if fault["scenario"] is None else ():
-            yield f"fault {fault['name']!r}, {row['name']!r},", row["verdict"], judge_expectation(row)
+        for row in fault["expectations"]:
+            claim = f"fault {fault['name']!r}, {row['name']!r},"
+            if fault["scenario"] is None:
+                yield claim, row["verdict"], judge_expectation(row)
+            elif row.get("integrity"):
+                yield claim, row["verdict"], judge_cases(row)
     measurement = report["measurement"]
     found = worst(check["verdict"] for check in measurement["checks"])
     yield "the measurement", measurement["verdict"], found

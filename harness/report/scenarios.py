@@ -32,6 +32,7 @@ class _Expectation(_Document):
     unit: str = ""
     explanation: str = ""
     examples: list[dict[str, Any]] = []
+    integrity: bool = False
 
 
 class _Fault(_Document):

@@ -90,6 +90,19 @@ def not_met(fault: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [row for row in fault["expectations"] if row["verdict"] != "pass"]
 
 
+def decisive(fault: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The expectations of a fault that make the run no pass: of a scenario's, only broken integrity does."""
+    unmet = not_met(fault)
+    if fault["scenario"] is None:
+        return unmet
+    return [row for row in unmet if row.get("integrity") and row["verdict"] == "fail"]
+
+
+def broken_in_scenarios(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The faults of scenarios under which something happened that must never happen."""
+    return [fault for fault in report["faults"] if fault["scenario"] is not None and decisive(fault)]
+
+
 def fault_verdict(fault: Mapping[str, Any]) -> str:
     """What the expectations of a fault come to: fail before inconclusive before pass."""
     found = {row["verdict"] for row in not_met(fault)}

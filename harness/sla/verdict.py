@@ -93,17 +93,27 @@ def judge_expectation(row: Mapping[str, Any]) -> Verdict:
 
 
 def judge_fault(row: Mapping[str, Any]) -> Verdict:
-    """Return what a fault's row amounts to that was on during the load itself; pass for a scenario's."""
-    if row["scenario"] is not None:
-        return "pass"
-    return worst(judge_expectation(expectation) for expectation in row["expectations"])
+    """Return what a fault's row amounts to.
+
+    A fault that was on during the load itself: the worst of its expectations. A scenario's counts through
+    the scenario, of which some may fail; but what must never happen fails the run here as anywhere.
+    """
+    if row["scenario"] is None:
+        return worst(judge_expectation(expectation) for expectation in row["expectations"])
+    cases = (judge_cases(one) for one in row["expectations"] if one.get("integrity"))
+    return "fail" if "fail" in cases else "pass"
+
+
+def judge_cases(row: Mapping[str, Any]) -> Verdict:
+    """Return what an expectation amounts to that there are no cases of something."""
+    return "fail" if row["measured"] else "inconclusive" if row["verdict"] == "inconclusive" else "pass"
 
 
 def judge_report(report: Mapping[str, Any]) -> Verdict:
     """Return the verdict that the rows of a report amount to.
 
     Scenarios count through their objective; faults through the scenario that caused them, or by how they
-    were recovered from.
+    were recovered from. Broken integrity fails the run wherever it was seen.
     """
     return worst(
         [judge_objective(row) for row in report["objectives"]]

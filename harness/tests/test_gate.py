@@ -141,8 +141,26 @@ def an_expectation_of_which_nothing_is_known(report: dict[str, Any]) -> None:
     report["faults"][-1]["expectations"][1]["measured"] = None
 
 
+def a_case_of_what_must_never_happen(report: dict[str, Any]) -> None:
+    fault = copy.deepcopy(report["faults"][-1]) | {"scenario": "scenario-1"}
+    fault["expectations"] = [
+        {"name": "moved twice: none", "verdict": "pass", "measured": 1, "threshold": 0, "integrity": True}
+    ]
+    report["faults"].append(fault)
+
+
 def nothing_looked_at(report: dict[str, Any]) -> None:
     report["integrity"][2]["looked_at"] = 0
+
+
+def test_broken_integrity_in_a_scenario_closes_the_gate_and_is_named(
+    report: dict[str, Any], tmp_path: Path
+) -> None:
+    a_case_of_what_must_never_happen(report)
+    report["faults"][-1]["expectations"][0]["verdict"] = report["verdict"] = "fail"
+    result = gate(report, tmp_path)
+    assert result.exit_code == 1
+    assert "network:down service-pubnub in scenario-1: moved twice: none" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(
@@ -159,6 +177,7 @@ def nothing_looked_at(report: dict[str, Any]) -> None:
         (an_objective_twice, "'trigger_execution' is 2 times in objectives"),
         (an_integrity_row_twice, "'early' is 2 times in integrity"),
         (nothing_looked_at, "integrity row 'early' says pass, but its figures say inconclusive"),
+        (a_case_of_what_must_never_happen, "'moved twice: none', says pass, but its figures say fail"),
         (an_expectation_that_was_not_met, "'serves again', says pass, but its figures say fail"),
         (an_expectation_of_which_nothing_is_known, "'serves again', says pass, but its figures say inconc"),
         (put("checks", "harness_cpu", measured=99.0), "'harness_cpu' says pass, but its figures say 99"),

@@ -254,6 +254,13 @@ def test_what_could_not_be_shown_is_said_where_the_measurement_is_judged(busy: d
     assert "The games can't be shown: KeyError: <b>'game-3'</b>" in text_of(busy, "measurement")
 
 
+def test_a_verdict_names_the_scenario_in_which_integrity_was_broken(busy: dict[str, Any]) -> None:
+    fault = next(one for one in busy["faults"] if one["scenario"])
+    fault["expectations"][0] |= {"name": "moved twice: none", "verdict": "fail", "integrity": True}
+    verdict = render_html(busy).partition('id="objectives"')[0]
+    assert f"{fault['scenario']}</a>: moved twice: none" in verdict
+
+
 def test_a_verdict_names_the_fault_that_was_not_recovered_from(busy: dict[str, Any]) -> None:
     page = without_scripts(render_html(busy))
     verdict = page.split('<section class="verdict')[1].split("</section>")[0]

@@ -176,6 +176,23 @@ def test_scenarios_are_a_census(good_rows: pd.DataFrame, policy: Policy) -> None
     )
 
 
+def test_no_share_of_passed_scenarios_makes_up_for_a_game_that_moved_twice(
+    good_rows: pd.DataFrame, policy: Policy
+) -> None:
+    twice = {
+        "name": "integrity: moved twice: none", "verdict": "fail", "measured": 1, "threshold": 0.0,
+        "examples": [{"game": "game-7"}], "integrity": True,
+    }  # fmt: skip
+    late = twice | {"name": "the backlog is drained", "integrity": False}
+    passed = [{"id": f"scenario-{n}", "outcome": "passed", "seconds": 1.0} for n in range(99)]
+    for finding, verdict in ((late, "pass"), (twice, "fail")):
+        faults = [{"name": "process:kill service-1", "place": "process", "expectations": [finding]}]
+        failed = {"id": "killed", "outcome": "failed", "seconds": 1.0, "faults": faults}
+        report = verdict_of(good_rows, policy, scenarios=[*passed, failed])
+        assert named(report, "scenarios_passed")["verdict"] == "pass"
+        assert report["verdict"] == verdict
+
+
 def test_a_load_run_alone_has_no_scenarios_to_pass(good_rows: pd.DataFrame, policy: Policy) -> None:
     report = verdict_of(good_rows, policy)
     assert "scenarios_passed" not in {row["name"] for row in report["objectives"]}
