@@ -23,8 +23,6 @@ log = get_logger(__name__)
 #: Transaction-level advisory lock of the tick that runs. Whoever holds it (a test, a fault) makes ticks
 #: answer ``skipped: 1``: ``SELECT pg_advisory_lock(8462001)``.
 LOCK: Final = 8_462_001
-
-
 #: How long a tick waits for others' locks at least, however long it waited for its connection.
 _LEAST_S: Final = 0.1
 
