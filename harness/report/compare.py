@@ -118,9 +118,10 @@ def compare(
             "service then; compare them with --anyway"
         )
     rows = [
-        _row(name, objective, base, head, policy.confidence, tolerance)
+        _row(name, objective, base, head, confidence, tolerance)
         for name, objective in policy.objectives.items()
-        if objective.kind != "census"
+        if (confidence := policy.confidence_of(objective)) is not None
+        and all(objective.applies_to(side.about.get("profile")) for side in (base, head))
     ]
     return {
         "schema": SCHEMA,

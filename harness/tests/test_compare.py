@@ -16,6 +16,7 @@ from harness.checks import Samples
 from harness.cli import main
 from harness.history import RunFolder
 from harness.report.compare import bootstrap_quantiles
+from harness.sla.policy import DEFAULT_POLICY
 from harness.tests.synthetic_run import Shape, synthetic_rows, write_run
 
 SHAPE = Shape(games_at_once=100, seconds=60, http_per_s=120)
@@ -123,6 +124,16 @@ def test_unlike_runs_are_refused_unless_told_otherwise(
     assert result.exit_code == 2
     assert named in " ".join(result.output.split())
     assert compare(base.path, head.path, "--anyway").exit_code != 2
+
+
+def test_what_is_not_promised_of_a_profile_is_not_compared(base: RunFolder, tmp_path: Path) -> None:
+    text = DEFAULT_POLICY.read_text()
+    policy = tmp_path / "sla.toml"
+    policy.write_text(text.replace('metric = "errors"', 'metric = "errors"\nprofiles = ["production"]'))
+    assert "Error rate" in compare(base.path, base.path).output
+    result = compare(base.path, base.path, "--sla", policy)
+    assert "Error rate" not in result.output
+    assert "Availability" in result.output
 
 
 def test_a_run_that_is_not_there_exits_4(base: RunFolder, tmp_path: Path) -> None:
