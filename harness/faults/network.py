@@ -72,7 +72,7 @@ class NetworkFault(Fault):
 @register
 @dataclass(frozen=True)
 class Down(NetworkFault):
-    """Cut every open connection and refuse new ones."""
+    """Cut every open connection and refuse new ones: the proxy as a whole, in both directions."""
 
     name = "down"
 
@@ -93,7 +93,7 @@ class Down(NetworkFault):
 @register
 @dataclass(frozen=True)
 class Flapping(NetworkFault):
-    """Go down and come up again, over and over."""
+    """Go down and come up again, over and over: the proxy as a whole, in both directions."""
 
     name = "flapping"
 
