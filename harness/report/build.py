@@ -59,8 +59,9 @@ def build_report(run: RunFolder, policy: Policy) -> dict[str, Any]:
     """
     about = run.read()
     scenarios = read_scenarios(run)
-    history = read_history(run.history, of_run=about.get("id"))
-    report = judge(evidence_of(history, about, policy, scenarios), run.id)
+    # Nobody keeps the history: the checks need its memory.
+    evidence = evidence_of(read_history(run.history, of_run=about.get("id")), about, policy, scenarios)
+    report = judge(evidence, run.id)
     shown = _Shown(report["notes"])
     report["measurement"]["calibration"] = shown("The calibration", lambda: _calibration(run, about), None)
     return report
