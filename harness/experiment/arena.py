@@ -15,7 +15,7 @@ from harness.experiment.load import LoadProcess
 from harness.faults import Deployment, System
 from harness.history import HistoryWriter, RunFolder, create_run, now_ns, read_history
 from harness.history.run import utc_now
-from harness.observe.database import note_overdue
+from harness.observe.database import due_soon, note_overdue
 from harness.sla.policy import Policy
 from harness.stack import StackOptions, start_stack
 from harness.target import Target
@@ -113,6 +113,18 @@ class Arena:
         assert url is not None  # a local stack has one, and nothing takes place on a deployment without
         asyncio.run(note_overdue(url, self.run.read()["game_prefix"], self.history))
         return asked_ns
+
+    def falls_due(self, from_s: float, to_s: float) -> bool:
+        """Tell whether a game falls due in that time from now, in seconds.
+
+        Raises
+        ------
+        OSError, asyncpg.PostgresError, asyncpg.InterfaceError
+            The database can't be read.
+        """
+        url = self.stack.target.database_url
+        assert url is not None  # as above
+        return asyncio.run(due_soon(url, self.run.read()["game_prefix"], from_s, to_s)) > 0
 
     def finish(self) -> None:
         """Let the games come to their end, so that the record is whole.

@@ -50,6 +50,9 @@ from harness.stack.proxies import LOAD_SERVICE
 
 #: Between two looks at the record while something is waited for.
 _LOOK_S: Final = 0.5
+#: A fault begins when a game is to fall due so many seconds later, and how often that is looked for.
+_DUE_S: Final = (1.0, 2.0)
+_DUE_LOOK_S: Final = 0.1
 #: How much longer than promised recovery is watched.
 _OVERTIME_S: Final = 2.0
 #: How much longer the steady state is watched where nothing has fallen due yet.
@@ -327,12 +330,19 @@ class Experiment:
                 raise Inconclusive(f"no steady state before the fault\n{describe(wrong)}")
         self._arena.calm_since_ns = None
 
-    def inject(self, fault: Fault, duration: str, *expectations: Expectation) -> None:
+    def inject(self, fault: Fault, duration: str, *expectations: Expectation, when_due: bool = True) -> None:
         """Apply ``fault`` for ``duration``, and expect ``expectations`` of that time.
 
         That requests are answered quickly, that all recovers and that nothing is lost, early, double,
         illegal or out of order is expected of every fault, unasked. A target that lacks what is to be
         broken (a real deployment has no process to kill) skips the scenario, with that reason.
+
+        Parameters
+        ----------
+        fault : what is broken.
+        duration : for how long.
+        expectations : what must hold while it lasts.
+        when_due : begin as soon as a game is to fall due within it; False: at once.
 
         Raises
         ------
@@ -342,6 +352,8 @@ class Experiment:
             Nothing came across it.
         """
         duration_s = _possible(duration)
+        if when_due:
+            self._until_something_is_due()
         injection = self._expect(str(fault), fault.place, expectations, [fault])
         self._touched.add(fault.target)
         try:
@@ -373,6 +385,7 @@ class Experiment:
             As :meth:`inject`.
         """
         faults = [entry.fault for entry in schedule.entries]
+        self._until_something_is_due()
         injection = self._expect(f"schedule of {len(faults)} faults", "combined", expectations, faults)
         self._touched |= {fault.target for fault in faults}
         injection.start_ns = injection.begun_ns
@@ -432,6 +445,19 @@ class Experiment:
         self._calm = None
         self._note()
         return injection
+
+    def _until_something_is_due(self) -> None:
+        """Wait until a game is about to fall due: what breaks now, breaks it.
+
+        Games that were held up together fall due together; in between, a fault would find nothing to harm.
+        Not for ever: where nothing falls due, the record tells.
+        """
+        deadline = time.monotonic() + _UNSEEN_S
+        while time.monotonic() < deadline:
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                if self._arena.falls_due(*_DUE_S):
+                    return
+            self._watch(_DUE_LOOK_S)
 
     def _watch(self, seconds: float) -> None:
         """Let the load play, and notice if the harness itself fails."""

@@ -223,6 +223,21 @@ async def note_overdue(url: str, prefix: str, history: HistoryWriter) -> None:
         await connection.close(timeout=1.0)
 
 
+async def due_soon(url: str, prefix: str, from_s: float, to_s: float) -> int:
+    """Return how many games fall due in ``from_s`` to ``to_s`` seconds from now.
+
+    Raises
+    ------
+    OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
+        The database at ``url`` can't be read.
+    """
+    connection = await asyncpg.connect(url, timeout=STATEMENT_LIMIT_S, command_timeout=STATEMENT_LIMIT_S)
+    try:
+        return int(await connection.fetchval(_SQL["due_soon"], prefix, from_s, to_s))
+    finally:
+        await connection.close(timeout=1.0)
+
+
 async def _read_overdue(connection: asyncpg.Connection[Any], prefix: str, history: HistoryWriter) -> None:
     for row in await connection.fetch(_SQL["overdue"], prefix):
         history.append(

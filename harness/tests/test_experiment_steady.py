@@ -72,3 +72,28 @@ def test_what_was_ill_once_may_be_well_for_long_enough(steady: Steady) -> None:
 def test_what_stays_ill_is_no_steady_state(steady: Steady) -> None:
     with pytest.raises(Inconclusive, match="timers"):
         steady("fail")
+
+
+@pytest.mark.parametrize(("looks", "taken"), [([True], 1), ([False, False, True], 3), ([OSError(), True], 2)])
+def test_a_fault_waits_until_a_game_is_to_fall_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: list[Any], taken: int
+) -> None:
+    answers = iter(looks)
+
+    def falls_due(from_s: float, to_s: float) -> bool:
+        assert 0 < from_s < to_s
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return bool(answer)
+
+    watched: list[float] = []
+    monkeypatch.setattr(Experiment, "_watch", lambda _, seconds: watched.append(seconds))
+    policy = load_policy()
+    subject = Experiment(
+        session=tmp_path, arenas=Arenas(tmp_path, policy), policy=policy, id="x", title="", command=""
+    )
+    subject._arena = SimpleNamespace(falls_due=falls_due)  # type: ignore[assignment]  # as above
+    subject._until_something_is_due()
+    assert len(watched) == taken - 1
+    assert next(answers, None) is None

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from harness.history import HistoryWriter, read_history
-from harness.observe.database import DatabaseReader, why_unreadable
+from harness.observe.database import DatabaseReader, due_soon, why_unreadable
 from harness.stack import Stack, start_stack
 
 
@@ -125,6 +125,15 @@ async def test_a_move_committed_after_one_with_a_higher_id_is_not_missed(
     await reading.reader.connect()
     assert [row["game"] for row in of("transition", reading.rows())] == [f"{prefix}quick", f"{prefix}slow"]
     await reading.finish()
+
+
+async def test_games_that_are_to_fall_due_are_counted(stack: Stack, prefix: str) -> None:
+    url = stack.target.database_url or ""
+    await start_game(url, f"{prefix}1", briefing_s=30)
+    await start_game(url, f"x{prefix}2", briefing_s=30)
+    assert await due_soon(url, prefix, 0, 31) == 1
+    assert await due_soon(url, prefix, 0, 10) == 0
+    assert await due_soon(url, prefix, 31, 60) == 0
 
 
 async def test_a_game_past_due_and_not_moved_is_named_at_the_end(

@@ -18,5 +18,6 @@ def test_outage_longer_than_memory(experiment: Experiment) -> None:
                 Silence(),
                 MonitorP95(),
                 NobodyFails(),
+                when_due=False,
             )
         experiment.recovered()
