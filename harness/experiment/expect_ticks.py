@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import pandas as pd
 
 from harness.checks import Evidence, Window
+from harness.checks.evidence import NS
 from harness.checks.findings import (
     EXAMPLES,
     Finding,
@@ -19,6 +21,9 @@ from harness.checks.findings import (
     unseen,
     within,
 )
+
+#: How long a herd may take to be made.
+_MADE_NS: Final = 10 * NS
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ class HerdServed:
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         due = pd.concat([evidence.transitions, evidence.overdue], ignore_index=True)
-        due = due[within(due["intended_ns"], fault.start_ns, fault.end_ns)]
+        # Its instant is set as the herd is made, which may take longer than until then.
+        due = due[within(due["intended_ns"], fault.start_ns - _MADE_NS, fault.end_ns)]
         instants = due.groupby("intended_ns")["game"].nunique()
         if instants.empty or instants.max() < self.games:
             found = 0 if instants.empty else int(instants.max())

@@ -36,10 +36,10 @@ def rows(good: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture
 def judge(tmp_path: Path):
-    def judge(expectation: Expectation, rows: pd.DataFrame) -> Finding:
+    def judge(expectation: Expectation, rows: pd.DataFrame, fault: Window = FAULT) -> Finding:
         run = write_run(tmp_path, rows, SHAPE)
         evidence = evidence_of(read_history(run.history), run.read(), load_policy())
-        return judge_all(evidence, FAULT, [expectation])[0]
+        return judge_all(evidence, fault, [expectation])[0]
 
     return judge
 
@@ -132,6 +132,11 @@ def test_a_herd_that_is_served_passes(judge, rows) -> None:
     finding = judge(HerdServed(games=8, within_s=5), herd(rows))
     assert (finding.verdict, finding.measured) == ("pass", 3.0)
     assert "the last moved after 0.40 s" in finding.explanation
+
+
+def test_a_herd_that_fell_due_while_it_was_still_being_made_is_found(judge, rows) -> None:
+    begun_late = Window(FAULT.name, DUE + 2 * NS, FAULT.end_ns)
+    assert judge(HerdServed(games=8, within_s=5), herd(rows), begun_late).measured == 3.0
 
 
 @pytest.mark.parametrize("spoiled", [{"moved_s": 6.0}, {"published_s": 5.5}], ids=["moved", "published"])
