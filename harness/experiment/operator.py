@@ -34,6 +34,8 @@ _TIMER: Final = "/functions/v1/get-game-timer"
 _MOVE: Final = "/rest/v1/rpc/transition_game_status"
 _ANSWER_LIMIT_S: Final = 15.0
 _LOOK_S: Final = 0.25
+#: For so long no dead letter must turn up, then all are replayed.
+_QUIET_S: Final = 1.5
 #: Dawdlers that are enough to begin with, and how long they may take.
 _DAWDLERS: Final = 3
 _DAWDLING_LIMIT_S: Final = 15.0
@@ -125,33 +127,47 @@ class Operator:
                 flood.join()
 
     def replay_dead_letters(self) -> None:
-        """Record which dead letters there are, have all of them replayed, and record which were."""
+        """Record which dead letters there are, have them replayed, and record which were: until none is left.
+
+        An event that was refused last of all may only be set aside a moment later.
+        """
+        quiet_since = time.monotonic()
         with requests.Session() as session:
-            told = self._call(session, "GET", "/functions/v1/dead-letters", otherwise={"deadLetters": []})
-            letters = told["deadLetters"]
-            for letter in letters:
-                self._history.append(
-                    Row(
-                        "publish",
-                        DEAD_LETTER,
-                        OPERATOR,
-                        game=letter["gameId"],
-                        event=letter["eventId"],
-                        seq=letter["seq"],
-                        start_ns=round(datetime.fromisoformat(letter["failedAt"]).timestamp() * 1e9),
-                        ok=False,
-                        error=letter["reason"],
-                        value=letter["attempts"],
-                    )
-                )
-            at_ns = now_ns()
-            path = "/functions/v1/replay-dead-letters"
-            replayed = self._call(session, "POST", path, {}, otherwise={"eventIds": []})["eventIds"]
-            games = {letter["eventId"]: letter["gameId"] for letter in letters}
-            for event in replayed:
-                row = Row("publish", REPLAYED, OPERATOR, games.get(event), event, start_ns=at_ns, ok=True)
-                self._history.append(row)
+            while time.monotonic() < quiet_since + _QUIET_S:
+                if self._replay(session):
+                    quiet_since = time.monotonic()
+                time.sleep(_LOOK_S)
         self._history.flush()
+
+    def _replay(self, session: requests.Session) -> bool:
+        """Replay what dead letters there are now; return whether any was put back."""
+        told = self._call(session, "GET", "/functions/v1/dead-letters", otherwise={"deadLetters": []})
+        letters = told["deadLetters"]
+        if not letters:
+            return False
+        for letter in letters:
+            self._history.append(
+                Row(
+                    "publish",
+                    DEAD_LETTER,
+                    OPERATOR,
+                    game=letter["gameId"],
+                    event=letter["eventId"],
+                    seq=letter["seq"],
+                    start_ns=round(datetime.fromisoformat(letter["failedAt"]).timestamp() * 1e9),
+                    ok=False,
+                    error=letter["reason"],
+                    value=letter["attempts"],
+                )
+            )
+        at_ns = now_ns()
+        path = "/functions/v1/replay-dead-letters"
+        replayed = self._call(session, "POST", path, {}, otherwise={"eventIds": []})["eventIds"]
+        games = {letter["eventId"]: letter["gameId"] for letter in letters}
+        for event in replayed:
+            row = Row("publish", REPLAYED, OPERATOR, games.get(event), event, start_ns=at_ns, ok=True)
+            self._history.append(row)
+        return bool(replayed)
 
     def _wait_until(self, enough: Callable[[int, int], bool]) -> None:
         """Wait until it is ``enough`` how many dawdlers have not been through drawing, and how many have.

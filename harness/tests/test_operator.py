@@ -175,3 +175,20 @@ def test_dead_letters_are_recorded_and_replayed(stack: Stack, history: HistoryWr
     assert rows[DEAD_LETTER]["event"] == rows[REPLAYED]["event"] == event
     assert (rows[DEAD_LETTER]["error"], rows[DEAD_LETTER]["value"]) == ("http 403", 1)
     assert rows[DEAD_LETTER]["start_ns"] <= rows[REPLAYED]["start_ns"]
+
+
+def test_a_dead_letter_that_turns_up_late_is_replayed_too(
+    stack: Stack, history: HistoryWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letter = {
+        "gameId": f"{PREFIX}late", "eventId": "an-event", "seq": 1, "reason": "http 403", "attempts": 1,
+        "failedAt": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    there = iter([[], [], [letter], []])
+
+    def call(_: Operator, __: requests.Session, method: str, *rest: Any, **more: Any) -> Any:
+        return {"deadLetters": next(there, [])} if method == "GET" else {"eventIds": ["an-event"]}
+
+    monkeypatch.setattr(Operator, "_call", call)
+    Operator(stack.target, history, PREFIX).replay_dead_letters()
+    assert [row["name"] for row in recorded(history)] == [DEAD_LETTER, REPLAYED]

@@ -12,7 +12,7 @@ from harness.experiment import (
 )
 from harness.experiment.expect_ticks import InFlightAnswered, SentAgainUnderSameId
 from harness.faults import Fault
-from harness.faults.database import SlowStatements
+from harness.faults.database import TableLock
 from harness.faults.process import Kill, Pause, Terminate
 from harness.faults.pubnub import NoAnswer
 from harness.faults.schedule import Entry, Schedule
@@ -26,10 +26,10 @@ THREE = WITHOUT_GRACE | {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *"}
 
 
 def told_to_end(replica: str) -> Schedule:
-    """Return a replica's orderly end while statements are slow: requests are under way as it is told to."""
+    """Return a replica's orderly end while a table is locked: requests are under way as it is told to."""
     return Schedule(
         (
-            Entry(0.0, 3.5, SlowStatements(delay="700ms")),
+            Entry(0.0, 3.0, TableLock()),
             Entry(1.5, 3.0, Terminate(replica)),
         )
     )
