@@ -30,7 +30,7 @@ def test_pubnub_api_failures(experiment: Experiment, alerting: Alerting) -> None
     """PubNub is away: its failures are told to Slack, and nothing else is alarming."""
     rule = alerting.rules["PubNub API Failures"]
     with experiment.games(service=TICK_LIMIT | alerting.environment), alerting.heard(experiment):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         silent = AlertsSilent(alerting.others(rule.name))
         experiment.inject(Down("service-pubnub"), "4s", *rule.told(), silent)
         experiment.recovered()
@@ -40,7 +40,7 @@ def test_high_error_rate(experiment: Experiment, alerting: Alerting) -> None:
     """The database is away, requests fail: told to Slack and by mail."""
     rule = alerting.rules["High Error Rate"]
     with experiment.games(service=TICK_LIMIT | alerting.environment), alerting.heard(experiment):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.inject(Down("service-postgres"), "4s", *rule.told(), RefusesClearly(("http 503",)))
         experiment.recovered()
 
@@ -49,6 +49,6 @@ def test_timer_monitoring_timeout(experiment: Experiment, alerting: Alerting) ->
     """Ticks take longer than their limit: told to Slack and PagerDuty."""
     rule = alerting.rules["Timer Monitoring Timeout"]
     with experiment.games(service=TICK_LIMIT | alerting.environment), alerting.heard(experiment):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.inject(SlowTicks(delay="3s"), "5s", *rule.told())
         experiment.recovered()

@@ -21,6 +21,6 @@ def test_chaos(experiment: Experiment, chaos: Chaos) -> None:
     with experiment.games(count=12, players=2, service={"ENABLE_GRACE_PERIOD": "false"}) as stack:
         schedule = chaos.draw(stack)
         print(schedule)
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.run_schedule(schedule, every=False)
         experiment.recovered()

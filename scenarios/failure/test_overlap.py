@@ -11,7 +11,7 @@ FOUR = {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *", "ENABLE_GRACE_PE
 def test_four_in_the_same_second(experiment: Experiment) -> None:
     """Four replicas tick in the same instant: one works, the others skip, no game moves twice."""
     with experiment.games(replicas=4, service=FOUR):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.inject(
             Crowd(hold="400ms"), "6s", OthersSkip(within_s=1), TimersOnTime(within_s=3), NobodyFails()
         )
@@ -21,7 +21,7 @@ def test_four_in_the_same_second(experiment: Experiment) -> None:
 def test_slower_than_the_interval(experiment: Experiment) -> None:
     """A tick lasts for several intervals: those that come meanwhile skip, games are late and not lost."""
     with experiment.games(replicas=4, service=FOUR):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.inject(
             SlowTicks(delay="1.5s"), "8s", OthersSkip(within_s=1), TimersOnTime(within_s=5), NobodyFails()
         )
@@ -31,7 +31,7 @@ def test_slower_than_the_interval(experiment: Experiment) -> None:
 def test_holder_killed_in_mid_tick(experiment: Experiment) -> None:
     """The replica that holds the ticks' lock is killed: the lock is free at once, another one goes on."""
     with experiment.games(replicas=4, service=FOUR):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.inject(KillAtTick("service-3"), "5s", MovesAgain(within_s=3.5), NobodyFails())
         experiment.recovered()
 
@@ -39,7 +39,7 @@ def test_holder_killed_in_mid_tick(experiment: Experiment) -> None:
 def test_holder_paused_and_continued(experiment: Experiment) -> None:
     """The holder stands still for 15 s: Postgres frees the lock after 10 s; it moves nothing afterwards."""
     with experiment.games(replicas=4, service=FOUR):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.inject(
             PauseAtTick("service-3"), "15s", MovesAgain(within_s=13), MonitorP95(), NobodyFails()
         )
@@ -49,7 +49,7 @@ def test_holder_paused_and_continued(experiment: Experiment) -> None:
 def test_database_killed_in_mid_tick(experiment: Experiment) -> None:
     """Postgres is killed under a tick: what the tick did is undone by recovery, and done again once."""
     with experiment.games(replicas=4, service=FOUR):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.inject(CrashAtTick(), "3s")
         experiment.recovered()
 
@@ -57,7 +57,7 @@ def test_database_killed_in_mid_tick(experiment: Experiment) -> None:
 def test_herd(experiment: Experiment) -> None:
     """5,000 games fall due in the same instant while others are played: all move once, nobody is held up."""
     with experiment.games(replicas=4, service=FOUR):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.inject(
             Herd(),
             "6s",

@@ -46,7 +46,7 @@ def told_to_end(replica: str) -> Schedule:
 def test_one_replica(experiment: Experiment, fault: Fault, duration: str, felt: Expectation) -> None:
     """The only replica, or its database, is gone for a while: all of its work is taken up again."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.inject(fault, duration, felt)
         experiment.recovered()
 
@@ -54,7 +54,7 @@ def test_one_replica(experiment: Experiment, fault: Fault, duration: str, felt: 
 def test_graceful_stop(experiment: Experiment) -> None:
     """The only replica is told to end: what it has begun is answered, the rest is taken up by the next."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.run_schedule(told_to_end("service-1"), *FINISHES_ITS_WORK)
         experiment.recovered()
 
@@ -62,7 +62,7 @@ def test_graceful_stop(experiment: Experiment) -> None:
 def test_killed_in_mid_broadcast(experiment: Experiment) -> None:
     """The service dies over messages that PubNub has accepted: they are sent again under the same id."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         # No answer comes, and the service dies before it would try again by itself.
         experiment.run_schedule(
             Schedule(
@@ -79,7 +79,7 @@ def test_killed_in_mid_broadcast(experiment: Experiment) -> None:
 def test_relay_owner_killed_with_others_alive(experiment: Experiment) -> None:
     """One of three replicas is killed: the others publish on, each move is made once and heard."""
     with experiment.games(count=12, players=2, replicas=3, service=THREE):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.inject(Kill("service-2"), "5s")
         experiment.recovered()
 
@@ -91,7 +91,7 @@ def test_rolling_restart(experiment: Experiment) -> None:
     replica is away, and has to try again; but no request is cut off that was under way.
     """
     with experiment.games(count=12, players=2, replicas=3, service=THREE):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         for replica in ("service-3", "service-2"):
             experiment.inject(Terminate(replica), "4.5s", NobodyFails(), TimersOnTime(within_s=1.5))
         experiment.run_schedule(told_to_end("service-1"), *FINISHES_ITS_WORK)

@@ -33,7 +33,7 @@ def alerting() -> Iterator[Alerting]:
 def test_403(experiment: Experiment, alerting: Alerting) -> None:
     """Every publish is answered 403: dead letters and an alert, no storm; replayed, everybody hears them."""
     with experiment.games(service=alerting.environment, alone=True), alerting.heard(experiment):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.inject(
             Status("publish", status=403),
             "5s",

@@ -9,7 +9,7 @@ def test_outage_longer_than_memory(experiment: Experiment) -> None:
     # A game's own event must not be among the old ones, which are lost: its phase ends after the flood, while
     # the players are still away.
     with experiment.games(count=2, players=2, drawing="7s", voting="3s", alone=True):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         with Operator.of(experiment).flooding(messages=150, ends_in_s=(3.5, 5)):
             experiment.inject(
                 Down("players-pubnub"),

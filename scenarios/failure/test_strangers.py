@@ -20,7 +20,7 @@ SHORT_GRACE = {"GRACE_PERIOD": "1s"}
 def test_wrong_and_missing_secrets(experiment: Experiment) -> None:
     """Strangers hammer every function and table: all are refused, nothing changes, players play on."""
     with experiment.games(count=12, players=2, service=SHORT_GRACE):
-        experiment.steady("2s")
+        experiment.steady("1500ms")
         experiment.inject(
             WrongSecrets(strangers=2, every="20ms"),
             "5s",
