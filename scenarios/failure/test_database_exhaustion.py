@@ -53,7 +53,7 @@ def test_server_connections_exhausted(experiment: Experiment) -> None:
     """Outsiders hold all of the server's connections: calls get 503, and all is well once they are gone."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
         experiment.steady("1500ms")
-        experiment.inject(Connections(), "6s", RefusesClearly(("http 503",)), HealthNames("database"))
+        experiment.inject(Connections(), "5s", RefusesClearly(("http 503",)), HealthNames("database"))
         experiment.recovered()
 
 
@@ -99,13 +99,13 @@ def test_connections_lost(experiment: Experiment, fault: Fault) -> None:
             id="latency_500_ms",
         ),
         pytest.param(
-            Latency("service-postgres", latency="2s"), "6s", (HealthNames("database"),), id="latency_2_s"
+            Latency("service-postgres", latency="2s"), "5s", (HealthNames("database"),), id="latency_2_s"
         ),
         pytest.param(RowLocks(), "8s", (MonitorP95(),), id="row_locks_for_8_s"),
         pytest.param(
-            SlowStatements(delay="500ms"), "6s", (MonitorP95(), TimersOnTime(within_s=3)), id="slow_trigger"
+            SlowStatements(delay="500ms"), "5s", (MonitorP95(), TimersOnTime(within_s=3)), id="slow_trigger"
         ),
-        pytest.param(AdvisoryLock(), "6s", (OthersSkip(within_s=2), TimersStand()), id="advisory_lock_stuck"),
+        pytest.param(AdvisoryLock(), "5s", (OthersSkip(within_s=2), TimersStand()), id="advisory_lock_stuck"),
     ],
 )
 def test_held_up(experiment: Experiment, fault: Fault, duration: str, felt: tuple[Expectation, ...]) -> None:

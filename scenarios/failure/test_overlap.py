@@ -13,7 +13,7 @@ def test_four_in_the_same_second(experiment: Experiment) -> None:
     with experiment.games(replicas=4, service=FOUR):
         experiment.steady("1500ms")
         experiment.inject(
-            Crowd(hold="400ms"), "6s", OthersSkip(within_s=1), TimersOnTime(within_s=3), NobodyFails()
+            Crowd(hold="400ms"), "5s", OthersSkip(within_s=1), TimersOnTime(within_s=3), NobodyFails()
         )
         experiment.recovered()
 
