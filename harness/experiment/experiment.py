@@ -454,7 +454,9 @@ class Experiment:
         """
         deadline = time.monotonic() + _UNSEEN_S
         while time.monotonic() < deadline:
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(
+                OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
+            ):
                 if self._arena.falls_due(*_DUE_S):
                     return
             self._watch(_DUE_LOOK_S)

@@ -8,6 +8,8 @@ import logging
 import os
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -216,11 +218,8 @@ async def note_overdue(url: str, prefix: str, history: HistoryWriter) -> None:
     OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
         The database at ``url`` can't be read.
     """
-    connection = await asyncpg.connect(url, timeout=STATEMENT_LIMIT_S, command_timeout=STATEMENT_LIMIT_S)
-    try:
+    async with _session(url) as connection:
         await _read_overdue(connection, prefix, history)
-    finally:
-        await connection.close(timeout=1.0)
 
 
 async def due_soon(url: str, prefix: str, from_s: float, to_s: float) -> int:
@@ -231,9 +230,15 @@ async def due_soon(url: str, prefix: str, from_s: float, to_s: float) -> int:
     OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
         The database at ``url`` can't be read.
     """
+    async with _session(url) as connection:
+        return int(await connection.fetchval(_SQL["due_soon"], prefix, from_s, to_s))
+
+
+@asynccontextmanager
+async def _session(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
     connection = await asyncpg.connect(url, timeout=STATEMENT_LIMIT_S, command_timeout=STATEMENT_LIMIT_S)
     try:
-        return int(await connection.fetchval(_SQL["due_soon"], prefix, from_s, to_s))
+        yield connection
     finally:
         await connection.close(timeout=1.0)
 
