@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import pandas as pd
 
 from harness.checks import Evidence, Window
 from harness.checks.findings import Finding, compare, examples_of, none_of, seconds, unseen, within
@@ -38,9 +39,7 @@ class LeftAlone:
         return f"PubNub is left alone for {self.for_s:g} s after each {self.status}, as it asked"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        rows = evidence.rows("publish")
-        rows = rows[(rows["name"] == ATTEMPT).to_numpy()].sort_values("start_ns")
-        rows = rows[within(rows["start_ns"] - evidence.pubnub_clock.offset_ns, fault.start_ns, fault.end_ns)]
+        rows = _attempts(evidence, fault).sort_values("start_ns")
         refused_ns = np.sort(rows["end_ns"][rows["value"] == self.status].dropna().to_numpy(dtype="int64"))
         if len(refused_ns) == 0:
             return unseen(self.name, 0.0, "attempts", f"none of {len(rows)} attempts was refused so")
@@ -64,9 +63,7 @@ class NoRetryStorm:
         return f"at most {self.per_event} attempts an event and {self.per_second:g} a second while it lasts"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        rows = evidence.rows("publish")
-        rows = rows[(rows["name"] == ATTEMPT).to_numpy()]
-        rows = rows[within(rows["start_ns"] - evidence.pubnub_clock.offset_ns, fault.start_ns, fault.end_ns)]
+        rows = _attempts(evidence, fault)
         if rows.empty:
             return unseen(self.name, float(self.per_event), "attempts", "no attempt came in while it lasted")
         unknown = int((rows["event"] < 0).sum())
@@ -138,3 +135,10 @@ class ReplayHeard:
         explanation = f"{len(rows)} events, {len(pairs)} deliveries"
         measured = max(float(after.max()), 0.0)
         return compare(self.name, measured, self.within_s, "s", explanation, examples_of(evidence, late))
+
+
+def _attempts(evidence: Evidence, fault: Window) -> pd.DataFrame:
+    """Return what PubNub was asked to publish while ``fault`` was in effect."""
+    rows = evidence.rows("publish")
+    rows = rows[(rows["name"] == ATTEMPT).to_numpy()]
+    return rows[within(rows["start_ns"] - evidence.pubnub_clock.offset_ns, fault.start_ns, fault.end_ns)]

@@ -51,7 +51,7 @@ from harness.stack.proxies import LOAD_SERVICE
 #: Between two looks at the record while something is waited for.
 _LOOK_S: Final = 0.5
 #: A fault begins when a game is to fall due so many seconds later, and how often that is looked for.
-_DUE_S: Final = (1.0, 2.0)
+_DUE_S: Final = (0.6, 2.0)
 _DUE_LOOK_S: Final = 0.1
 #: How much longer than promised recovery is watched.
 _OVERTIME_S: Final = 2.0

@@ -19,6 +19,10 @@ SECONDS = 20.0
 #: They lose, shuffle or forgo messages by themselves: no service could keep its promises under them.
 UNKEEPABLE = frozenset({"pubnub:drop", "pubnub:reorder", "database:trigger-dropped"})
 
+#: Files that go where another one goes: strangers come to where flags are turned, and a single scenario
+#: fills up a worker that has some of its kind.
+_NEIGHBOURS = {"test_strangers": "test_rollback", "test_pubnub_memory": "test_pubnub_outage"}
+
 _RANDOM = "random"
 _SHORTEST_S, _LONGEST_S = 5.0, 3600.0
 #: What an experiment takes besides its faults.
@@ -81,8 +85,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Neighbours(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
-            # Strangers come to where flags are turned.
-            return str(super()._split_scope(nodeid)).replace("test_strangers", "test_rollback")
+            scope = str(super()._split_scope(nodeid))
+            for file, neighbour in _NEIGHBOURS.items():
+                scope = scope.replace(file, neighbour)
+            return scope
 
     return Neighbours(config, log)
 
