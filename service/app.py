@@ -29,6 +29,7 @@ from service.health import Health
 from service.http.errors import ApiError, error_response
 from service.http.observe import Observe, as_api_error
 from service.http.requests import Keys
+from service.lag import LoopLag
 from service.logs import get_logger
 from service.metrics import Metrics
 from service.migrate import migrate
@@ -46,7 +47,6 @@ from service.timer import Timer
 log = get_logger(__name__)
 
 _READ_EVERY_S: Final = 1.0
-_LAG_EVERY_S: Final = 0.25
 _RETRY_S: Final = 0.25
 #: Answers of a database that waiting does not change.
 _REFUSES: Final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
@@ -93,8 +93,8 @@ class Service:
             environment=settings.environment,
             instance=f"{platform.node()}-{os.getpid()}",
         )
-        self.health = Health(self.database, self.publisher, self._trouble, lambda: self._lag_s)
-        self._lag_s = 0.0
+        self._lag = LoopLag(metrics.loop_lag)
+        self.health = Health(self.database, self.publisher, self._trouble, self._lag.worst_s)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
 
@@ -115,7 +115,7 @@ class Service:
         self._spawn("flags", self.flags.follow())
         self._spawn("alerts", self.alerts.run())
         self._spawn("readings", self._read())
-        self._spawn("lag", self._measure_lag())
+        self._spawn("lag", self._lag.measure())
         if settings.enable_schedule:
             self._spawn("schedule", self.schedule.run())
 
@@ -218,14 +218,6 @@ class Service:
                 self.metrics.outbox_age.set(row["age_s"])
                 self.metrics.dead_letters.set(row["dead_letters"])
             await asyncio.sleep(_READ_EVERY_S)
-
-    async def _measure_lag(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + _LAG_EVERY_S
-            await asyncio.sleep(_LAG_EVERY_S)
-            self._lag_s = max(0.0, loop.time() - due)
-            self.metrics.loop_lag.set(self._lag_s)
 
 
 async def wait_and_migrate(settings: Settings) -> list[str]:

@@ -15,7 +15,7 @@ from service.publisher import Publisher, PublishError
 
 #: Limit on looking at one part; they are looked at together.
 LIMIT_S: Final = 0.5
-#: The event loop may be this late before the functions count as ill.
+#: The event loop may have been this late, just now, before the functions count as ill.
 _LAG_LIMIT_S: Final = 1.0
 
 
@@ -42,7 +42,7 @@ class Health:
     Parameters
     ----------
     trouble : says what is wrong with the process itself (a part that ended, a stop), or None.
-    lag_s : how late the event loop runs.
+    lag_s : how late the event loop runs, or ran a moment ago.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Health:
         if (trouble := self._trouble()) is not None:
             raise _Ill(trouble)
         if (lag_s := self._lag_s()) > _LAG_LIMIT_S:
-            raise _Ill(f"the event loop runs {lag_s:.1f} s late")
+            raise _Ill(f"the event loop ran {lag_s:.1f} s late")
 
 
 async def _timed(look: Callable[[], Awaitable[None]]) -> Check:

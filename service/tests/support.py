@@ -239,6 +239,16 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+class Clock:
+    """A monotonic clock that is set by hand, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def eventually(holds: Callable[[], Any], words: str, *, within_s: float = EVENTUALLY_S) -> Any:
     """Return what ``holds`` returns once it is true."""
     deadline = time.monotonic() + within_s

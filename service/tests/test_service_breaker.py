@@ -7,19 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.breaker import Breaker, State, backoff_s
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from service.tests.support import Clock
 
 
 @pytest.fixture

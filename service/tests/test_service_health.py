@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from prometheus_client import CollectorRegistry, Gauge
 
+from service.lag import LoopLag
 from service.tests.parts import StartService
-from service.tests.support import API
+from service.tests.support import API, Clock, eventually
 
 
 @pytest.fixture
@@ -62,3 +66,54 @@ def test_requests_are_told_in_time_that_the_database_hangs(
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) >= 1
         assert time.monotonic() - started < 8
+
+
+@pytest.fixture
+def lag(clock: Clock) -> LoopLag:
+    return LoopLag(Gauge("lag", "a gauge of its own", registry=CollectorRegistry()), clock)
+
+
+def test_nothing_is_late_before_anything_is_measured(lag: LoopLag) -> None:
+    assert lag.worst_s() == 0
+
+
+def test_a_loop_that_is_back_in_time_is_not_late(lag: LoopLag, clock: Clock) -> None:
+    lag.wait_from_now()
+    clock.now += 0.25
+    lag.came_back()
+    assert lag.worst_s() == 0
+
+
+def test_a_loop_that_has_not_come_back_yet_is_late_already(lag: LoopLag, clock: Clock) -> None:
+    lag.wait_from_now()
+    clock.now += 6.25
+    assert lag.worst_s() == pytest.approx(6.0)
+
+
+def test_that_a_loop_was_late_is_remembered_for_a_moment(lag: LoopLag, clock: Clock) -> None:
+    lag.wait_from_now()
+    clock.now += 6.25
+    lag.came_back()
+    told = []
+    for _ in range(16):
+        lag.wait_from_now()
+        clock.now += 0.25
+        lag.came_back()
+        told.append(lag.worst_s())
+    assert told[:7] == [pytest.approx(6.0)] * 7
+    assert told[-1] == 0
+
+
+def test_a_process_that_stood_still_says_so_as_it_goes_on(start_service: StartService) -> None:
+    service = start_service()
+    assert service.http.get("/health").json()["checks"]["edgeFunctions"]["healthy"] is True
+    os.kill(service.pid, signal.SIGSTOP)
+    time.sleep(2)
+    os.kill(service.pid, signal.SIGCONT)
+    check = service.http.get("/health").json()["checks"]["edgeFunctions"]
+    assert check["healthy"] is False
+    assert "late" in check["error"]
+    eventually(
+        lambda: service.http.get("/health").json()["checks"]["edgeFunctions"]["healthy"],
+        "a process that goes on did not become healthy again",
+    )
