@@ -10,7 +10,7 @@ from typing import Any, Final
 from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, FastHttpSession, FastResponse
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.observe.errors import name_of
+from harness.observe.errors import BAD_ANSWER, name_of
 from harness.target import Target
 
 #: Says what is wrong with an answer's body, or None.
@@ -19,8 +19,6 @@ Check = Callable[[Any], str | None]
 #: The service answers within its own limit of 10 s, if only to say that it can't; who waits longer hangs.
 NETWORK_LIMIT_S: Final = 15.0
 CONNECT_LIMIT_S: Final = 5.0
-
-BAD_ANSWER: Final = "bad answer"
 
 
 @dataclass(frozen=True)
@@ -119,11 +117,13 @@ class Api:
             method, path, name=name, json=body, headers=dict(headers), catch_response=True
         ) as response:
             end_ns = now_ns()
-            failure = getattr(response, "error", None)
+            # Locust has read the body already; how that went it keeps to itself.
+            failure = getattr(response, "error", None) or response.request_meta["exception"]
             status = response.status_code or None
             decoded: Any = None
-            if failure is not None and status is None:
-                error: str | None = name_of(failure)
+            if failure is not None and (status is None or isinstance(failure, FAILURE_EXCEPTIONS)):
+                # There was no answer, or the connection broke in its midst.
+                error: str | None = name_of(failure) if status in (None, *expect) else f"http {status}"
             else:
                 decoded, readable = _decoded(response)
                 if status not in expect:
@@ -153,8 +153,5 @@ def _decoded(response: FastResponse) -> tuple[Any, bool]:
     try:
         content = response.content
         return (json.loads(content), True) if content else (None, True)
-    except (
-        *FAILURE_EXCEPTIONS,
-        ValueError,
-    ):  # the connection broke in the middle of the body, or it is no JSON
+    except (*FAILURE_EXCEPTIONS, ValueError):
         return None, False

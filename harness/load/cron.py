@@ -10,7 +10,8 @@ from locust.contrib.fasthttp import FastHttpSession
 from locust.event import EventHook
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.load.api import BAD_ANSWER, CONNECT_LIMIT_S, Api, has
+from harness.load.api import CONNECT_LIMIT_S, Api, has
+from harness.observe.errors import BAD_ANSWER
 from harness.target import Target
 
 PATH: Final = "/functions/v1/monitor-game-timers"

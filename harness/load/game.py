@@ -10,8 +10,9 @@ from gevent.event import Event
 from gevent.pool import Group
 
 from harness.history import now_ns
-from harness.load.api import BAD_ANSWER, Answer, Api, Check, has
+from harness.load.api import Answer, Api, Check, has
 from harness.load.station import Station
+from harness.observe.errors import BAD_ANSWER
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,9 @@ import errno
 import socket
 from typing import Final
 
+#: There was an answer, and it was not what it should be.
+BAD_ANSWER: Final = "bad answer"
+
 _BY_ERRNO: Final = {
     errno.ECONNREFUSED: "connection refused",
     errno.ECONNRESET: "connection reset",
@@ -25,9 +28,13 @@ _BY_NAME: Final = {
     "ClientOSError": "connection reset",
     "ClientPayloadError": "connection reset",
     "RemoteDisconnected": "connection reset",
-    "HTTPParseError": "bad answer",
-    "JSONDecodeError": "bad answer",
+    "HTTPParseError": BAD_ANSWER,
+    "JSONDecodeError": BAD_ANSWER,
 }
+
+#: What llhttp says, in its own number, of a message that ends in its midst; and geventhttpclient without one.
+_LLHTTP_EOF: Final = 14
+_CUT_OFF: Final = ("Incomplete response", "connection closed")
 
 
 def name_of(error: BaseException) -> str:
@@ -41,10 +48,17 @@ def name_of(error: BaseException) -> str:
         if isinstance(seen, OSError) and seen.errno in _BY_ERRNO:
             return _BY_ERRNO[seen.errno]
         error = seen
-        if isinstance(seen, ConnectionResetError):  # aiohttp's has no number
+        if isinstance(seen, ConnectionResetError) or _is_cut_off(seen):  # aiohttp's has no number
             return "connection reset"
         # aiohttp and geventhttpclient keep what went wrong underneath in attributes of their own; requests
         # keeps it as what was being handled.
         under = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
         seen = getattr(seen, "os_error", None) or getattr(seen, "original", None) or under
     return _BY_NAME.get(type(error).__name__, type(error).__name__)
+
+
+def _is_cut_off(error: BaseException) -> bool:
+    """Tell whether geventhttpclient was reading an answer as the connection ended."""
+    if type(error).__name__ != "HTTPParseError":
+        return False
+    return error.args[1:] == (_LLHTTP_EOF,) or str(error).startswith(_CUT_OFF)

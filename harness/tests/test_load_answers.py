@@ -1,0 +1,70 @@
+"""What the load makes of answers that are cut off, or are none."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+#: In a process of its own: Locust patches the standard library.
+CALL = """
+import json, sys
+from locust.contrib.fasthttp import FastHttpSession
+from locust.env import Environment
+from harness.load.api import Api, has
+from harness.target import Target
+
+errors = []
+for url in sys.argv[1:]:
+    session = FastHttpSession(url, Environment().events.request, None, max_retries=0, network_timeout=10)
+    target = Target(url, service_role_key="-", cron_secret="-", pubnub_subscribe_key="-")
+    errors.append(Api(session, target, None).send("POST", "/", "POST /", {}, check=has("a")).error)
+print(json.dumps(errors))
+"""
+HEAD = b"HTTP/1.1 200 OK\r\n"
+SIZED = HEAD + b"content-length: 8\r\n\r\n"
+CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
+
+
+#: What is answered, and what is to be made of it.
+ANSWERS: list[tuple[bytes, str | None]] = [
+    (SIZED + b'{"a": 1}', None),
+    (SIZED + b'{"b": 1}', "bad answer"),
+    (SIZED + b'{"a": 1,', "bad answer"),
+    (CHUNKED + b'z\r\n{"a": 1}\r\n0\r\n\r\n', "bad answer"),
+    (b"nonsense\r\n\r\n", "bad answer"),
+    (b"", "connection reset"),
+    (HEAD + b"content-le", "connection reset"),
+    (SIZED, "connection reset"),
+    (SIZED + b'{"a":', "connection reset"),
+    (CHUNKED + b'8\r\n{"a":', "connection reset"),
+]
+
+
+@contextmanager
+def answering(data: bytes) -> Iterator[str]:
+    """Take a connection, answer its request with ``data`` and close it."""
+
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_an_answer_that_is_cut_off_is_no_bad_one() -> None:
+    with ExitStack() as stack:
+        urls = [stack.enter_context(answering(data)) for data, _ in ANSWERS]
+        command = [sys.executable, "-c", CALL, *urls]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    found = dict(zip([data for data, _ in ANSWERS], json.loads(done.stdout), strict=True))
+    assert found == dict(ANSWERS)
