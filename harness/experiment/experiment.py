@@ -292,7 +292,7 @@ class Experiment:
         """
         setup = Setup(count, players, briefing, drawing, voting, tick, replicas, seed, dict(service or {}))
         if (why := impossible(setup)) is not None:
-            pytest.skip(why)
+            pytest.skip(why)  # never on a local stack: a deployment lacks something, and the report says what
         if alone:
             self._arenas.close()
         self._arena = arena = self._arenas.take(setup, self.id)

@@ -153,5 +153,5 @@ def _decoded(response: FastResponse) -> tuple[Any, bool]:
     try:
         content = response.content
         return (json.loads(content), True) if content else (None, True)
-    except (*FAILURE_EXCEPTIONS, ValueError):
+    except ValueError:
         return None, False
