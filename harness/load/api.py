@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from locust.contrib.fasthttp import FAILURE_EXCEPTIONS, FastHttpSession, FastResponse
+from locust.contrib.fasthttp import FastHttpSession, FastResponse, LocustBadStatusCode
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.observe.errors import BAD_ANSWER, name_of
@@ -117,13 +117,14 @@ class Api:
             method, path, name=name, json=body, headers=dict(headers), catch_response=True
         ) as response:
             end_ns = now_ns()
-            # Locust has read the body already; how that went it keeps to itself.
-            failure = getattr(response, "error", None) or response.request_meta["exception"]
+            # Locust has read the body already; how that went it keeps to itself. To it, a status of 400
+            # and above is a broken connection too.
+            failure = response.request_meta["exception"]
             status = response.status_code or None
             decoded: Any = None
-            if failure is not None and (status is None or isinstance(failure, FAILURE_EXCEPTIONS)):
+            if failure is not None and not isinstance(failure, LocustBadStatusCode):
                 # There was no answer, or the connection broke in its midst.
-                error: str | None = name_of(failure) if status in (None, *expect) else f"http {status}"
+                error: str | None = name_of(failure)
             else:
                 decoded, readable = _decoded(response)
                 if status not in expect:

@@ -22,11 +22,14 @@ errors = []
 for url in sys.argv[1:]:
     session = FastHttpSession(url, Environment().events.request, None, max_retries=0, network_timeout=10)
     target = Target(url, service_role_key="-", cron_secret="-", pubnub_subscribe_key="-")
-    errors.append(Api(session, target, None).send("POST", "/", "POST /", {}, check=has("a")).error)
+    answer = Api(session, target, None).send("POST", "/", "POST /", {}, expect=(200, 409), check=has("a"))
+    errors.append(answer.error)
 print(json.dumps(errors))
 """
 HEAD = b"HTTP/1.1 200 OK\r\n"
 SIZED = HEAD + b"content-length: 8\r\n\r\n"
+CONFLICT = b"HTTP/1.1 409 Conflict\r\ncontent-length: 8\r\n\r\n"
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 8\r\n\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n\r\n"
 
 
@@ -42,6 +45,12 @@ ANSWERS: list[tuple[bytes, str | None]] = [
     (SIZED, "connection reset"),
     (SIZED + b'{"a":', "connection reset"),
     (CHUNKED + b'8\r\n{"a":', "connection reset"),
+    # What is expected is a success, whatever its number.
+    (CONFLICT + b'{"a": 1}', None),
+    (CONFLICT + b'{"b": 1}', "bad answer"),
+    (CONFLICT + b'{"a":', "connection reset"),
+    (UNAVAILABLE + b'{"a": 1}', "http 503"),
+    (UNAVAILABLE + b'{"a":', "connection reset"),
 ]
 
 
