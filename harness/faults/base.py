@@ -350,11 +350,11 @@ def find_kind(name: str) -> type[Fault]:
     Raises
     ------
     FaultError
-        There is none; the message lists those of its place.
+        There is none; the message lists those of its place, or of its name if the place was left out.
     """
     known = kinds()
     if name not in known:
         place = name.partition(":")[0]
-        near = [other for other in known if other.startswith(f"{place}:")] or sorted(known)
-        raise FaultError(f"no fault {name!r}: there are {', '.join(near)}")
+        near = [other for other in known if place in other.split(":")]
+        raise FaultError(f"no fault {name!r}: there are {', '.join(near or sorted(known))}")
     return known[name]

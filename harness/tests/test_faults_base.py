@@ -127,9 +127,21 @@ def test_the_issues_list_is_complete() -> None:
     assert expected <= set(kinds())
 
 
-def test_an_unknown_kind_is_named_with_its_neighbours() -> None:
-    with pytest.raises(FaultError, match="no fault 'process:explode': there are process:kill,"):
-        find_kind("process:explode")
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("process:explode", "process:kill, process:terminate, process:pause"),
+        ("down", "network:down"),
+        ("kill", "process:kill, tick:kill"),
+        ("explode", ", ".join(sorted(kinds()))),
+    ],
+)
+def test_an_unknown_kind_is_named_with_its_neighbours(name: str, near: str) -> None:
+    with pytest.raises(FaultError) as refused:
+        find_kind(name)
+    assert set(str(refused.value).removeprefix(f"no fault {name!r}: there are ").split(", ")) == set(
+        near.split(", ")
+    )
 
 
 @pytest.mark.parametrize("bad", ["2", "", "-1s", "2 parsecs", "nan s", "61min"])
