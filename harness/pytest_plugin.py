@@ -8,10 +8,13 @@ from __future__ import annotations
 import inspect
 import os
 import shlex
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
@@ -70,6 +73,7 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["stormwatch_run"] = str(node.config.stash[_RUN])
 
 
+@pytest.hookimpl(tryfirst=True)  # before a worker says that it is ready
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which scenarios are to run, so that one that is lost on the way is missed."""
     scenarios = [
@@ -82,6 +86,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from harness.history import RunFolder
 
         write_plan(RunFolder(session.config.stash[_RUN]), scenarios)
+        _end_as_by_ctrl_c()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    """Have the process that hands scenarios to workers end in order, too."""
+    if (node.config.stash[_RUN] / "scenarios" / "plan.json").exists():
+        _end_as_by_ctrl_c()
 
 
 @pytest.fixture
@@ -124,19 +136,26 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         arenas.close()
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
     """Write the report of a session that made its own run folder, and say where it is."""
     run_path = config.stash[_RUN]
-    if hasattr(config, "workerinput") or config.getoption("--stormwatch-run") or not run_path.exists():
+    if hasattr(config, "workerinput") or not run_path.exists():
         return
-    from harness.experiment.suite import account_for_missing
+    from harness.experiment.suite import account_for_crash, account_for_missing
     from harness.history import RunFolder
+
+    run = RunFolder(run_path)
+    for report in terminalreporter.getreports("failed"):
+        if report.when == "???":  # what xdist says of a worker that died: it knows of no phase
+            account_for_crash(run, _id(report.nodeid), str(report.longrepr))
+    if config.getoption("--stormwatch-run"):
+        return
     from harness.history.run import machine, utc_now, versions
     from harness.report import write_reports
     from harness.sla.policy import load_policy
 
-    run = RunFolder(run_path)
-    account_for_missing(run)
+    interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+    account_for_missing(run, interrupted=interrupted)
     run.history.mkdir(exist_ok=True)  # the scenarios' histories lie in folders of their own
     run.update(
         kind="failure",
@@ -144,6 +163,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         expects_scenarios=True,
         command=shlex.join(["pytest", *map(str, config.invocation_params.args)]),
         finished_at=utc_now(),
+        interrupted=interrupted,
         versions=versions(),
         machine=machine(),
     )
@@ -169,10 +189,32 @@ def _arenas(config: pytest.Config) -> Arenas:
 def _describe(item: pytest.Function) -> dict[str, str]:
     """Return a scenario's id, title, and the command that runs it alone."""
     path, _, name = item.nodeid.partition("::")
-    stem = Path(path).stem.removeprefix("test_")
     title = inspect.cleandoc(item.obj.__doc__ or name).splitlines()[0]
     return {
-        "id": f"{stem}.{name.replace('::', '.').removeprefix('test_')}".replace("/", "-"),
+        "id": _id(item.nodeid),
         "title": title,
         "command": shlex.join(["pytest", f"{path}::{name}"]),
     }
+
+
+def _id(nodeid: str) -> str:
+    """Return the id of a scenario by what pytest calls it."""
+    path, _, name = nodeid.partition("::")
+    stem = Path(path).stem.removeprefix("test_")
+    return f"{stem}.{name.replace('::', '.').removeprefix('test_')}".replace("/", "-")
+
+
+def _end_as_by_ctrl_c() -> None:
+    """Undo faults and write the report on signals that would end us anyway, as on Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    # Once is enough: a second signal must not break off what is being undone.
+    for other in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, lambda *_: None)
+    raise KeyboardInterrupt

@@ -267,6 +267,7 @@ def _wait(for_s: float | None) -> None:
 
 
 def _seconds(text: str | None, ctx: click.Context) -> float | None:
+    from harness.faults.base import LONGEST_S
     from harness.sla.units import parse_duration
 
     if text is None:
@@ -277,6 +278,8 @@ def _seconds(text: str | None, ctx: click.Context) -> float | None:
         raise click.UsageError(f"--for: {error}", ctx) from None
     if not seconds:
         raise click.UsageError(f"--for: {text!r} is no time at all", ctx)
+    if seconds > LONGEST_S:
+        raise click.UsageError(f"--for: {text!r} is longer than {LONGEST_S / 60:g} minutes", ctx)
     return seconds
 
 

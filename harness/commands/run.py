@@ -239,7 +239,7 @@ class _Job:
         self.display.stage("report")
         if self.interrupted():
             self._run.update(interrupted=True)
-        account_for_missing(self._run)
+        account_for_missing(self._run, interrupted=self.interrupted())
         self._run.update(finished_at=utc_now(), command=self.again(self._run.read().get("seed")))
         document = write_reports(self._run, self._policy)
         self._run.point_latest_here()

@@ -40,13 +40,14 @@ from harness.experiment.expectations import (
 from harness.experiment.returns import back_to_level
 from harness.experiment.search import record_secrets
 from harness.faults import Fault, FaultError, MissingPartError, System
+from harness.faults.base import LONGEST_S
 from harness.faults.schedule import Schedule, check
 from harness.history import HistoryWriter, RunFolder, now_ns
 from harness.history.run import write_atomically
 from harness.sla.policy import Policy
 from harness.sla.units import parse_duration
 from harness.stack import StackError
-from harness.stack.proxies import LOAD_SERVICE
+from harness.stack.proxies import LOAD_SERVICE, Proxies, ToxiproxyError
 
 #: Between two looks at the record while something is waited for.
 _LOOK_S: Final = 0.5
@@ -57,8 +58,6 @@ _DUE_LOOK_S: Final = 0.1
 _OVERTIME_S: Final = 2.0
 #: How much longer the steady state is watched where nothing has fallen due yet.
 _UNSEEN_S: Final = 6.0
-#: No fault of an experiment lasts longer.
-_LONGEST_S: Final = 3600.0
 #: Parts of a stack that are the harness's own: the service is not to blame for their end.
 _OURS: Final = ("toxiproxy", "pubnub")
 
@@ -301,7 +300,7 @@ class Experiment:
             yield arena.stack
             self._judge()
         except BaseException as error:
-            if not isinstance(error, (ExpectationsFailed, Inconclusive)):
+            if not isinstance(error, ExpectationsFailed) and self._timeline is None:
                 # What the record tells up to here is told, whatever ended it.
                 with suppress(Exception):
                     self._findings(arena.evidence())
@@ -471,6 +470,11 @@ class Experiment:
             for name in _OURS:
                 if name in self.stack.parts and name not in self._touched and self.stack.pid(name) is None:
                     raise Inconclusive(f"{name}, a part of the harness, ended by itself: see {self.run.logs}")
+            if not self.stack.parts and self.stack.target.toxiproxy_url is not None:
+                try:
+                    Proxies(self.stack.target.toxiproxy_url).all()
+                except ToxiproxyError as error:
+                    raise Inconclusive(f"Toxiproxy, a part of the harness, is gone: {error}") from error
             time.sleep(min(left, _LOOK_S))
 
     def _unsteady(self, since_ns: int, duration_s: float) -> list[Finding]:
@@ -565,14 +569,16 @@ def _possible(duration: str) -> float:
     Raises
     ------
     FaultError
-        It is none, or longer than any experiment.
+        It is none, or no time at all, or longer than any experiment.
     """
     try:
         duration_s = parse_duration(duration)
     except ValueError as error:
         raise FaultError(str(error)) from error
-    if duration_s > _LONGEST_S:
-        raise FaultError(f"{duration!r} is longer than {_LONGEST_S / 60:g} minutes")
+    if not duration_s:
+        raise FaultError(f"{duration!r} is no time at all")
+    if duration_s > LONGEST_S:
+        raise FaultError(f"{duration!r} is longer than {LONGEST_S / 60:g} minutes")
     return duration_s
 
 

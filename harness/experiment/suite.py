@@ -34,19 +34,34 @@ def read_plan(run: RunFolder) -> list[dict[str, str]]:
     return plan
 
 
-def account_for_missing(run: RunFolder) -> None:
-    """Give every planned scenario that left no outcome one: an error, as nobody knows what it would show."""
+def account_for_missing(run: RunFolder, *, interrupted: bool) -> None:
+    """Give every planned scenario that left no outcome one, as nobody knows what it would show.
+
+    That is an error, but for those that Ctrl-C kept from their end: they are inconclusive.
+    """
     for scenario in read_plan(run):
         path = run.scenarios / scenario["id"] / "scenario.json"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lost: dict[str, object] = {
-                "outcome": "error",
-                "seconds": None,
-                "message": "it never ran",
-                "faults": [],
-            }
-            write_atomically(path, json.dumps(scenario | lost, indent=2) + "\n")
+        never: dict[str, object] = {"seconds": None, "message": "it never ran", "faults": []}
+        document = json.loads(path.read_text()) if path.exists() else scenario | never
+        if document["seconds"] is not None:
+            continue
+        if interrupted:
+            document |= {"outcome": "inconclusive", "message": f"interrupted: {document['message']}"}
+        else:
+            document["outcome"] = "error"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(document, indent=2) + "\n")
+
+
+def account_for_crash(run: RunFolder, id: str, crash: str) -> None:
+    """Give a scenario whose process died the outcome of that, whatever another attempt at it came to."""
+    path = run.scenarios / id / "scenario.json"
+    if not path.exists():
+        return
+    document = json.loads(path.read_text())
+    if document["seconds"] is not None:
+        again = f"{crash}; another attempt {document['outcome']}, which does not undo that"
+        write_atomically(path, json.dumps(document | {"outcome": "error", "message": again}, indent=2) + "\n")
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class WrongSecrets(ServiceFault):
 
     name = "wrong-secrets"
 
-    strangers: int = count(2, "how many call at a time")
+    strangers: int = count(2, "how many call at a time", most=1000)
     every: str = duration("20ms", "between two calls of one of them")
 
     @contextmanager

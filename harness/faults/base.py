@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 Exercised = Callable[[], str | None]
 
 _KIND: Final = "stormwatch"
-_LONGEST_S: Final = 3600.0
+#: No fault lasts longer, nor does what it does.
+LONGEST_S: Final = 3600.0
+#: What those who are told a number take: 32 bits with a sign.
+_LARGEST: Final = 2**31 - 1
 
 
 class FaultError(Exception):
@@ -250,6 +253,8 @@ class Parameter:
     default: Any
     help: str
     choices: tuple[str, ...] = ()
+    #: Of a count: the largest that makes sense.
+    most: int = _LARGEST
 
     @property
     def option(self) -> str:
@@ -270,21 +275,27 @@ class Parameter:
 
     def _complaint(self, value: Any) -> str | None:
         try:
-            if self.kind == "duration" and parse_duration(value) > _LONGEST_S:
-                return f"{value!r} is longer than {_LONGEST_S / 60:g} minutes"
-            if self.kind == "share" and not parse_share(value):
+            if self.kind == "duration" and parse_duration(value) > LONGEST_S:
+                return f"{value!r} is longer than {LONGEST_S / 60:g} minutes"
+            if self.kind in {"duration", "share"} and self._is_nothing(value):
                 return f"{value!r} is nothing"
         except ValueError as error:
             return str(error)
-        if self.kind == "count" and not (isinstance(value, int) and value >= 1):
-            return f"{value!r} is not a whole number from 1"
+        if self.kind == "count" and not (isinstance(value, int) and 1 <= value <= self.most):
+            return f"{value!r} is not a whole number from 1 to {self.most}"
         if self.choices and value not in self.choices:
             return f"{value!r} is none of {', '.join(self.choices)}"
         return None
 
+    def _is_nothing(self, value: str) -> bool:
+        """Tell whether nothing would come of it: no share, or no time where the default is some."""
+        if self.kind == "share":
+            return not parse_share(value)
+        return not parse_duration(value) and parse_duration(self.default) > 0
+
 
 def duration(default: str, help: str) -> Any:
-    """Declare a parameter that is a time with its unit, ``"2s"``."""
+    """Declare a parameter that is a time with its unit, ``"2s"``; 0 only where that is the default."""
     return _declare("duration", default, help)
 
 
@@ -293,9 +304,9 @@ def share(default: str, help: str) -> Any:
     return _declare("share", default, help)
 
 
-def count(default: int, help: str) -> Any:
-    """Declare a parameter that is a whole number from 1."""
-    return _declare("count", default, help)
+def count(default: int, help: str, *, most: int = _LARGEST) -> Any:
+    """Declare a parameter that is a whole number from 1 to ``most``."""
+    return _declare("count", default, help, most=most)
 
 
 def choice(default: str, choices: Sequence[str], help: str) -> Any:
@@ -303,8 +314,8 @@ def choice(default: str, choices: Sequence[str], help: str) -> Any:
     return _declare("choice", default, help, tuple(choices))
 
 
-def _declare(kind: str, default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, kw_only=True, metadata={_KIND: (kind, help, choices)})
+def _declare(kind: str, default: Any, help: str, choices: tuple[str, ...] = (), most: int = _LARGEST) -> Any:
+    return field(default=default, kw_only=True, metadata={_KIND: (kind, help, choices, most)})
 
 
 def parameters(kind: type[Fault]) -> list[Parameter]:
@@ -313,8 +324,8 @@ def parameters(kind: type[Fault]) -> list[Parameter]:
 
 
 def _parameter(declared: Field[Any]) -> Parameter:
-    kind, help, choices = declared.metadata[_KIND]
-    return Parameter(declared.name, kind, declared.default, help, choices)
+    kind, help, choices, most = declared.metadata[_KIND]
+    return Parameter(declared.name, kind, declared.default, help, choices, most)
 
 
 _KINDS: Final[dict[str, type[Fault]]] = {}

@@ -22,7 +22,7 @@ from harness.faults.base import (
     duration,
     register,
 )
-from harness.faults.process import named
+from harness.faults.process import named, running
 from harness.faults.sessions import APPLICATION, OBSERVER, Sessions
 from harness.sla.units import parse_duration
 
@@ -88,7 +88,8 @@ class DatabaseFault(Fault):
             The database refuses what the fault does to it.
         """
         if self.target != DatabaseFault.target:
-            raise MissingPartError(f"{self}: no database {self.target!r}; there is {DatabaseFault.target}")
+            # What is merely misspelt must not skip a scenario.
+            raise FaultError(f"{self}: no database {self.target!r}; there is {DatabaseFault.target}")
         url = system.target.database_url
         if url is None:
             raise MissingPartError(
@@ -308,7 +309,7 @@ class AdvisoryLock(_Held):
 
     name = "advisory-lock"
 
-    key: int = count(8462001, "of the lock; the default is the reference service's monitor")
+    key: int = count(8462001, "of the lock; the default is the reference service's monitor", most=2**63 - 1)
 
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
@@ -323,7 +324,7 @@ class IdleInTransaction(DatabaseFault):
 
     name = "idle-in-transaction"
 
-    sessions_count: int = count(10, "how many sessions")
+    sessions_count: int = count(10, "how many sessions", most=1000)
 
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
@@ -410,12 +411,7 @@ class _Server(DatabaseFault):
 
     def pid(self, system: System) -> int:
         """Return the server's process id, once it is sure that there is one within reach."""
-        if self.target not in system.parts:
-            raise MissingPartError(f"{self}: the target's database server is not within our reach")
-        pid = system.pid(self.target)
-        if pid is None:
-            raise FaultError(f"{self}: {self.target} is not running")
-        return pid
+        return running(self, system)
 
 
 @register

@@ -9,7 +9,15 @@ from typing import ClassVar
 
 import psutil
 
-from harness.faults.base import Exercised, Fault, FaultError, MissingPartError, System, register
+from harness.faults.base import (
+    Exercised,
+    Fault,
+    FaultError,
+    MissingPartError,
+    NotExercisedError,
+    System,
+    register,
+)
 from harness.stack.errors import StackError
 
 
@@ -34,7 +42,7 @@ class ProcessFault(Fault):
         ------
         MissingPartError
             There is no such part.
-        FaultError
+        NotExercisedError
             It is not running: nothing to be harmed.
         """
         return running(self, system)
@@ -107,7 +115,9 @@ def running(fault: Fault, system: System) -> int:
     MissingPartError
         The system is a deployment: it has no processes within reach.
     FaultError
-        There is no such part, or it is not running: nothing to be harmed.
+        There is no such part.
+    NotExercisedError
+        It is not running: nothing to be harmed.
     """
     if not system.parts:
         raise MissingPartError(f"{fault}: no process is within reach: the target is a deployment")
@@ -115,7 +125,7 @@ def running(fault: Fault, system: System) -> int:
         raise FaultError(f"{fault}: no process {fault.target!r}; there are {', '.join(system.parts)}")
     pid = system.pid(fault.target)
     if pid is None:
-        raise FaultError(f"{fault}: {fault.target} is not running")
+        raise NotExercisedError(f"{fault} was not exercised: {fault.target} is not running")
     return pid
 
 

@@ -69,7 +69,9 @@ class TickFault(DatabaseFault):
 
     place: ClassVar[str] = "tick"
 
-    key: int = count(MONITOR_LOCK, "of the advisory lock that ticks run under; the reference service's")
+    key: int = count(
+        MONITOR_LOCK, "of the advisory lock that ticks run under; the reference service's", most=2**63 - 1
+    )
 
     @contextmanager
     def held(self, sessions: Sessions, delay_s: float, pid: int | None = None) -> Iterator[_Held]:
@@ -310,8 +312,7 @@ class CrashAtTick(TickFault):
 
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
-        if self.target not in system.parts:
-            raise MissingPartError(f"{self}: the target's database server is not within our reach")
+        running(self, system)
         with self.sessions(system) as sessions, self.held(sessions, _AtTick.HOLD_S) as held:
             held.wait_for_one()
             try:
@@ -361,7 +362,7 @@ class Crowd(TickFault):
     name = "crowd"
 
     every: str = duration("1s", "from one instant to the next")
-    at_once: int = count(1, "ticks that each replica gets at once")
+    at_once: int = count(1, "ticks that each replica gets at once", most=1000)
     hold: str = duration("400ms", "how long a tick is held up, so that the others find it at work")
 
     @contextmanager
@@ -493,7 +494,7 @@ class Herd(TickFault):
 
     name = "herd"
 
-    games: int = count(5000, "how many games")
+    games: int = count(5000, "how many games", most=1_000_000)
     after: str = duration("1s", "how long after the fault's begin they fall due")
 
     #: Begin of the ids of a run's games, so that the herd is in that run's record.

@@ -11,6 +11,7 @@ import json
 import socket
 import socketserver
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 ACTIONS: Final = frozenset({"kill", "terminate", "pause", "resume", "restart"})
 #: A restart waits for the part to serve again.
 _ANSWER_LIMIT_S: Final = 60.0
+#: As long as a restart may take that goes well.
+_CLOSE_LIMIT_S: Final = 20.0
 
 
 class ControlServer:
@@ -31,11 +34,15 @@ class ControlServer:
 
     def __init__(self, stack: Stack, path: Path) -> None:
         self.path = path
+        #: By part: whoever hung up in the middle of a restart may ask for the next one already.
+        self._turns: dict[str, threading.Lock] = {name: threading.Lock() for name in stack.parts}
+        turns = self._turns
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
-                for line in self.rfile:
-                    self.wfile.write(json.dumps(answer(stack, line)).encode() + b"\n")
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # they hung up
+                    for line in self.rfile:
+                        self.wfile.write(json.dumps(answer(stack, line, turns)).encode() + b"\n")
 
         class Server(socketserver.ThreadingUnixStreamServer):
             daemon_threads = True
@@ -50,14 +57,19 @@ class ControlServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening; what is being done to a part is finished first, and no more begins after that."""
         self._server.shutdown()
         self._server.server_close()
+        for turn in self._turns.values():
+            turn.acquire(timeout=_CLOSE_LIMIT_S)
         self.path.unlink(missing_ok=True)
 
 
-def answer(stack: Stack, line: bytes) -> dict[str, Any]:
-    """Do what ``line`` asks of ``stack``; return the answer, which is ``error`` if it could not be done."""
+def answer(stack: Stack, line: bytes, turns: Mapping[str, threading.Lock]) -> dict[str, Any]:
+    """Do what ``line`` asks of ``stack``; return the answer, which is ``error`` if it could not be done.
+
+    What harms or mends a part waits for its turn in ``turns``.
+    """
     try:
         request = json.loads(line)
         action, name = request["action"], request["part"]
@@ -65,7 +77,8 @@ def answer(stack: Stack, line: bytes) -> dict[str, Any]:
         return {"error": "not a request: a line of JSON with action and part is expected"}
     try:
         if action in ACTIONS:
-            getattr(stack, action)(name)
+            with turns.get(name, contextlib.nullcontext()):
+                getattr(stack, action)(name)
         elif action != "pid":
             return {"error": f"unknown action {action!r}: there are pid, {', '.join(sorted(ACTIONS))}"}
         return {"pid": stack.pid(name)}

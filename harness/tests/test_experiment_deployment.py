@@ -35,9 +35,27 @@ def test_settings(experiment):
 """
 
 
-def scenarios(folder: Path, environment: dict[str, str]) -> dict[str, dict[str, Any]]:
+GONE = """
+import os, signal, threading
+
+from harness.faults.database import IdleInTransaction
+
+def test_no_time(experiment):
+    with experiment.games(count=4, players=1):
+        experiment.inject(IdleInTransaction(), "0s")
+
+def test_gone(experiment):
+    with experiment.games(count=4, players=1):
+        experiment.steady("2s")
+        threading.Timer(1.0, os.kill, [int(os.environ["TOXIPROXY_PID"]), signal.SIGKILL]).start()
+        experiment.inject(IdleInTransaction(), "5s")
+        experiment.recovered(within="5s")
+"""
+
+
+def scenarios(folder: Path, environment: dict[str, str], text: str = SCENARIOS) -> dict[str, dict[str, Any]]:
     """Run the scenarios with this environment; return their documents by name."""
-    (folder / "test_demo.py").write_text(SCENARIOS)
+    (folder / "test_demo.py").write_text(text)
     subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--stormwatch-run=run", "-q"],
         cwd=folder,
@@ -88,3 +106,12 @@ def test_a_deployment_is_left_alone_unless_it_may_be_broken_and_watched(
     found = scenarios(tmp_path, environment | more)
     assert {document["outcome"] for document in found.values()} == {"skipped"}
     assert why in found["network"]["message"]
+
+
+def test_a_toxiproxy_that_ends_meanwhile_is_not_held_against_the_service(tmp_path: Path) -> None:
+    with start_stack(StackOptions(log_folder=tmp_path / "logs")) as stack:
+        more = {"STORMWATCH_MAY_BREAK": "yes", "TOXIPROXY_PID": str(stack.pid("toxiproxy"))}
+        found = scenarios(tmp_path, stack.target.environment() | more, GONE)
+    assert found["gone"]["outcome"] == "inconclusive", found["gone"]["message"]
+    assert "Toxiproxy, a part of the harness, is gone" in found["gone"]["message"]
+    assert "'0s' is no time at all" in found["no_time"]["message"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 import pytest
 
 from harness.faults import Deployment, FaultError, MissingPartError, NotExercisedError, find_kind, kinds
+from harness.faults.access import WrongSecrets
 from harness.faults.base import Exercised, Fault, System, duration, parameters
+from harness.faults.database import AdvisoryLock
 from harness.faults.flags import FlagOff
-from harness.faults.network import Down, Latency
+from harness.faults.network import Bandwidth, Down, Latency
 from harness.faults.process import Kill, Pause
 from harness.faults.schedule import Entry, Outcome, Schedule, candidates, check
 from harness.history import HistoryWriter, read_history
@@ -144,10 +146,36 @@ def test_an_unknown_kind_is_named_with_its_neighbours(name: str, near: str) -> N
     )
 
 
-@pytest.mark.parametrize("bad", ["2", "", "-1s", "2 parsecs", "nan s", "61min"])
+@pytest.mark.parametrize("bad", ["2", "", "-1s", "2 parsecs", "nan s", "61min", "0s"])
 def test_an_impossible_duration_is_refused(bad: str) -> None:
     with pytest.raises(FaultError, match="--latency: "):
         Latency("load-service", latency=bad)
+
+
+def test_no_time_is_possible_where_it_is_the_default() -> None:
+    assert Latency("load-service", jitter="0s").jitter == "0s"
+
+
+@pytest.mark.parametrize(
+    ("fault", "parameter", "most"),
+    [
+        (Bandwidth("load-service"), "kilobytes", 2**31 - 1),
+        (WrongSecrets(), "strangers", 1000),
+        (AdvisoryLock(), "key", 2**63 - 1),
+    ],
+    ids=str,
+)
+def test_an_impossible_count_is_refused(fault: Fault, parameter: str, most: int) -> None:
+    replace(fault, **{parameter: most})
+    for bad in (0, -1, most + 1):
+        with pytest.raises(FaultError, match=f"--{parameter}: {bad} is not a whole number from 1 to {most}"):
+            replace(fault, **{parameter: bad})
+
+
+def test_a_misspelt_database_is_refused_and_not_skipped() -> None:
+    with pytest.raises(FaultError, match="no database 'postgrse'; there is postgres") as refused:
+        AdvisoryLock("postgrse").applied(HERE).__enter__()
+    assert not isinstance(refused.value, MissingPartError)
 
 
 def test_a_deployment_has_no_process_to_kill() -> None:
@@ -177,7 +205,7 @@ class Asleep:
 
 @pytest.mark.parametrize("kind", [Kill, Pause])
 def test_a_part_that_is_down_already_can_not_be_harmed(kind: type[Fault]) -> None:
-    with pytest.raises(FaultError, match="service-1 is not running"):
+    with pytest.raises(NotExercisedError, match="not exercised: service-1 is not running"):
         kind("service-1").applied(Asleep()).__enter__()
 
 

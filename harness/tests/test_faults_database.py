@@ -334,7 +334,10 @@ def test_a_deployment_without_an_address_of_its_database_lacks_the_part() -> Non
 
 
 def test_a_deployment_has_no_server_to_restart(server: Server) -> None:
-    with pytest.raises(MissingPartError, match="within our reach"), Crash().inject(Deployment(server.target)):
+    with (
+        pytest.raises(MissingPartError, match="no process is within reach"),
+        Crash().inject(Deployment(server.target)),
+    ):
         pass
 
 

@@ -1,6 +1,11 @@
 """The pytest plugin leaves an outcome for every scenario, whatever became of it."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +57,28 @@ import os
 def test_crash(experiment):
     os._exit(1)
 """
+CRASH_ONCE = """
+import os, pathlib
+
+def test_crash(experiment):
+    tried = pathlib.Path("tried")
+    if not tried.exists():
+        tried.touch()
+        os._exit(1)
+"""
+BROKEN = """
+import pathlib, time
+
+def test_broken(experiment):
+    pathlib.Path("broken").touch()
+    try:
+        time.sleep(60)
+    finally:
+        pathlib.Path("mended").touch()
+
+def test_after(experiment):
+    pass
+"""
 
 
 @pytest.fixture
@@ -93,6 +120,47 @@ def test_a_crash_is_an_error_that_did_not_finish(pytester: pytest.Pytester, run:
     pytester.runpytest_subprocess(f"--stormwatch-run={run}", "-n", "1", "--max-worker-restart=0")
     crashed = outcomes(run)["demo.crash"]
     assert (crashed["outcome"], crashed["message"]) == ("error", "it did not finish")
+
+
+def test_a_crash_stays_an_error_where_another_attempt_passed(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_demo=CRASH_ONCE)
+    pytester.runpytest_subprocess("--stormwatch-reports=reports", "-n", "1", "--dist", "loadfile")
+    latest = pytester.path / "reports" / "latest"
+    crashed = outcomes(latest)["demo.crash"]
+    assert crashed["outcome"] == "error"
+    assert "crashed while running" in crashed["message"]
+    assert "another attempt passed" in crashed["message"]
+    assert json.loads((latest / "report.json").read_text())["verdict"] != "pass"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_being_ended_undoes_what_is_broken_and_says_so(
+    pytester: pytest.Pytester, workers: list[str], number: signal.Signals
+) -> None:
+    pytester.makepyfile(test_demo=BROKEN)
+    command = [sys.executable, "-m", "pytest", "--stormwatch-reports=reports", *workers]
+    with subprocess.Popen(command, cwd=pytester.path, stdout=subprocess.DEVNULL) as process:
+        eventually((pytester.path / "broken").exists)
+        process.send_signal(number)
+        process.wait(60)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED
+    eventually((pytester.path / "mended").exists)
+    latest = pytester.path / "reports" / "latest"
+    found = {id: (document["outcome"], document["message"]) for id, document in outcomes(latest).items()}
+    assert found == {
+        "demo.broken": ("inconclusive", "interrupted: it did not finish"),
+        "demo.after": ("inconclusive", "interrupted: it never ran"),
+    }
+    report = json.loads((latest / "report.json").read_text())
+    assert (report["verdict"], report["run"]["interrupted"]) == ("inconclusive", True)
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_crash_leaves_the_faults_that_were_on(tmp_path: Path) -> None:
