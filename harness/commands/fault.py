@@ -158,9 +158,7 @@ def _inject(ctx: click.Context, fault: Fault, for_s: float | None) -> None:
     _leave_on_signals()
     try:
         with _history(ctx) as history, fault.inject(_system(ctx), history):
-            shown = "until Ctrl-C" if for_s is None else f"for {for_s:g} s"
-            click.echo(f"{fault.describe()}: applied, {shown}", err=True)
-            _wait(for_s)
+            _wait(fault, for_s)
     except (FaultError, StackError, NotExercisedError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{fault}: undone; it was exercised", err=True)
@@ -255,9 +253,11 @@ def _history(ctx: click.Context) -> Iterator[HistoryWriter | None]:
         raise click.ClickException(f"--run {folder}: {error}") from error
 
 
-def _wait(for_s: float | None) -> None:
-    """Wait for so long, or until Ctrl-C, which is a way to end a fault early."""
+def _wait(fault: Fault, for_s: float | None) -> None:
+    """Say that it is applied, and wait for so long, or until Ctrl-C, which is a way to end a fault early."""
+    shown = "until Ctrl-C" if for_s is None else f"for {for_s:g} s"
     try:
+        click.echo(f"{fault.describe()}: applied, {shown}", err=True)
         if for_s is None:
             signal.pause()
         else:

@@ -249,7 +249,9 @@ def test_faults_against_a_running_stack(tmp_path: Path) -> None:
             text=True,
         )
         service = psutil.Process(document["parts"]["service-1"]["pid"])
-        eventually(lambda: service.status() == psutil.STATUS_STOPPED)
+        assert breaking.stderr is not None
+        assert breaking.stderr.readline() == "process:pause service-1: applied, until Ctrl-C\n"
+        assert service.status() == psutil.STATUS_STOPPED
         breaking.send_signal(signal.SIGINT)
         assert breaking.wait(20) == 0
         breaking.communicate()

@@ -70,8 +70,8 @@ BROKEN = """
 import pathlib, time
 
 def test_broken(experiment):
-    pathlib.Path("broken").touch()
     try:
+        pathlib.Path("broken").touch()
         time.sleep(60)
     finally:
         pathlib.Path("mended").touch()
