@@ -90,6 +90,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 scope = scope.replace(file, neighbour)
             return scope
 
+        def _reschedule(self, node: Any) -> None:
+            # Not one scenario too early: who takes the last files decides when all is over.
+            if not self.workqueue or self._pending_of(self.assigned_work[node]) <= 1:
+                super()._reschedule(node)
+
     return Neighbours(config, log)
 
 
