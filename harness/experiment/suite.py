@@ -42,8 +42,12 @@ def account_for_missing(run: RunFolder, *, interrupted: bool) -> None:
     for scenario in read_plan(run):
         path = run.scenarios / scenario["id"] / "scenario.json"
         never: dict[str, object] = {"seconds": None, "message": "it never ran", "faults": []}
-        document = json.loads(path.read_text()) if path.exists() else scenario | never
-        if document["seconds"] is not None:
+        try:
+            document = json.loads(path.read_text()) if path.exists() else scenario | never
+            unfinished = document["seconds"] is None
+        except (ValueError, KeyError, TypeError):
+            continue  # the report says that it can't be read, and why
+        if not unfinished:
             continue
         if interrupted:
             document |= {"outcome": "inconclusive", "message": f"interrupted: {document['message']}"}

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from harness.experiment import Arenas, Experiment
+from harness.experiment.suite import account_for_missing, write_plan
 from harness.faults.network import Down
+from harness.history import RunFolder
 from harness.sla.policy import load_policy
 
 pytest_plugins = ["pytester"]
@@ -154,6 +156,19 @@ def test_being_ended_undoes_what_is_broken_and_says_so(
     }
     report = json.loads((latest / "report.json").read_text())
     assert (report["verdict"], report["run"]["interrupted"]) == ("inconclusive", True)
+
+
+@pytest.mark.parametrize("garbage", ["{", "[]", "{}", "7"])
+def test_what_can_not_be_read_is_left_for_the_report_to_name(tmp_path: Path, garbage: str) -> None:
+    run = RunFolder(tmp_path)
+    write_plan(run, [{"id": "a", "title": "", "command": ""}, {"id": "b", "title": "", "command": ""}])
+    left = run.scenarios / "a" / "scenario.json"
+    left.parent.mkdir()
+    left.write_text(garbage)
+    account_for_missing(run, interrupted=True)
+    assert left.read_text() == garbage
+    lost = json.loads((run.scenarios / "b" / "scenario.json").read_text())
+    assert (lost["outcome"], lost["message"]) == ("inconclusive", "interrupted: it never ran")
 
 
 def eventually(holds: Callable[[], bool]) -> None:
