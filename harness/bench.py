@@ -157,7 +157,9 @@ def judging(folder: Path, millions: float) -> Judged:
 
 
 def _run(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    ).stdout
 
 
 def prepare(folder: str, millions: float) -> None:

@@ -293,7 +293,7 @@ class DriverProcess:
         return answer
 
     def _story(self, what: str) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines()
+        lines = self._log.read_text(errors="replace", encoding="utf-8").strip().splitlines()
         return f"{what}; the end of its log: {' | '.join(lines[-3:]) or 'empty'}"
 
     def _read(self) -> None:

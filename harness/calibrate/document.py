@@ -29,7 +29,7 @@ class DocumentError(Exception):
 @cache
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of ``calibration.json``."""
-    document: dict[str, Any] = json.loads(SCHEMA_FILE.read_text())
+    document: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     return document
 
 

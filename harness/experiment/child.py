@@ -93,5 +93,5 @@ class Child:
 
     def tail(self, lines: int = 5) -> str:
         """Return the end of its log on one line."""
-        text = self.log.read_text(errors="replace").strip().splitlines()
+        text = self.log.read_text(errors="replace", encoding="utf-8").strip().splitlines()
         return " | ".join(text[-lines:]) or "its log is empty"

@@ -30,7 +30,7 @@ def write_plan(run: RunFolder, scenarios: list[dict[str, str]]) -> None:
 def read_plan(run: RunFolder) -> list[dict[str, str]]:
     """Return the scenarios that were to run; none if that is not known (yet)."""
     path = run.scenarios / "plan.json"
-    plan: list[dict[str, str]] = json.loads(path.read_text()) if path.exists() else []
+    plan: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     return plan
 
 
@@ -43,7 +43,7 @@ def account_for_missing(run: RunFolder, *, interrupted: bool) -> None:
         path = run.scenarios / scenario["id"] / "scenario.json"
         never: dict[str, object] = {"seconds": None, "message": "it never ran", "faults": []}
         try:
-            document = json.loads(path.read_text()) if path.exists() else scenario | never
+            document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else scenario | never
             unfinished = document["seconds"] is None
         except (ValueError, KeyError, TypeError):
             continue  # the report says that it can't be read, and why
@@ -62,7 +62,7 @@ def account_for_crash(run: RunFolder, id: str, crash: str) -> None:
     path = run.scenarios / id / "scenario.json"
     if not path.exists():
         return
-    document = json.loads(path.read_text())
+    document = json.loads(path.read_text(encoding="utf-8"))
     if document["seconds"] is not None:
         again = f"{crash}; another attempt {document['outcome']}, which does not undo that"
         write_atomically(path, json.dumps(document | {"outcome": "error", "message": again}, indent=2) + "\n")
@@ -102,7 +102,10 @@ class ScenarioSuite(Child):
 
     def progress(self) -> tuple[int, int | None]:
         """Return how many scenarios are done, and of how many (None: not yet known)."""
-        documents = [json.loads(path.read_text()) for path in self._run.scenarios.glob("*/scenario.json")]
+        documents = [
+            json.loads(path.read_text(encoding="utf-8"))
+            for path in self._run.scenarios.glob("*/scenario.json")
+        ]
         done = sum(document["seconds"] is not None for document in documents)
         return done, len(read_plan(self._run)) or None
 

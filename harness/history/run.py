@@ -69,7 +69,7 @@ class RunFolder:
         """
         path = self.path / "run.json"
         try:
-            document = json.loads(path.read_text())
+            document = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunFolderError(f"{self.path}: not a run folder (no run.json in it)") from None
         except (OSError, ValueError) as error:

@@ -151,6 +151,6 @@ def _cores() -> int:
 
 def _planned(run: RunFolder) -> int | None:
     try:
-        return len(json.loads((run.scenarios / "plan.json").read_text())) or None
+        return len(json.loads((run.scenarios / "plan.json").read_text(encoding="utf-8"))) or None
     except (OSError, ValueError, TypeError):
         return None

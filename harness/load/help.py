@@ -33,7 +33,7 @@ def _named_files() -> list[str]:
 def _builds_on_the_load(name: str) -> bool:
     path = Path(name.strip())
     try:
-        return path.suffix == ".py" and _BUILDS_ON in path.read_text()
+        return path.suffix == ".py" and _BUILDS_ON in path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return False
 

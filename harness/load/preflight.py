@@ -74,6 +74,7 @@ def _see_that_it_can_be_read(database_url: str) -> None:
         capture_output=True,
         text=True,
         check=False,
+        encoding="utf-8",
     )
     if looked.returncode != 0:
         why = (looked.stderr.strip() or "no reason given").splitlines()[-1]

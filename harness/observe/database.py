@@ -37,7 +37,9 @@ RECONNECT_S: Final = 0.5
 _ACTOR: Final = "database"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_SQL: Final = {path.stem: path.read_text() for path in (Path(__file__).parent / "sql").glob("*.sql")}
+_SQL: Final = {
+    path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql").glob("*.sql")
+}
 _GONE: Final = (
     OSError,
     asyncpg.PostgresError,

@@ -60,7 +60,7 @@ class Row:
 @cache
 def report_schema() -> dict[str, Any]:
     """Return the JSON Schema of report.json."""
-    document: dict[str, Any] = json.loads(SCHEMA_FILE.read_text())
+    document: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     return document
 
 

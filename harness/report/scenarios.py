@@ -80,7 +80,7 @@ class _Scenario(_Document):
 def read_scenario(path: Path) -> dict[str, Any]:
     """Return a ``scenario.json``; of one that can't be relied on, an ``error`` that says why."""
     try:
-        document: dict[str, Any] = json.loads(path.read_text())
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         _Scenario.model_validate(document)
         # What is not checked above stands in the report as well: examples of findings.
         json.dumps(document, ensure_ascii=False, allow_nan=False).encode()

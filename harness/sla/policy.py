@@ -305,7 +305,7 @@ def load_policy(
     """
     path = DEFAULT_POLICY if path is None else path
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         document = tomllib.loads(text)
     except FileNotFoundError:
         raise PolicyError(f"{path}: no such policy; leave out --sla to use {DEFAULT_POLICY.name}") from None

@@ -38,7 +38,7 @@ class Advertisement:
         }
         fresh = self.path.with_suffix(f".{os.getpid()}")
         descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(document, file)
         fresh.replace(self.path)
 
@@ -52,7 +52,7 @@ def running() -> list[dict[str, Any]]:
     found = []
     for path in cache_folder(_FOLDER).glob("*.json"):
         try:
-            document = json.loads(path.read_text())
+            document = json.loads(path.read_text(encoding="utf-8"))
             alive = psutil.Process(document["pid"]).create_time() == document["created"]
         except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
             alive = False

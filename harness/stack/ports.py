@@ -90,6 +90,6 @@ def is_free(port: int) -> bool:
 def _end() -> int:
     first = _DEFAULT_EPHEMERAL
     with contextlib.suppress(OSError, ValueError):
-        first = int(_EPHEMERAL.read_text().split()[0])
+        first = int(_EPHEMERAL.read_text(encoding="utf-8").split()[0])
     # A machine whose ephemeral range takes everything leaves no safe place: use the usual one.
     return first if first > _LOWEST + 32 * BLOCK else _DEFAULT_EPHEMERAL

@@ -99,6 +99,7 @@ class Installation:
                 timeout=_TOOL_LIMIT_S,
                 check=False,
                 **_as(self.user),
+                encoding="utf-8",
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise StackError(f"Postgres: can't {what}: {error}; {_WAY_OUT}") from error
@@ -329,6 +330,7 @@ def _version(folder: Path) -> str:
             text=True,
             timeout=_TOOL_LIMIT_S,
             check=False,
+            encoding="utf-8",
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StackError(f"Postgres: {folder / 'postgres'} can't be run: {error}; {_WAY_OUT}") from error
@@ -396,7 +398,7 @@ def _template(installation: Installation, reaper: Reaper) -> _Template:
     with FileLock(home / f"{folder.name}.lock", mode=0o644):
         if not (folder / "password").exists():
             _make_template(installation, home, folder, reaper)
-    return _Template(folder / "data", (folder / "password").read_text().strip())
+    return _Template(folder / "data", (folder / "password").read_text(encoding="utf-8").strip())
 
 
 def _make_template(installation: Installation, home: Path, folder: Path, reaper: Reaper) -> None:
@@ -406,7 +408,7 @@ def _make_template(installation: Installation, home: Path, folder: Path, reaper:
     try:
         fresh.mkdir(mode=0o700)
         (fresh / "password").touch(mode=0o600)
-        (fresh / "password").write_text(password + "\n")
+        (fresh / "password").write_text(password + "\n", encoding="utf-8")
         if installation.user is not None:
             for path in (fresh, fresh / "password"):
                 os.chown(path, installation.user.pw_uid, installation.user.pw_gid)

@@ -25,7 +25,7 @@ PROC = Path("/proc")
 def status(pid: int) -> list[str]:
     """Return what the kernel says of ``pid`` after its name (state, parent, ...); empty if it is silent."""
     with contextlib.suppress(OSError):
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return (PROC / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return []
 
 
@@ -97,7 +97,7 @@ def free_shared_memory(folder: Path) -> None:
     has the key and the id of a System V segment, which outlives every process.
     """
     with contextlib.suppress(OSError, ValueError, IndexError):
-        lines = (folder / "data" / "postmaster.pid").read_text().splitlines()
+        lines = (folder / "data" / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         remove = 0  # IPC_RMID
         ctypes.CDLL(None).shmctl(int(lines[6].split()[1]), remove, None)
 

@@ -167,7 +167,9 @@ def version_of(path: Path) -> str:
         It does not run, or is something else.
     """
     try:
-        said = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=20, check=False)
+        said = subprocess.run(
+            [path, "-version"], capture_output=True, text=True, timeout=20, check=False, encoding="utf-8"
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _WayError(f"can't be run ({error})") from error
     found = re.search(r"toxiproxy-server version (\S+)", said.stdout + said.stderr)
@@ -280,6 +282,7 @@ def _run(command: list[str], environment: dict[str, str], cwd: Path | None = Non
             text=True,
             timeout=_BUILD_LIMIT_S,
             check=False,
+            encoding="utf-8",
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _WayError(str(error)) from error

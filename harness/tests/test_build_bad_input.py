@@ -42,7 +42,7 @@ def run(rows: pd.DataFrame, tmp_path: Path) -> RunFolder:
 
 def add_scenario(run: RunFolder, text: str, id: str = "outage") -> None:
     (run.scenarios / id).mkdir(parents=True)
-    (run.scenarios / id / "scenario.json").write_text(text)
+    (run.scenarios / id / "scenario.json").write_text(text, encoding="utf-8")
 
 
 def scenario(**fields: Any) -> str:

@@ -76,7 +76,7 @@ def test_a_calibration_that_is_none_is_refused_by_name(edit: Any, complaint: str
     spoiled = json.loads(json.dumps(found))
     edit(spoiled)
     path = run.path / NAME
-    path.write_text(json.dumps(spoiled))
+    path.write_text(json.dumps(spoiled), encoding="utf-8")
     with pytest.raises(DocumentError, match=NAME) as refused:
         read(path)
     assert complaint in str(refused.value)
@@ -84,7 +84,7 @@ def test_a_calibration_that_is_none_is_refused_by_name(edit: Any, complaint: str
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '"text"'])
 def test_a_file_that_is_no_calibration_is_refused(content: str, tmp_path: Path) -> None:
-    (tmp_path / NAME).write_text(content)
+    (tmp_path / NAME).write_text(content, encoding="utf-8")
     with pytest.raises(DocumentError, match=NAME):
         read(tmp_path / NAME)
     with pytest.raises(DocumentError, match="can't be read"):
@@ -102,7 +102,7 @@ def test_the_newest_that_can_be_read_is_found(tmp_path: Path) -> None:
     found = newest(tmp_path)
     assert found is not None
     assert found["run"] == ids[1]
-    (tmp_path / ids[1] / NAME).write_text("{")
+    (tmp_path / ids[1] / NAME).write_text("{", encoding="utf-8")
     found = newest(tmp_path)
     assert found is not None
     assert found["run"] == ids[2]

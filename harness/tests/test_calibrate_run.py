@@ -40,6 +40,7 @@ def test_a_small_calibration_tells_what_was_injected_and_exits_by_it(tmp_path: P
         capture_output=True,
         text=True,
         check=False,
+        encoding="utf-8",
     )
     (path,) = tmp_path.glob("*/calibration.json")
     found = read(path)
@@ -89,7 +90,7 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 
 def test_ctrl_c_gives_up_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with subprocess.Popen(
-        command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
     ) as run:
         assert run.stdout is not None
         for line in run.stdout:
@@ -108,7 +109,7 @@ def test_ctrl_c_gives_up_and_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_kill_9_leaves_no_process(tmp_path: Path) -> None:
     with subprocess.Popen(
-        command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8"
     ) as run:
         assert run.stderr is not None
         for line in run.stderr:

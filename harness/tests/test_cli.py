@@ -49,7 +49,7 @@ def test_run_refuses_what_makes_no_sense(tmp_path: Path, arguments: list[str], n
 
 
 def test_run_names_a_reports_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     result = CliRunner().invoke(main, ["run", "--reports", str(tmp_path / "file" / "reports")])
     assert result.exit_code == 2
     assert "can't write to" in result.output
@@ -58,5 +58,7 @@ def test_run_names_a_reports_folder_that_cannot_be_written(tmp_path: Path) -> No
 def test_up_starts_without_what_only_reports_need() -> None:
     heavy = ("pandas", "pyarrow", "locust", "pubnub")
     code = f"import sys, harness.commands.up, harness.stack; print([m for m in {heavy} if m in sys.modules])"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
+    ).stdout
     assert shown.strip() == "[]"

@@ -47,6 +47,7 @@ def breaking(stack: Stack, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
+        encoding="utf-8",
     )
     assert process.stderr is not None
     try:
@@ -91,7 +92,11 @@ def is_mended(stack: Stack, remote: RemoteStack) -> bool:
 def test_nothing_to_mend(stack: Stack, remote: RemoteStack) -> None:
     assert list(mend(remote)) == []
     done = subprocess.run(
-        [*STORMWATCH, "fault", "--stack", stack.id, "mend"], capture_output=True, text=True, check=True
+        [*STORMWATCH, "fault", "--stack", stack.id, "mend"],
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     )
     assert done.stdout == "nothing was left to mend\n"
 
@@ -102,7 +107,11 @@ def test_a_killed_command_leaves_a_fault_and_mend_undoes_it(stack: Stack) -> Non
     assert not stack.proxies.get("players-pubnub").enabled
     assert len(stack.proxies.get("service-pubnub").toxics) == 2
     done = subprocess.run(
-        [*STORMWATCH, "fault", "--stack", stack.id, "mend"], capture_output=True, text=True, check=True
+        [*STORMWATCH, "fault", "--stack", stack.id, "mend"],
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     )
     lines = done.stdout.splitlines()
     assert lines[0] == "proxy players-pubnub was down: up again"
@@ -196,7 +205,7 @@ def test_sessions_that_hold_something_are_ended(stack: Stack, remote: RemoteStac
 def test_flags_are_turned_back(stack: Stack, remote: RemoteStack) -> None:
     killed(stack, "service:flag-off", "ENABLE_GRACE_PERIOD")
     assert list(mend(remote)) == ["flags: ENABLE_GRACE_PERIOD=false removed"]
-    assert "GRACE" not in Path(str(stack.target.flags_file)).read_text()
+    assert "GRACE" not in Path(str(stack.target.flags_file)).read_text(encoding="utf-8")
 
 
 def test_a_closed_terminal_undoes_the_fault(stack: Stack, remote: RemoteStack) -> None:
@@ -217,6 +226,6 @@ def test_what_can_be_reached_is_mended_and_the_rest_is_named(stack: Stack) -> No
 
 def test_mend_is_explained() -> None:
     shown = subprocess.run(
-        [*STORMWATCH, "fault", "--help"], capture_output=True, text=True, check=True
+        [*STORMWATCH, "fault", "--help"], capture_output=True, text=True, check=True, encoding="utf-8"
     ).stdout
     assert "Undo what was left broken by a `stormwatch fault` that was killed" in shown

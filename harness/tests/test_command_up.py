@@ -34,6 +34,7 @@ def up(cache: Path | None = None, *options: str) -> Iterator[subprocess.Popen[st
         text=True,
         start_new_session=True,
         env=environment(),
+        encoding="utf-8",
     )
     try:
         yield process
@@ -68,6 +69,7 @@ def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         check=False,
         env=environment(**more),
         timeout=90,
+        encoding="utf-8",
     )
 
 
@@ -127,7 +129,9 @@ def test_env_can_be_sourced_by_a_shell() -> None:
         while not lines[-1].startswith("STORMWATCH_PUBNUB_CONTROL_TOKEN="):
             lines.append(process.stdout.readline())
         script = "".join(lines) + 'printf "%s\\n" "$SUPABASE_URL" "$DATABASE_URL" "$PUBNUB_ORIGIN"'
-        shell = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True)
+        shell = subprocess.run(
+            ["sh", "-euc", script], capture_output=True, text=True, check=True, encoding="utf-8"
+        )
         service, database, pubnub = shell.stdout.split()
         with urllib.request.urlopen(f"{pubnub}/time/0") as answer:
             assert json.loads(answer.read())[0] > 0
@@ -247,6 +251,7 @@ def test_faults_against_a_running_stack(tmp_path: Path) -> None:
             [*STORMWATCH, "fault", "--stack", document["id"], "process:pause", "service-1"],
             stderr=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
         )
         service = psutil.Process(document["parts"]["service-1"]["pid"])
         assert breaking.stderr is not None

@@ -127,9 +127,11 @@ def test_unlike_runs_are_refused_unless_told_otherwise(
 
 
 def test_what_is_not_promised_of_a_profile_is_not_compared(base: RunFolder, tmp_path: Path) -> None:
-    text = DEFAULT_POLICY.read_text()
+    text = DEFAULT_POLICY.read_text(encoding="utf-8")
     policy = tmp_path / "sla.toml"
-    policy.write_text(text.replace('metric = "errors"', 'metric = "errors"\nprofiles = ["production"]'))
+    policy.write_text(
+        text.replace('metric = "errors"', 'metric = "errors"\nprofiles = ["production"]'), encoding="utf-8"
+    )
     assert "Error rate" in compare(base.path, base.path).output
     result = compare(base.path, base.path, "--sla", policy)
     assert "Error rate" not in result.output
@@ -144,8 +146,8 @@ def test_a_run_that_is_not_there_exits_4(base: RunFolder, tmp_path: Path) -> Non
 def test_the_views_show_every_objective(base: RunFolder, tmp_path: Path) -> None:
     page, text = tmp_path / "compare.html", tmp_path / "compare.md"
     compare(base.path, base.path, "--html", page, "--markdown", text)
-    assert text.read_text().count("✅ same") >= 2
-    html = page.read_text()
+    assert text.read_text(encoding="utf-8").count("✅ same") >= 2
+    html = page.read_text(encoding="utf-8")
     specs = html.split('id="specs">')[1].split("</script>")[0]
     assert set(json.loads(specs)) >= {"broadcast_latency", "pubnub_delivery", "error_rate"}
 

@@ -55,7 +55,7 @@ def test_gone(experiment):
 
 def scenarios(folder: Path, environment: dict[str, str], text: str = SCENARIOS) -> dict[str, dict[str, Any]]:
     """Run the scenarios with this environment; return their documents by name."""
-    (folder / "test_demo.py").write_text(text)
+    (folder / "test_demo.py").write_text(text, encoding="utf-8")
     subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--stormwatch-run=run", "-q"],
         cwd=folder,
@@ -63,7 +63,9 @@ def scenarios(folder: Path, environment: dict[str, str], text: str = SCENARIOS) 
         timeout=150,
         check=False,
     )
-    documents = [json.loads(path.read_text()) for path in folder.glob("run/scenarios/*/scenario.json")]
+    documents = [
+        json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("run/scenarios/*/scenario.json")
+    ]
     return {document["id"].removeprefix("demo."): document for document in documents}
 
 

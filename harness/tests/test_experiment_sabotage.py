@@ -103,15 +103,17 @@ class Caught:
 @pytest.fixture(scope="module")
 def caught(tmp_path_factory: pytest.TempPathFactory) -> Caught:
     folder = tmp_path_factory.mktemp("sabotage")
-    (folder / "test_demo.py").write_text(SCENARIO)
+    (folder / "test_demo.py").write_text(SCENARIO, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--stormwatch-reports=reports", "-q"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=280, check=False, encoding="utf-8"
+    )
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
     assert "1 failed, 1 passed" in done.stdout, done.stdout
     run = folder / "reports" / "latest"
 
     def read(path: Path) -> Any:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
 
     return Caught(
         read(folder / "sabotaged.json"),

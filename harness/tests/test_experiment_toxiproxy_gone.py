@@ -38,7 +38,9 @@ def test_toxiproxy_gone_is_inconclusive_and_named(pytester: pytest.Pytester) -> 
     pytester.runpytest_subprocess("--stormwatch-reports=reports", timeout=280)
     run = pytester.path / "reports" / "latest"
     for case in ("elsewhere", "on_it"):
-        document = json.loads((run / "scenarios" / f"demo.gone[{case}]" / "scenario.json").read_text())
+        document = json.loads(
+            (run / "scenarios" / f"demo.gone[{case}]" / "scenario.json").read_text(encoding="utf-8")
+        )
         assert document["outcome"] == "inconclusive", document["message"]
         assert "toxiproxy" in document["message"].lower()
-    assert json.loads((run / "report.json").read_text())["verdict"] == "inconclusive"
+    assert json.loads((run / "report.json").read_text(encoding="utf-8"))["verdict"] == "inconclusive"

@@ -317,7 +317,7 @@ def test_a_crash_is_recovered_from(server: Server) -> None:
     with Crash().inject(server), pytest.raises(OSError, match="Connect"):
         service_does(server, "SELECT 1")
     assert service_does(server, "SELECT count(*) FROM games WHERE status = 'voting'") == 5
-    assert "automatic recovery in progress" in server.parts["postgres"].log_path.read_text()
+    assert "automatic recovery in progress" in server.parts["postgres"].log_path.read_text(encoding="utf-8")
     service_does(server, "UPDATE games SET status = 'drawing'")
 
 

@@ -18,7 +18,7 @@ MONITORING, BROADCASTING, _ = FLAGS
 
 
 def read(path: Path) -> dict[str, str]:
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return dict(line.partition("=")[::2] for line in lines if "=" in line)
 
 
@@ -79,10 +79,10 @@ def test_the_flag_is_off_while_it_lasts_and_as_before_afterwards(system: Deploym
 
 def test_what_else_is_in_the_file_stays(system: Deployment, path: Path) -> None:
     before = f"# turned by hand\n{BROADCASTING}=false\nexport {MONITORING} = true\n"
-    path.write_text(before)
+    path.write_text(before, encoding="utf-8")
     with FlagOff(MONITORING).inject(system):
         assert read(path) == {BROADCASTING: "false", MONITORING: "false"}
-    assert path.read_text() == before
+    assert path.read_text(encoding="utf-8") == before
 
 
 def test_it_is_turned_back_when_the_block_fails(system: Deployment, path: Path) -> None:
@@ -101,7 +101,7 @@ def test_two_flags_are_turned_back_in_any_order(system: Deployment, path: Path) 
 
 
 def test_a_flag_that_was_off_already_is_not_exercised(system: Deployment, path: Path) -> None:
-    path.write_text(f"{MONITORING}=false\n")
+    path.write_text(f"{MONITORING}=false\n", encoding="utf-8")
     with pytest.raises(NotExercisedError, match="it was off already"), FlagOff(MONITORING).inject(system):
         pass
     assert read(path) == {MONITORING: "false"}

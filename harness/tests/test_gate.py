@@ -37,7 +37,9 @@ def passing(good_rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -
     for number, outcome in enumerate(["passed", "passed", "skipped"]):
         scenario = folder.scenarios / f"scenario-{number}"
         scenario.mkdir(parents=True)
-        (scenario / "scenario.json").write_text(json.dumps({"outcome": outcome, "seconds": 1.0}))
+        (scenario / "scenario.json").write_text(
+            json.dumps({"outcome": outcome, "seconds": 1.0}), encoding="utf-8"
+        )
     write_reports(folder, load_policy())
     report = read_report(folder.path)
     report["faults"].append(
@@ -64,7 +66,7 @@ def report(passing: dict[str, Any]) -> dict[str, Any]:
 
 def gate(report: dict[str, Any], folder: Path, *options: str | Path) -> Any:
     path = folder / "report.json"
-    path.write_text(json.dumps(report))
+    path.write_text(json.dumps(report), encoding="utf-8")
     return CliRunner().invoke(main, ["gate", str(path), *map(str, options)])
 
 
@@ -77,10 +79,10 @@ def check(report: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def policy_with(folder: Path, old: str, new: str) -> Path:
-    text = DEFAULT_POLICY.read_text()
+    text = DEFAULT_POLICY.read_text(encoding="utf-8")
     assert old in text
     path = folder / "sla.toml"
-    path.write_text(text.replace(old, new, 1))
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
     return path
 
 
@@ -328,11 +330,12 @@ def test_an_objective_of_another_profile_is_not_asked_for(report: dict[str, Any]
 def test_a_policy_that_promises_nothing_of_what_was_run_opens_no_gate(
     report: dict[str, Any], tmp_path: Path
 ) -> None:
-    text = DEFAULT_POLICY.read_text()
+    text = DEFAULT_POLICY.read_text(encoding="utf-8")
     head, rest = text.split("[objectives.monitor_execution]", 1)
     policy = tmp_path / "sla.toml"
     policy.write_text(
-        f"{head}[objectives.scenarios_passed]{rest.split('[objectives.scenarios_passed]', 1)[1]}"
+        f"{head}[objectives.scenarios_passed]{rest.split('[objectives.scenarios_passed]', 1)[1]}",
+        encoding="utf-8",
     )
     assert gate(report, tmp_path, "--sla", policy).exit_code == 0
     report["scenarios"], report["rows"]["scenarios"] = [], []

@@ -15,7 +15,7 @@ from harness.history import HistoryError, HistoryWriter, Row, read_history
 
 def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
 
 
 def test_what_was_flushed_survives_a_kill(tmp_path: Path) -> None:

@@ -478,8 +478,11 @@ def test_the_faults_of_scenarios_are_found_while_their_record_goes_on(
 def test_the_run_s_own_profile_is_judged_by(tmp_path: Path, rows: pd.DataFrame) -> None:
     run = growing_run(tmp_path, rows)
     policy = tmp_path / "sla.toml"
-    text = (Path(__file__).parents[2] / "scenarios" / "sla.toml").read_text()
-    policy.write_text(text + '\n[profiles.mine]\ntitle = "x"\nchanges = { "error_rate.threshold" = "7%" }\n')
+    text = (Path(__file__).parents[2] / "scenarios" / "sla.toml").read_text(encoding="utf-8")
+    policy.write_text(
+        text + '\n[profiles.mine]\ntitle = "x"\nchanges = { "error_rate.threshold" = "7%" }\n',
+        encoding="utf-8",
+    )
     run.update(profile="mine")
     document = Follower(run, policy).look()
     assert document is not None
@@ -507,10 +510,10 @@ def test_a_run_that_cannot_be_judged_says_why_and_keeps_its_last_figures(
 
 def test_a_missing_or_spoiled_record_is_no_traceback(tmp_path: Path) -> None:
     assert Follower(RunFolder(tmp_path / "nowhere")).look() is None
-    (tmp_path / "run.json").write_text("{")
+    (tmp_path / "run.json").write_text("{", encoding="utf-8")
     assert Follower(RunFolder(tmp_path)).look() is None
     assert read_live(tmp_path) is None
-    (tmp_path / NAME).write_text('{"schema": "stormwatch.live/99"}')
+    (tmp_path / NAME).write_text('{"schema": "stormwatch.live/99"}', encoding="utf-8")
     assert read_live(tmp_path) is None
 
 
@@ -538,7 +541,7 @@ def test_the_process_follows_at_the_lowest_priority_and_judges_once_more_at_the_
     assert document["ended"]
     assert document["problem"] is None
     assert not psutil.pid_exists(process.pid)
-    assert (run.logs / "live.log").read_text() == ""
+    assert (run.logs / "live.log").read_text(encoding="utf-8") == ""
 
 
 def test_the_process_ends_when_its_starter_was_killed(tmp_path: Path, rows: pd.DataFrame) -> None:

@@ -107,7 +107,7 @@ def test_what_was_written_is_served_with_its_age(tmp_path: Path, monkeypatch: py
     followed(tab, run, monkeypatch)
     monkeypatch.setattr("harness.load.web.time.time", lambda: 1767225605.5)
     write_live(run.path, document(figures={"judged_at": "2026-01-01T00:00:03.000+00:00"}))
-    (run.path / "report.html").write_text("<title>a report</title>")
+    (run.path / "report.html").write_text("<title>a report</title>", encoding="utf-8")
     client = ui.app.test_client()
     answer = client.get("/stormwatch/live.json").json
     assert (answer["age_s"], answer["report"]) == (2.5, True)
@@ -197,7 +197,7 @@ def test_a_master_shows_what_its_workers_play(stack: Stack, tmp_path: Path) -> N
         locust.process.send_signal(signal.SIGTERM)
         locust.wait()
         assert locust.nobody_is_left()
-    assert json.loads((locust.run.path / "live.json").read_text())["ended"]
+    assert json.loads((locust.run.path / "live.json").read_text(encoding="utf-8"))["ended"]
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +217,7 @@ class Browser:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
+                encoding="utf-8",
             )
 
     def __enter__(self) -> Browser:
@@ -235,7 +236,7 @@ class Browser:
             if what is not None and step.get("do") == what:
                 return seen
             seen.append(step)
-        assert (self._process.wait(), what) == (0, None), self._errors.read_text()
+        assert (self._process.wait(), what) == (0, None), self._errors.read_text(encoding="utf-8")
         return seen
 
     def go_on(self) -> None:

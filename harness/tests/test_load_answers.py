@@ -73,7 +73,9 @@ def test_an_answer_that_is_cut_off_is_no_bad_one() -> None:
     with ExitStack() as stack:
         urls = [stack.enter_context(answering(data)) for data, _ in ANSWERS]
         command = [sys.executable, "-c", CALL, *urls]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=60, encoding="utf-8"
+        )
     assert done.returncode == 0, done.stderr
     found = dict(zip([data for data, _ in ANSWERS], json.loads(done.stdout), strict=True))
     assert found == dict(ANSWERS)

@@ -40,7 +40,7 @@ def test_an_observer_that_cannot_begin_is_named(assignment: Assignment, tmp_path
     observer = ObserverProcess("harness.observe.no_such_module", assignment, tmp_path)
     with pytest.raises(ObserverError, match="observer-1 ended by itself with code 1"):
         observer.wait_until_ready()
-    assert "no_such_module" in (tmp_path / "observer-1.log").read_text()
+    assert "no_such_module" in (tmp_path / "observer-1.log").read_text(encoding="utf-8")
 
 
 def test_sigterm_ends_an_observer_in_order(assignment: Assignment, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class Locust:
 
     @property
     def output(self) -> str:
-        return self._log.read_text()
+        return self._log.read_text(encoding="utf-8")
 
     def wait(self) -> int:
         return self.process.wait(ENOUGH_S)
@@ -246,7 +246,7 @@ def test_ctrl_c_keeps_what_was_seen_and_leaves_nobody(stack: Stack, tmp_path: Pa
         assert locust.nobody_is_left()
     assert locust.run.read()["interrupted"] is True
     assert all(file.cut_off is None for file in read_history(locust.run.history).files)
-    assert '"inconclusive"' in (locust.run.path / "report.json").read_text()
+    assert '"inconclusive"' in (locust.run.path / "report.json").read_text(encoding="utf-8")
 
 
 def test_a_killed_locust_leaves_nobody_and_a_readable_record(stack: Stack, tmp_path: Path) -> None:
@@ -283,6 +283,7 @@ def test_a_disk_that_is_full_ends_the_record_not_the_run(stack: Stack, tmp_path:
         text=True,
         check=False,
         timeout=ENOUGH_S,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     assert "File too large; the run goes on" in done.stderr
@@ -378,10 +379,12 @@ def free_port() -> int:
 
 def test_help_on_the_scenario_tells_its_options_and_on_others_does_not(tmp_path: Path) -> None:
     other = tmp_path / "other.py"
-    other.write_text("import locust\n")
+    other.write_text("import locust\n", encoding="utf-8")
     told = {}
     for scenario in (SCENARIO, other):
         command = [sys.executable, "-m", "locust", "-f", str(scenario), "--help"]
-        told[scenario] = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        told[scenario] = subprocess.run(
+            command, capture_output=True, text=True, check=True, encoding="utf-8"
+        ).stdout
     assert "--wave-every" in told[SCENARIO]
     assert "--wave-every" not in told[other]

@@ -140,10 +140,10 @@ def test_rules_are_the_services_own_but_for_what_is_changed(tmp_path: Path) -> N
     import yaml
 
     path = tmp_path / "alerts.yml"
-    path.write_text(RULES)
+    path.write_text(RULES, encoding="utf-8")
     with Alerting(path, {RULE: {"window": "6s"}}) as alerting:
         changed = Path(alerting.environment["ALERTS_FILE"])
-        first, second = yaml.safe_load(changed.read_text())["alerts"]
+        first, second = yaml.safe_load(changed.read_text(encoding="utf-8"))["alerts"]
         assert {"SLACK_WEBHOOK_URL", "PAGERDUTY_ROUTING_KEY", "SMTP_PORT"} <= set(alerting.environment)
         assert (first["window"], first["condition"]) == ("6s", "error_rate > 0.05")
         assert second == yaml.safe_load(RULES)["alerts"][1]
@@ -154,6 +154,6 @@ def test_rules_are_the_services_own_but_for_what_is_changed(tmp_path: Path) -> N
 
 def test_a_change_of_no_rule_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "alerts.yml"
-    path.write_text(RULES)
+    path.write_text(RULES, encoding="utf-8")
     with pytest.raises(KeyError, match="Fire"):
         Alerting(path, {"Fire": {"window": "6s"}})

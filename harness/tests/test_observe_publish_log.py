@@ -83,7 +83,7 @@ TARGET = Target(
 )
 def test_a_secret_is_found_however_it_stands_there(tmp_path: Path, text: str) -> None:
     (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "service.log").write_text(f"one line\nand {text} in another\n")
+    (tmp_path / "logs" / "service.log").write_text(f"one line\nand {text} in another\n", encoding="utf-8")
     (tmp_path / "empty.txt").touch()
     assert dict(search(tmp_path, secrets_of(TARGET))) == {"empty.txt": 0, "logs/service.log": 1}
 

@@ -107,7 +107,11 @@ def test_children_count_with_their_parent(tmp_path: Path) -> None:
         "print('up', flush=True); input(); c.communicate()"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
     )
     assert parent.stdout is not None
     parent.stdout.readline()

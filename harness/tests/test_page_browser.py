@@ -31,14 +31,15 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     report = eventful(loaded_report(folder / "reports", SHAPE), scenarios=4, expectations=8)
     report["games"] = report["games"][:2]
     pages = [folder / "report.html", folder / "comparison.html"]
-    pages[0].write_text(render_html(report))
-    pages[1].write_text(render_comparison(comparison(folder / "compared")))
+    pages[0].write_text(render_html(report), encoding="utf-8")
+    pages[1].write_text(render_comparison(comparison(folder / "compared")), encoding="utf-8")
     browser = subprocess.run(
         [sys.executable, str(BROWSE), chromium, *map(str, pages), str(folder)],
         check=False,
         capture_output=True,
         text=True,
         timeout=100,
+        encoding="utf-8",
     )
     assert browser.returncode == 0, browser.stderr
     found: dict[str, Any] = json.loads(browser.stdout)

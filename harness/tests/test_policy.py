@@ -19,15 +19,17 @@ from harness.sla.units import format_quantity, parse_duration, parse_quantile, p
 
 
 def edited(tmp_path: Path, old: str, new: str) -> Path:
-    text = DEFAULT_POLICY.read_text()
+    text = DEFAULT_POLICY.read_text(encoding="utf-8")
     assert old in text
     path = tmp_path / "sla.toml"
-    path.write_text(text.replace(old, new, 1))
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
     return path
 
 
 def line_of(path: Path, text: str) -> int:
-    return next(number for number, line in enumerate(path.read_text().splitlines(), 1) if text in line)
+    return next(
+        number for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if text in line
+    )
 
 
 def test_the_policy_holds_every_objective_of_the_design() -> None:
@@ -96,7 +98,7 @@ def test_what_is_wrong_is_named_with_its_line(
 
 def test_a_file_that_is_no_toml_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "sla.toml"
-    path.write_text('schema = "stormwatch.policy/1"\nconfidence = \n')
+    path.write_text('schema = "stormwatch.policy/1"\nconfidence = \n', encoding="utf-8")
     with pytest.raises(PolicyError, match="line 2"):
         load_policy(path)
 
@@ -190,7 +192,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )
-DOCUMENT = tomllib.loads(DEFAULT_POLICY.read_text())
+DOCUMENT = tomllib.loads(DEFAULT_POLICY.read_text(encoding="utf-8"))
 DOCUMENT["profiles"]["soak"]["changes"] = {"tolerances": {"timer": "3s"}, "error_rate.threshold": "1%"}
 PLACES = [name for name, _ in flatten(DOCUMENT)]
 
@@ -226,7 +228,7 @@ def test_whatever_is_set_is_a_policy_or_an_error_that_names_the_option(name: str
 
 def test_text_that_nests_too_deep_is_no_policy(tmp_path: Path) -> None:
     path = tmp_path / "sla.toml"
-    path.write_text("a = " + "[" * 100_000)
+    path.write_text("a = " + "[" * 100_000, encoding="utf-8")
     with pytest.raises(PolicyError, match="not TOML"):
         load_policy(path)
 
@@ -234,7 +236,12 @@ def test_text_that_nests_too_deep_is_no_policy(tmp_path: Path) -> None:
 def test_a_policy_is_read_without_locust() -> None:
     code = "import sys, harness.sla.policy as p; p.load_policy(); print('locust' in sys.modules)"
     out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
+        encoding="utf-8",
     ).stdout
     assert out == "False\n"
 

@@ -89,7 +89,9 @@ def run(pytester: pytest.Pytester) -> Path:
 
 
 def outcomes(run: Path) -> dict[str, dict[str, Any]]:
-    documents = [json.loads(path.read_text()) for path in run.glob("scenarios/*/scenario.json")]
+    documents = [
+        json.loads(path.read_text(encoding="utf-8")) for path in run.glob("scenarios/*/scenario.json")
+    ]
     return {document["id"]: document for document in documents}
 
 
@@ -132,7 +134,7 @@ def test_a_crash_stays_an_error_where_another_attempt_passed(pytester: pytest.Py
     assert crashed["outcome"] == "error"
     assert "crashed while running" in crashed["message"]
     assert "another attempt passed" in crashed["message"]
-    assert json.loads((latest / "report.json").read_text())["verdict"] != "pass"
+    assert json.loads((latest / "report.json").read_text(encoding="utf-8"))["verdict"] != "pass"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -154,7 +156,7 @@ def test_being_ended_undoes_what_is_broken_and_says_so(
         "demo.broken": ("inconclusive", "interrupted: it did not finish"),
         "demo.after": ("inconclusive", "interrupted: it never ran"),
     }
-    report = json.loads((latest / "report.json").read_text())
+    report = json.loads((latest / "report.json").read_text(encoding="utf-8"))
     assert (report["verdict"], report["run"]["interrupted"]) == ("inconclusive", True)
 
 
@@ -164,10 +166,10 @@ def test_what_can_not_be_read_is_left_for_the_report_to_name(tmp_path: Path, gar
     write_plan(run, [{"id": "a", "title": "", "command": ""}, {"id": "b", "title": "", "command": ""}])
     left = run.scenarios / "a" / "scenario.json"
     left.parent.mkdir()
-    left.write_text(garbage)
+    left.write_text(garbage, encoding="utf-8")
     account_for_missing(run, interrupted=True)
-    assert left.read_text() == garbage
-    lost = json.loads((run.scenarios / "b" / "scenario.json").read_text())
+    assert left.read_text(encoding="utf-8") == garbage
+    lost = json.loads((run.scenarios / "b" / "scenario.json").read_text(encoding="utf-8"))
     assert (lost["outcome"], lost["message"]) == ("inconclusive", "interrupted: it never ran")
 
 
@@ -194,7 +196,7 @@ def test_a_crash_leaves_the_faults_that_were_on(tmp_path: Path) -> None:
 def test_the_plan_names_what_was_to_run(pytester: pytest.Pytester, run: Path) -> None:
     pytester.makepyfile(test_demo=SCENARIOS)
     pytester.runpytest_subprocess(f"--stormwatch-run={run}", "-k", "fine or bug")
-    plan = json.loads((run / "scenarios" / "plan.json").read_text())
+    plan = json.loads((run / "scenarios" / "plan.json").read_text(encoding="utf-8"))
     assert [scenario["id"] for scenario in plan] == ["demo.fine", "demo.bug"]
 
 

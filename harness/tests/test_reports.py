@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
             },
         ],
     }  # fmt: skip
-    (scenario / "scenario.json").write_text(json.dumps(document))
+    (scenario / "scenario.json").write_text(json.dumps(document), encoding="utf-8")
     write_reports(folder, load_policy())
     return folder
 
@@ -102,7 +102,7 @@ def gate(*arguments: str | Path) -> Any:
 
 def save(report: dict[str, Any], folder: Path) -> Path:
     path = folder / "report.json"
-    path.write_text(json.dumps(report))
+    path.write_text(json.dumps(report), encoding="utf-8")
     return path
 
 
@@ -126,7 +126,7 @@ def test_a_scenario_that_left_rubbish_is_an_error_of_that_scenario(tmp_path: Pat
     shape = Shape(games_at_once=3, seconds=15)
     run = write_run(tmp_path, synthetic_rows(shape), shape)
     (run.scenarios / "broken").mkdir(parents=True)
-    (run.scenarios / "broken" / "scenario.json").write_text("{")
+    (run.scenarios / "broken" / "scenario.json").write_text("{", encoding="utf-8")
     report = write_reports(run, load_policy())
     assert [(row["id"], row["outcome"]) for row in report["scenarios"]] == [("broken", "error")]
 
@@ -145,7 +145,7 @@ def test_report_json_has_no_number_that_json_has_not(run: RunFolder) -> None:
     def refuse(name: str) -> None:
         raise AssertionError(name)
 
-    json.loads(run.report_json.read_text(), parse_constant=refuse)
+    json.loads(run.report_json.read_text(encoding="utf-8"), parse_constant=refuse)
 
 
 # --- golden views --------------------------------------------------------------------------------------
@@ -169,14 +169,14 @@ def test_the_views_are_as_they_were_agreed(
     elif view == "junit.xml":
         text = render_junit(document)
     else:
-        console = Console(record=True, width=110, file=open(os.devnull, "w"))  # noqa: PTH123, SIM115 - lives as long as the console
+        console = Console(record=True, width=110, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - lives as long as the console
         print_summary(document, console)
         text = console.export_text()
     golden = GOLDEN / f"{verdict}-{view}"
     if os.environ.get("UPDATE_GOLDEN"):
         golden.parent.mkdir(exist_ok=True)
-        golden.write_text(text)
-    assert text == golden.read_text(), (
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8"), (
         f"differs from {golden.name}; if that is meant, run with UPDATE_GOLDEN=1"
     )
 

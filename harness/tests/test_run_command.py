@@ -56,7 +56,9 @@ def wait_for_window(reports: Path, name: str, timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         for path in reports.glob("*/run.json"):
-            if name in [window["name"] for window in json.loads(path.read_text()).get("windows", [])]:
+            if name in [
+                window["name"] for window in json.loads(path.read_text(encoding="utf-8")).get("windows", [])
+            ]:
                 return
         time.sleep(0.2)
     pytest.fail(f"no {name} window within {timeout_s} s")
@@ -68,10 +70,11 @@ def test_a_small_run_says_that_it_is_too_small(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        encoding="utf-8",
     )
     assert done.returncode == 3, done.stdout + done.stderr
     assert "Too few samples to decide" in " ".join(done.stdout.split())
-    report = json.loads((tmp_path / "latest" / "report.json").read_text())
+    report = json.loads((tmp_path / "latest" / "report.json").read_text(encoding="utf-8"))
     assert report["verdict"] == "inconclusive"
     assert {row["name"]: row["samples"] for row in report["objectives"]}["timer_accuracy"] > 0
     assert all(row["verdict"] != "fail" for row in report["integrity"])
@@ -79,7 +82,9 @@ def test_a_small_run_says_that_it_is_too_small(tmp_path: Path) -> None:
     options = ["--duration=4s", f"--seed={report['run']['seed']}"]
     expected = ["stormwatch", "run", "--reports", str(tmp_path), "--no-failures", "--", *SMALL, *options]
     assert sorted(shlex.split(report["run"]["command"])) == sorted(expected)
-    assert f"Again: `{report['run']['command']}`" in (tmp_path / "latest" / "report.md").read_text()
+    assert f"Again: `{report['run']['command']}`" in (tmp_path / "latest" / "report.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_ctrl_c_ends_early_and_judges_what_was_seen(tmp_path: Path) -> None:
@@ -88,6 +93,7 @@ def test_ctrl_c_ends_early_and_judges_what_was_seen(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        encoding="utf-8",
     ) as run:
         wait_for_window(tmp_path, "steady")
         time.sleep(2)
@@ -95,7 +101,7 @@ def test_ctrl_c_ends_early_and_judges_what_was_seen(tmp_path: Path) -> None:
         run.send_signal(signal.SIGINT)
         output = run.communicate(timeout=60)[0]
     assert run.returncode == 3, output
-    report = json.loads((tmp_path / "latest" / "report.json").read_text())
+    report = json.loads((tmp_path / "latest" / "report.json").read_text(encoding="utf-8"))
     assert report["verdict"] == "inconclusive"
     assert report["run"]["interrupted"] is True
     assert "Traceback" not in output
@@ -117,7 +123,7 @@ def test_kill_9_leaves_no_process_and_a_history_that_can_be_judged(tmp_path: Pat
     (folder,) = (path.parent for path in tmp_path.glob("*/run.json"))
     again = [sys.executable, "-m", "harness.cli", "report", str(folder)]
     assert subprocess.run(again, capture_output=True, check=False).returncode == 0
-    assert json.loads((folder / "report.json").read_text())["verdict"] == "inconclusive"
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8"))["verdict"] == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +138,9 @@ def test_kill_9_leaves_no_process_and_a_history_that_can_be_judged(tmp_path: Pat
 def test_wrong_usage_of_the_load_is_named_and_leaves_no_folder(
     tmp_path: Path, options: list[str], named: str
 ) -> None:
-    done = subprocess.run(command(tmp_path, "--", *options), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command(tmp_path, "--", *options), capture_output=True, text=True, check=False, encoding="utf-8"
+    )
     assert done.returncode == 2, done.stdout + done.stderr
     assert named in done.stderr
     assert "Traceback" not in done.stderr

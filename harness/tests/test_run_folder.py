@@ -50,13 +50,13 @@ def test_latest_survives_a_folder_that_was_deleted(tmp_path: Path) -> None:
 )
 def test_what_is_no_run_is_named(tmp_path: Path, content: str | None, named: str) -> None:
     if content is not None:
-        (tmp_path / "run.json").write_text(content)
+        (tmp_path / "run.json").write_text(content, encoding="utf-8")
     with pytest.raises(RunFolderError, match=named):
         open_run(tmp_path)
 
 
 def test_a_reports_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(RunFolderError, match=r"can't write to .*file"):
         create_run(tmp_path / "file", "x")
 
@@ -71,12 +71,12 @@ def test_an_update_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Path, "replace", full_disk)
     with pytest.raises(OSError, match="space"):
         write_atomically(path, "new")
-    assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_updates_keep_the_other_fields(tmp_path: Path) -> None:
     run = create_run(tmp_path, "x", seed=3)
     run.update(interrupted=True)
-    assert json.loads((run.path / "run.json").read_text())["seed"] == 3
+    assert json.loads((run.path / "run.json").read_text(encoding="utf-8"))["seed"] == 3
     assert run.read()["interrupted"] is True

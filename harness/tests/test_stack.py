@@ -111,7 +111,7 @@ def test_secrets_stay_out_of_what_is_shown_and_logged(stack: Stack) -> None:
         argument for part in stack.parts.values() for argument in psutil.Process(part.pid).cmdline()
     )
     for part in stack.parts.values():
-        shown += part.log_path.read_text(errors="replace")
+        shown += part.log_path.read_text(errors="replace", encoding="utf-8")
     assert [secret for secret in secrets if secret in shown] == []
 
 
@@ -231,7 +231,9 @@ def test_a_part_that_never_gets_ready_is_named(monkeypatch: pytest.MonkeyPatch, 
     silent = tmp_path / "service"
     silent.mkdir()
     (silent / "__init__.py").touch()
-    (silent / "__main__.py").write_text("import time\nprint('thinking about it')\ntime.sleep(60)\n")
+    (silent / "__main__.py").write_text(
+        "import time\nprint('thinking about it')\ntime.sleep(60)\n", encoding="utf-8"
+    )
     (tmp_path / "fixtures").symlink_to(module.PROJECT / "fixtures")
     monkeypatch.setattr(module, "PROJECT", tmp_path)
     monkeypatch.setattr(module, "_READY_S", 3.0)
@@ -270,7 +272,9 @@ time.sleep(120)
 
 
 def test_kill_9_of_its_starter_leaves_nothing_behind_even_of_a_paused_part() -> None:
-    starter = subprocess.Popen([sys.executable, "-c", STARTER], stdout=subprocess.PIPE, text=True)
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     assert starter.stdout is not None
     pids = [int(word) for word in starter.stdout.readline().split()]
     ports = [int(word) for word in starter.stdout.readline().split()]

@@ -42,7 +42,7 @@ def ask(path: Path, name: str, action: str = "restart") -> socket.socket:
 
 def heard(connection: socket.socket) -> dict[str, Any]:
     with connection:
-        return dict(json.loads(connection.makefile().readline()))
+        return dict(json.loads(connection.makefile(encoding="utf-8").readline()))
 
 
 def test_restarts_of_a_part_take_turns(tmp_path: Path, capfd: Any) -> None:

@@ -68,7 +68,9 @@ def test_leaves_nothing_behind_when_its_starter_is_killed() -> None:
         print(postgres.part.pid, postgres.port, postgres._folder, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, encoding="utf-8"
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     pid, port, folder = done.stdout.split()
     eventually(lambda: not psutil.pid_exists(int(pid)) and not Path(folder).exists())
@@ -87,11 +89,15 @@ def test_a_server_that_was_killed_leaves_no_shared_memory_behind(orderly: bool) 
         postgres.part.kill()
         postgres.stop() if {orderly} else os.kill(os.getpid(), signal.SIGKILL)
     """)
-    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False, encoding="utf-8"
+    )
     segment, folder = done.stdout.splitlines()
     shared = Path("/proc/sysvipc/shm")
     eventually(lambda: not Path(folder).exists())
-    assert segment.split()[1] not in [line.split()[1] for line in shared.read_text().splitlines()]
+    assert segment.split()[1] not in [
+        line.split()[1] for line in shared.read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def test_a_fork_of_the_starter_keeps_nothing_alive() -> None:
@@ -106,7 +112,9 @@ def test_a_fork_of_the_starter_keeps_nothing_alive() -> None:
         print(postgres.part.pid, child, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """)
-    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False, encoding="utf-8"
+    )
     pid, child = map(int, done.stdout.split())
     try:
         eventually(lambda: not psutil.pid_exists(pid))

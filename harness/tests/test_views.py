@@ -60,7 +60,7 @@ def inconclusive(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def terminal(report: dict[str, Any], width: int = 110) -> str:
-    with Path(os.devnull).open("w") as nowhere:
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         console = Console(record=True, width=width, file=nowhere)
         print_summary(report, console)
         return console.export_text()
@@ -76,8 +76,8 @@ def test_the_views_of_an_inconclusive_run_are_as_they_were_agreed(
     text = VIEWS[view](inconclusive)
     golden = GOLDEN / f"inconclusive-{view}"
     if os.environ.get("UPDATE_GOLDEN"):
-        golden.write_text(text)
-    assert text == golden.read_text(), (
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8"), (
         f"differs from {golden.name}; if that is meant, run with UPDATE_GOLDEN=1"
     )
 

@@ -111,13 +111,13 @@ def test_impossible_options_are_refused(pytester: pytest.Pytester, option: str, 
 
 def test_a_failed_scenario_tells_the_command_that_repeats_it(pytester: pytest.Pytester) -> None:
     shutil.copy(FAILURE / "test_chaos.py", pytester.path)
-    with (pytester.path / "conftest.py").open("a") as conftest:
+    with (pytester.path / "conftest.py").open("a", encoding="utf-8") as conftest:
         conftest.write(FAILING)
     run = pytester.path / "run"
     pytester.runpytest_subprocess(
         f"--stormwatch-run={run}", "test_chaos.py", "--chaos-seed=7", "--chaos-seconds=33"
     )
-    document = json.loads((run / "scenarios" / "chaos.chaos" / "scenario.json").read_text())
+    document = json.loads((run / "scenarios" / "chaos.chaos" / "scenario.json").read_text(encoding="utf-8"))
     assert document["outcome"] == "failed"
     assert document["command"] == "pytest test_chaos.py::test_chaos --chaos-seed 7 --chaos-seconds 33"
 

@@ -33,6 +33,7 @@ def shell(service: ServiceProcess, command: str) -> dict[str, object]:
         text=True,
         timeout=60,
         check=True,
+        encoding="utf-8",
     )
     answer: dict[str, object] = json.loads(done.stdout)
     return answer

@@ -108,9 +108,9 @@ async def relay(parts: Parts) -> list[Result]:
                 bare.append(await _bare_rate(parts, number))
                 await add_games(database.admin, f"r{turn}-", number, expired_s=60)
                 assert (await service.tick())["processed"] == number
-                flags.write_text(FLAGS_ON)
+                flags.write_text(FLAGS_ON, encoding="utf-8")
                 await wait_for(database.admin, _PENDING, 0)
-                flags.write_text(FLAGS_OFF)
+                flags.write_text(FLAGS_OFF, encoding="utf-8")
                 ours.append(await _relay_rate(database.admin, f"r{turn}-"))
                 await asyncio.sleep(1.0)
             unordered = await _out_of_order(database.admin)

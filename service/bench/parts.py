@@ -67,6 +67,7 @@ class Parts:
             capture_output=True,
             text=True,
             check=True,
+            encoding="utf-8",
         )
         return done.stdout
 
@@ -220,5 +221,5 @@ FLAGS_ON: Final = "ENABLE_PUBNUB_BROADCASTING=true\n"
 def flags_file(folder: Path, text: str) -> Path:
     """Write the flags file."""
     path = folder / "flags.env"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path

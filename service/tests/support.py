@@ -149,7 +149,7 @@ class ServiceProcess:
 
     def _answers(self) -> bool:
         assert self._process is not None
-        assert self._process.poll() is None, self.log_path.read_text()
+        assert self._process.poll() is None, self.log_path.read_text(encoding="utf-8")
         try:
             return httpx.get(f"{self.url}/health", timeout=2).status_code in {200, 503}
         except httpx.TransportError:
@@ -176,7 +176,11 @@ class ServiceProcess:
         return self._process.returncode
 
     def log(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log_path.read_text().splitlines() if line.startswith("{")]
+        return [
+            json.loads(line)
+            for line in self.log_path.read_text(encoding="utf-8").splitlines()
+            if line.startswith("{")
+        ]
 
     def metric(self, name: str) -> float:
         for line in self.http.get("/metrics").text.splitlines():

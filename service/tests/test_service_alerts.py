@@ -95,7 +95,7 @@ def test_a_malformed_rule_stops_the_start_with_its_fault(
     rule = {"name": "A", "condition": "error_rate > 0.05", "window": "5m", "channels": ["slack"], **change}
     rule.pop(str(rule.pop("drop", "")), None)
     path = tmp_path / "alerts.yml"
-    path.write_text(json.dumps({"alerts": [rule]}))
+    path.write_text(json.dumps({"alerts": [rule]}), encoding="utf-8")
     with pytest.raises(SettingsError, match="alert 1") as raised:
         load_rules(path)
     assert words in str(raised.value)
@@ -118,7 +118,7 @@ async def test_an_alert_is_raised_once_and_resolved_once_on_every_channel(
     rule = {"name": "Failures", "condition": "pubnub_failures > 2", "window": "1s",
             "channels": ["slack", "pagerduty", "email"]}  # fmt: skip
     path = tmp_path / "alerts.yml"
-    path.write_text(json.dumps({"alerts": [rule]}))
+    path.write_text(json.dumps({"alerts": [rule]}), encoding="utf-8")
     mailbox = Mailbox()
     controller = Controller(mailbox, hostname="127.0.0.1", port=free_port())
     controller.start()

@@ -287,7 +287,7 @@ def test_a_callers_request_id_is_kept_if_it_is_one(service: ServiceProcess) -> N
 def test_no_secret_is_in_the_log(service: ServiceProcess) -> None:
     service.http.post(BROADCAST, headers=BEARER, json=EVENT)
     service.http.post(TIMER, headers={"Authorization": "Bearer wrong"}, json={})
-    text = service.log_path.read_text()
+    text = service.log_path.read_text(encoding="utf-8")
     for secret in ("service-role-key-of-tests", "cron-secret-of-tests", "pub-c-tests"):
         assert secret not in text
     password = service.environment["DATABASE_URL"].split(":")[2].split("@")[0]

@@ -21,7 +21,7 @@ def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
     return subprocess.run(
         [sys.executable, "-m", "service", *arguments],
         env=environment, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+     encoding="utf-8")  # fmt: skip
 
 
 def test_help_names_the_settings() -> None:
@@ -97,10 +97,10 @@ async def test_a_migration_must_not_change_once_applied(own_database: Urls) -> N
 
 
 def test_migrations_are_numbered(tmp_path: Path) -> None:
-    (tmp_path / "0002_two.sql").write_text("SELECT 1")
+    (tmp_path / "0002_two.sql").write_text("SELECT 1", encoding="utf-8")
     with pytest.raises(MigrationError, match="numbered"):
         load_migrations(tmp_path)
-    (tmp_path / "two.sql").write_text("SELECT 1")
+    (tmp_path / "two.sql").write_text("SELECT 1", encoding="utf-8")
     with pytest.raises(MigrationError, match=r"two\.sql"):
         load_migrations(tmp_path)
 

@@ -300,7 +300,7 @@ def test_flags_are_turned_while_it_runs(start_service: StartService, own_databas
         return service.http.get("/functions/v1/feature-flags", headers=API).json()["flags"]
 
     assert all(shown().values())
-    flags.write_text("ENABLE_TIMER_MONITORING=false\nENABLE_PUBNUB_BROADCASTING=false\n")
+    flags.write_text("ENABLE_TIMER_MONITORING=false\nENABLE_PUBNUB_BROADCASTING=false\n", encoding="utf-8")
     eventually(lambda: not shown()["ENABLE_TIMER_MONITORING"], "the file was not read again")
     answer = service.tick()
     assert (answer["skipped"], answer["processed"]) == (1, 0)
@@ -313,7 +313,7 @@ def test_flags_are_turned_while_it_runs(start_service: StartService, own_databas
     assert service.move(game_id, "briefing").status_code == 200
     eventually(lambda: service.metric("outbox_depth") == 1, "the event is not in the outbox")
 
-    flags.write_text("ENABLE_TIMER_MONITORING=perhaps\nENABLE_PUBNUB_BROADCASTING=true\n")
+    flags.write_text("ENABLE_TIMER_MONITORING=perhaps\nENABLE_PUBNUB_BROADCASTING=true\n", encoding="utf-8")
     eventually(lambda: shown()["ENABLE_PUBNUB_BROADCASTING"], "the file was not read again")
     assert shown()["ENABLE_TIMER_MONITORING"] is False
     published = "SELECT count(*) FROM event_outbox WHERE state = 'published'"
