@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-import schemathesis.specs.openapi.schemas  # which it would import in the midst of the tests
+import schemathesis.specs.openapi.schemas  # noqa: F401  # which it would import in the midst of the tests
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (

@@ -1,4 +1,4 @@
-"""No file is read or written in the locale's encoding: ruff's PLW1514, and what it can't see without types."""
+"""No file is read or written in the locale's encoding: ruff's PLW1514, and what it does not see."""
 
 import ast
 from collections.abc import Iterator
