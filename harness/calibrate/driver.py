@@ -104,12 +104,12 @@ class Driver:
             case unknown:
                 raise ValueError(f"there is no command {unknown!r}")
 
-    def stop(self) -> list[str]:
+    def stop(self) -> list[dict[str, str]]:
         """End in order; return what is missing of the record."""
         missing = self._ears.stop(0.0) + self._watch.stop(_END_S)
         self._own.kill()
         self._history.close()
-        return missing
+        return [doubt.entry() for doubt in missing]
 
     def kill(self) -> None:
         """End at once, with all that was started."""

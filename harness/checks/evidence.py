@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from harness.history import KINDS, History, HistoryFile
+from harness.history.witnesses import Doubt, read_doubts
 from harness.sla.policy import Policy
 
 NS: Final = 1_000_000_000
@@ -120,6 +121,11 @@ class Evidence:
     def number(self, column: str, label: str) -> int:
         """Return the number of a game or event; -1 if there is none of that name."""
         return int(pc.index(self.labels[column], label).as_py())
+
+    @cached_property
+    def doubts(self) -> list[Doubt]:
+        """Witnesses that are missing or in doubt, as whoever drove, broke and observed declared them."""
+        return read_doubts(self.run.get("missing"))
 
     # --- windows -----------------------------------------------------------------------------------
 

@@ -7,15 +7,17 @@ except what was not recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.checks.declared import rests_on
 from harness.checks.evidence import NS, Evidence
+from harness.history.witnesses import Witness
 
 #: How many examples of a violation a report names.
 EXAMPLES: Final = 10
@@ -52,6 +54,8 @@ class Violations:
     examples: list[dict[str, Any]] = field(default_factory=list)
     #: Why finding nothing proves nothing.
     doubts: list[str] = field(default_factory=list)
+    #: How many of the violations are something that is *not* in the record.
+    absent: int = 0
 
 
 def lost_transitions(evidence: Evidence) -> Violations:
@@ -62,6 +66,7 @@ def lost_transitions(evidence: Evidence) -> Violations:
     lost = rows[(late > allowed).fillna(value=False).to_numpy(dtype=bool)]
     return Violations(
         violations=len(lost),
+        absent=len(lost),
         looked_at=len(evidence.transitions) + len(rows),
         definition="Games past due by more than a tick and the tolerance when the run ended, never moved.",
         examples=[
@@ -103,6 +108,7 @@ def lost_events(evidence: Evidence) -> Violations:
     )
     return Violations(
         violations=len(unheard) + len(dead) + len(silent),
+        absent=len(unheard) + len(dead),
         looked_at=len(told),
         definition="Events that no connected subscriber ever received, dead letters that reached nobody, and "
         "changes of status that made no event at all while its trigger was not dropped on purpose.",
@@ -234,16 +240,59 @@ def _replayed_before(evidence: Evidence, receipts: pd.DataFrame) -> NDArray[np.b
     return (receipts["end_ns"] >= replayed_ns).fillna(value=False).to_numpy(dtype=bool)
 
 
-Check = Callable[[Evidence], Violations]
+@dataclass(frozen=True)
+class Integrity:
+    """A check for what must never happen, and the witnesses that it rests on."""
 
-#: Name -> title, check, and which witness it needs.
-INTEGRITY: Final[Mapping[str, tuple[str, Check, str]]] = {
-    "lost_transitions": ("Lost transitions", lost_transitions, "transitions"),
-    "lost_events": ("Lost events", lost_events, "deliveries"),
-    "early": ("Moved early", early, "transitions"),
-    "double": ("Moved twice", double, "transitions"),
-    "illegal": ("Illegal moves", illegal, "transitions"),
-    "out_of_order": ("Out of order", out_of_order, "deliveries"),
+    title: str
+    find: Callable[[Evidence], Violations]
+    #: What is looked at, in the plural.
+    cases: str
+    rests_on: frozenset[Witness]
+    #: With these in doubt, what is not in the record may have happened all the same.
+    silenced_by: frozenset[Witness]
+
+    def look(self, evidence: Evidence, doubted: Collection[Witness] = ()) -> Violations:
+        """Return what it finds; an absence proves nothing where one of ``doubted`` would have told of it."""
+        found = self.find(evidence)
+        if not found.absent or not self.silenced_by & set(doubted):
+            return found
+        why = f"{found.absent} cases were seen that prove nothing: what is missing may have gone unrecorded"
+        return replace(found, violations=found.violations - found.absent, doubts=[*found.doubts, why])
+
+
+def _integrity(
+    title: str,
+    find: Callable[[Evidence], Violations],
+    cases: str,
+    *witnesses: Witness,
+    silenced_by: Collection[Witness] = (),
+) -> Integrity:
+    silent = frozenset({Witness.PATHS, *silenced_by})
+    return Integrity(title, find, cases, rests_on(title, witnesses), silent)
+
+
+#: Name -> what must never happen.
+INTEGRITY: Final[Mapping[str, Integrity]] = {
+    "lost_transitions": _integrity(
+        "Lost transitions",
+        lost_transitions,
+        "transitions",
+        Witness.DATABASE,
+        silenced_by={Witness.DATABASE, Witness.SCHEDULE},
+    ),
+    "lost_events": _integrity(
+        "Lost events",
+        lost_events,
+        "deliveries",
+        Witness.DATABASE,
+        Witness.SUBSCRIBERS,
+        silenced_by={Witness.SUBSCRIBERS},
+    ),
+    "early": _integrity("Moved early", early, "transitions", Witness.DATABASE),
+    "double": _integrity("Moved twice", double, "transitions", Witness.DATABASE),
+    "illegal": _integrity("Illegal moves", illegal, "transitions", Witness.DATABASE),
+    "out_of_order": _integrity("Out of order", out_of_order, "deliveries", Witness.SUBSCRIBERS),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,18 +11,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harness.checks.declared import ALWAYS
 from harness.checks.evidence import NS, Clock, Evidence, unknown_kinds
+from harness.checks.integrity import INTEGRITY
+from harness.checks.metrics import METRICS
+from harness.history.witnesses import Witness, witnesses_of
 
 #: Actors of ``resource`` rows that are processes of the harness.
 _HARNESS: Final = r"^(load|observer|prober|cron|player)"
 #: Whose reading is that of the whole machine.
 _MACHINE: Final = "machine"
-
-LATENCIES: Final = ("monitor_execution", "broadcast_latency", "pubnub_delivery")
-#: Objectives that rest on what the database recorded.
-OF_DATABASE: Final = ("broadcast_latency", "trigger_execution", "timer_accuracy", "event_delivery")
-OF_OBSERVERS: Final = ("broadcast_latency", "pubnub_delivery", "event_delivery")
-ALL: Final = ("*",)
+#: In doubt when nothing in particular is.
+RUN: Final = frozenset({Witness.RUN})
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Check:
     unit: str
     limit: float | None
     explanation: str
-    #: Metrics that it makes doubtful when it is not ok; ``*``: every objective and integrity row.
-    touches: tuple[str, ...]
+    #: Witnesses that are in doubt when it is not ok.
+    doubts: frozenset[Witness]
 
     def row(self) -> dict[str, Any]:
         """Return it as a row of report.json."""
@@ -49,8 +49,18 @@ class Check:
             "unit": self.unit,
             "limit": self.limit,
             "explanation": self.explanation,
-            "touches": list(self.touches),
+            "witnesses": sorted(self.doubts),
+            "touches": touched(self.doubts),
         }
+
+
+def touched(witnesses: Collection[Witness]) -> list[str]:
+    """Return the metrics and integrity rows that rest on one of ``witnesses``; ``*``: all do."""
+    if ALWAYS & set(witnesses):
+        return ["*"]
+    declared = {name: metric.rests_on for name, metric in METRICS.items()}
+    declared |= {name: integrity.rests_on for name, integrity in INTEGRITY.items()}
+    return [name for name, rests_on in declared.items() if rests_on & set(witnesses)]
 
 
 def steady_state(evidence: Evidence) -> Check:
@@ -66,7 +76,7 @@ def steady_state(evidence: Evidence) -> Check:
         "Only the declared steady windows are judged."
         if total > 0
         else "The run declares no steady window, so there is nothing to judge.",
-        ALL,
+        RUN,
     )
 
 
@@ -83,36 +93,30 @@ def complete_run(evidence: Evidence) -> Check:
         "The run was interrupted; what it saw until then is shown."
         if interrupted
         else "It was not interrupted.",
-        ALL,
+        RUN,
     )
 
 
 def witnesses(evidence: Evidence) -> Check:
     """Everything that was to be watched must have been."""
-    missing = [str(reason) for reason in evidence.run.get("missing") or []]
-    touched: set[str] = set()
-    for reason in missing:
-        if "database" in reason.lower() or "transition" in reason.lower():
-            touched.update(OF_DATABASE)
-        elif "subscri" in reason.lower() or "observer" in reason.lower() or "pubnub" in reason.lower():
-            touched.update(OF_OBSERVERS)
-        else:
-            touched.add("*")
+    # One thing that is missing may be a doubt about several witnesses.
+    reasons = list(dict.fromkeys(doubt.reason for doubt in evidence.doubts))
     return Check(
         "witnesses",
         "Every witness present",
-        not missing,
-        float(len(missing)),
+        not reasons,
+        float(len(reasons)),
         "missing",
         0,
-        "; ".join(missing) or "All were there.",
-        tuple(sorted(touched)) or ALL,
+        "; ".join(reasons) or "All were there.",
+        frozenset(doubt.witness for doubt in evidence.doubts) or RUN,
     )
 
 
 def whole_files(evidence: Evidence) -> Check:
     """Every history file must have been closed by its writer."""
-    cut = [f"{file.path.name} ({file.cut_off})" for file in evidence.files if file.cut_off]
+    cut = [file for file in evidence.files if file.cut_off]
+    told = ", ".join(f"{file.path.name} ({file.cut_off})" for file in cut)
     return Check(
         "whole_files",
         "History files whole",
@@ -120,8 +124,8 @@ def whole_files(evidence: Evidence) -> Check:
         float(len(cut)),
         "cut off",
         0,
-        f"Cut off: {', '.join(cut)}; what they hold up to there is used." if cut else "All were closed.",
-        ALL,
+        f"Cut off: {told}; what they hold up to there is used." if cut else "All were closed.",
+        frozenset(witness for file in cut for witness in witnesses_of(file.writer)) or RUN,
     )
 
 
@@ -139,7 +143,7 @@ def known_rows(evidence: Evidence) -> Check:
         "%",
         limit * 100,
         f"{unknown} rows of an unknown kind, {twice} that stood there twice, of {total}.",
-        ALL,
+        RUN,
     )
 
 
@@ -169,14 +173,13 @@ def matched_rows(evidence: Evidence) -> Check:
         "%",
         limit * 100,
         explanation,
-        OF_OBSERVERS,
+        frozenset({Witness.SUBSCRIBERS}),
     )
 
 
 def _unwatched_database(evidence: Evidence) -> bool:
     """Whether it is known that the database was not read; :func:`witnesses` says so then."""
-    found = witnesses(evidence)
-    return not found.ok and set(OF_DATABASE) <= set(found.touches)
+    return any(doubt.witness is Witness.DATABASE for doubt in evidence.doubts)
 
 
 def harness_cpu(evidence: Evidence) -> Check:
@@ -190,6 +193,7 @@ def harness_cpu(evidence: Evidence) -> Check:
         limit=evidence.policy.measurement.cpu * 100,
         scale=1.0,
         what="of one core",
+        doubts=Witness.CPU,
     )
 
 
@@ -204,6 +208,7 @@ def harness_lag(evidence: Evidence) -> Check:
         limit=evidence.policy.measurement.loop_lag,
         scale=1e-3,
         what="late; what it may have added is taken off before a latency fails",
+        doubts=Witness.LOOP,
     )
 
 
@@ -224,18 +229,18 @@ def tick_lateness(evidence: Evidence) -> Check:
         f"95 % of {len(late)} ticks left no later than this; latencies count from the schedule."
         if len(late)
         else "No tick of the steady state is recorded.",
-        ("monitor_execution", "timer_accuracy"),
+        frozenset({Witness.SCHEDULE}),
     )
 
 
 def database_clock(evidence: Evidence) -> Check:
     """The database's clock must be known well enough to compare with ours."""
-    return _clock(evidence, evidence.database_clock, len(evidence.transitions) > 0, ("broadcast_latency",))
+    return _clock(evidence, evidence.database_clock, len(evidence.transitions) > 0, Witness.DATABASE_CLOCK)
 
 
 def pubnub_clock(evidence: Evidence) -> Check:
     """PubNub's clock must be known well enough to compare with ours."""
-    return _clock(evidence, evidence.pubnub_clock, len(evidence.receipts) > 0, ("pubnub_delivery",))
+    return _clock(evidence, evidence.pubnub_clock, len(evidence.receipts) > 0, Witness.PUBNUB_CLOCK)
 
 
 def own_clock(evidence: Evidence) -> Check:
@@ -255,7 +260,7 @@ def own_clock(evidence: Evidence) -> Check:
         "How far the wall clock wandered from the monotonic one."
         if measured is not None
         else "It was not compared with the monotonic one, so nobody knows.",
-        (*LATENCIES, "timer_accuracy"),
+        frozenset({Witness.OWN_CLOCK}),
     )
 
 
@@ -263,8 +268,9 @@ def sane_times(evidence: Evidence) -> Check:
     """No row may end before it starts."""
     table = evidence.table
     kinds = pc.is_in(table["kind"].cast("string"), value_set=_SPANS)
-    backwards = pc.and_(kinds, pc.less(table["end_ns"], table["start_ns"]))
-    count = int(pc.sum(backwards).as_py() or 0)
+    backwards = table.filter(pc.and_(kinds, pc.less(table["end_ns"], table["start_ns"])))
+    count = backwards.num_rows
+    by_database = "trigger" in pc.unique(backwards["kind"]).to_pylist()
     return Check(
         "sane_times",
         "No row ends before it starts",
@@ -273,7 +279,7 @@ def sane_times(evidence: Evidence) -> Check:
         "rows",
         0,
         f"{count} rows end before they start: the clock of their writer moved." if count else "None does.",
-        (*LATENCIES, "trigger_execution"),
+        frozenset({Witness.DATABASE if by_database else Witness.OWN_CLOCK}),
     )
 
 
@@ -294,7 +300,7 @@ def probe_effect(evidence: Evidence) -> Check:
         None,
         "Of all CPU used by the parts that were sampled. Shown, not judged: on a real deployment they do not "
         "share a machine.",
-        (),
+        frozenset(),
     )
 
 
@@ -329,13 +335,16 @@ def _reading(
     limit: float,
     scale: float,
     what: str,
+    doubts: Witness,
 ) -> Check:
     rows = evidence.readings(reading)
     rows = rows[rows["actor"].astype(str).str.match(_HARNESS).to_numpy(dtype=bool)]
     rows = rows[evidence.steady(rows["start_ns"]) & np.isfinite(rows["value"].to_numpy(dtype="float64"))]
     if rows.empty:
         why = "No reading of it is recorded in the steady state, so nobody knows."
-        return Check(name, title, not _has_steady_state(evidence), None, unit, limit, why, LATENCIES)
+        return Check(
+            name, title, not _has_steady_state(evidence), None, unit, limit, why, frozenset({doubts})
+        )
     highest = rows.groupby("actor", observed=True)["value"].quantile(0.95, interpolation="higher") * scale
     actor, measured = str(highest.idxmax()), float(highest.max())
     return Check(
@@ -346,7 +355,7 @@ def _reading(
         unit,
         limit,
         f"{actor} was the busiest: 95 % of its readings were no more than this {what}.",
-        LATENCIES,
+        frozenset({doubts}),
     )
 
 
@@ -355,7 +364,7 @@ def _has_steady_state(evidence: Evidence) -> bool:
     return any(window.name == "steady" for window in evidence.windows)
 
 
-def _clock(evidence: Evidence, clock: Clock, used: bool, touches: tuple[str, ...]) -> Check:
+def _clock(evidence: Evidence, clock: Clock, used: bool, doubts: Witness) -> Check:
     limit = evidence.policy.measurement.clock_error
     known = clock.bound_ns is not None
     explanation = (
@@ -374,5 +383,5 @@ def _clock(evidence: Evidence, clock: Clock, used: bool, touches: tuple[str, ...
         "s",
         limit,
         explanation,
-        touches,
+        frozenset({doubts}),
     )

@@ -8,16 +8,19 @@ operation whose outcome is unknown is one that did not do what it was asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.checks.declared import rests_on
 from harness.checks.evidence import NS, SUBSCRIBE, Evidence
 from harness.checks.lag import CRON, EARS, lag_s
+from harness.history.witnesses import Witness
+from harness.sla.policy import METRICS as PROMISED
 
 #: How many of the worst samples a report names.
 WORST: Final = 10
@@ -59,9 +62,54 @@ class Census:
     doubts: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A check that gives samples, and the witnesses that these rest on."""
+
+    name: str
+    measure: Callable[[Evidence], Samples | Census]
+    rests_on: frozenset[Witness]
+
+    def __call__(self, evidence: Evidence) -> Samples | Census:
+        """Return the samples."""
+        return self.measure(evidence)
+
+
+#: Name of a metric -> its check. Filled by :func:`metric`.
+METRICS: Final[dict[str, Metric]] = {}
+
+Measure = TypeVar("Measure", bound=Callable[[Evidence], Samples | Census])
+
+
+def metric(*witnesses: Witness) -> Callable[[Measure], Measure]:
+    """Register a check under its own name as the one that measures the policy's metric of that name.
+
+    Parameters
+    ----------
+    witnesses : whose record it reads, and the clocks of others that it compares with ours. What a duration
+        rests on besides (who stamps it, and how) follows from these.
+
+    Raises
+    ------
+    TypeError
+        It declares no witness, or the policy knows no such metric.
+    """
+
+    def register(measure: Measure) -> Measure:
+        name = measure.__name__
+        if name not in PROMISED:
+            raise TypeError(f"the policy knows no metric {name!r}; it knows {', '.join(PROMISED)}")
+        timed = PROMISED[name].kind == "quantile"
+        METRICS[name] = Metric(name, measure, rests_on(f"metric {name}", witnesses, timed=timed))
+        return measure
+
+    return register
+
+
 # --- latencies ---------------------------------------------------------------------------------------
 
 
+@metric(Witness.CRON)
 def monitor_execution(evidence: Evidence) -> Samples:
     """Return how long ticks took, from their schedule to their answer; one that got none: for ever."""
     ticks = evidence.ticks
@@ -84,6 +132,7 @@ def monitor_execution(evidence: Evidence) -> Samples:
     return replace(samples, elapsed=elapsed[~np.isnan(elapsed)])
 
 
+@metric(Witness.DATABASE, Witness.DATABASE_CLOCK, Witness.SUBSCRIBERS)
 def broadcast_latency(evidence: Evidence) -> Samples:
     """Return, for each pair of event and subscriber, the time from commit to receipt."""
     pairs = evidence.pairs
@@ -112,6 +161,7 @@ def broadcast_latency(evidence: Evidence) -> Samples:
     return samples
 
 
+@metric(Witness.DATABASE)
 def trigger_execution(evidence: Evidence) -> Samples:
     """Return how long the broadcasting trigger took, measured by the database."""
     rows = evidence.triggers
@@ -130,6 +180,7 @@ def trigger_execution(evidence: Evidence) -> Samples:
     )
 
 
+@metric(Witness.SUBSCRIBERS, Witness.PUBNUB_CLOCK)
 def pubnub_delivery(evidence: Evidence) -> Samples:
     """Return the time from PubNub's acceptance of a message to its receipt by each subscriber."""
     rows = evidence.receipts
@@ -153,6 +204,7 @@ def pubnub_delivery(evidence: Evidence) -> Samples:
 # --- rates -------------------------------------------------------------------------------------------
 
 
+@metric(Witness.PLAYERS, Witness.CRON, Witness.SUBSCRIBERS)
 def errors(evidence: Evidence) -> Samples:
     """Return which operations did not do what they were asked for."""
     delivery = evidence.rows("delivery")
@@ -168,6 +220,7 @@ def errors(evidence: Evidence) -> Samples:
     )
 
 
+@metric(Witness.PLAYERS, Witness.CRON, Witness.HEALTH)
 def availability(evidence: Evidence) -> Samples:
     """Return which requests the service answered at all, and with something other than 5xx."""
     http, ticks, health = (
@@ -200,6 +253,7 @@ def _answered(rows: pd.DataFrame) -> NDArray[np.bool_]:
 _NO_ANSWER: Final = r"(?i)timeout|timed out|connection|no answer|http 5\d\d|refused|reset"
 
 
+@metric(Witness.DATABASE, Witness.CRON, Witness.SCHEDULE, Witness.OWN_CLOCK)
 def timer_accuracy(evidence: Evidence) -> Samples:
     """Return which expiries were acted on in time and not before."""
     moved, overdue = evidence.transitions, evidence.overdue
@@ -231,6 +285,7 @@ def timer_accuracy(evidence: Evidence) -> Samples:
     )
 
 
+@metric(Witness.DATABASE, Witness.SUBSCRIBERS)
 def event_delivery(evidence: Evidence) -> Samples:
     """Return which pairs of event and connected subscriber were received."""
     pairs = evidence.pairs
@@ -248,6 +303,7 @@ def event_delivery(evidence: Evidence) -> Samples:
     )
 
 
+@metric(Witness.SCENARIOS)
 def scenarios_passed(evidence: Evidence) -> Census:
     """Return how many of the failure scenarios passed."""
     outcomes = [str(scenario.get("outcome")) for scenario in evidence.scenarios]
@@ -266,21 +322,6 @@ def scenarios_passed(evidence: Evidence) -> Census:
         ],
         doubts=doubts,
     )
-
-
-Metric = Callable[[Evidence], "Samples | Census"]
-
-METRICS: Final[Mapping[str, Metric]] = {
-    "monitor_execution": monitor_execution,
-    "broadcast_latency": broadcast_latency,
-    "trigger_execution": trigger_execution,
-    "pubnub_delivery": pubnub_delivery,
-    "errors": errors,
-    "availability": availability,
-    "timer_accuracy": timer_accuracy,
-    "event_delivery": event_delivery,
-    "scenarios_passed": scenarios_passed,
-}
 
 
 # --- shared ------------------------------------------------------------------------------------------

@@ -203,6 +203,7 @@ class _Job:
     def play(self, load_options: Sequence[str]) -> None:
         """Drive the load until it ends by itself, or until interrupted."""
         from harness.experiment.load import LoadProcess
+        from harness.history.witnesses import Doubt, Witness
 
         options = [
             f"--{name}={value}" for name, value in self._policy.profiles[self._profile].options.items()
@@ -218,7 +219,8 @@ class _Job:
                 raise click.UsageError(why)
             if load.ended != 0:
                 why = f"the load ended with {load.ended}: {load.tail()}"
-                self._run.update(missing=[*self._run.read().get("missing", []), why], interrupted=True)
+                self._run.doubt(Doubt(Witness.RUN, why))
+                self._run.update(interrupted=True)
 
     def break_things(self, scenarios: str, expression: str | None, workers: int) -> None:
         """Run the failure scenarios into the run's folder."""

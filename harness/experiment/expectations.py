@@ -255,10 +255,10 @@ class Intact:
 
     @property
     def name(self) -> str:
-        return f"integrity: {INTEGRITY[self.check][0].lower()}: none"
+        return f"integrity: {INTEGRITY[self.check].title.lower()}: none"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        found = INTEGRITY[self.check][1](evidence)
+        found = INTEGRITY[self.check].look(evidence, [doubt.witness for doubt in evidence.doubts])
         if found.looked_at == 0:
             return unseen(self.name, 0.0, "cases", "there was nothing to look at")
         verdict: Verdict = "fail" if found.violations else "inconclusive" if found.doubts else "pass"

@@ -3,12 +3,14 @@
 from harness.history.reader import History, HistoryError, HistoryFile, read_history
 from harness.history.run import RunFolder, RunFolderError, create_run, now_ns, open_run
 from harness.history.schema import KINDS, SCHEMA, SCHEMA_VERSION, Kind, Row
+from harness.history.witnesses import Doubt, Witness
 from harness.history.writer import HistoryWriter
 
 __all__ = [
     "KINDS",
     "SCHEMA",
     "SCHEMA_VERSION",
+    "Doubt",
     "History",
     "HistoryError",
     "HistoryFile",
@@ -17,6 +19,7 @@ __all__ = [
     "Row",
     "RunFolder",
     "RunFolderError",
+    "Witness",
     "create_run",
     "now_ns",
     "open_run",

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import psutil
 
+from harness.history.witnesses import Doubt
+
 SCHEMA: Final = "stormwatch.run/1"
 DEFAULT_REPORTS: Final = Path("reports")
 
@@ -84,6 +86,11 @@ class RunFolder:
         path = self.path / "run.json"
         document = self.read() if path.exists() else {"schema": SCHEMA, "id": self.id}
         write_atomically(path, json.dumps(document | fields, indent=2) + "\n")
+
+    def doubt(self, *doubts: Doubt) -> None:
+        """Add doubts to those that ``run.json`` names as ``missing``."""
+        known = self.read().get("missing") or []
+        self.update(missing=[*known, *(doubt.entry() for doubt in doubts)])
 
     def point_latest_here(self) -> None:
         """Make ``latest`` beside this folder lead to it, atomically."""

@@ -14,6 +14,7 @@ from locust.env import Environment
 from locust.rpc import Message
 from locust.runners import MasterRunner, WorkerRunner
 
+from harness.history.witnesses import WORKER, Doubt, doubts, read_doubts
 from harness.load.ears import ObserverError
 from harness.load.station import Orders, Station, arrive
 
@@ -53,7 +54,7 @@ class Crew(Protocol):
     def drained(self) -> bool:
         """Whether, since :meth:`drain`, all games ended and all players heard of it."""
 
-    def end(self, within_s: float) -> list[str]:
+    def end(self, within_s: float) -> list[Doubt]:
         """Let players hear what is still to come, then close; return what the record lacks."""
 
 
@@ -82,7 +83,7 @@ class Alone:
         """Whether all games ended and all players heard of it."""
         return self._station is None or self._station.drained
 
-    def end(self, within_s: float) -> list[str]:
+    def end(self, within_s: float) -> list[Doubt]:
         """Close."""
         station, self._station = self._station, None
         return [] if station is None else station.end(within_s)
@@ -97,7 +98,7 @@ class Workers:
         self._runner = runner
         self._orders: Orders | None = None
         self._began: dict[str, AsyncResult[None]] = {}
-        self._ended: dict[str, AsyncResult[list[str]]] = {}
+        self._ended: dict[str, AsyncResult[list[Doubt]]] = {}
         #: Latest status since the drain began, by worker.
         self._drained: dict[str, bool] = {}
         runner.register_message(BEGAN, self._on_began)
@@ -132,19 +133,20 @@ class Workers:
         present = {client.id for client in self._runner.clients.all}
         return all(self._drained.get(client, False) for client in self._began if client in present)
 
-    def end(self, within_s: float) -> list[str]:
+    def end(self, within_s: float) -> list[Doubt]:
         """Tell all workers to close and wait until they have."""
         self._orders = None
         self._runner.send_message(END, {"within_s": within_s})
         deadline = time.monotonic() + within_s + END_LIMIT_S
-        missing: list[str] = []
+        missing: list[Doubt] = []
         for client, ended in self._ended.items():
             while not ended.ready() and client in self._runner.clients and time.monotonic() < deadline:
                 ended.wait(timeout=0.2)
             # A worker that left may have said its last word a moment ago.
             ended.wait(timeout=0.5)
             index = self._runner.get_worker_index(client)
-            missing += ended.get() if ended.ready() else [f"load-{index + 1} left without closing its record"]
+            left = f"load-{index + 1} left without closing its record"
+            missing += ended.get() if ended.ready() else doubts(left, *WORKER)
         return missing
 
     def _tell(self, client: str) -> None:
@@ -174,7 +176,7 @@ class Workers:
     def _on_ended(self, msg: Message, **_: Any) -> None:
         ended = self._ended.get(msg.node_id)
         if ended is not None:
-            ended.set(msg.data["missing"])
+            ended.set(read_doubts(msg.data["missing"]))
 
 
 class Worker:
@@ -193,7 +195,8 @@ class Worker:
         """Close and tell the master; does nothing the second time."""
         station, self._station = self._station, None
         if station is not None:
-            self._runner.send_message(ENDED, {"missing": station.end(within_s)})
+            missing = [doubt.entry() for doubt in station.end(within_s)]
+            self._runner.send_message(ENDED, {"missing": missing})
 
     def abandon(self) -> bool:
         """Close at once, there is no master any more; return whether a run was going on."""

@@ -21,6 +21,7 @@ from locust.env import Environment
 from harness.history import HistoryWriter, RunFolder, RunFolderError, create_run, now_ns
 from harness.history.again import command_line
 from harness.history.run import utc_now
+from harness.history.witnesses import Doubt, Witness, doubts_about
 from harness.load.crew import Crew, CrewError
 from harness.load.cron import Cron
 from harness.load.observers import ObserverError, ObserverProcess
@@ -236,7 +237,7 @@ class Run:
         self._environment = environment
         self._prefix = f"sw{secrets.token_hex(4)}-"
         self._windows: list[Window] = []
-        self._missing: list[str] = []
+        self._missing: list[Doubt] = []
         self._completed = False
         self._began = self._all_spawned = self._drain_began = 0.0
         self._history: HistoryWriter | None = None
@@ -258,7 +259,8 @@ class Run:
             One of them can't.
         """
         if self._target.database_url is None:
-            self._missing.append("no DATABASE_URL: transitions, triggers and the outbox were not read")
+            reason = "no DATABASE_URL: transitions, triggers and the outbox were not read"
+            self._missing.append(Doubt(Witness.DATABASE, reason))
         self.folder.update(
             options=asdict(self.options),
             target=self._target.public(),
@@ -268,7 +270,7 @@ class Run:
             game_prefix=self._prefix,
             interrupted=False,
             windows=[],
-            missing=self._missing,
+            missing=self._doubts(),
         )
         orders = Orders(self.folder.id, self.folder.path, self._prefix, self.options, self._target)
         # What is the master's own: cron's ticks, the number of users. (Workers write of themselves.)
@@ -386,7 +388,7 @@ class Run:
     def _write(self, **fields: Any) -> None:
         windows = [asdict(window) for window in self._windows]
         try:
-            self.folder.update(windows=windows, missing=self._missing, **fields)
+            self.folder.update(windows=windows, missing=self._doubts(), **fields)
         except OSError as error:
             log.error("%s/run.json: %s; the run goes on", self.folder.path, error.strerror)  # noqa: TRY400 - foreseen: no traceback
 
@@ -396,7 +398,11 @@ class Run:
             try:
                 self._history.close()
             except OSError as error:
-                self._missing.append(f"cron could not write its whole history: {error.strerror}")
+                reason = f"cron could not write its whole history: {error.strerror}"
+                self._missing += doubts_about("cron", reason)
+
+    def _doubts(self) -> list[dict[str, str]]:
+        return [doubt.entry() for doubt in self._missing]
 
     def _count_users(self, history: HistoryWriter) -> None:
         while True:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import gevent
 from gevent.event import AsyncResult
 
+from harness.history.witnesses import Doubt
 from harness.load.observers import ObserverError, ObserverProcess
 from harness.observe.process import Assignment
 
@@ -77,11 +78,11 @@ class Ears:
         if process is not None:
             process.send(do="over", game=game)
 
-    def stop(self, within_s: float) -> list[str]:
+    def stop(self, within_s: float) -> list[Doubt]:
         """End all processes; return what is missing of what they should have heard."""
         stops = [gevent.spawn(process.stop, within_s) for process in self._processes]
         gevent.joinall(stops)
-        return [reason for stop in stops for reason in stop.get()]
+        return [doubt for stop in stops for doubt in stop.get()]
 
     def kill(self) -> None:
         """End all processes at once."""

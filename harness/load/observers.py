@@ -15,6 +15,7 @@ from gevent import subprocess
 from gevent.event import AsyncResult, Event
 from gevent.queue import Queue
 
+from harness.history.witnesses import Doubt, doubts_about, read_doubts
 from harness.observe.process import Assignment
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class ObserverProcess:
         """Have it do something; returns at once."""
         self._commands.put(command)
 
-    def stop(self, within_s: float) -> list[str]:
+    def stop(self, within_s: float) -> list[Doubt]:
         """End it in order, else by force; return what is missing of what it should have seen."""
         self._stopping.set()
         self.send(do="stop", within_s=within_s)
@@ -95,18 +96,19 @@ class ObserverProcess:
             final = dict(self._stopped.get(timeout=within_s + END_LIMIT_S))
         except gevent.Timeout:
             self.kill()
-            return [f"{self.name} did not end and was killed"]
+            return doubts_about(self.name, f"{self.name} did not end and was killed")
         except ObserverError as error:
             self.kill()
-            return [str(error)]
+            return doubts_about(self.name, str(error))
         self._commands.put(None)
         try:
             self._process.wait(timeout=END_LIMIT_S)
         except subprocess.TimeoutExpired:
             self.kill()
-        missing = list(final.get("missing", []))
+        missing = read_doubts(final.get("missing"))
         if "history_error" in final:
-            missing.append(f"{self.name} could not write its whole history: {final['history_error']}")
+            reason = f"{self.name} could not write its whole history: {final['history_error']}"
+            missing += doubts_about(self.name, reason)
         return missing
 
     def kill(self) -> None:

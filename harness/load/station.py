@@ -16,6 +16,7 @@ from gevent.event import AsyncResult, Event
 
 from harness.history import HistoryWriter, RunFolder
 from harness.history.run import create_run
+from harness.history.witnesses import Doubt, doubts_about
 from harness.load.ears import Ears
 from harness.load.options import LoadOptions
 from harness.observe.process import Assignment
@@ -125,7 +126,7 @@ class Station:
         """Return the dice of one game: the same for the same seed."""
         return random.Random(f"{self.options.seed}/{'/'.join(map(str, of))}")  # noqa: S311 - nothing secret
 
-    def end(self, within_s: float) -> list[str]:
+    def end(self, within_s: float) -> list[Doubt]:
         """Let the players hear what is still to come, then close; return what is missing of the record."""
         self.draining.set()
         missing = self.ears.stop(within_s)
@@ -133,7 +134,8 @@ class Station:
         try:
             self.history.close()
         except OSError as error:
-            missing.append(f"{self.orders.name} could not write its whole history: {error.strerror}")
+            reason = f"{self.orders.name} could not write its whole history: {error.strerror}"
+            missing += doubts_about(self.orders.name, reason)
         return missing
 
     def abandon(self) -> None:

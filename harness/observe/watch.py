@@ -23,6 +23,7 @@ import asyncpg
 import psutil
 
 from harness.history import now_ns
+from harness.history.witnesses import Doubt, Witness
 from harness.observe.database import DatabaseReader
 from harness.observe.health import HealthProber
 from harness.observe.metrics import readings_of
@@ -70,7 +71,7 @@ class Watch(Observer):
         await asyncio.gather(*self._chores, return_exceptions=True)
         missing = await self._reader.finish(within_s=within_s) if self._reader is not None else None
         await self._session.close()
-        return {"missing": [missing] if missing else []}
+        return {"missing": [Doubt(Witness.DATABASE, missing).entry()] if missing else []}
 
     def _set_processes(self, pids: Mapping[str, int]) -> None:
         for name, pid in pids.items():

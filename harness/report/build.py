@@ -21,6 +21,7 @@ from harness.checks.stages import stages
 from harness.checks.timeline import timeline
 from harness.history import RunFolder, read_history
 from harness.history.run import utc_now
+from harness.history.witnesses import Witness
 from harness.report.scenarios import read_scenario
 from harness.report.words import limited
 from harness.sla import statistics
@@ -181,9 +182,7 @@ def _objective(
     except Exception as error:
         row["doubts"].append(f"the check crashed: {type(error).__name__}: {error}")
         row["explanation"] = ""
-    row["doubts"] += [
-        _doubt(check) for check in shaken if "*" in check["touches"] or objective.metric in check["touches"]
-    ]
+    row["doubts"] += [_doubt(check) for check in shaken if {"*", objective.metric} & set(check["touches"])]
     row["verdict"] = judge_objective(row)
     row["reason"] = _conclusion(row)
     return row
@@ -315,10 +314,10 @@ def _worst(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _integrity(name: str, evidence: Evidence, shaken: list[dict[str, Any]]) -> dict[str, Any]:
-    title, check, witness = INTEGRITY[name]
+    integrity = INTEGRITY[name]
     row: dict[str, Any] = {
         "name": name,
-        "title": title,
+        "title": integrity.title,
         "verdict": "inconclusive",
         "violations": 0,
         "looked_at": 0,
@@ -327,7 +326,7 @@ def _integrity(name: str, evidence: Evidence, shaken: list[dict[str, Any]]) -> d
         "examples": [],
     }
     try:
-        found = check(evidence)
+        found = integrity.look(evidence, {Witness(one) for check in shaken for one in check["witnesses"]})
         row |= {
             "violations": int(found.violations),
             "looked_at": int(found.looked_at),
@@ -336,15 +335,10 @@ def _integrity(name: str, evidence: Evidence, shaken: list[dict[str, Any]]) -> d
             "doubts": list(found.doubts),
         }
         if found.looked_at == 0:
-            row["doubts"].append(f"no {witness} were recorded")
+            row["doubts"].append(f"no {integrity.cases} were recorded")
     except Exception as error:
         row["doubts"].append(f"the check crashed: {type(error).__name__}: {error}")
-    metric = "timer_accuracy" if witness == "transitions" else "event_delivery"
-    row["doubts"] += [
-        _doubt(item)
-        for item in shaken
-        if "*" in item["touches"] or (item["name"] == "witnesses" and metric in item["touches"])
-    ]
+    row["doubts"] += [_doubt(check) for check in shaken if {"*", name} & set(check["touches"])]
     row["verdict"] = judge_integrity(row)
     return row
 
@@ -426,6 +420,7 @@ def _guarded_check(check: Callable[[Evidence], Any], evidence: Evidence) -> dict
             "unit": "",
             "limit": None,
             "explanation": f"the check crashed: {type(error).__name__}: {error}",
+            "witnesses": [Witness.RUN],
             "touches": ["*"],
         }
     row["measured"] = _json_number(row["measured"])

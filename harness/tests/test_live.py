@@ -21,11 +21,13 @@ from rich.console import Console
 from harness.commands.run import _Display
 from harness.history import (
     SCHEMA,
+    Doubt,
     History,
     HistoryError,
     HistoryWriter,
     Row,
     RunFolder,
+    Witness,
     create_run,
     now_ns,
     read_history,
@@ -259,7 +261,7 @@ def test_a_violation_shows_with_its_game(rows: pd.DataFrame, policy: Policy) -> 
 
 def test_a_doubt_about_the_measurement_shows(rows: pd.DataFrame, policy: Policy) -> None:
     figures = judge_so_far(
-        snapshot(rows, about=under_way({"missing": ["the database was not read"]})), policy
+        snapshot(rows, about=under_way({"missing": [Doubt(Witness.DATABASE, "not read").entry()]})), policy
     )
     assert [doubt["name"] for doubt in figures["doubts"]] == ["witnesses"]
     assert verdicts(figures)["trigger_execution"] == "inconclusive"

@@ -17,7 +17,8 @@ import pytest
 import requests
 
 import harness
-from harness.history import RunFolder, open_run, read_history
+from harness.history import RunFolder, Witness, open_run, read_history
+from harness.history.witnesses import read_doubts
 from harness.load.station import Orders, writable_run
 from harness.stack import Stack, start_stack
 from harness.target import Target
@@ -288,7 +289,8 @@ def test_a_disk_that_is_full_ends_the_record_not_the_run(stack: Stack, tmp_path:
     assert done.returncode == 0, done.stderr
     assert "File too large; the run goes on" in done.stderr
     run = open_run(tmp_path / "reports" / "latest")
-    assert any("could not write its whole history" in reason for reason in run.read()["missing"])
+    missing = {doubt.witness: doubt.reason for doubt in read_doubts(run.read()["missing"])}
+    assert "load could not write its whole history" in missing[Witness.PLAYERS]
     assert read_history(run.history).table.num_rows > 0
 
 

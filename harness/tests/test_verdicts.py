@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from harness.checks import evidence_of
+from harness.history import Doubt, Witness
 from harness.report.build import judge
 from harness.report.gate import validate
 from harness.sla.policy import Policy, load_policy
@@ -438,7 +439,7 @@ def without_reading(name: str) -> Spoiler:
         ("matched_rows", events_of_nobody, {}),
         ("complete_run", pd.DataFrame.copy, {"interrupted": True}),
         ("steady_state", pd.DataFrame.copy, {"windows": []}),
-        ("witnesses", pd.DataFrame.copy, {"missing": ["no DATABASE_URL: transitions were not read"]}),
+        ("witnesses", pd.DataFrame.copy, {"missing": [Doubt(Witness.DATABASE, "not read").entry()]}),
         ("whole_files", pd.DataFrame.copy, {"cut_off": "the writer did not close the file"}),
     ],
 )
@@ -452,7 +453,7 @@ def test_a_measurement_in_doubt_is_never_a_pass(
 
 def test_what_nobody_watched_is_said_once(good_rows: pd.DataFrame, policy: Policy) -> None:
     # A target without DATABASE_URL: that the deliveries match nothing is no second doubt.
-    unread = ["no DATABASE_URL: transitions, triggers and the outbox were not read"]
+    unread = [Doubt(Witness.DATABASE, "no DATABASE_URL: the outbox was not read").entry()]
     report = verdict_of(nothing_made(good_rows.copy()), policy, missing=unread)
     assert named(report, "matched_rows")["verdict"] == "pass"
     assert named(report, "witnesses")["verdict"] == "inconclusive"

@@ -1,0 +1,108 @@
+"""Who can tell what happened in a run, and the doubts about them: typed, and kept in ``run.json``.
+
+Whoever drives, breaks or observes says what it could not see, and judges nothing::
+
+    folder.doubt(Doubt(Witness.DATABASE, "the database could not be read at the end: timeout"))
+    folder.doubt(*doubts(f"worker {name} left without closing its record", *WORKER))
+    folder.doubt(*doubts_about("observer-3", "observer-3 ran out of open files"))   # by the process's name
+    folder.doubt(Doubt(Witness.PATHS, "toxiproxy-server ran out of open files (1,024)"))
+
+A process that keeps its own list (``list[Doubt]``) writes it with :meth:`Doubt.entry` and reads it with
+:func:`read_doubts`. Which objectives and integrity rows a doubt makes inconclusive follows from what those
+declare that they rest on (``harness/checks``); ``Witness.RUN`` is in all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+
+class Witness(StrEnum):
+    """Something that a figure rests on. The value stands in run.json and report.json."""
+
+    #: The run as a whole: its windows, its end. Every row rests on it.
+    RUN = "run"
+    #: The harness's proxies and emulators between the parts. Every row rests on them, and with them in doubt
+    #: what did not arrive proves nothing.
+    PATHS = "paths"
+    #: The record of cron's ticks.
+    CRON = "cron"
+    #: That ticks leave when they are due.
+    SCHEDULE = "schedule"
+    #: The record of what players and hosts asked and were answered: the load's processes.
+    PLAYERS = "players"
+    #: The record of what subscribers heard.
+    SUBSCRIBERS = "subscribers"
+    #: The reader of the database: transitions, trigger times, the outbox.
+    DATABASE = "database"
+    #: The record of health probes.
+    HEALTH = "health"
+    #: The log of attempts to publish.
+    PUBLISH_LOG = "publish log"
+    #: CPU of the load generator and of the observers.
+    CPU = "cpu"
+    #: Event loops of the same: how late they stamp.
+    LOOP = "loop"
+    #: Their wall clocks: that they don't jump.
+    OWN_CLOCK = "own clock"
+    #: Clocks of others, against the master's: the database's, PubNub's, those of processes with subscribers.
+    DATABASE_CLOCK = "database clock"
+    PUBNUB_CLOCK = "pubnub clock"
+    SUBSCRIBERS_CLOCK = "subscribers clock"
+    #: The failure scenarios' results.
+    SCENARIOS = "scenarios"
+
+
+#: What a worker's processes record: its players' and its subscribers' rows.
+WORKER: Final = (Witness.PLAYERS, Witness.SUBSCRIBERS)
+
+#: Writer of a history file (a pattern) -> what its rows are. Any other: the run as a whole.
+_RECORDS: Final = (
+    (re.compile(r"cron"), (Witness.CRON,)),
+    (re.compile(r"load(-\d+)?"), (Witness.PLAYERS,)),
+    (re.compile(r"observer-\d+"), (Witness.SUBSCRIBERS,)),
+    (re.compile(r"observer-watch"), (Witness.DATABASE, Witness.HEALTH)),
+)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A witness that is missing, or can't be trusted, and why: one sentence that names the thing."""
+
+    witness: Witness
+    reason: str
+
+    def entry(self) -> dict[str, str]:
+        """Return it as it stands in ``run.json`` and travels between processes."""
+        return {"witness": self.witness.value, "reason": self.reason}
+
+
+def doubts(reason: str, *witnesses: Witness) -> list[Doubt]:
+    """Return the same doubt about each of ``witnesses``."""
+    return [Doubt(witness, reason) for witness in witnesses]
+
+
+def witnesses_of(writer: str) -> tuple[Witness, ...]:
+    """Return what the history file of ``writer`` (``load-2``, ``observer-1``, ``cron``) is the record of."""
+    return next((found for name, found in _RECORDS if name.fullmatch(writer)), (Witness.RUN,))
+
+
+def doubts_about(writer: str, reason: str) -> list[Doubt]:
+    """Return the doubts about the rows of the process that writes the history of this name."""
+    return doubts(reason, *witnesses_of(writer))
+
+
+def read_doubts(entries: Iterable[Any] | None) -> list[Doubt]:
+    """Read what :meth:`Doubt.entry` made; whatever is not of that shape doubts the whole run."""
+    return [_read(entry) for entry in entries or ()]
+
+
+def _read(entry: Any) -> Doubt:
+    if isinstance(entry, dict) and entry.get("witness") in set(Witness):
+        return Doubt(Witness(entry["witness"]), str(entry.get("reason")))
+    reason = entry.get("reason", entry) if isinstance(entry, dict) else entry
+    return Doubt(Witness.RUN, str(reason))

@@ -1,0 +1,161 @@
+"""What a doubt makes inconclusive follows from what metrics and integrity rows declare, from nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.checks import INTEGRITY, METRICS, Evidence, Samples
+from harness.checks.metrics import metric
+from harness.history import Doubt, Witness, create_run
+from harness.history.witnesses import WORKER, doubts, doubts_about, read_doubts
+from harness.sla.policy import METRICS as PROMISED
+from harness.sla.policy import load_policy
+from harness.tests.synthetic_run import synthetic_rows
+from harness.tests.test_verdicts import (
+    SHAPE,
+    a_busy_generator,
+    an_early_move,
+    an_unheard_event,
+    named,
+    verdict_of,
+)
+
+Report = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def good_rows() -> pd.DataFrame:
+    return synthetic_rows(SHAPE)
+
+
+def entries(*given: Doubt) -> list[dict[str, str]]:
+    return [doubt.entry() for doubt in given]
+
+
+def inconclusive(report: Report) -> set[str]:
+    judged = [*report["objectives"], *report["integrity"]]
+    return {row["name"] for row in judged if row["verdict"] == "inconclusive"}
+
+
+def rests_on(witness: Witness) -> set[str]:
+    of_metrics = {name for name, one in METRICS.items() if witness in one.rests_on}
+    of_rows = {name for name, one in INTEGRITY.items() if witness in one.rests_on}
+    objectives = {
+        name for name, objective in load_policy().objectives.items() if objective.metric in of_metrics
+    }
+    return objectives - {"scenarios_passed"} | of_rows
+
+
+def test_everything_that_can_be_promised_declares_its_witnesses() -> None:
+    assert set(METRICS) == set(PROMISED)
+    for one in (*METRICS.values(), *INTEGRITY.values()):
+        assert one.rests_on - {Witness.RUN, Witness.PATHS}
+
+
+def test_a_metric_without_a_declaration_does_not_load() -> None:
+    def errors(evidence: Evidence) -> Samples:
+        raise NotImplementedError
+
+    def unheard_of(evidence: Evidence) -> Samples:
+        raise NotImplementedError
+
+    with pytest.raises(TypeError, match="errors declares no witness"):
+        metric()(errors)
+    with pytest.raises(TypeError, match="no metric 'unheard_of'"):
+        metric(Witness.PLAYERS)(unheard_of)
+
+
+def test_a_new_latency_rests_on_the_processes_that_stamp_it(
+    good_rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whoever adds it says whose record it reads; nothing else has to be extended.
+    monkeypatch.setitem(METRICS, "trigger_execution", METRICS["trigger_execution"])
+
+    def trigger_execution(evidence: Evidence) -> Samples:
+        ticks = METRICS["monitor_execution"](evidence)
+        assert isinstance(ticks, Samples)
+        return ticks
+
+    metric(Witness.PLAYERS)(trigger_execution)
+    assert named(verdict_of(good_rows, load_policy()), "trigger_execution")["verdict"] == "pass"
+    report = verdict_of(a_busy_generator(good_rows.copy()), load_policy())
+    assert named(report, "trigger_execution")["verdict"] == "inconclusive"
+    assert "trigger_execution" in named(report, "harness_cpu")["touches"]
+
+
+@pytest.mark.parametrize("witness", Witness)
+def test_a_doubt_touches_what_rests_on_its_witness_and_nothing_else(
+    witness: Witness, good_rows: pd.DataFrame
+) -> None:
+    report = verdict_of(good_rows, load_policy(), missing=entries(Doubt(witness, "gone")))
+    assert inconclusive(report) == rests_on(witness)
+    assert report["verdict"] == "inconclusive"
+
+
+def test_the_words_of_a_doubt_decide_nothing(good_rows: pd.DataFrame) -> None:
+    reason = "observer-watch could not write its whole history"
+    report = verdict_of(good_rows, load_policy(), missing=entries(*doubts_about("observer-watch", reason)))
+    doubtful = {"timer_accuracy", "trigger_execution", "lost_transitions", "early", "double", "illegal"}
+    assert doubtful <= inconclusive(report)
+    assert "pubnub_delivery" not in inconclusive(report)
+    # One thing is missing, though several witnesses are in doubt by it.
+    assert named(report, "witnesses")["measured"] == 1
+
+    other = verdict_of(good_rows, load_policy(), missing=entries(Doubt(Witness.HEALTH, "no database at all")))
+    assert inconclusive(other) == {"availability"}
+
+
+@pytest.mark.parametrize("entry", ["the database was not read", {"witness": "a ghost", "reason": "x"}, 3])
+def test_a_doubt_of_another_version_doubts_everything(entry: Any, good_rows: pd.DataFrame) -> None:
+    report = verdict_of(good_rows, load_policy(), missing=[entry])
+    assert inconclusive(report) == {row["name"] for row in (*report["objectives"], *report["integrity"])}
+
+
+@pytest.mark.parametrize(
+    ("writer", "witnesses"),
+    [
+        ("cron", {Witness.CRON}),
+        ("load", {Witness.PLAYERS}),
+        ("load-12", {Witness.PLAYERS}),
+        ("observer-3", {Witness.SUBSCRIBERS}),
+        ("observer-watch", {Witness.DATABASE, Witness.HEALTH}),
+        ("somebody", {Witness.RUN}),
+    ],
+)
+def test_a_history_is_known_by_the_name_of_its_writer(writer: str, witnesses: set[Witness]) -> None:
+    assert {doubt.witness for doubt in doubts_about(writer, "gone")} == witnesses
+
+
+def test_doubts_are_kept_in_the_run_and_added_to(tmp_path: Path) -> None:
+    run = create_run(tmp_path, "synthetic")
+    run.doubt(Doubt(Witness.DATABASE, "not read"))
+    run.doubt(*doubts("load-2 left", *WORKER))
+    assert read_doubts(run.read()["missing"]) == [
+        Doubt(Witness.DATABASE, "not read"),
+        Doubt(Witness.PLAYERS, "load-2 left"),
+        Doubt(Witness.SUBSCRIBERS, "load-2 left"),
+    ]
+
+
+def test_what_nobody_could_have_recorded_is_not_lost(good_rows: pd.DataFrame) -> None:
+    unheard = an_unheard_event(good_rows.copy())
+    assert named(verdict_of(unheard, load_policy()), "lost_events")["verdict"] == "fail"
+
+    for witness in (Witness.SUBSCRIBERS, Witness.PATHS):
+        report = verdict_of(unheard, load_policy(), missing=entries(Doubt(witness, "out of open files")))
+        row = named(report, "lost_events")
+        assert (row["verdict"], row["violations"]) == ("inconclusive", 0)
+        assert row["examples"][0]["event"] == "game-5-event-2"
+        assert row["doubts"][0].startswith("1 cases were seen that prove nothing")
+        assert report["verdict"] == "inconclusive"
+
+
+def test_what_is_in_the_record_is_broken_whatever_is_in_doubt(good_rows: pd.DataFrame) -> None:
+    rows = an_early_move(good_rows.copy())
+    report = verdict_of(rows, load_policy(), missing=entries(Doubt(Witness.PATHS, "out of open files")))
+    assert named(report, "early")["verdict"] == "fail"
+    assert report["verdict"] == "fail"
