@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from harness.experiment.child import Child
     from harness.history import RunFolder
     from harness.live.process import LiveProcess
-    from harness.sla.policy import Policy
+    from harness.sla.policy import Policy, Profile
 
 _DEFAULT_PROFILE: Final = "quick"
 _POLL_S: Final = 0.25
@@ -116,6 +116,7 @@ def command(
       stormwatch run
       stormwatch run -- --games 50 --run-time 60s
       stormwatch run --no-load -k pubnub
+      stormwatch run -- --help             the load's options
     """
     from harness.experiment.child import ChildError
     from harness.history import HistoryError, RunFolderError, create_run
@@ -129,6 +130,7 @@ def command(
         raise click.UsageError("--no-load and --no-failures leave nothing to do")
     try:
         policy = load_policy(sla, profile=profile)
+        _check(load_options, policy.profiles[profile], with_load=with_load)
         run = create_run(
             reports.absolute(),
             "sla",
@@ -160,6 +162,24 @@ def command(
     print_summary(document)
     click.echo(f"report: {os.path.relpath(run.path / 'report.html')}")
     sys.exit(verdict_exit_code(document) if with_gate else 0)
+
+
+def _check(options: Sequence[str], profile: Profile, *, with_load: bool) -> None:
+    """Refuse options that the load can't take, before anything starts; show its help if they ask for it."""
+    from harness.experiment.load import LoadOptionsError, check_load_options
+    from harness.load.origins import hand_over
+
+    if options and not with_load:
+        raise click.UsageError(f"--no-load leaves nobody to take {' '.join(options)}")
+    if not options and not any(name.startswith("LOCUST_") for name in os.environ):
+        return
+    try:
+        help_ = check_load_options(options, hand_over("", profile.options))
+    except LoadOptionsError as error:
+        raise click.UsageError(f"{error}; `stormwatch run -- --help` lists the load's options") from error
+    if help_:
+        click.echo(help_)
+        sys.exit(0)
 
 
 def _again(context: click.Context, seed: int | None) -> str:
@@ -204,12 +224,11 @@ class _Job:
         """Drive the load until it ends by itself, or until interrupted."""
         from harness.experiment.load import LoadProcess
         from harness.history.witnesses import Doubt, Witness
+        from harness.load.origins import hand_over
 
-        options = [
-            f"--{name}={value}" for name, value in self._policy.profiles[self._profile].options.items()
-        ]
+        profile = hand_over(self._profile, self._policy.profiles[self._profile].options)
         self.display.stage("set-up")
-        with LoadProcess(self._run, {}, [*options, *load_options]) as load:
+        with LoadProcess(self._run, profile, load_options) as load:
             self._follow(load, lambda: self._show(load.windows))
             if load.ended == click.UsageError.exit_code:
                 # Nothing was played: what is wrong was found out before.

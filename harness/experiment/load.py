@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +17,32 @@ from harness.history import RunFolder
 SCENARIO: Final = Path(harness.__file__).parents[1] / "scenarios" / "concurrent_games.py"
 
 _POLL_S: Final = 0.2
+
+
+class LoadOptionsError(Exception):
+    """The load can't take its options; the message names the option and the nearest right one."""
+
+
+def check_load_options(options: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Check options of the load before anything starts; return its help, if they ask for it.
+
+    Raises
+    ------
+    LoadOptionsError
+        One is unknown, or can't be what it was set to.
+    """
+    # In a process of its own: Locust has gevent replace sockets and threads.
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.load.check", *options],
+        env={**os.environ, **environment},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if done.returncode:
+        said = ". ".join(done.stderr.partition("error: ")[2].splitlines())
+        raise LoadOptionsError(said or f"the load's options can't be checked (exit code {done.returncode})")
+    return done.stdout
 
 
 class LoadProcess(Child):

@@ -25,7 +25,8 @@ from harness.history.witnesses import Doubt, Witness, doubts_about
 from harness.load.crew import Crew, CrewError
 from harness.load.cron import Cron
 from harness.load.observers import ObserverError, ObserverProcess
-from harness.load.options import LoadOptions, OptionError, reports_folder
+from harness.load.options import FIELDS, LoadOptions, OptionError, reports_folder
+from harness.load.origins import in_words
 from harness.load.parts import Parts
 from harness.load.preflight import TargetUnusable, check_target
 from harness.load.station import Orders, observe_itself
@@ -206,6 +207,8 @@ class Director:
             raise
         if not _is_given():
             folder.point_latest_here()
+        if origins := in_words(self._given, FIELDS):
+            log.info("not left to defaults: %s", origins)
         log.info("the record of this run: %s", folder.path)
         return run
 
@@ -263,6 +266,7 @@ class Run:
             self._missing.append(Doubt(Witness.DATABASE, reason))
         self.folder.update(
             options=asdict(self.options),
+            options_from=self._origins(),
             target=self._target.public(),
             seed=self.options.seed,
             **self._profile(),
@@ -361,6 +365,10 @@ class Run:
         # Whoever handed over a run folder has said already what profile it runs.
         profile = getattr(self._environment.parsed_options, "profile", None)
         return {"profile": profile} if profile else {}
+
+    def _origins(self) -> dict[str, str]:
+        given: dict[str, str] = getattr(self._environment.parsed_options, "origins", {})
+        return {name: origin for name, origin in given.items() if name in FIELDS}
 
     def _command(self) -> dict[str, str]:
         # Whoever handed over a run folder has said already how to do it again, and more than the load.

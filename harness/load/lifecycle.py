@@ -20,7 +20,8 @@ from locust.web import WebUI
 
 from harness.load.crew import Alone, Worker, Workers
 from harness.load.director import EXIT_INTERRUPTED, EXIT_USAGE, INTERRUPTED_DRAIN_S, CannotBegin, Director
-from harness.load.options import add_options, reports_folder, take_over
+from harness.load.options import FIELDS, add_options, reports_folder
+from harness.load.origins import origins, parsed, profile_options, take_over
 from harness.load.web import ObjectivesTab
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,9 @@ _MASTER_CHECK_S: Final = 1.0
 _director: Director | None = None
 _tab: ObjectivesTab | None = None
 _worker: Worker | None = None
-_port_was_free = False
+#: Where the options came from, once they were read; and what the web form shows.
+_origins: dict[str, str] | None = None
+_form: dict[str, Any] = {}
 
 
 def register(events: Events) -> None:
@@ -42,24 +45,21 @@ def register(events: Events) -> None:
 
 
 def _prepare_parser(parser: LocustArgumentParser) -> None:
-    add_options(parser)
-    parse_args = parser.parse_args
-
-    def parse_and_check(*arguments: Any, **more: Any) -> argparse.Namespace:
-        # The last chance to say no before Locust forks, and stumbles over a port in use with a traceback.
-        # Its web UI parses the command line again, when it is the master itself that listens there.
-        global _port_was_free  # noqa: PLW0603 - a process has one command line
-        given: argparse.Namespace = parse_args(*arguments, **more)
-        if not _port_was_free and (given.master or given.processes) and not given.worker:
-            try:
-                host = "" if given.master_bind_host == "*" else given.master_bind_host
-                _see_that_it_is_free("Locust's master", host, given.master_bind_port, "--master-bind-port")
-            except CannotBegin as error:
-                parser.error(str(error))
-            _port_was_free = True
-        return given
-
-    parser.parse_args = parse_and_check
+    # Locust makes its parser right before it reads the command line, and again for each look at its page.
+    global _origins  # noqa: PLW0603 - a process has one command line
+    if _origins is not None:
+        add_options(parser, _form)
+        return
+    add_options(parser, profile_options()[1])
+    given = parsed(parser)
+    _origins = origins(parser, given)
+    if (given.master or given.processes) and not given.worker:
+        # The last chance to say no before Locust forks.
+        try:
+            host = "" if given.master_bind_host == "*" else given.master_bind_host
+            _see_that_it_is_free("Locust's master", host, given.master_bind_port, "--master-bind-port")
+        except CannotBegin as error:
+            parser.error(str(error))
 
 
 class Waves(LoadTestShape):
@@ -89,7 +89,9 @@ def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None
     """Be the director: get the target ready, conduct runs, put everything away in the end."""
     given = _command_line(environment)
     crew = Workers(runner) if isinstance(runner, MasterRunner) else Alone(reports_folder(given).absolute())
-    take_over(given)
+    for line in take_over(given, _origins or {}):
+        log.warning("%s", line)
+    _form.update({name: getattr(given, name) for name in given.origins if name in FIELDS})
     _be_interrupted_in_order()
     director = Director(environment, crew, given)
     try:

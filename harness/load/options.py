@@ -6,12 +6,13 @@ import argparse
 import math
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from harness.history.run import DEFAULT_REPORTS
+from harness.load.origins import COMMAND_LINE
 from harness.sla.units import parse_duration
 
 #: Players ask for the timer every 10 s of a game of two minutes. Scaled down to a game of seconds that
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
 
 _T = TypeVar("_T")
+
+#: Where Locust's web UI listens unless told otherwise.
+LOOPBACK: Final = "127.0.0.1"
 
 _AUTO: Final = "auto"
 _RANDOM: Final = "random"
@@ -108,26 +112,35 @@ class LoadOptions:
             seed=secrets.randbelow(2**31) if seed == _RANDOM else int(seed),
             run_time_s=getattr(given, "run_limit_s", None),
         )
-        options._check_together()
+        options._check_together(getattr(given, "run_limit_from", None) or "--run-time")
         return options
 
-    def _check_together(self) -> None:
+    def _check_together(self, limited_by: str) -> None:
         if self.run_time_s is not None and self.run_time_s <= self.warm_up_s:
             raise OptionError(
-                f"--run-time {self.run_time_s:g}s is over before the warm-up "
+                f"{limited_by} {self.run_time_s:g}s is over before the warm-up "
                 f"({self.warm_up_s:g} s: spawning and the first game); give more, or leave it to --duration"
             )
 
 
-def add_options(parser: LocustArgumentParser) -> None:
-    """Add the load's options to Locust's parser; each is also a field of the web form."""
+def add_options(parser: LocustArgumentParser, defaults: Mapping[str, Any] | None = None) -> None:
+    """Add the load's options to Locust's parser; each is also a field of the web form.
+
+    Parameters
+    ----------
+    parser : Locust's.
+    defaults : option -> value in the place of its default.
+    """
+    # Whoever did not ask for other machines is not asked by them.
+    parser.set_defaults(web_host=LOOPBACK)
     group = parser.add_argument_group(
         "Concurrent games", 'Durations are numbers with a unit: "500ms", "2s", "1.5min".'
     )
-    for name, type_, default, help_ in _OPTIONS:
-        _offer(
-            group, name, in_web_form=True, type=type_, default=default, help=f"{help_} (default: {default})"
-        )
+    for name, type_, usual, help_ in _OPTIONS:
+        # argparse checks a default that is a string as if it had been given.
+        value = (defaults or {}).get(name.replace("-", "_"))
+        default = usual if value is None else str(value)
+        _offer(group, name, in_web_form=True, type=type_, default=default, help=f"{help_} (default: {usual})")
     _offer(
         group,
         "reports",
@@ -150,19 +163,6 @@ def _offer(group: argparse._ArgumentGroup, name: str, *, in_web_form: bool, **ho
     action: Any = group.add_argument(f"--{name}", **how)
     action.include_in_web_ui = in_web_form
     action.is_secret = action.is_required = action.is_multiple = False
-
-
-def take_over(given: argparse.Namespace) -> None:
-    """Let Locust's own --users, --spawn-rate and --run-time mean games, waves and the limit of a run.
-
-    They are unset then: Locust would set those it misses, and would cut the drain off by its own timer.
-    """
-    if given.num_users is not None:
-        given.games = given.num_users
-    if given.spawn_rate is not None:
-        given.wave_size, given.wave_every = math.ceil(given.spawn_rate), "1s"
-    given.run_limit_s = given.run_time
-    given.num_users = given.spawn_rate = given.run_time = None
 
 
 def reports_folder(given: argparse.Namespace) -> Path:
@@ -248,10 +248,16 @@ _OPTIONS: Final[tuple[tuple[str, Callable[[str], object], object, str], ...]] = 
 )  # fmt: skip
 
 
+#: The options by the names of their fields.
+FIELDS: Final = {name.replace("-", "_"): name for name, *_ in _OPTIONS}
+
+
 def _checked(given: argparse.Namespace, name: str, check: Callable[[str], _T]) -> _T:
     # The web form sets fields without asking the parser's types: ask them here.
     value = getattr(given, name)
     try:
         return check(str(value))
     except argparse.ArgumentTypeError as error:
-        raise OptionError(f"--{name.replace('_', '-')}: {error}") from None
+        origin = getattr(given, "origins", {}).get(name, COMMAND_LINE)
+        whence = "" if origin == COMMAND_LINE else f" (from {origin})"
+        raise OptionError(f"--{name.replace('_', '-')}: {error}{whence}") from None

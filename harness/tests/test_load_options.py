@@ -2,23 +2,35 @@
 
 import argparse
 from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
-from harness.load.options import LoadOptions, OptionError, add_options, take_over
+from harness.load.options import FIELDS, LoadOptions, OptionError, add_options
+from harness.load.origins import hand_over, in_words, origins, parsed, profile_options, take_over
 
 with pytest.MonkeyPatch.context() as patch:
     # Only its parser is wanted here: gevent must not take over this process, other tests use asyncio.
     patch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
-    from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
+    from locust.argument_parser import (
+        LocustArgumentParser,
+        get_empty_argument_parser,
+        setup_parser_arguments,
+    )
+
+
+def load_parser() -> LocustArgumentParser:
+    parser = get_empty_argument_parser(default_config_files=[])
+    setup_parser_arguments(parser)
+    add_options(parser, profile_options()[1])
+    return parser
 
 
 def parse(*arguments: str) -> argparse.Namespace:
-    parser = get_empty_argument_parser(default_config_files=[])
-    setup_parser_arguments(parser)
-    add_options(parser)
+    parser = load_parser()
     given = parser.parse_args(list(arguments))
-    take_over(given)
+    take_over(given, origins(parser, given))
     return given
 
 
@@ -98,3 +110,106 @@ def test_every_option_tells_its_default_and_its_unit(capsys: pytest.CaptureFixtu
         text = help_.split(f"--{name} ")[1].split(" --")[0]
         assert "with unit" in text, name
         assert "(default: " in text, name
+
+
+# --- where a value came from -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "arguments", "games", "origin"),
+    [
+        ({}, [], 200, None),
+        ({"LOCUST_USERS": "7"}, [], 7, "LOCUST_USERS"),
+        ({"LOCUST_USERS": "7"}, ["--games=3"], 3, "the command line"),
+        ({"LOCUST_USERS": "7"}, ["--games=200"], 200, "the command line"),
+        ({"LOCUST_USERS": "7"}, ["-u", "9"], 9, "the command line"),
+        (hand_over("soak", {"games": 50}), [], 50, "profile soak"),
+        (hand_over("soak", {"games": 50}) | {"LOCUST_USERS": "7"}, [], 50, "profile soak"),
+        (hand_over("soak", {"games": 50}), ["--games=3"], 3, "the command line"),
+        (hand_over("soak", {"games": 50}), ["-u", "9"], 9, "the command line"),
+    ],
+)
+def test_the_command_line_beats_the_profile_which_locusts_variables_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    arguments: list[str],
+    games: int,
+    origin: str | None,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    given = parse(*arguments)
+    assert LoadOptions.from_namespace(given).games == games
+    assert given.origins.get("games") == origin
+
+
+def test_locusts_variables_for_rate_and_time_leave_ours_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCUST_RUN_TIME", "120s")
+    monkeypatch.setenv("LOCUST_SPAWN_RATE", "3")
+    limited = options()
+    assert (limited.run_time_s, limited.wave_size) == (120, 3)
+    ours = options("--duration=30s", "--wave-every=2s")
+    assert (ours.run_time_s, ours.duration_s, ours.wave_size, ours.wave_every_s) == (None, 30, 25, 2)
+
+
+def test_a_file_counts_like_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "mine.conf"
+    file.write_text("games = 5\nusers = 8\n", encoding="utf-8")
+    given = parse(f"--config={file}")
+    assert (given.games, given.origins["games"]) == (5, "mine.conf")
+    assert parse(f"--config={file}", "--games=6").games == 6
+
+
+def test_a_run_says_in_a_line_what_is_not_left_to_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCUST_USERS", "7")
+    monkeypatch.setenv("LOCUST_RUN_TIME", "60s")
+    said = in_words(parse("--players=2", "--tick=2s"), FIELDS)
+    assert said == (
+        "from LOCUST_USERS: games 7; from the command line: players 2, tick 2s; "
+        "from LOCUST_RUN_TIME: duration 60s in all"
+    )
+
+
+def test_what_does_not_count_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCUST_USERS", "7")
+    parser = load_parser()
+    given = parser.parse_args(["--games=3"])
+    assert take_over(given, origins(parser, given)) == [
+        "LOCUST_USERS does not count: --games is from the command line"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("LOCUST_RUN_TIME", "soon", "see LOCUST_RUN_TIME"),
+        ("LOCUST_USERS", "many", "see LOCUST_USERS"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named_and_no_option_blamed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as refused:
+        parsed(load_parser(), [])
+    assert refused.value.code == 2
+    assert said in capsys.readouterr().err
+    monkeypatch.setenv(name, "5s" if name == "LOCUST_RUN_TIME" else "0")
+    with pytest.raises(OptionError, match=name):
+        options()
+
+
+def test_an_option_of_the_command_line_is_blamed_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOCUST_USERS", "7")
+    with pytest.raises(SystemExit):
+        parsed(load_parser(), ["--games=none"])
+    said = capsys.readouterr().err
+    assert "--games: 'none' is not a whole number" in said
+    assert "LOCUST_" not in said
+
+
+def test_no_entry_point_runs_in_other_peoples_gevent_programs() -> None:
+    groups = {point.group for point in metadata.distribution("stormwatch").entry_points}
+    assert groups == {"console_scripts", "pytest11"}

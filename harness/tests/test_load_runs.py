@@ -154,6 +154,9 @@ def test_run_json_says_what_was_run(finished: Locust) -> None:
     document = finished.run.read()
     assert document["options"]["games"] == 4
     assert document["options"]["tick_s"] == 0.3
+    assert document["options_from"]["tick"] == "the command line"
+    assert "probe" not in document["options_from"], "left to its default"
+    assert "not left to defaults: from the command line: games 4, players 2" in finished.output
     assert document["seed"] == 1
     assert document["missing"] == []
     assert document["interrupted"] is False
@@ -377,16 +380,3 @@ def page_at(address: str, locust: Locust) -> str:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
-
-
-def test_help_on_the_scenario_tells_its_options_and_on_others_does_not(tmp_path: Path) -> None:
-    other = tmp_path / "other.py"
-    other.write_text("import locust\n", encoding="utf-8")
-    told = {}
-    for scenario in (SCENARIO, other):
-        command = [sys.executable, "-m", "locust", "-f", str(scenario), "--help"]
-        told[scenario] = subprocess.run(
-            command, capture_output=True, text=True, check=True, encoding="utf-8"
-        ).stdout
-    assert "--wave-every" in told[SCENARIO]
-    assert "--wave-every" not in told[other]

@@ -133,6 +133,8 @@ def test_kill_9_leaves_no_process_and_a_history_that_can_be_judged(tmp_path: Pat
         (["--tick=fast"], "--tick"),
         (["--host=http://127.0.0.1:9"], "SUPABASE_SERVICE_ROLE_KEY"),
         (["--no-such-option"], "--no-such-option"),
+        (["--gamez=5"], "Did you mean '--games'?"),
+        (["--run-time=5s"], "--run-time 5s is over before the warm-up"),
     ],
 )
 def test_wrong_usage_of_the_load_is_named_and_leaves_no_folder(
@@ -145,6 +147,26 @@ def test_wrong_usage_of_the_load_is_named_and_leaves_no_folder(
     assert named in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_options_of_the_load_are_known_before_anything_starts(tmp_path: Path) -> None:
+    help_ = subprocess.run(
+        command(tmp_path, "--", "--help"), capture_output=True, text=True, check=True, encoding="utf-8"
+    )
+    assert "--wave-every" in help_.stdout
+    wrong = subprocess.run(
+        command(tmp_path, "--", "--gamez=5"), capture_output=True, text=True, check=False, encoding="utf-8"
+    )
+    assert "starting" not in wrong.stderr
+    without = subprocess.run(
+        command(tmp_path, "--no-load", "--", "--games=5"),
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
+    )
+    assert (without.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert "--no-load leaves nobody to take --games=5" in without.stderr
 
 
 # --- the command that does it again ----------------------------------------------------------------------
