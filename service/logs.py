@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, MutableMapping
+import time
+from collections.abc import Callable, Iterable, MutableMapping
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -15,7 +16,13 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 _HIDDEN: Final = "***"
 #: The libraries' own words about requests, which hold addresses with keys.
-_QUIET: Final = {"pubnub": logging.CRITICAL, "asyncio": logging.WARNING, "aiohttp": logging.WARNING}
+_QUIET: Final = {
+    "pubnub": logging.CRITICAL,
+    "asyncio": logging.WARNING,
+    "aiohttp": logging.WARNING,
+    # A line for each request that is not HTTP: ours are enough, and not without end.
+    "uvicorn.error": logging.ERROR,
+}
 
 
 def configure_logs(level: str, environment: str, secrets: Iterable[str] = ()) -> None:
@@ -76,3 +83,38 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """Return the logger of a module."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+class Throttled:
+    """Warns at most ``a_second`` times a second: what strangers cause must not fill the disk.
+
+    Parameters
+    ----------
+    logger : a logger, or what has its ``warning``.
+    clock : seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        logger: Any,
+        a_second: int = 20,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._logger = logger
+        self._a_second = a_second
+        self._clock = clock
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    def warning(self, event: str, **words: Any) -> None:
+        """Write a line, with the number of those left out before it, or leave it out."""
+        if (second := int(self._clock())) != self._second:
+            self._second, self._lines = second, 0
+        if self._lines >= self._a_second:
+            self._left_out += 1
+            return
+        if self._left_out:
+            words["leftOut"], self._left_out = self._left_out, 0
+        self._lines += 1
+        self._logger.warning(event, **words)

@@ -27,6 +27,12 @@ class Metrics:
         self.http_requests = Counter(
             "http_requests", "Requests answered", ["method", "route", "status"], registry=registry
         )
+        self.connections_refused = Counter(
+            "http_connections_refused", "Connections closed for what they did", ["reason"], registry=registry
+        )
+        self.unauthorised = Counter(
+            "unauthorised_calls", "Calls without the right secret", ["secret"], registry=registry
+        )
         # The five of the requirements.
         self.executions = Counter(
             "timer_monitoring_executions", "timerMonitoringExecutions: ticks run", registry=registry
@@ -71,10 +77,12 @@ class Metrics:
         self.breaker_state = Gauge("breaker_state", "0 closed, 1 half-open, 2 open", registry=registry)
         self.loop_lag = Gauge("event_loop_lag_seconds", "How late the event loop runs", registry=registry)
 
-        #: For the alert rules: 0 or 1 for each request and tick, ms for each tick, 1 for each failure.
+        #: For the alert rules: 0 or 1 for each request and tick, ms for each tick, 1 for each failure and
+        #: for each unauthorised call.
         self.errors = Window(3600.0)
         self.execution_times = Window(3600.0)
         self.pubnub_failures = Window(3600.0)
+        self.unauthorised_calls = Window(3600.0)
 
     def watch_pool(self, database: Database) -> None:
         """Show the pool's use whenever metrics are read."""
@@ -98,6 +106,11 @@ class Metrics:
         self.publish_seconds.observe(seconds)
         self.broadcast_failures.labels(reason).inc()
         self.pubnub_failures.add(1.0)
+
+    def refused(self, secret: str) -> None:
+        """Note a call without the right ``secret`` (the name of its header)."""
+        self.unauthorised.labels(secret).inc()
+        self.unauthorised_calls.add(1.0)
 
     def answered(self, failed: bool) -> None:
         """Note an answer for the error rate."""

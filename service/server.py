@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 
 import uvicorn
 
 from service.app import Service, StartError
+from service.http.connection import Connections
 from service.logs import get_logger
 from service.settings import Settings
 
@@ -18,6 +21,8 @@ log = get_logger(__name__)
 
 #: Longer than clients and proxies keep idle connections, so that none is cut as it is used again.
 _KEEP_ALIVE_S = 75
+#: Descriptors for all but clients and the connections that settings count: files, alerts, health.
+_OTHER_FILES = 100
 
 
 class _Server(uvicorn.Server):
@@ -39,9 +44,12 @@ def run(settings: Settings) -> None:
         As in the parts' own words.
     """
     service = Service(settings)
+    connections = Connections(service.metrics, most=_most_connections(settings))
     listener = _listen(settings.host, settings.port)
     uvicorn_config = uvicorn.Config(
         service.application(),
+        http=connections.protocol(),
+        ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -51,10 +59,12 @@ def run(settings: Settings) -> None:
         timeout_graceful_shutdown=max(1, round(settings.shutdown_limit)),
     )
     with asyncio.Runner(loop_factory=uvicorn_config.get_loop_factory()) as runner:
-        runner.run(_serve(service, _Server(uvicorn_config), listener))
+        runner.run(_serve(service, connections, _Server(uvicorn_config), listener))
 
 
-async def _serve(service: Service, server: _Server, listener: socket.socket) -> None:
+async def _serve(
+    service: Service, connections: Connections, server: _Server, listener: socket.socket
+) -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
 
@@ -78,12 +88,27 @@ async def _serve(service: Service, server: _Server, listener: socket.socket) -> 
         await asyncio.gather(starting, return_exceptions=True)
         return
     starting.result()
+    watching = asyncio.create_task(connections.watch())
     try:
         host, port = listener.getsockname()[:2]
         log.info("listening", url=f"http://{host}:{port}", version=server.config.app.version)  # type: ignore[union-attr]  # always our app
         await server.serve(sockets=[listener])
     finally:
+        watching.cancel()
         await service.stop()
+
+
+def _most_connections(settings: Settings) -> int:
+    """Return how many connections may be open, so that our own can still be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    ours = settings.pool_size + settings.relay_concurrency + _OTHER_FILES
+    if hard == resource.RLIM_INFINITY:
+        return sys.maxsize
+    if hard <= ours:
+        raise StartError(f"{hard} open files are too few, {ours} are ours alone: raise `ulimit -n`")
+    return hard - ours
 
 
 def _listen(host: str, port: int) -> socket.socket:
