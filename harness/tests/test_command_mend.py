@@ -1,7 +1,6 @@
 """`stormwatch fault mend` after a `stormwatch fault` that was really killed."""
 
 import asyncio
-import os
 import re
 import signal
 import subprocess
@@ -39,14 +38,10 @@ def remote(stack: Stack) -> RemoteStack:
 @contextmanager
 def breaking(stack: Stack, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A `stormwatch fault` in another process, once it is applied."""
-    environment = {
-        k: v for k, v in os.environ.items() if not k.startswith(("SUPABASE", "PUBNUB", "DATABASE"))
-    }
     process = subprocess.Popen(
         [*STORMWATCH, "fault", "--stack", stack.id, *arguments],
         stderr=subprocess.PIPE,
         text=True,
-        env=environment,
         encoding="utf-8",
     )
     assert process.stderr is not None

@@ -33,7 +33,6 @@ def up(cache: Path | None = None, *options: str) -> Iterator[subprocess.Popen[st
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=environment(),
         encoding="utf-8",
     )
     try:
@@ -42,12 +41,6 @@ def up(cache: Path | None = None, *options: str) -> Iterator[subprocess.Popen[st
         if process.poll() is None:
             process.kill()
         process.communicate()
-
-
-def environment(**more: str) -> dict[str, str]:
-    """This environment, without what may describe a deployment."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SUPABASE", "PUBNUB", "DATABASE_URL"))}
-    return kept | more
 
 
 def document_of(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -67,7 +60,7 @@ def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        env=environment(**more),
+        env=os.environ | more,
         timeout=90,
         encoding="utf-8",
     )

@@ -1,0 +1,98 @@
+"""pytest plugin of this project's own tests: they reach only what they start, and leave nothing behind.
+
+Loaded by the options in ``pyproject.toml``, for every folder of tests, before any other plugin looks at the
+environment. Failure scenarios that are run alone are a user's tool: what they may reach is the consent
+guard's to say.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+PROJECT: Final = Path(__file__).parents[2]
+#: The scenarios that users run against systems of theirs.
+_SCENARIOS: Final = PROJECT / "scenarios" / "failure"
+
+#: All that tests and their children see of the environment: what makes programs run here. Nothing that
+#: describes a system is among it, be the name the harness's, Locust's, a database client's or a new one.
+KEPT: Final = frozenset(
+    {
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "LANGUAGE", "CI"),
+        *("TERM", "COLORTERM", "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "VIRTUAL_ENV", "UPDATE_GOLDEN"),
+        *("PG_BIN", "TOXIPROXY_BIN", "STORMWATCH_CACHE", "STORMWATCH_CHROMIUM"),
+    }
+)
+_KEPT_PREFIXES: Final = (
+    *("LC_", "LD_", "DYLD_", "XDG_", "SSL_CERT_"),
+    *("PYTHON", "PYTEST_", "PY_COLORS", "COVERAGE_", "COV_", "HYPOTHESIS_", "PLAYWRIGHT_"),
+)
+
+#: Reapers of processes that were killed on purpose may be at work still.
+_REAPERS_LIMIT_S: Final = 15.0
+
+_FOLDER: Final = pytest.StashKey[Path]()
+_LEFT: Final = pytest.StashKey[list[str]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Take away what describes other systems, and give the tests a temporary folder of their own."""
+    if are_a_users_scenarios(config):
+        return
+    for name in tuple(os.environ):
+        if name not in KEPT and not name.startswith(_KEPT_PREFIXES):
+            del os.environ[name]
+    if not hasattr(config, "workerinput"):  # workers inherit it
+        _use_own_folder(config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail if anything is left in the temporary folder."""
+    folder = session.config.stash.get(_FOLDER, None)
+    if folder is None:
+        return
+    deadline = time.monotonic() + _REAPERS_LIMIT_S
+    while (left := sorted(path.name for path in folder.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    if left:
+        session.config.stash[_LEFT] = left
+        session.exitstatus = max(session.exitstatus, pytest.ExitCode.TESTS_FAILED)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what is left."""
+    if left := config.stash.get(_LEFT, None):
+        terminalreporter.section("left behind", red=True)
+        terminalreporter.line(f"tests left in their temporary folder: {', '.join(left)}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the temporary folder."""
+    if folder := config.stash.get(_FOLDER, None):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def are_a_users_scenarios(config: pytest.Config) -> bool:
+    """Tell whether nothing but the failure scenarios is to run: users run those against systems of theirs."""
+    asked = [
+        Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args
+    ]
+    return bool(asked) and all(path.is_relative_to(_SCENARIOS) for path in asked)
+
+
+def _use_own_folder(config: pytest.Config) -> None:
+    # Folders of failed tests are looked into afterwards: pytest keeps them where it always does.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    # A short name: sockets lie below, and their paths are limited to some 100 characters.
+    folder = Path(tempfile.mkdtemp(prefix="sw-"))
+    folder.chmod(0o711)  # root's tests start Postgres as another user
+    config.stash[_FOLDER] = folder
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)

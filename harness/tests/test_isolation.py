@@ -1,0 +1,131 @@
+"""No test reaches anything but what it started, whatever the environment says; and none leaves anything."""
+
+import itertools
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.target import ENVIRONMENT
+from harness.tests.isolation import PROJECT, are_a_users_scenarios
+
+NAMES = [
+    *ENVIRONMENT,
+    *("STORMWATCH_MAY_LOAD", "STORMWATCH_MAY_BREAK", "STORMWATCH_REPORTS", "STORMWATCH_RUN_DIR"),
+    *("LOCUST_HOST", "LOCUST_LOCUSTFILE", "PGHOST", "PGSERVICE", "ALERT_WEBHOOK_URL"),
+    *("HTTP_PROXY", "https_proxy", "ALL_PROXY", "NO_PROXY", "A_NAME_THAT_NOBODY_KNOWS"),
+]
+
+#: Speaks to every address that a test, or a child of a test, is told of.
+CURIOUS = """
+import os, re, socket, subprocess, sys
+
+LOOK = '''
+import os, re, socket
+for value in os.environ.values():
+    for host, port in re.findall(r"(127[.]0[.]0[.]1):([0-9]+)", value):
+        socket.create_connection((host, int(port))).close()
+'''
+
+def test_it():
+    exec(LOOK)
+    subprocess.run([sys.executable, "-c", LOOK], check=True)
+"""
+
+
+class Sink:
+    """A system that is none of the tests' business; it counts who came."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.setblocking(False)
+        self.port = self._socket.getsockname()[1]
+
+    def visits(self) -> int:
+        """Return how many connections were made since the last call."""
+        for visits in itertools.count():
+            try:
+                self._socket.accept()[0].close()
+            except BlockingIOError:
+                return visits
+        raise AssertionError
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    sink = Sink()
+    yield sink
+    sink.close()
+
+
+def run(test: Path, text: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run one test under this project's own configuration, with no more plugins than that names."""
+    test.write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-c", str(PROJECT / "pyproject.toml"), str(test)]
+    return subprocess.run(
+        [*command, "-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin", "-p", "pytest_timeout"],
+        cwd=test.parent,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_tests_and_their_children_are_told_of_no_system(sink: Sink, tmp_path: Path) -> None:
+    described = dict.fromkeys(NAMES, f"http://user:password@127.0.0.1:{sink.port}/")
+    done = run(tmp_path / "test_curious.py", CURIOUS, **described)
+    assert done.returncode == 0, done.stdout
+    assert sink.visits() == 0
+
+
+def test_what_a_name_that_is_kept_describes_would_be_noticed(sink: Sink, tmp_path: Path) -> None:
+    done = run(tmp_path / "test_curious.py", CURIOUS, COLORTERM=f"127.0.0.1:{sink.port}")
+    assert done.returncode == 0, done.stdout
+    assert sink.visits() == 2
+
+
+def test_no_name_that_describes_a_target_is_kept() -> None:
+    assert [name for name in NAMES if name in os.environ] == []
+
+
+def test_what_a_test_leaves_in_its_temporary_folder_fails_the_session(tmp_path: Path) -> None:
+    text = """
+import tempfile
+import harness.tests.isolation
+
+harness.tests.isolation._REAPERS_LIMIT_S = 0.0
+
+def test_it(tmp_path):
+    (tmp_path / "kept").touch()
+    tempfile.mkdtemp(prefix="forgotten-")
+"""
+    done = run(tmp_path / "test_untidy.py", text)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "1 passed" in done.stdout
+    assert "tests left in their temporary folder: forgotten-" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "theirs"),
+    [
+        (["scenarios/failure"], True),
+        (["scenarios/failure/test_chaos.py::test_it"], True),
+        (["scenarios/failure", "harness"], False),
+        (["scenarios"], False),
+        (["harness/tests/test_isolation.py::test_it"], False),
+    ],
+)
+def test_failure_scenarios_alone_see_the_system_that_they_are_for(
+    pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch, arguments: list[str], theirs: bool
+) -> None:
+    monkeypatch.setattr(pytestconfig, "args", [str(PROJECT / argument) for argument in arguments])
+    assert are_a_users_scenarios(pytestconfig) is theirs
