@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import traceback
 from importlib import metadata
-from typing import Final
+from typing import Any, Final
 
 import click
+
+from harness.output import guard_output
 
 #: Name -> one line of help. A command's module (`harness/commands/<name>.py`, its click command in
 #: `command`) is imported when it is called, so that `up` does not wait for pandas.
@@ -22,7 +25,33 @@ COMMANDS: Final = {
 }
 
 
+class _NoVerdictError(click.ClickException):
+    """What went wrong tells nothing of a promise: it must not end as if one was broken."""
+
+    exit_code = 4
+
+
 class _LazyGroup(click.Group):
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        guard_output()
+        return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            raise click.exceptions.Exit(130) from None
+        except OSError as error:
+            raise _NoVerdictError(str(error)) from error
+        except Exception as error:
+            traceback.print_exc()
+            raise _NoVerdictError(
+                f"stormwatch itself failed: {type(error).__name__}; please report it"
+            ) from error
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -41,7 +70,8 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes of run and gate: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no readable report.",
+    epilog="Exit codes of run and gate: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no readable report. "
+    "Of every command: 4 where it failed itself, 130 after Ctrl-C.",
 )
 @click.version_option(metadata.version("stormwatch"), prog_name="stormwatch")
 def main() -> None:

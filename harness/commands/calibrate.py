@@ -156,26 +156,27 @@ class _Progress:
     """Tells what is being injected and how much is done: a bar on a terminal, else a line a step."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self._console = Console(stderr=True)
+        from harness import output
+
+        self._console = output.console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=not self._console.is_interactive,
             transient=True,
         )
         self._task = self._bar.add_task("", total=None)
 
     def __call__(self, what: str, done: int, total: int) -> None:
         self._bar.update(self._task, description=what, completed=done, total=total)
-        if not self._console.is_terminal:
+        if not self._console.is_interactive:
             text = f"[{time.strftime('%H:%M:%S')}] {what} ({done} of {total})"
-            self._console.print(text, markup=False)
+            self._console.print(text)
 
     def __enter__(self) -> _Progress:
         self._bar.start()
@@ -189,13 +190,13 @@ _STYLES: Final[Mapping[str, str]] = {"pass": "green", "fail": "bold red", "incon
 
 
 def _print(document: Mapping[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from harness import output
     from harness.report.words import MARKS, calibrated
 
-    console = Console()
+    console = output.console()
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     table.add_column("path", overflow="fold")

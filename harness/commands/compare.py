@@ -35,9 +35,10 @@ def command(
     Exit codes: 0 nothing is worse beyond the tolerance, 1 something is, 2 wrong usage (also runs that
     differ in what was run), 4 a run can't be read.
     """
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    from harness import output
     from harness.commands._policy import policy_from
     from harness.history import HistoryError, RunFolderError, open_run
     from harness.history.run import write_atomically
@@ -60,18 +61,18 @@ def command(
     except (RunFolderError, HistoryError) as error:
         click.echo(f"Error: {error}", err=True)
         context.exit(UNREADABLE)
-    console = Console()
+    console = output.console()
     table = Table("objective", "base", "head", "change", "interval", "", box=None, header_style="dim")
     for row in document["objectives"]:
         value, interval = compare.effect_in_words(row)
         sides_in_words = [compare.side_in_words(row, side) for side in ("base", "head")]
-        verdict = f"[{_MARKS[row['change']]}]{row['change']}[/]"
+        verdict = Text(row["change"], _MARKS[row["change"]])
         table.add_row(row["title"], *sides_in_words, value, interval, verdict)
     console.print(table)
     for row in document["objectives"]:
         if row["reason"]:
-            console.print(f"{row['title']}: {row['reason']}", markup=False)
-    console.print(f"[{_MARKS[document['change']]}]{document['change'].upper()}[/]")
+            console.print(f"{row['title']}: {row['reason']}")
+    console.print(Text(document["change"].upper(), _MARKS[document["change"]]))
     try:
         if markdown is not None:
             write_atomically(markdown, compare.comparison_markdown(document))

@@ -218,9 +218,10 @@ def _version(package: str) -> str:
 
 def _table(findings: list[Finding]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from harness import output
 
     table = Table(box=box.SIMPLE_HEAD)
     for heading in ("part", "version", "from", "works", ""):
@@ -229,4 +230,4 @@ def _table(findings: list[Finding]) -> None:
         works = Text("yes", "green") if finding.works else Text("NO", "bold red")
         # Text: what comes from a log or a path must not be read as markup.
         table.add_row(finding.part, finding.version, Text(finding.source), works, Text(finding.note))
-    Console().print(table)
+    output.console().print(table)

@@ -51,6 +51,7 @@ def command(
     Exit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no readable report (or an edited one).
     """
     from harness.commands._policy import policy_from
+    from harness.output import one_line
     from harness.report import gate
     from harness.sla.policy import PolicyError
 
@@ -80,7 +81,7 @@ def command(
         click.echo(f"{report['run']['id']}: {verdict}")
         for row in rows:
             mark = "allowed" if row.allowed else row.verdict
-            click.echo(f"  {mark:<12} {row.section} {row.name}: {row.reason}")
+            click.echo(f"  {mark:<12} {row.section} {row.name}: {one_line(row.reason)}")
         codes.append(gate.EXIT_CODES[verdict])
     if read and (unknown := set(allowed) - known):
         raise click.UsageError(

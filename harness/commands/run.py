@@ -310,12 +310,13 @@ class _Display:
     """
 
     def __init__(self, run: Path, console: Console | None = None) -> None:
-        from rich.console import Console
         from rich.live import Live
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+        from harness import output
+
         self._run = run
-        self._console = console or Console(stderr=True)
+        self._console = console or output.console(stderr=True)
         self._stage: str | None = None
         self._task: Any = None
         self._next_line = time.monotonic() + _LINE_EVERY_S
@@ -337,17 +338,17 @@ class _Display:
     @property
     def judged_every_s(self) -> float:
         """How often the objectives need to be judged to be shown; in seconds."""
-        return 1.0 if self._console.is_terminal else _LINE_EVERY_S
+        return 1.0 if self._console.is_interactive else _LINE_EVERY_S
 
     def __enter__(self) -> _Display:
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             self._view.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         # What is left on the screen are the stages: the summary of the report comes below.
         self._end_stage()
-        if self._console.is_terminal:
+        if self._console.is_interactive:
             self._view.stop()
 
     def stage(self, name: str, done: float | None = None, total: float | None = None) -> None:
@@ -355,14 +356,14 @@ class _Display:
         if name != self._stage:
             self._end_stage()
             self._stage = name
-            if not self._console.is_terminal:
+            if not self._console.is_interactive:
                 self._say(_TITLES[name])
             self._task = self._progress.add_task(_TITLES[name], total=total, done="")
         if done is not None and total:
             unit = "" if name == "failures" else " s"
             text = f"{min(done, total):.0f} of {total:.0f}{unit}"
             self._progress.update(self._task, completed=min(done, total), total=total, done=text)
-        if not self._console.is_terminal and time.monotonic() >= self._next_line:
+        if not self._console.is_interactive and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_EVERY_S
             self._tell()
 

@@ -132,10 +132,11 @@ def _document(stack: Stack, ready_s: float) -> dict[str, object]:
 
 def _table(stack: Stack, ready_s: float) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from harness import output
+
+    console = output.console()
     proxies: dict[str, list[str]] = {}
     for proxy in stack.proxies.all().values():
         proxies.setdefault(proxy.upstream, []).append(f"{proxy.listen}  {proxy.name}")

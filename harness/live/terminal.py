@@ -70,7 +70,7 @@ def _objectives(figures: Mapping[str, Any]) -> Table:
         style, shown = _STYLES[row["verdict"]], row["shown"]
         table.add_row(
             Text(MARKS[row["verdict"]], style=style),
-            row["title"],
+            Text(row["title"]),
             shown["target"],
             Text(shown["measured"], style=style if row["measured"] is not None else "dim"),
             shown["interval"],

@@ -458,6 +458,7 @@ def _users(environment: Environment) -> int:
 
 def _judge(folder: RunFolder) -> int:
     """Write the reports of a finished run, show the objectives, and return the gate's exit code."""
+    from harness.output import plain
     from harness.report import write_reports
     from harness.report.gate import verdict_exit_code
     from harness.report.terminal import print_summary
@@ -471,7 +472,7 @@ def _judge(folder: RunFolder) -> int:
         document = write_reports(folder, policy)
     except Exception as error:  # whatever it is: the record is there, and judging can be tried again
         log.exception("%s: the report could not be written", folder.path)
-        print(f"no report: {error}; try `stormwatch report {os.path.relpath(folder.path)}`")
+        print(plain(f"no report: {error}; try `stormwatch report {os.path.relpath(folder.path)}`"))
         return EXIT_NO_REPORT
     print_summary(document)
     print(f"report: {os.path.relpath(folder.path / 'report.html')}")

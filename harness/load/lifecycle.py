@@ -23,6 +23,7 @@ from harness.load.director import EXIT_INTERRUPTED, EXIT_USAGE, INTERRUPTED_DRAI
 from harness.load.options import FIELDS, add_options, reports_folder
 from harness.load.origins import origins, parsed, profile_options, take_over
 from harness.load.web import ObjectivesTab
+from harness.output import plain
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None
     except BaseException as error:
         director.close()
         if isinstance(error, CannotBegin):
-            print(f"stormwatch: {error}", file=sys.stderr)
+            print(plain(f"stormwatch: {error}"), file=sys.stderr)
             sys.exit(EXIT_USAGE)
         if isinstance(error, KeyboardInterrupt):
             print("stormwatch: interrupted before the run began", file=sys.stderr)

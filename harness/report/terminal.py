@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from harness import output
 from harness.report.gate import rows_not_passed
 from harness.report.words import (
     MARKS,
@@ -33,7 +33,7 @@ _VERDICTS: Final[Mapping[str, str]] = {"failed": "fail", "error": "fail"}
 
 def print_summary(report: Mapping[str, Any], console: Console | None = None) -> None:
     """Print the verdict, every objective and integrity row, and why each that is no pass is not one."""
-    console = console or Console()
+    console = console or output.console()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("", "objective", "promised", "measured", "interval"):
         table.add_column(heading, overflow="fold")
@@ -41,7 +41,7 @@ def print_summary(report: Mapping[str, Any], console: Console | None = None) -> 
     for row in report["objectives"]:
         table.add_row(
             _mark(row["verdict"]),
-            row["title"],
+            Text(row["title"]),
             target(row),
             measured(row),
             interval(row),
@@ -72,12 +72,12 @@ def print_summary(report: Mapping[str, Any], console: Console | None = None) -> 
             )
         )
     verdict = report["verdict"]
-    console.print(f"[{_STYLES[verdict]}]{verdict.upper()}[/]  {MEANING[verdict]}")
+    console.print(Text.assemble((verdict.upper(), _STYLES[verdict]), f"  {MEANING[verdict]}"))
 
 
-def _reason(verdict: str, title: str, reason: str) -> str:
+def _reason(verdict: str, title: str, reason: str) -> Text:
     verdict = verdict if verdict in _STYLES else "inconclusive"
-    return f"[{_STYLES[verdict]}]{MARKS[verdict]} {escape(title)}[/]: {escape(reason)}"
+    return Text.assemble((f"{MARKS[verdict]} {title}", _STYLES[verdict]), f": {reason}")
 
 
 def _mark(verdict: str) -> Text:
