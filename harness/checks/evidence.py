@@ -22,12 +22,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from harness.history import KINDS, History, HistoryFile
-from harness.history.witnesses import Doubt, read_doubts
+from harness.history.witnesses import Doubt, doubts_about, read_doubts
 from harness.sla.policy import Policy
 
 NS: Final = 1_000_000_000
 #: How long after the time of its commit a move may not be seen by others yet.
 _SEEN_AFTER_NS: Final = NS
+
+_UNRECORDED: Final = (
+    "no history of {} is in the run's folder (a worker that can't write there keeps its own: copy its "
+    "history/*.arrow here and run `stormwatch report`)"
+)
 
 #: Names of ``delivery`` rows that are not messages.
 SUBSCRIBE: Final = "subscribe"
@@ -125,7 +130,11 @@ class Evidence:
     @cached_property
     def doubts(self) -> list[Doubt]:
         """Witnesses that are missing or in doubt, as whoever drove, broke and observed declared them."""
-        return read_doubts(self.run.get("missing"))
+        writers = {file.writer for file in self.files}
+        unrecorded = [name for name in self.run.get("recorders") or () if name not in writers]
+        return read_doubts(self.run.get("missing")) + [
+            doubt for name in unrecorded for doubt in doubts_about(name, _UNRECORDED.format(name))
+        ]
 
     # --- windows -----------------------------------------------------------------------------------
 

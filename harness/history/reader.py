@@ -82,7 +82,7 @@ def _read_file(path: Path) -> tuple[pa.Table | None, HistoryFile]:
             stream = pa.ipc.open_stream(source)
         except (pa.ArrowInvalid, OSError) as error:
             if path.stat().st_size == 0:
-                return None, HistoryFile(path, path.stem, "", 0, "the file is empty")
+                return None, HistoryFile(path, _writer(path), "", 0, "the file is empty")
             raise HistoryError(f"{path}: not a history file ({_first_line(error)})") from error
         metadata = stream.schema.metadata or {}
         _check_schema(path, stream.schema, metadata)
@@ -100,8 +100,13 @@ def _read_file(path: Path) -> tuple[pa.Table | None, HistoryFile]:
             cut_off = "the writer did not close the file"
     table = pa.Table.from_batches(batches, schema=stream.schema).replace_schema_metadata(None)
     run_id = metadata.get(META_RUN, b"").decode()
-    writer = metadata.get(META_WRITER, path.stem.encode()).decode()
+    writer = metadata.get(META_WRITER, _writer(path).encode()).decode()
     return table, HistoryFile(path, writer, run_id, table.num_rows, cut_off)
+
+
+def _writer(path: Path) -> str:
+    """The writer's name in a file's name, which ends with its process id."""
+    return path.stem.rpartition("-")[0] or path.stem
 
 
 def _check_schema(path: Path, schema: pa.Schema, metadata: dict[bytes, bytes]) -> None:

@@ -66,7 +66,7 @@ class _FileTail:
         self.path = path
         self.run_id = ""
         self.tables: list[pa.Table] = []
-        self._writer = path.stem
+        self._writer = path.stem.rpartition("-")[0] or path.stem
         self._rows = 0
         self._read_to = 0
         self._closed = False

@@ -47,6 +47,10 @@ class Crew(Protocol):
     def begin(self, orders: Orders) -> None:
         """Make ready to play; raises :class:`CrewError` or :class:`ObserverError`."""
 
+    @property
+    def recorders(self) -> list[str]:
+        """Who writes a history of the run: their processes, by name."""
+
     def drain(self) -> None:
         """Begin no more games."""
 
@@ -66,9 +70,11 @@ class Alone:
     def __init__(self, reports: Path) -> None:
         self._reports = reports
         self._station: Station | None = None
+        self.recorders: list[str] = []
 
     def begin(self, orders: Orders) -> None:
         """Make ready to play."""
+        self.recorders = orders.recorders
         self._station = Station(orders, self._reports)
         self._station.wait_until_ready()
         arrive(self._station)
@@ -99,6 +105,7 @@ class Workers:
         self._orders: Orders | None = None
         self._began: dict[str, AsyncResult[None]] = {}
         self._ended: dict[str, AsyncResult[list[Doubt]]] = {}
+        self.recorders: list[str] = []
         #: Latest status since the drain began, by worker.
         self._drained: dict[str, bool] = {}
         runner.register_message(BEGAN, self._on_began)
@@ -110,6 +117,7 @@ class Workers:
         """Tell all workers what to do and wait until they can."""
         self._orders = orders
         self._began, self._ended, self._drained = {}, {}, {}
+        self.recorders = []
         clients = [client.id for client in self._runner.clients.all]
         if not clients:
             raise CrewError("no worker is connected; start one with --worker, or leave out --master")
@@ -156,6 +164,7 @@ class Workers:
         self._began[client] = AsyncResult()
         self._ended[client] = AsyncResult()
         mine = replace(orders, index=self._runner.get_worker_index(client))
+        self.recorders += mine.recorders
         self._runner.send_message(BEGIN, mine.to_message(), client)
 
     def _on_connect(self, client_id: str, **_: Any) -> None:

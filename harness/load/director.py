@@ -396,7 +396,7 @@ class Run:
     def _write(self, **fields: Any) -> None:
         windows = [asdict(window) for window in self._windows]
         try:
-            self.folder.update(windows=windows, missing=self._doubts(), **fields)
+            self.folder.update(windows=windows, missing=self._doubts(), recorders=self._recorders(), **fields)
         except OSError as error:
             log.error("%s/run.json: %s; the run goes on", self.folder.path, error.strerror)  # noqa: TRY400 - foreseen: no traceback
 
@@ -408,6 +408,9 @@ class Run:
             except OSError as error:
                 reason = f"cron could not write its whole history: {error.strerror}"
                 self._missing += doubts_about("cron", reason)
+
+    def _recorders(self) -> list[str]:
+        return ["cron", "observer-watch", *self._crew.recorders]
 
     def _doubts(self) -> list[dict[str, str]]:
         return [doubt.entry() for doubt in self._missing]

@@ -47,6 +47,17 @@ class Orders:
         """The process's name in the history."""
         return "load" if self.index is None else f"load-{self.index + 1}"
 
+    @property
+    def observers(self) -> list[str]:
+        """Names of this process's observers in the history."""
+        first = (self.index or 0) * self.options.observers + 1
+        return [f"observer-{number}" for number in range(first, first + self.options.observers)]
+
+    @property
+    def recorders(self) -> list[str]:
+        """Who writes a history of this process's part in the run."""
+        return [self.name, *self.observers]
+
     def to_message(self) -> dict[str, Any]:
         """Return it as Locust sends it to a worker."""
         return {
@@ -89,10 +100,8 @@ class Station:
         self.playing = 0
         run = writable_run(orders, reports)
         self.history = HistoryWriter(run.history, orders.name, orders.run_id)
-        first = (orders.index or 0) * self.options.observers + 1
         assignments = [
-            Assignment(f"observer-{number}", orders.run_id, run.history, orders.target)
-            for number in range(first, first + self.options.observers)
+            Assignment(name, orders.run_id, run.history, orders.target) for name in orders.observers
         ]
         self.ears = Ears(assignments, run.logs)
         self._slots = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import gevent
 import pytest
 
-from harness.history import read_history
+from harness.history import Doubt, Witness, read_history
 from harness.load.observers import ObserverError, ObserverProcess
 from harness.observe.process import Assignment
 from harness.target import Target
@@ -33,7 +33,9 @@ def test_an_observer_that_was_killed_is_missed(assignment: Assignment, tmp_path:
     observer.wait_until_ready()
     os.kill(observer.pid, signal.SIGKILL)
     gevent.sleep(0.2)
-    assert observer.stop(within_s=0.0) == ["observer-1 ended by itself with code -9; see its log"]
+    assert observer.stop(within_s=0.0) == [
+        Doubt(Witness.SUBSCRIBERS, "observer-1 ended by itself with code -9; see its log")
+    ]
 
 
 def test_an_observer_that_cannot_begin_is_named(assignment: Assignment, tmp_path: Path) -> None:

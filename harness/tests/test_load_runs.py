@@ -214,6 +214,7 @@ def test_two_processes_share_the_games_of_one_run(stack: Stack, tmp_path: Path) 
     rows = check_the_record(locust, players=2)
     names = {re.sub(r"-\d+$", "", path.stem) for path in locust.run.history.glob("*.arrow")}
     assert names == {"cron", "load-1", "load-2", "observer-1", "observer-2", "observer-watch"}
+    assert set(locust.run.read()["recorders"]) == names
     created = rows[rows["name"] == "POST /rest/v1/games"]
     assert created["game"].is_unique
     assert {actor.split("-")[1].split(".")[0] for actor in created["actor"]} == {"1", "2"}

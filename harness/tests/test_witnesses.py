@@ -12,9 +12,10 @@ from harness.checks import INTEGRITY, METRICS, Evidence, Samples
 from harness.checks.metrics import metric
 from harness.history import Doubt, Witness, create_run
 from harness.history.witnesses import WORKER, doubts, doubts_about, read_doubts
+from harness.report.build import build_report
 from harness.sla.policy import METRICS as PROMISED
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import synthetic_rows
+from harness.tests.synthetic_run import Shape, synthetic_rows, write_run
 from harness.tests.test_verdicts import (
     SHAPE,
     a_busy_generator,
@@ -25,6 +26,8 @@ from harness.tests.test_verdicts import (
 )
 
 Report = dict[str, Any]
+
+SMALL = Shape(games_at_once=5, players=2, seconds=20, http_per_s=2)
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +162,25 @@ def test_what_is_in_the_record_is_broken_whatever_is_in_doubt(good_rows: pd.Data
     report = verdict_of(rows, load_policy(), missing=entries(Doubt(Witness.PATHS, "out of open files")))
     assert named(report, "early")["verdict"] == "fail"
     assert report["verdict"] == "fail"
+
+
+def test_a_worker_whose_rows_are_elsewhere_is_named_and_half_a_record_is_not_judged(
+    good_rows: pd.DataFrame,
+) -> None:
+    there = ["synthetic"]
+    assert verdict_of(good_rows, load_policy(), recorders=there)["verdict"] == "pass"
+
+    report = verdict_of(good_rows, load_policy(), recorders=[*there, "load-2", "observer-2"])
+    assert inconclusive(report) == rests_on(Witness.PLAYERS) | rests_on(Witness.SUBSCRIBERS)
+    row = named(report, "witnesses")
+    assert row["measured"] == 2
+    assert "no history of load-2 is in the run's folder" in row["explanation"]
+    assert "no history of observer-2" in row["explanation"]
+
+
+def test_a_history_that_its_worker_did_not_close_touches_what_it_is_the_record_of(tmp_path: Path) -> None:
+    run = write_run(tmp_path, synthetic_rows(SMALL), SMALL)
+    (run.history / "observer-1-4711.arrow").touch()
+    report = build_report(run, load_policy())
+    assert named(report, "whole_files")["explanation"].startswith("Cut off: observer-1-4711.arrow")
+    assert set(named(report, "whole_files")["witnesses"]) == {Witness.SUBSCRIBERS}
