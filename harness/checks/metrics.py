@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from harness.checks.declared import rests_on
 from harness.checks.evidence import NS, SUBSCRIBE, Evidence
 from harness.checks.lag import CRON, EARS, lag_s
+from harness.checks.monitoring import skipped
 from harness.history.witnesses import Witness
 from harness.sla.policy import METRICS as PROMISED
 
@@ -112,23 +113,34 @@ def metric(*witnesses: Witness) -> Callable[[Measure], Measure]:
 @metric(Witness.CRON)
 def monitor_execution(evidence: Evidence) -> Samples:
     """Return how long ticks took, from their schedule to their answer; one that got none: for ever."""
+    skips = skipped(evidence)
     ticks = evidence.ticks
-    ticks = ticks[evidence.steady(ticks["origin_ns"])]
+    ticks = ticks[evidence.steady(ticks["origin_ns"]) & (ticks["name"] == "tick").to_numpy(dtype=bool)]
     elapsed = _seconds(ticks["end_ns"] - ticks["origin_ns"])
     elapsed[ticks["end_ns"].isna().to_numpy()] = np.inf
     # A call that failed at once did not do its work at once. It did not take 30 seconds either.
     took = np.where(_true(ticks["ok"]), elapsed, np.inf)
+    idle = skips[skips["due"]]
+    waited = idle["waited_s"].to_numpy(dtype="float64")
     samples = _durations(
         evidence,
-        took,
-        np.arange(len(ticks)),
+        np.concatenate([took, waited]),
+        np.arange(len(ticks) + len(idle)),
         "ticks",
         "From the scheduled time of a cron tick to the answer of monitor-game-timers; a tick that failed "
-        "or was never answered counts as infinite.",
-        ticks,
+        "or was never answered counts as infinite. A tick that skipped is no execution: it counts, where "
+        "something was due, until one worked.",
+        pd.concat([ticks, idle.assign(error="skipped")[list(ticks.columns)]]) if len(idle) else ticks,
         at="origin_ns",
         late=CRON,
     )
+    if len(skips):
+        samples.notes.append(f"{len(skips)} ticks skipped, {len(idle)} of them while something was due")
+        if evidence.transitions.empty and evidence.overdue.empty:
+            samples.doubts.append(
+                f"{len(skips)} ticks skipped, and no record of the database tells whether something was due"
+            )
+    elapsed = np.concatenate([elapsed, waited])
     return replace(samples, elapsed=elapsed[~np.isnan(elapsed)])
 
 
@@ -209,23 +221,43 @@ def errors(evidence: Evidence) -> Samples:
     """Return which operations did not do what they were asked for."""
     delivery = evidence.rows("delivery")
     subscribed = delivery[(delivery["name"] == SUBSCRIBE).to_numpy()]
-    parts = [_steady(evidence, rows) for rows in (evidence.rows("http"), evidence.ticks, subscribed)]
+    ticks = _ticks_that_count(evidence)
+    parts = [*(_steady(evidence, rows) for rows in (evidence.rows("http"), subscribed)), ticks]
     failed = [~_true(rows["ok"]) for rows in parts]
     return _outcomes(
         parts,
         failed,
         failed,
         "Requests of players and hosts, cron ticks and subscriptions that did not do what they were asked "
-        "for: refused, failed, unanswered, answered wrongly, or with an unknown outcome.",
+        f"for: refused, failed, unanswered, answered wrongly, or with an unknown outcome. {_SKIPS}",
     )
+
+
+_SKIPS: Final = (
+    "Ticks that skipped are left out; those that went on skipping while something was overdue have failed."
+)
+
+
+def _ticks_that_count(evidence: Evidence) -> pd.DataFrame:
+    """The ticks of the steady state that were to do something: not those that left it to another."""
+    ticks = _steady(evidence, evidence.ticks)
+    stuck = skipped(evidence)
+    stuck = stuck.loc[stuck["stuck"], ticks.columns].assign(ok=False, value=np.nan)
+    stuck["error"] = pd.Categorical([_STUCK] * len(stuck))
+    ticks = ticks[(ticks["name"] == "tick").to_numpy(dtype=bool)]
+    return pd.concat([ticks.astype({"error": "object"}), stuck.astype({"error": "object"})]).astype(
+        {"error": "category"}
+    )
+
+
+_STUCK: Final = "skipped with no answer to what was due"
 
 
 @metric(Witness.PLAYERS, Witness.CRON, Witness.HEALTH)
 def availability(evidence: Evidence) -> Samples:
     """Return which requests the service answered at all, and with something other than 5xx."""
-    http, ticks, health = (
-        _steady(evidence, rows) for rows in (evidence.rows("http"), evidence.ticks, evidence.rows("health"))
-    )
+    http, health = (_steady(evidence, evidence.rows(kind)) for kind in ("http", "health"))
+    ticks = _ticks_that_count(evidence)
     status = http["value"].to_numpy(dtype="float64")
     answered = [
         # A request that was refused with an answer below 500 found the service at home.
@@ -238,7 +270,7 @@ def availability(evidence: Evidence) -> Samples:
         answered,
         [~good for good in answered],
         "Requests of players and hosts, cron ticks and health checks that the service answered at all, and "
-        "not with a 5xx status (a health check: with healthy).",
+        f"not with a 5xx status (a health check: with healthy). {_SKIPS}",
     )
 
 
@@ -250,7 +282,7 @@ def _answered(rows: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 #: Errors that say that no answer came, or none that counts.
-_NO_ANSWER: Final = r"(?i)timeout|timed out|connection|no answer|http 5\d\d|refused|reset"
+_NO_ANSWER: Final = rf"(?i){_STUCK}|timeout|timed out|connection|no answer|http 5\d\d|refused|reset"
 
 
 @metric(Witness.DATABASE, Witness.CRON, Witness.SCHEDULE, Witness.OWN_CLOCK)
@@ -260,12 +292,12 @@ def timer_accuracy(evidence: Evidence) -> Samples:
     offset = evidence.database_clock.offset_ns
     allowed = int((evidence.tick_s + evidence.policy.tolerances.timer) * NS)
     timed = moved[moved["intended_ns"].notna() & moved["start_ns"].notna()]
-    timed = timed[evidence.steady(timed["intended_ns"] - offset)]
+    timed = timed[_judged_due(evidence, timed["intended_ns"] - offset, timed["moved_ns"], allowed)]
     late = (timed["start_ns"] - timed["intended_ns"]).to_numpy(dtype="int64")
     # An expiry that has not been acted on counts once there was time to.
+    overdue = overdue[(overdue["end_ns"] - overdue["intended_ns"] > allowed).fillna(value=False).astype(bool)]
     stuck = overdue[
-        evidence.steady(overdue["intended_ns"] - offset)
-        & (overdue["end_ns"] - overdue["intended_ns"] > allowed).fillna(value=False).to_numpy(dtype=bool)
+        _judged_due(evidence, overdue["intended_ns"] - offset, overdue["end_ns"] - offset, allowed)
     ]
     good = np.concatenate([(late >= 0) & (late <= allowed), np.zeros(len(stuck), dtype=bool)])
     clusters = np.concatenate(
@@ -280,9 +312,24 @@ def timer_accuracy(evidence: Evidence) -> Samples:
         cluster="ticks",
         definition=f"Expired phases moved no sooner than their expiry and no later than one tick "
         f"({evidence.tick_s:g} s) plus {evidence.policy.tolerances.timer:g} s after it, both times by the "
-        "database's clock; a phase found past due and unmoved counts as missed.",
+        "database's clock; a phase found past due and unmoved counts as missed, also one that fell due "
+        "before the steady state and outlasted its begin by as much.",
         worst=(unmoved + worst)[:WORST],
     )
+
+
+def _judged_due(
+    evidence: Evidence, due_ns: pd.Series, to_ns: pd.Series, allowed_ns: int
+) -> NDArray[np.bool_]:
+    """Which expiries are judged: those in steady state, and those from before that it still had to bear."""
+    found = evidence.steady(due_ns)
+    for window in evidence.windows:
+        if window.name == "steady":
+            outlasted = (due_ns < window.start_ns) & (to_ns > window.start_ns + allowed_ns)
+            start = pd.Series([window.start_ns], dtype="Int64")
+            if evidence.steady(start).all():
+                found |= outlasted.fillna(value=False).to_numpy(dtype=bool)
+    return found
 
 
 @metric(Witness.DATABASE, Witness.SUBSCRIBERS)

@@ -1,0 +1,38 @@
+"""Ticks that skip: no executions, and how long what was due had to wait meanwhile."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from harness.checks.evidence import NS, Evidence
+
+
+def skipped(evidence: Evidence) -> pd.DataFrame:
+    """Return the ticks of the steady state that skipped, each with what came of it.
+
+    ``due`` says whether a game was past due and unmoved when the tick should have run. ``waited_s`` is the
+    time from then until a tick worked, or a due game was moved by whoever moves them; where neither came,
+    until the record ends. ``stuck`` is what waited longer than is granted to a timer.
+    """
+    ticks = evidence.ticks
+    rows = ticks[(ticks["name"] == "skip") & evidence.steady(ticks["origin_ns"])].copy()
+    at = rows["origin_ns"].to_numpy(dtype="int64")
+    worked = ticks[(ticks["name"] == "tick") & ticks["ok"].fillna(value=False).astype(bool)]
+    offset = evidence.database_clock.offset_ns
+    moved = evidence.transitions
+    moved = moved[(moved["intended_ns"] <= moved["start_ns"]).fillna(value=False).astype(bool)]
+    unmoved = evidence.overdue
+    fell_due = _sorted(pd.concat([moved["intended_ns"], unmoved["intended_ns"]]) - offset)
+    left = _sorted(moved["committed_ns"])
+    progress = _sorted(pd.concat([worked["end_ns"], moved["committed_ns"]]))
+    ends = np.append(progress, max(evidence.span[1], int(at.max(initial=0))))
+    waited = np.maximum(ends[np.searchsorted(progress, at)] - at, 0)
+    rows["due"] = np.searchsorted(fell_due, at, side="right") > np.searchsorted(left, at, side="right")
+    rows["waited_s"] = waited / NS
+    rows["stuck"] = rows["due"] & (rows["waited_s"] > evidence.tick_s + evidence.policy.tolerances.timer)
+    return rows
+
+
+def _sorted(times: pd.Series) -> np.ndarray:
+    return np.sort(times.dropna().to_numpy(dtype="int64"))
