@@ -240,7 +240,8 @@ def _unsent(evidence: Evidence) -> int:
     """Return how many ticks the steady state should have had, by the schedule, and are not in the record."""
     sent = np.sort(evidence.ticks["origin_ns"].dropna().to_numpy(dtype="int64"))
     ends = [window.end_ns for window in evidence.windows if window.name == "steady"]
-    if not len(sent) or not ends:
+    scheduled = (evidence.run.get("options") or {}).get("tick_s")
+    if not len(sent) or not ends or not scheduled:
         return 0
     step = int(evidence.tick_s * NS)
     due = np.arange(sent[0], max(ends), step)
