@@ -29,7 +29,7 @@ from harness.stack.errors import PortTakenError, StackError
 from harness.stack.folders import cache_folder, can_enter, can_read_all, scratch_folder, shared_folder
 from harness.stack.part import Part, Plan
 from harness.stack.ports import PortBlock
-from harness.stack.reap import free_shared_memory
+from harness.stack.reap import remove
 from harness.stack.reaper import Reaper
 
 if TYPE_CHECKING:
@@ -232,9 +232,9 @@ class Postgres:
         if self._part is not None:
             self._part.stop(grace_s=1.5)
         if self._folder is not None and self._reaper is not None:
-            free_shared_memory(self._folder)
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._reaper.forget(self._folder)
+            remove(self._folder)
+            if not self._folder.exists():  # else the reaper tries again
+                self._reaper.forget(self._folder)
             self._folder = None
         if self._block is not None:
             self._block.release()

@@ -19,6 +19,14 @@ from pathlib import Path
 
 #: Seconds that a gentle signal has before SIGKILL follows.
 GRACE_S = 1.5
+#: Seconds that SIGKILL may take: one that writes to a slow disk dies only afterwards.
+KILL_LIMIT_S = 10.0
+#: Seconds in which nobody must be found: a process that is just being started shows neither its
+#: environment nor a parent of ours.
+QUIET_S = 0.2
+REMOVE_LIMIT_S = 5.0
+#: What a reaper carries in its own environment.
+REAPER = "STORMWATCH_REAPER=yes"
 PROC = Path("/proc")
 
 
@@ -35,26 +43,31 @@ def started(pid: int) -> str | None:
     return fields[19] if fields else None
 
 
-def family(leaders: list[int], marker: str) -> set[int]:
+def family(leaders: set[int], marker: str) -> set[int]:
     """Return ``leaders``, what carries ``marker`` in its environment, and all their descendants.
 
-    Only Linux tells; elsewhere the process groups have to do.
+    Only Linux tells; elsewhere the process groups have to do. Other reapers are left out: what they
+    watch over may be part of the family, and they end by themselves.
     """
     parents: dict[int, int] = {}
     if not marker.partition("=")[2]:
         raise ValueError(f"{marker!r} would match what is not ours")
     found = set(leaders)
+    reapers = set()
     for folder in PROC.glob("[0-9]*"):
         pid = int(folder.name)
         fields = status(pid)
         if fields:
             parents[pid] = int(fields[1])
         with contextlib.suppress(OSError):
-            if marker.encode() in (folder / "environ").read_bytes().split(b"\0"):
+            environment = (folder / "environ").read_bytes().split(b"\0")
+            if marker.encode() in environment:
                 found.add(pid)
+            if REAPER.encode() in environment:
+                reapers.add(pid)
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
-    return found
+    return found - reapers - {os.getpid()}
 
 
 def alive(pid: int) -> bool:
@@ -76,18 +89,61 @@ def send(number: int, pids: set[int], groups: list[int]) -> None:
             os.killpg(group, number)
 
 
+class Kin:
+    """All that belongs to the process groups (leader: gentle signal, start time) or carries the marker."""
+
+    def __init__(self, groups: dict[int, tuple[int, str | None]], marker: str) -> None:
+        self._marker = marker
+        self.leaders = {pid for pid, (_, when) in groups.items() if started(pid) == when}
+        #: With their start times: a parent that is gone no longer tells whose children they were.
+        self._known = {pid: started(pid) for pid in self.leaders}
+
+    def living(self) -> set[int]:
+        """Look again, and return who is still there."""
+        known = {pid for pid, when in self._known.items() if started(pid) == when}
+        self._known = {pid: started(pid) for pid in family(known, self._marker)}
+        return {pid for pid in self._known if alive(pid)}
+
+
 def end(groups: dict[int, tuple[int, str | None]], marker: str) -> None:
-    """End the process groups (leader: gentle signal, start time) and all that belongs to them."""
-    ours = [pid for pid, (_, when) in groups.items() if started(pid) == when]
-    everyone = family(ours, marker) - {os.getpid()}
-    for pid in ours:
+    """End the process groups and all that belongs to them; return when it is gone."""
+    kin = Kin(groups, marker)
+    living = kin.living()
+    for pid in kin.leaders:
         send(groups[pid][0], {pid}, [])
     # What is paused takes a signal only once it goes on.
-    send(signal.SIGCONT, everyone, ours)
-    deadline = time.monotonic() + GRACE_S
-    while time.monotonic() < deadline and any(map(alive, everyone)):
+    send(signal.SIGCONT, living, [*kin.leaders])
+    _wait(kin, GRACE_S)
+    send(signal.SIGKILL, set(), [*kin.leaders])
+    _wait(kin, KILL_LIMIT_S, signal.SIGKILL)
+
+
+def _wait(kin: Kin, limit_s: float, number: int = 0) -> None:
+    """Wait until nobody is left, sending signal ``number`` to who is."""
+    now = time.monotonic()
+    deadline, quiet_since = now + limit_s, now
+    while now < min(deadline, quiet_since + QUIET_S):
+        living = kin.living()
+        if number:
+            send(number, living, [])
         time.sleep(0.02)
-    send(signal.SIGKILL, {pid for pid in everyone if alive(pid)}, ours)
+        now = time.monotonic()
+        if living:
+            quiet_since = now
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder; again, if somebody who was just ended wrote into it meanwhile."""
+    deadline = time.monotonic() + REMOVE_LIMIT_S
+    while os.path.lexists(path) and time.monotonic() < deadline:
+        if path.is_dir():
+            free_shared_memory(path)
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        if os.path.lexists(path):
+            time.sleep(0.05)
 
 
 def free_shared_memory(folder: Path) -> None:
@@ -125,11 +181,7 @@ def main() -> None:
     if not clean:
         end(groups, marker)
     for path in paths:
-        if Path(path).is_dir():
-            free_shared_memory(Path(path))
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            Path(path).unlink(missing_ok=True)
+        remove(Path(path))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ import weakref
 from pathlib import Path
 from typing import Any, Final, Self
 
-_PROGRAM: Final = Path(__file__).with_name("reap.py")
+from harness.stack import reap
+
+_PROGRAM: Final = Path(reap.__file__)
 _MARKER: Final = "STORMWATCH_OWNER"
 
 _living: weakref.WeakSet[Reaper] = weakref.WeakSet()
@@ -36,6 +38,7 @@ class Reaper:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 cwd="/",
+                env=os.environ | dict([reap.REAPER.split("=")]),
             )
         finally:
             os.close(reading)

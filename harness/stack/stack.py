@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from harness.stack.part import Part, Plan, stop_all, wait_for
 from harness.stack.ports import PortBlock
 from harness.stack.postgres import OWNER, Postgres
 from harness.stack.proxies import LOAD_SERVICE, PLAYERS_PUBNUB, SERVICE_POSTGRES, SERVICE_PUBNUB, Proxies
+from harness.stack.reap import remove
 from harness.stack.reaper import Reaper
 from harness.target import DEFAULT_PUBNUB_ORIGIN, Target
 
@@ -159,7 +159,7 @@ class Stack:
             self._advertisement.remove()
         self._stop_parts()
         if self._folder is not None and not self.options.keep_logs:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            remove(self._folder)
         self._reaper.close()
         self._reaper = None
 

@@ -1,10 +1,12 @@
 """The reaper ends what is ours, and never what is not."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,7 +58,7 @@ def test_a_starter_that_dies_at_once_harms_nobody() -> None:
 def test_a_mark_that_would_match_strangers_is_refused() -> None:
     for empty in ("", "NAME=", "NAME"):
         with pytest.raises(ValueError, match="would match what is not ours"):
-            reap.family([], empty)
+            reap.family(set(), empty)
 
 
 def test_groups_and_paths_that_were_named_go(tmp_path: Path) -> None:
@@ -81,3 +83,61 @@ def test_an_orderly_end_leaves_processes_alone() -> None:
         with Reaper() as reaper:
             reaper.watch_group(ours.pid)
         assert ours.poll() is None
+
+
+NESTED = """
+import subprocess, sys, time
+from pathlib import Path
+from harness.stack import Reaper
+
+reaper = Reaper()
+reaper.watch_path(Path(sys.argv[1]))
+Path(sys.argv[1]).mkdir()
+# It goes when it must, not when it is asked to.
+command = ["sh", "-c", "trap '' TERM; echo; sleep 60"]
+stubborn = subprocess.Popen(command, env=reaper.environment, process_group=0)
+reaper.watch_group(stubborn.pid)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows other processes' environment")
+def test_a_reaper_lets_those_of_what_it_ends_do_their_work(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    outer = Reaper()
+    inner = subprocess.Popen(
+        [sys.executable, "-c", NESTED, str(folder)],
+        env=os.environ | outer.environment,
+        stdout=subprocess.PIPE,
+        process_group=0,
+    )
+    with inner:
+        assert inner.stdout is not None
+        inner.stdout.readline()
+        outer.watch_group(inner.pid)
+        orphan(outer)
+    eventually(lambda: not folder.exists())
+
+
+def eventually(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def test_a_folder_goes_though_somebody_writes_into_it_for_a_while(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def write() -> None:
+        until = time.monotonic() + 0.3
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError):
+                (folder / "file").touch()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    reap.remove(folder)
+    writer.join()
+    assert not folder.exists()
