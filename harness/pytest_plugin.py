@@ -5,16 +5,19 @@ Loaded by every pytest in the environment, so nothing heavy is imported before a
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
+import re
 import shlex
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeGuard
 
 import pytest
 
@@ -24,6 +27,16 @@ if TYPE_CHECKING:
 _RUN: Final = pytest.StashKey[Path]()
 _ARENAS: Final = pytest.StashKey["Arenas"]()
 _EXPERIMENT: Final = pytest.StashKey["Experiment"]()
+_SESSION: Final = pytest.StashKey[pytest.Session]()
+#: Whether an earlier phase of a scenario has left its result.
+_CONCLUDED: Final = pytest.StashKey[bool]()
+#: What went wrong at the session's end, to be told in its summary.
+_TROUBLE: Final = pytest.StashKey[list[str]]()
+
+#: Node ids that are as good as names of folders, on any file system.
+_PLAIN: Final = re.compile(r"((?:[a-z0-9_]+/)*)test_([a-z0-9_]+)\.py::test_([a-z0-9_]+(?:\[[a-z0-9_.-]+\])?)")
+#: Bytes of a name that are kept: file systems take 255, and others append to it.
+_LONGEST_NAME: Final = 100
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,24 +89,49 @@ def pytest_configure_node(node: Any) -> None:
 @pytest.hookimpl(tryfirst=True)  # before a worker says that it is ready
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which scenarios are to run, so that one that is lost on the way is missed."""
-    scenarios = [
-        _describe(item)
-        for item in session.items
-        if isinstance(item, pytest.Function) and "experiment" in item.fixturenames
-    ]
-    if scenarios and not session.config.option.collectonly:
-        from harness.experiment.suite import write_plan
-        from harness.history import RunFolder
+    scenarios = [_describe(item) for item in session.items if _is_scenario(item)]
+    if not scenarios or session.config.option.collectonly:
+        return
+    from harness.experiment.suite import write_plan
+    from harness.history import RunFolder
 
-        write_plan(RunFolder(session.config.stash[_RUN]), scenarios)
-        _end_as_by_ctrl_c()
+    run = RunFolder(session.config.stash[_RUN])
+    a_worker = hasattr(session.config, "workerinput")
+    try:
+        write_plan(run, scenarios)
+    except OSError as error:
+        if not a_worker:  # a worker has nobody to tell: each of its scenarios will say so
+            raise pytest.UsageError(
+                f"can't write to {run.path}: {error.strerror}; "
+                "give a writable folder with --stormwatch-reports or STORMWATCH_REPORTS"
+            ) from error
+    if not a_worker:
+        _begin(session.config)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any) -> None:
-    """Have the process that hands scenarios to workers end in order, too."""
+    """Begin the session in the process that hands scenarios to workers, too."""
     if (node.config.stash[_RUN] / "scenarios" / "plan.json").exists():
-        _end_as_by_ctrl_c()
+        _begin(node.config)
+
+
+def _begin(config: pytest.Config) -> None:
+    """Have `latest` lead here before anything is started, and signals end the session in order."""
+    from harness.history import RunFolder, RunFolderError
+    from harness.report.scenarios import read_plan
+
+    run = RunFolder(config.stash[_RUN])
+    try:
+        times = Counter(scenario["id"] for scenario in read_plan(run))
+        if twice := [id for id in times if times[id] > 1]:
+            # One of the results would be lost.
+            raise pytest.UsageError(f"collected more than once: {', '.join(twice)}; name its file once")
+        if not config.getoption("--stormwatch-run"):
+            run.point_latest_here()
+    except RunFolderError as error:
+        raise pytest.UsageError(str(error)) from error
+    _end_as_by_ctrl_c()
 
 
 @pytest.fixture
@@ -118,22 +156,44 @@ def experiment(request: pytest.FixtureRequest) -> Iterator[Experiment]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Write each scenario's outcome beside its history, also when it crashed."""
+    """Write each scenario's result into the run folder: also if it crashed, was skipped or never began."""
     report: pytest.TestReport = yield  # type: ignore[assignment]  # pluggy's wrappers are untyped
+    if _is_scenario(item) and (report.when == "call" or report.outcome != "passed"):
+        try:
+            _conclude(item, call, report)
+        except Exception as error:  # the results of all others must not be lost with this one
+            report.outcome = "failed"
+            report.longrepr = f"its result can't be written: {type(error).__name__}: {error}"
+    return report  # type: ignore[return-value]  # as above
+
+
+def _conclude(item: pytest.Function, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    from harness.experiment.experiment import conclude
+    from harness.history import RunFolder
+
+    error = call.excinfo.value if call.excinfo is not None else None
+    if error is None and report.outcome != "passed":
+        error = AssertionError(report.longreprtext)  # strict xfail: it passed and should not have
+    seconds = time.time() - call.start
     subject = item.stash.get(_EXPERIMENT, None)
     if subject is not None:
-        error = call.excinfo.value if call.excinfo is not None else None
-        if report.when == "call" or (error is not None and report.outcome != "passed"):
-            subject.conclude(report.outcome, error, seconds=time.time() - call.start)
-    return report  # type: ignore[return-value]  # as above
+        subject.conclude(error, seconds)
+    else:
+        run = RunFolder(item.config.stash[_RUN])
+        conclude(run, _describe(item), error, seconds, first=not item.stash.get(_CONCLUDED, False))
+    item.stash[_CONCLUDED] = True
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End what experiments took place on."""
+    session.config.stash[_SESSION] = session
     arenas = session.config.stash.get(_ARENAS, None)
     if arenas is not None:
-        arenas.close()
+        try:
+            arenas.close()
+        except Exception as error:  # the report must be written all the same
+            session.config.stash[_TROUBLE] = [f"what the scenarios ran on did not end in order: {error}"]
 
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
@@ -141,15 +201,29 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     run_path = config.stash[_RUN]
     if hasattr(config, "workerinput") or not run_path.exists():
         return
+    lines = config.stash.get(_TROUBLE, [])
+    try:
+        lines += _report(terminalreporter, exitstatus, config)
+    except Exception as error:
+        lines += [f"no report: {error}; try `stormwatch report {os.path.relpath(run_path)}`"]
+        config.stash[_SESSION].exitstatus = pytest.ExitCode.INTERNAL_ERROR
+    if lines:
+        terminalreporter.section("stormwatch")
+        for line in lines:
+            terminalreporter.line(line)
+
+
+def _report(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> list[str]:
+    """Account for every scenario and, if the run folder is this session's own, write its report."""
     from harness.experiment.suite import account_for_crash, account_for_missing
     from harness.history import RunFolder
 
-    run = RunFolder(run_path)
+    run = RunFolder(config.stash[_RUN])
     for report in terminalreporter.getreports("failed"):
         if report.when == "???":  # what xdist says of a worker that died: it knows of no phase
-            account_for_crash(run, _id(report.nodeid), str(report.longrepr))
+            account_for_crash(run, scenario_id(report.nodeid), str(report.longrepr))
     if config.getoption("--stormwatch-run"):
-        return
+        return []
     from harness.history.run import machine, utc_now, versions
     from harness.report import write_reports
     from harness.sla.policy import load_policy
@@ -169,10 +243,7 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     )
     document = write_reports(run, load_policy())
     run.point_latest_here()
-    terminalreporter.section("stormwatch")
-    terminalreporter.line(
-        f"verdict: {document['verdict']}    report: {os.path.relpath(run.path / 'report.html')}"
-    )
+    return [f"verdict: {document['verdict']}    report: {os.path.relpath(run.path / 'report.html')}"]
 
 
 def _arenas(config: pytest.Config) -> Arenas:
@@ -186,22 +257,40 @@ def _arenas(config: pytest.Config) -> Arenas:
     return config.stash[_ARENAS]
 
 
+def _is_scenario(item: pytest.Item) -> TypeGuard[pytest.Function]:
+    return isinstance(item, pytest.Function) and "experiment" in item.fixturenames
+
+
 def _describe(item: pytest.Function) -> dict[str, str]:
     """Return a scenario's id, title, and the command that runs it alone."""
-    path, _, name = item.nodeid.partition("::")
-    title = inspect.cleandoc(item.obj.__doc__ or name).splitlines()[0]
+    said = item.obj.__doc__
+    told = inspect.cleandoc(said).strip() if isinstance(said, str) else ""
     return {
-        "id": _id(item.nodeid),
-        "title": title,
-        "command": shlex.join(["pytest", f"{path}::{name}"]),
+        "id": scenario_id(item.nodeid),
+        "title": told.partition("\n")[0] or item.nodeid.partition("::")[2],
+        "command": shlex.join(["pytest", item.nodeid]),
     }
 
 
-def _id(nodeid: str) -> str:
-    """Return the id of a scenario by what pytest calls it."""
+def scenario_id(nodeid: str) -> str:
+    """Return a scenario's id, also the name of its folder: no other node id has the same.
+
+    A digest of the node id is part of it, unless the rest tells all of the node id.
+
+    Examples
+    --------
+    >>> scenario_id("failure/test_outage.py::test_refused[down]")
+    'failure-outage.refused[down]'
+    >>> scenario_id("test_outage.py::test_refused[p/q]")
+    'outage.refused[p-q]~21efbd30c7e5'
+    """
+    if (plain := _PLAIN.fullmatch(nodeid)) and len(nodeid) <= _LONGEST_NAME:
+        folder, file, name = plain.groups()
+        return f"{folder.replace('/', '-')}{file}.{name}"
     path, _, name = nodeid.partition("::")
-    stem = Path(path).stem.removeprefix("test_")
-    return f"{stem}.{name.replace('::', '.').removeprefix('test_')}".replace("/", "-")
+    told = re.sub(r"(^|[/.:])test_", r"\1", f"{path.removesuffix('.py')}.{name}")
+    told = re.sub(r"[^\w.\[\]]+", "-", told).lstrip(".-").encode()[:_LONGEST_NAME].decode(errors="ignore")
+    return f"{told}~{hashlib.sha256(nodeid.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
 def _end_as_by_ctrl_c() -> None:

@@ -81,19 +81,22 @@ def steady_state(evidence: Evidence) -> Check:
 
 
 def complete_run(evidence: Evidence) -> Check:
-    """The run must have come to its end."""
+    """The run must have come to its end, and so must each of its scenarios."""
     interrupted = bool(evidence.run.get("interrupted"))
+    lost = [f"{one.get('id')}: {one.get('message')}" for one in evidence.scenarios if one.get("lost")]
+    said = ["The run was interrupted; what it saw until then is shown."] if interrupted else []
+    said += (
+        [f"Scenarios that were collected and have no result of their own: {'; '.join(lost)}."] if lost else []
+    )
     return Check(
         "complete_run",
         "Run to its end",
-        not interrupted,
+        not said,
         None,
         "",
         None,
-        "The run was interrupted; what it saw until then is shown."
-        if interrupted
-        else "It was not interrupted.",
-        RUN,
+        " ".join(said) or "It was not interrupted.",
+        frozenset({Witness.SCENARIOS}) if lost and not interrupted else RUN,
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from harness.experiment.child import Child
+    from harness.experiment.suite import Selection
     from harness.history import RunFolder
     from harness.live.process import LiveProcess
     from harness.sla.policy import Policy, Profile
@@ -119,6 +120,7 @@ def command(
       stormwatch run -- --help             the load's options
     """
     from harness.experiment.child import ChildError
+    from harness.experiment.suite import Selection, SelectionError, see_that_some_match
     from harness.history import HistoryError, RunFolderError, create_run
     from harness.live.process import LiveProcess
     from harness.report import ReportError
@@ -128,9 +130,12 @@ def command(
 
     if not (with_load or with_failures):
         raise click.UsageError("--no-load and --no-failures leave nothing to do")
+    selection = Selection(None if scenarios == "all" else scenarios, expression)
     try:
         policy = load_policy(sla, profile=profile)
         _check(load_options, policy.profiles[profile], with_load=with_load)
+        if with_failures:
+            see_that_some_match(selection)
         run = create_run(
             reports.absolute(),
             "sla",
@@ -140,7 +145,7 @@ def command(
             expects_scenarios=with_failures,
             command=_again(context, None),
         )
-    except (PolicyError, RunFolderError) as error:
+    except (PolicyError, RunFolderError, SelectionError) as error:
         raise click.UsageError(str(error)) from error
 
     job = _Job(run, policy, profile)
@@ -152,9 +157,9 @@ def command(
                 if with_load:
                     job.play(load_options)
                 if with_failures and not job.interrupted():
-                    job.break_things(scenarios, expression, workers)
+                    job.break_things(selection, workers)
             document = job.judge()
-    except (ChildError, HistoryError, ReportError, OSError) as error:
+    except (ChildError, HistoryError, ReportError, RunFolderError, OSError) as error:
         raise _NoReport(f"{error}; what was recorded lies in {run.path}") from error
     except KeyboardInterrupt:
         click.echo(f"given up; what was recorded lies in {run.path}", err=True)
@@ -219,6 +224,7 @@ class _Job:
         self._run = run
         self._policy = policy
         self._profile = profile
+        self._leads_here = False
 
     def play(self, load_options: Sequence[str]) -> None:
         """Drive the load until it ends by itself, or until interrupted."""
@@ -241,11 +247,11 @@ class _Job:
                 self._run.doubt(Doubt(Witness.RUN, why))
                 self._run.update(interrupted=True)
 
-    def break_things(self, scenarios: str, expression: str | None, workers: int) -> None:
+    def break_things(self, selection: Selection, workers: int) -> None:
         """Run the failure scenarios into the run's folder."""
-        from harness.experiment.suite import ScenarioSuite, Selection
+        from harness.experiment.suite import ScenarioSuite
 
-        selection = Selection(marker=None if scenarios == "all" else scenarios, expression=expression)
+        self._lead_here()
         self.display.stage("failures")
         with ScenarioSuite(self._run, selection, workers=workers) as suite:
             self._follow(suite, lambda: self.display.stage("failures", *suite.progress()))
@@ -277,7 +283,15 @@ class _Job:
                 child.interrupt()
             time.sleep(_POLL_S)
 
+    def _lead_here(self) -> None:
+        """Have `latest` lead here as soon as something is sent: no older verdict is taken for this run's."""
+        if not self._leads_here:
+            self._leads_here = True
+            self._run.point_latest_here()
+
     def _show(self, windows: dict[str, dict[str, Any]]) -> None:
+        if windows:
+            self._lead_here()
         options = self._run.read().get("options", {})
         name = next((name for name in ("drain", "steady", "warm-up") if name in windows), "set-up")
         lasts = {"warm-up": None, "steady": options.get("duration_s"), "drain": options.get("drain_s")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -209,7 +210,7 @@ class Arenas:
             if arena.setup == setup and arena.load.ended is None:
                 return arena
             arena.close()
-        number = len(list(self._folder.glob(f"{name}*"))) if self._folder.exists() else 0
+        number = len(list(self._folder.glob(f"{glob.escape(name)}*"))) if self._folder.exists() else 0
         run = create_run(self._folder, "failure", run_id=f"{name}-{number + 1}" if number else name)
         return Arena(setup, run, self._policy)
 

@@ -6,7 +6,6 @@ so the steady state is judged first, and what follows is inconclusive without it
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -39,11 +38,11 @@ from harness.experiment.expectations import (
 )
 from harness.experiment.returns import back_to_level
 from harness.experiment.search import record_secrets
+from harness.experiment.suite import finished, write_result
 from harness.faults import Fault, FaultError, MissingPartError, System
 from harness.faults.base import LONGEST_S
 from harness.faults.schedule import Schedule, check
 from harness.history import HistoryWriter, RunFolder, now_ns
-from harness.history.run import write_atomically
 from harness.sla.policy import Policy
 from harness.sla.units import parse_duration
 from harness.stack import StackError
@@ -224,11 +223,13 @@ class Experiment:
         self._calm: Calm | None = None
         self._began_ns = 0
         self._timeline: dict[str, Any] | None = None
+        #: What another scenario or session has left as this one's result.
+        self._before: dict[str, Any] | None = None
         #: What is broken on purpose: that it is down is no news.
         self._touched: set[str] = set()
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._before = finished(self._folder)
         self._note()
         return self
 
@@ -300,7 +301,8 @@ class Experiment:
             yield arena.stack
             self._judge()
         except BaseException as error:
-            if not isinstance(error, ExpectationsFailed) and self._timeline is None:
+            told = isinstance(error, (ExpectationsFailed, pytest.skip.Exception))
+            if not told and self._timeline is None:
                 # What the record tells up to here is told, whatever ended it.
                 with suppress(Exception):
                     self._findings(arena.evidence())
@@ -419,20 +421,16 @@ class Experiment:
         while not self._calm.look() and time.monotonic() < deadline:
             self._watch(_LOOK_S)
 
-    def conclude(self, outcome: str, error: BaseException | None, seconds: float) -> None:
+    def conclude(self, error: BaseException | None, seconds: float) -> None:
         """Write what came of it into ``scenario.json``.
 
         Parameters
         ----------
-        outcome : pytest's word: passed, failed or skipped.
         error : what ended it, if anything did.
         seconds : how long it took.
         """
-        if isinstance(error, (Inconclusive, StackError, ChildError, FaultError)):
-            outcome = "inconclusive"
-        elif outcome == "failed" and not isinstance(error, AssertionError):
-            outcome = "error"
-        self._write(outcome, "" if error is None else str(error) or type(error).__name__, seconds)
+        outcome, message = outcome_of(error)
+        self._write(outcome, message, seconds)
 
     def _expect(
         self, name: str, place: str, expectations: Sequence[Expectation], faults: Sequence[Fault]
@@ -553,7 +551,42 @@ class Experiment:
             "timeline": self._timeline,
             "faults": [document for injection in self._injections for document in injection.documents()],
         }
-        write_atomically(self._folder / "scenario.json", json.dumps(document, indent=2) + "\n")
+        write_result(self._folder, document, before=self._before if seconds is not None else None)
+
+
+def outcome_of(error: BaseException | None) -> tuple[str, str]:
+    """Return what a scenario came to that ended by ``error``, and why."""
+    if error is None:
+        return "passed", ""
+    if isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception)):
+        outcome = "skipped"
+    elif isinstance(error, (Inconclusive, StackError, ChildError, FaultError)):
+        outcome = "inconclusive"
+    elif isinstance(error, (AssertionError, pytest.fail.Exception)):
+        outcome = "failed"
+    else:
+        outcome = "error"
+    told = str(error).encode(errors="backslashreplace").decode()  # half a character can't be written
+    return outcome, told or type(error).__name__
+
+
+def conclude(
+    run: RunFolder, scenario: Mapping[str, str], error: BaseException | None, seconds: float, *, first: bool
+) -> None:
+    """Write what came of a scenario that never got to its experiment: it was skipped, or its set-up failed.
+
+    Parameters
+    ----------
+    run : the run of the whole session.
+    scenario : its ``id``, ``title`` and ``command``.
+    error : what ended it.
+    seconds : how long it took.
+    first : whether nothing was written of it before: what is there then is another's.
+    """
+    outcome, message = outcome_of(error)
+    folder = run.scenarios / scenario["id"]
+    result = {"outcome": outcome, "seconds": seconds, "message": message, "faults": []}
+    write_result(folder, {**scenario, **result}, before=finished(folder) if first else None)
 
 
 def _rfc3339(unix_ns: int) -> str | None:

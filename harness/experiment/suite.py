@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 import json
+import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 import harness
 from harness.experiment.child import Child, ChildError
-from harness.history import RunFolder
+from harness.history import RunFolder, RunFolderError
 from harness.history.run import write_atomically
+from harness.report.scenarios import read_plan
 
 FAILURE: Final = Path(harness.__file__).parents[1] / "scenarios" / "failure"
 
@@ -22,16 +25,32 @@ _JUDGED: Final = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitC
 
 
 def write_plan(run: RunFolder, scenarios: list[dict[str, str]]) -> None:
-    """Note which scenarios (``id``, ``title``, ``command``) are to run: one lost on the way is missed."""
+    """Note which scenarios (``id``, ``title``, ``command``) are to run: one lost on the way is missed.
+
+    Those that an earlier session noted in the same run folder stay.
+    """
     run.scenarios.mkdir(parents=True, exist_ok=True)
-    write_atomically(run.scenarios / "plan.json", json.dumps(scenarios, indent=2) + "\n")
+    new = {scenario["id"] for scenario in scenarios}
+    plan = [scenario for scenario in read_plan(run) if scenario["id"] not in new] + scenarios
+    write_atomically(run.scenarios / "plan.json", json.dumps(plan, indent=2) + "\n")
 
 
-def read_plan(run: RunFolder) -> list[dict[str, str]]:
-    """Return the scenarios that were to run; none if that is not known (yet)."""
-    path = run.scenarios / "plan.json"
-    plan: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    return plan
+def finished(folder: Path) -> dict[str, Any] | None:
+    """Return the result that a scenario has left in its folder; None if it has not come to its end."""
+    try:
+        document: dict[str, Any] = json.loads((folder / "scenario.json").read_text(encoding="utf-8"))
+        return document if document["seconds"] is not None else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_result(folder: Path, document: dict[str, Any], *, before: dict[str, Any] | None = None) -> None:
+    """Write ``scenario.json``. A second result does not replace the one ``before`` it: both count as none."""
+    if before is not None:
+        told = f"{before['outcome']} and {document['outcome']}: {document['message']}"
+        document = document | {"outcome": "error", "message": f"it has two results, {told}", "lost": True}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "scenario.json", json.dumps(document, indent=2) + "\n")
 
 
 def account_for_missing(run: RunFolder, *, interrupted: bool) -> None:
@@ -39,7 +58,11 @@ def account_for_missing(run: RunFolder, *, interrupted: bool) -> None:
 
     That is an error, but for those that Ctrl-C kept from their end: they are inconclusive.
     """
-    for scenario in read_plan(run):
+    try:
+        plan = read_plan(run)
+    except RunFolderError:
+        return  # the report says so
+    for scenario in plan:
         path = run.scenarios / scenario["id"] / "scenario.json"
         never: dict[str, object] = {"seconds": None, "message": "it never ran", "faults": []}
         try:
@@ -52,20 +75,16 @@ def account_for_missing(run: RunFolder, *, interrupted: bool) -> None:
         if interrupted:
             document |= {"outcome": "inconclusive", "message": f"interrupted: {document['message']}"}
         else:
-            document["outcome"] = "error"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(document, indent=2) + "\n")
+            document |= {"outcome": "error", "lost": True}
+        write_result(path.parent, document)
 
 
 def account_for_crash(run: RunFolder, id: str, crash: str) -> None:
     """Give a scenario whose process died the outcome of that, whatever another attempt at it came to."""
-    path = run.scenarios / id / "scenario.json"
-    if not path.exists():
-        return
-    document = json.loads(path.read_text(encoding="utf-8"))
-    if document["seconds"] is not None:
+    folder = run.scenarios / id
+    if (document := finished(folder)) is not None:
         again = f"{crash}; another attempt {document['outcome']}, which does not undo that"
-        write_atomically(path, json.dumps(document | {"outcome": "error", "message": again}, indent=2) + "\n")
+        write_result(folder, document | {"outcome": "error", "message": again})
 
 
 @dataclass(frozen=True)
@@ -81,6 +100,45 @@ class Selection:
             *(["-m", self.marker] if self.marker else []),
             *(["-k", self.expression] if self.expression else []),
         ]
+
+
+def see_that_some_match(selection: Selection) -> None:
+    """Collect the scenarios of a selection, and see that there are any.
+
+    Raises
+    ------
+    SelectionError
+        There are none, or the selection is not understood. The message names the nearest.
+    """
+    if selection.expression is None:
+        return
+    code, said = _collect(selection)
+    if code == pytest.ExitCode.OK:
+        return
+    if code != pytest.ExitCode.NO_TESTS_COLLECTED:
+        why = next((line for line in said if line.startswith("ERROR: ")), " | ".join(said[-3:]))
+        raise SelectionError(f"-k {selection.expression!r}: {why.removeprefix('ERROR: ')}")
+    whole = replace(selection, expression=None)
+    names = [line.partition("::")[2] for line in _collect(whole)[1] if "::" in line]
+    among = f"marked {selection.marker}" if selection.marker else "there are"
+    told = f"-k {selection.expression!r} matches none of the {len(names)} scenarios {among}"
+    if selection.marker and _collect(replace(selection, marker=None))[0] == pytest.ExitCode.OK:
+        raise SelectionError(f"{told}; it matches some of all scenarios: add --scenarios all")
+    near = difflib.get_close_matches(selection.expression, names, n=3, cutoff=0.4) or sorted(names)[:3]
+    raise SelectionError(f"{told}; near are {', '.join(near)}")
+
+
+def _collect(selection: Selection) -> tuple[int, list[str]]:
+    """Return pytest's exit code for collecting a selection, and what it said: node ids, and errors."""
+    command = [sys.executable, "-m", "pytest", str(FAILURE), "--collect-only", "-q", "--color=no"]
+    done = subprocess.run(
+        [*command, *selection.arguments()], capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    return done.returncode, [*done.stdout.splitlines(), *done.stderr.splitlines()]
+
+
+class SelectionError(Exception):
+    """No scenario is selected; the message says by what, and what is near."""
 
 
 class ScenarioSuite(Child):
@@ -102,11 +160,7 @@ class ScenarioSuite(Child):
 
     def progress(self) -> tuple[int, int | None]:
         """Return how many scenarios are done, and of how many (None: not yet known)."""
-        documents = [
-            json.loads(path.read_text(encoding="utf-8"))
-            for path in self._run.scenarios.glob("*/scenario.json")
-        ]
-        done = sum(document["seconds"] is not None for document in documents)
+        done = sum(finished(path.parent) is not None for path in self._run.scenarios.glob("*/scenario.json"))
         return done, len(read_plan(self._run)) or None
 
     def check(self) -> None:

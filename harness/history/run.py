@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import platform
 import secrets
@@ -17,6 +19,8 @@ from typing import Any, Final
 import psutil
 
 from harness.history.witnesses import Doubt
+
+log = logging.getLogger(__name__)
 
 SCHEMA: Final = "stormwatch.run/1"
 DEFAULT_REPORTS: Final = Path("reports")
@@ -93,11 +97,41 @@ class RunFolder:
         self.update(missing=[*known, *(doubt.entry() for doubt in doubts)])
 
     def point_latest_here(self) -> None:
-        """Make ``latest`` beside this folder lead to it, atomically."""
+        """Make ``latest`` beside this folder lead to it, atomically.
+
+        A folder or a file of that name is somebody's: it is moved aside, to ``latest-1``.
+
+        Raises
+        ------
+        RunFolderError
+            It can't be done.
+        """
         link = self.path.parent / "latest"
         fresh = self.path.parent / f".latest-{os.getpid()}-{secrets.token_hex(4)}"
-        fresh.symlink_to(self.path.name)
-        fresh.replace(link)
+        try:
+            try:
+                fresh.symlink_to(self.path.name)
+                _move_aside(link)
+                fresh.replace(link)
+            finally:
+                fresh.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunFolderError(
+                f"{link} can't be made to lead here: {error.strerror}; move it away, "
+                "or give another folder with --reports or STORMWATCH_REPORTS"
+            ) from error
+
+
+def _move_aside(path: Path) -> None:
+    """Give what is at ``path``, unless it is a link, another name."""
+    number = 1
+    while path.exists() and not path.is_symlink():
+        aside = path.with_name(f"{path.name}-{number}")
+        number += 1
+        if not os.path.lexists(aside):
+            with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+                path.rename(aside)
+                log.warning("%s was no link to a run: it is %s now", path, aside.name)
 
 
 def create_run(reports: Path, kind: str, *, run_id: str | None = None, **fields: Any) -> RunFolder:
@@ -118,6 +152,7 @@ def create_run(reports: Path, kind: str, *, run_id: str | None = None, **fields:
     folder = RunFolder(reports / (run_id or new_run_id(kind)))
     try:
         folder.history.mkdir(parents=True)
+        _move_aside(reports / "latest")
         folder.logs.mkdir()
         folder.update(
             kind=kind,

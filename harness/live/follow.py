@@ -21,7 +21,7 @@ from harness.history import HistoryError, RunFolder, RunFolderError, now_ns
 from harness.live.document import Snapshot, judge_so_far, live_document
 from harness.live.file import write_live
 from harness.live.tail import HistoryTail
-from harness.report.build import read_scenarios
+from harness.report.scenarios import read_scenarios
 from harness.sla.policy import Policy, load_policy
 
 log = logging.getLogger(__name__)

@@ -198,15 +198,15 @@ class Director:
         run = Run(folder, options, self._target, self._crew, self._environment)
         try:
             run.begin(self._parts)
+            if not _is_given():
+                folder.point_latest_here()
         except BaseException as error:  # Ctrl-C as well: this greenlet is killed then
             run.abandon()
             _remove(folder)
             self.exit_code = EXIT_INTERRUPTED
-            if isinstance(error, (ObserverError, CrewError, OSError)):
+            if isinstance(error, (ObserverError, CrewError, RunFolderError, OSError)):
                 raise CannotBegin(str(error)) from error
             raise
-        if not _is_given():
-            folder.point_latest_here()
         if origins := in_words(self._given, FIELDS):
             log.info("not left to defaults: %s", origins)
         log.info("the record of this run: %s", folder.path)

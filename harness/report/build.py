@@ -22,7 +22,7 @@ from harness.checks.timeline import timeline
 from harness.history import RunFolder, read_history
 from harness.history.run import utc_now
 from harness.history.witnesses import Witness
-from harness.report.scenarios import read_scenario
+from harness.report.scenarios import read_all_scenarios
 from harness.report.words import limited
 from harness.sla import statistics
 from harness.sla.policy import METRICS as METRIC_KINDS
@@ -59,7 +59,7 @@ def build_report(run: RunFolder, policy: Policy) -> dict[str, Any]:
         The folder or its history can't be read, or must not be judged.
     """
     about = run.read()
-    scenarios = read_scenarios(run)
+    scenarios = read_all_scenarios(run)
     # Nobody keeps the history: the checks need its memory.
     evidence = evidence_of(read_history(run.history, of_run=about.get("id")), about, policy, scenarios)
     report = judge(evidence, run.id)
@@ -117,12 +117,6 @@ def judge(evidence: Evidence, run_id: str) -> dict[str, Any]:
     report["rows"] = row_names(report)
     report["verdict"] = judge_report(report)
     return report
-
-
-def read_scenarios(run: RunFolder) -> list[dict[str, Any]]:
-    """Return the ``scenario.json`` documents under a run; an unusable one is its scenario's error."""
-    paths = sorted(run.scenarios.glob("*/scenario.json"))
-    return [{"id": path.parent.name} | read_scenario(path) for path in paths]
 
 
 # --- objectives ----------------------------------------------------------------------------------------

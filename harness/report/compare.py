@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from harness.checks import METRICS, Evidence, Samples, evidence_of
 from harness.history import RunFolder, read_history
-from harness.report.build import judge, read_scenarios
+from harness.report.build import judge
+from harness.report.scenarios import read_all_scenarios
 from harness.report.words import quantile_name
 from harness.sla import statistics
 from harness.sla.policy import Objective, Policy
@@ -67,7 +68,7 @@ def load_side(run: RunFolder, policy: Policy) -> Side:
     """
     about = run.read()
     evidence = evidence_of(
-        read_history(run.history, of_run=about.get("id")), about, policy, read_scenarios(run)
+        read_history(run.history, of_run=about.get("id")), about, policy, read_all_scenarios(run)
     )
     report = judge(evidence, run.id)
     return Side(run.id, about, evidence, {row["name"]: row for row in report["objectives"]})

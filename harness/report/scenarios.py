@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from harness.history import RunFolder, RunFolderError
 
 
 def _moment(text: str) -> str:
@@ -75,6 +77,67 @@ class _Scenario(_Document):
     command: str | None = None
     faults: list[_Fault] | None = None
     timeline: _Timeline | None = None
+    lost: bool = False
+
+
+class _Planned(_Document):
+    id: str
+    title: str
+    command: str
+
+
+_PLAN: Final = TypeAdapter(list[_Planned])
+
+
+def read_plan(run: RunFolder) -> list[dict[str, str]]:
+    """Return the scenarios that were collected (``id``, ``title``, ``command``); none if nobody said.
+
+    Raises
+    ------
+    RunFolderError
+        It can't be read; nobody can tell whether one is missing.
+    """
+    path = run.scenarios / "plan.json"
+    if not path.exists():
+        return []
+    try:
+        return [planned.model_dump() for planned in _PLAN.validate_json(path.read_bytes())]
+    except (OSError, ValueError) as error:
+        why = f"{len(error.errors())} errors in it" if isinstance(error, ValidationError) else error
+        raise RunFolderError(f"{path}: which scenarios were collected can't be read: {why}") from error
+
+
+def read_scenarios(run: RunFolder) -> list[dict[str, Any]]:
+    """Return the ``scenario.json`` documents under a run; an unusable one is its scenario's error."""
+    return [_in_its_folder(path) for path in sorted(run.scenarios.glob("*/scenario.json"))]
+
+
+def _in_its_folder(path: Path) -> dict[str, Any]:
+    id = path.parent.name
+    document = {"id": id} | read_scenario(path)
+    if document["id"] == id:
+        return document
+    return _lost(id, f"its folder has the result of {document['id']}")
+
+
+def read_all_scenarios(run: RunFolder) -> list[dict[str, Any]]:
+    """Return one document for each scenario that was collected; ``lost`` where its result can't be had."""
+    documents = read_scenarios(run)
+    try:
+        planned = [scenario["id"] for scenario in read_plan(run)]
+    except RunFolderError as error:
+        return [*documents, _lost("plan.json", str(error))]
+    if not planned:
+        return documents
+    there = {document["id"]: document for document in documents}
+    missing = [_lost(id, "it was collected and has no result") for id in planned if id not in there]
+    strange = [_lost(id, "it has a result and was not collected") for id in there if id not in planned]
+    unknown = {document["id"] for document in strange}
+    return [*(document for id, document in there.items() if id not in unknown), *missing, *strange]
+
+
+def _lost(id: str, why: str) -> dict[str, Any]:
+    return {"id": id, "outcome": "error", "message": why, "lost": True}
 
 
 def read_scenario(path: Path) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from harness.cli import main
 from harness.history import HistoryError, RunFolder
 from harness.report import write_reports
-from harness.report.build import build_report, read_scenarios
+from harness.report.build import build_report
+from harness.report.scenarios import read_scenarios
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_run import NS, START, Shape, synthetic_rows, write_file, write_run
 

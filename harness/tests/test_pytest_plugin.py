@@ -1,6 +1,7 @@
 """The pytest plugin leaves an outcome for every scenario, whatever became of it."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from harness.experiment import Arenas, Experiment
-from harness.experiment.suite import account_for_missing, write_plan
+from harness.experiment import Arenas, Experiment, experiment
+from harness.experiment.suite import account_for_missing, write_plan, write_result
 from harness.faults.network import Down
 from harness.history import RunFolder
+from harness.pytest_plugin import scenario_id
 from harness.sla.policy import load_policy
 
 pytest_plugins = ["pytester"]
@@ -110,7 +114,7 @@ def test_every_outcome_is_told_apart_and_explained(
         "demo.harness_failed": "inconclusive",
         "demo.bug": "error",
         "demo.skipped": "skipped",
-        "demo.each[a-b]": "passed",
+        scenario_id("test_demo.py::test_each[a/b]"): "passed",
     }
     failed = outcomes(run)["demo.failed"]
     assert failed["message"] == "fail: timers: measured 7 s"
@@ -203,4 +207,319 @@ def test_the_plan_names_what_was_to_run(pytester: pytest.Pytester, run: Path) ->
 def test_other_tests_leave_nothing(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_nothing(): pass")
     pytester.runpytest_subprocess()
+    assert not (pytester.path / "reports").exists()
+
+
+# --- none is lost ----------------------------------------------------------------------------------------
+
+FAILS = """
+def test_away(experiment):
+    assert False, "a game was lost"
+"""
+PASSES = """
+def test_away(experiment):
+    pass
+"""
+CONFUSABLE = """
+import pytest
+
+@pytest.mark.parametrize("name", ["p/q", "p-q", "P-q"])
+def test_each(experiment, name):
+    assert name != "p/q"
+
+class TestEurope:
+    def test_away(self, experiment):
+        assert False
+
+class TestAmerica:
+    def test_away(self, experiment):
+        pass
+
+def test_away(experiment):
+    pass
+"""
+
+
+def session(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """Run pytest: in this process, which is quicker, where it needs no others."""
+    if "-n" in arguments:
+        return pytester.runpytest_subprocess(*arguments)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        return pytester.runpytest_inprocess(*arguments)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def verdict(pytester: pytest.Pytester) -> dict[str, Any]:
+    """Return the report of the newest session."""
+    report: dict[str, Any] = json.loads(
+        (pytester.path / "reports" / "latest" / "report.json").read_text(encoding="utf-8")
+    )
+    return report
+
+
+def tally(report: dict[str, Any]) -> list[str]:
+    return sorted(row["outcome"] for row in report["scenarios"])
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_scenarios_of_the_same_name_in_two_folders_are_two(
+    pytester: pytest.Pytester, workers: list[str]
+) -> None:
+    for folder, scenario in (("eu", FAILS), ("us", PASSES)):
+        (pytester.mkdir(folder) / "test_outage.py").write_text(scenario, encoding="utf-8")
+    session(pytester, "--import-mode=importlib", "--stormwatch-reports=reports", *workers)
+    report = verdict(pytester)
+    assert {row["id"]: row["outcome"] for row in report["scenarios"]} == {
+        "eu-outage.away": "failed",
+        "us-outage.away": "passed",
+    }
+    assert report["verdict"] == "fail"
+
+
+def test_classes_and_parameters_that_look_alike_are_told_apart(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_demo=CONFUSABLE)
+    session(pytester, "--stormwatch-reports=reports")
+    assert tally(verdict(pytester)) == ["failed"] * 2 + ["passed"] * 4
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=300), min_size=2, max_size=2))
+@example(["test_a.py::test_b::c", "test_a.py::test_b.c"])
+@example(["a/test_b.py::test_c", "test_a-b.py::test_c"])
+@example(["test_a.py::test_b", "test_a.py::b"])
+@example(["test_a.py::test_" + "x" * 300, "test_a.py::test_" + "x" * 301])
+def test_ids_are_as_different_as_node_ids_and_fit_in_a_folder(nodeids: list[str]) -> None:
+    ids = [scenario_id(nodeid) for nodeid in nodeids]
+    # Told apart by file systems that ignore case, too.
+    assert (ids[0].casefold() == ids[1].casefold()) == (nodeids[0] == nodeids[1])
+    assert all(len(id.encode()) <= 120 and "/" not in id and id.isprintable() for id in ids)
+
+
+def test_a_scenario_that_is_collected_twice_is_refused_before_it_runs(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_demo=PASSES)
+    refused = session(
+        pytester, "--stormwatch-reports=reports", "--keep-duplicates", "test_demo.py", "test_demo.py"
+    )
+    assert refused.ret == pytest.ExitCode.USAGE_ERROR
+    assert "collected more than once: demo.away" in refused.stderr.str()
+
+
+def test_a_second_result_does_not_replace_the_first(pytester: pytest.Pytester, run: Path) -> None:
+    for scenario in (FAILS, PASSES):
+        pytester.makepyfile(test_demo=scenario)
+        session(pytester, f"--stormwatch-run={run}")
+    (twice,) = outcomes(run).values()
+    assert (twice["outcome"], twice["lost"]) == ("error", True)
+    assert "it has two results, failed and passed" in twice["message"]
+
+
+#: What a hook of somebody else may do to a run folder before it is judged.
+HARM = """
+import json, pathlib, shutil
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_terminal_summary():
+    (scenarios,) = pathlib.Path("reports").glob("*-failure/scenarios")
+    {harm}
+"""
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        ("shutil.copytree(scenarios / 'demo.one', scenarios / 'demo.other')", "demo.other"),
+        ("(scenarios / 'plan.json').write_text('[7]')", "plan.json"),
+        ("shutil.rmtree(scenarios / 'demo.one')", "demo.one"),
+    ],
+    ids=["one too many", "plan unreadable", "one missing"],
+)
+def test_a_run_with_another_number_of_results_than_scenarios_is_no_pass(
+    pytester: pytest.Pytester, harm: str, named: str
+) -> None:
+    names = ["one", *(f"more_{n}" for n in range(29))]
+    pytester.makepyfile(test_demo="\n".join(f"def test_{name}(experiment): pass" for name in names))
+    pytester.makeconftest(HARM.format(harm=harm))
+    session(pytester, "--stormwatch-reports=reports")
+    report = verdict(pytester)
+    assert report["verdict"] == "inconclusive"
+    (check,) = report["measurement"]["checks"]
+    assert named in check["explanation"]
+
+
+SKIPPED = """
+import contextlib
+import pytest
+
+@pytest.mark.skip(reason="not on Sundays")
+def test_marked(experiment):
+    pass
+
+@pytest.mark.skipif("True", reason="no Toxiproxy here")
+def test_conditional(experiment):
+    pass
+
+@pytest.mark.xfail(run=False, reason="known")
+def test_not_run(experiment):
+    pass
+
+@pytest.fixture
+def broken():
+    raise OSError("no such database")
+
+def test_never_began(broken, experiment):
+    pass
+
+@pytest.mark.xfail
+def test_known_to_fail(experiment):
+    assert False, "a game was lost"
+
+def test_fine(experiment):
+    pass
+"""
+
+
+def test_skipped_is_skipped_with_its_reason(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_demo=SKIPPED)
+    session(pytester, "--stormwatch-reports=reports")
+    report = verdict(pytester)
+    found = {row["id"].removeprefix("demo."): (row["outcome"], row["message"]) for row in report["scenarios"]}
+    assert found == {
+        "marked": ("skipped", "not on Sundays"),
+        "conditional": ("skipped", "no Toxiproxy here"),
+        "not_run": ("skipped", "[NOTRUN] known"),
+        "never_began": ("error", "no such database"),
+        "known_to_fail": ("failed", "a game was lost\nassert False"),
+        "fine": ("passed", ""),
+    }
+    (objective,) = report["objectives"]
+    assert (objective["samples"], round(objective["measured"])) == (3, 33)
+    for view in ("report.md", "report.html", "junit.xml"):
+        shown = (pytester.path / "reports" / "latest" / view).read_text(encoding="utf-8")
+        assert "not on Sundays" in shown, view
+
+
+STRANGE = r"""
+import pytest
+
+@pytest.mark.parametrize("name", ["l" * 300, "\u0436" * 43, "a\x1b[31m\x00b", "", "..", "\ud800"])
+def test_named(experiment, name):
+    pass
+
+def test_blank(experiment):
+    " "
+
+def test_lines(experiment):
+    '''
+
+    Its title.
+    '''
+
+def test_fails(experiment):
+    assert False, "\x00\x1b[31m \ud800 \u0436"
+test_fails.__doc__ = 7
+"""
+
+
+def test_strange_names_and_titles_cost_no_result(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_demo=STRANGE)
+    done = session(pytester, "--stormwatch-reports=reports")
+    assert "INTERNALERROR" not in done.stdout.str() + done.stderr.str()
+    assert tally(verdict(pytester)) == ["failed"] + ["passed"] * 8
+    titles = {id: found["title"] for id, found in outcomes(pytester.path / "reports" / "latest").items()}
+    assert titles["demo.blank"] == "test_blank"
+    assert titles["demo.lines"] == "Its title."
+
+
+THREE = "".join(f"def test_{name}(experiment): pass\n" for name in ("one", "two", "three"))
+
+
+def test_a_result_that_can_not_be_written_costs_no_other(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(folder: Path, document: dict[str, Any], **options: Any) -> None:
+        if "two" in folder.name and document["seconds"] is not None:
+            raise OSError(28, "No space left on device")
+        write_result(folder, document, **options)
+
+    pytester.makepyfile(test_demo=THREE)
+    monkeypatch.setattr(experiment, "write_result", full_disk)
+    done = session(pytester, "--stormwatch-reports=reports")
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    assert "its result can't be written: OSError" in done.stdout.str()
+    report = verdict(pytester)
+    assert tally(report) == ["error", "passed", "passed"]
+    assert report["verdict"] != "pass"
+
+
+def test_what_does_not_end_in_order_costs_no_report(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(self: Arenas) -> None:
+        raise RuntimeError("postgres survived")
+
+    pytester.makepyfile(test_demo=THREE)
+    monkeypatch.setattr(Arenas, "close", close)
+    done = session(pytester, "--stormwatch-reports=reports")
+    assert "did not end in order: postgres survived" in done.stdout.str()
+    assert tally(verdict(pytester)) == ["passed"] * 3
+
+
+def test_a_report_that_can_not_be_written_is_said_and_is_no_success(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_demo=THREE)
+    pytester.makeconftest(HARM.format(harm="(scenarios.parent / 'report.json').mkdir()"))
+    done = session(pytester, "--stormwatch-reports=reports")
+    assert done.ret == pytest.ExitCode.INTERNAL_ERROR
+    assert "no report: " in done.stdout.str()
+    assert "3 passed" in done.stdout.str()
+
+
+# --- the newest is the newest ----------------------------------------------------------------------------
+
+
+def test_a_folder_called_latest_is_moved_aside_and_a_failure_is_no_stale_pass(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(test_demo=PASSES)
+    session(pytester, "--stormwatch-reports=reports")
+    latest = pytester.path / "reports" / "latest"
+    passed = latest.resolve()
+    latest.unlink()
+    shutil.copytree(passed, latest)
+    pytester.makepyfile(test_demo=FAILS)
+    done = session(pytester, "--stormwatch-reports=reports")
+    assert done.ret == pytest.ExitCode.TESTS_FAILED
+    assert verdict(pytester)["verdict"] == "fail"
+    kept = json.loads((pytester.path / "reports" / "latest-1" / "report.json").read_text(encoding="utf-8"))
+    assert kept["verdict"] != "fail"
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_reports_that_can_not_be_written_are_said_before_anything_starts(
+    pytester: pytest.Pytester, workers: list[str]
+) -> None:
+    pytester.makepyfile(test_demo="import pathlib\ndef test_it(experiment): pathlib.Path('ran').touch()")
+    (pytester.path / "file").touch()
+    done = session(pytester, "--stormwatch-reports=file/reports", *workers)
+    said = done.stdout.str() + done.stderr.str()
+    assert done.ret != pytest.ExitCode.OK
+    assert "INTERNALERROR" not in said
+    assert "file/reports" in said
+    assert not (pytester.path / "ran").exists()
+
+
+def test_a_session_that_is_killed_leaves_no_older_report_as_the_latest(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_demo=PASSES)
+    pytester.runpytest_subprocess("--stormwatch-reports=reports")
+    pytester.makepyfile(test_demo="import os\ndef test_it(experiment): os._exit(1)")
+    pytester.runpytest_subprocess("--stormwatch-reports=reports")
+    assert not (pytester.path / "reports" / "latest" / "report.json").exists()
+
+
+def test_an_expression_that_matches_nothing_stays_pytests_own(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(test_demo=PASSES)
+    done = session(pytester, "--stormwatch-reports=reports", "-k", "nothing")
+    assert done.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     assert not (pytester.path / "reports").exists()

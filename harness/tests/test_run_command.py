@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
 from harness.commands.run import _again
 from harness.commands.run import command as run_command
@@ -167,6 +168,23 @@ def test_the_options_of_the_load_are_known_before_anything_starts(tmp_path: Path
     )
     assert (without.returncode, list(tmp_path.iterdir())) == (2, [])
     assert "--no-load leaves nobody to take --games=5" in without.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-k", "refusd"], " scenarios marked main; near are test_refused"),
+        (["-k", "chaos"], "it matches some of all scenarios: add --scenarios all"),
+        (["-k", "pubnub and (", "--scenarios", "all"], "-k 'pubnub and (': Wrong expression"),
+    ],
+)
+def test_an_expression_that_selects_nothing_is_said_before_anything_starts(
+    tmp_path: Path, options: list[str], said: str
+) -> None:
+    done = CliRunner().invoke(run_command, ["--reports", str(tmp_path), *options])
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.split())
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- the command that does it again ----------------------------------------------------------------------

@@ -39,6 +39,53 @@ def test_latest_survives_a_folder_that_was_deleted(tmp_path: Path) -> None:
     assert open_run(tmp_path / "latest").id == run.id
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "dangling", "elsewhere", "itself"])
+def test_latest_leads_to_the_newest_whatever_it_was(tmp_path: Path, kind: str) -> None:
+    latest, kept = tmp_path / "latest", tmp_path / "latest-1"
+    if kind == "folder":
+        create_run(tmp_path, "old").path.rename(latest)
+    elif kind == "file":
+        latest.write_text("notes", encoding="utf-8")
+    else:
+        latest.symlink_to({"dangling": "gone", "elsewhere": "/etc", "itself": "latest"}[kind])
+    run = create_run(tmp_path, "new")
+    run.point_latest_here()
+    assert open_run(latest).id == run.id
+    # What somebody put there is still there, under another name.
+    assert kept.exists() == (kind in {"folder", "file"})
+    if kind == "folder":
+        assert open_run(kept).read()["kind"] == "old"
+
+
+def test_a_folder_that_was_moved_aside_before_is_kept_too(tmp_path: Path) -> None:
+    for name in ("latest", "latest-1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "what").write_text(name, encoding="utf-8")
+    create_run(tmp_path, "new").point_latest_here()
+    assert [(tmp_path / f"latest-{n}" / "what").read_text(encoding="utf-8") for n in (1, 2)] == [
+        "latest-1",
+        "latest",
+    ]
+
+
+def test_a_latest_that_can_not_be_replaced_is_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create_run(tmp_path, "new")
+    (tmp_path / "latest").mkdir()
+
+    def refused(self: Path, target: Path) -> None:
+        raise OSError(16, os.strerror(16))
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(RunFolderError, match=r"latest can't be made to lead here: .*busy") as said:
+        run.point_latest_here()
+    assert "\n" not in str(said.value)
+    with pytest.raises(RunFolderError, match="can't write to"):
+        create_run(tmp_path, "newer")
+    assert list(tmp_path.glob(".latest*")) == []
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [
