@@ -23,7 +23,8 @@ from harness.faults.base import (
     register,
 )
 from harness.faults.process import named, running
-from harness.faults.sessions import APPLICATION, OBSERVER, Sessions
+from harness.faults.sessions import Sessions
+from harness.sessions import NOT_OURS
 from harness.sla.units import parse_duration
 
 #: What asyncpg raises when a statement fails, the session is lost or the server is not there.
@@ -45,12 +46,12 @@ LOCK_LIMIT: Final = "10s"
 _UNDO_LIMIT_S: Final = 30.0
 _AGAIN_S: Final = 0.1
 
-#: Sessions of the service: not ours, not the observers'. Where the service has a database user of its
+#: Sessions of the service: not ours. Where the service has a database user of its
 #: own, only that user's.
 _OTHERS: Final = f"""
     FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND datname = current_database()
-      AND application_name NOT IN ('{APPLICATION}', '{OBSERVER}')
+      AND {NOT_OURS}
       AND usename NOT LIKE 'stormwatch\\_outsider\\_%'
       AND (usename <> current_user OR NOT EXISTS (
           SELECT FROM pg_stat_activity AS other
@@ -466,7 +467,7 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], limit_s: float = 15
 
 async def _read_only(sessions: Sessions) -> bool:
     """Tell whether a session that does not ask for more may only read."""
-    connection = await sessions.open(server_settings={"application_name": APPLICATION})
+    connection = await sessions.open(server_settings={})
     try:
         return bool(await connection.fetchval("SHOW transaction_read_only") == "on")
     finally:

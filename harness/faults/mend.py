@@ -13,7 +13,8 @@ from harness.faults.base import FaultError, System
 from harness.faults.database import MARK, TROUBLE, UNDO, insist
 from harness.faults.flags import FLAGS
 from harness.faults.pubnub import PubNubControl
-from harness.faults.sessions import APPLICATION, Sessions
+from harness.faults.sessions import Sessions
+from harness.sessions import Who
 from harness.stack.errors import StackError
 from harness.stack.proxies import Proxies
 
@@ -23,7 +24,7 @@ _TOXIC: Final = re.compile(r"[a-z_]+-(upstream|downstream)-[0-9a-f]{6}")
 _SESSIONS: Final = f"""
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE pid <> pg_backend_pid()
-      AND (application_name = '{APPLICATION}' OR usename LIKE 'stormwatch\\_outsider\\_%')
+      AND (application_name = '{Who.FAULT}' OR usename LIKE 'stormwatch\\_outsider\\_%')
 """  # noqa: S608  # names of ours
 #: Ours alone: what stands in them is run as who we are.
 _SCHEMAS: Final = f"""

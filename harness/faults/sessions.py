@@ -11,10 +11,7 @@ from typing import Any, Final, Self, TypeVar
 
 import asyncpg
 
-#: What a fault's sessions call themselves, to be told from the service's.
-APPLICATION: Final = "stormwatch-fault"
-#: The harness's eyes: what harms sessions of the service leaves them alone.
-OBSERVER: Final = "stormwatch-observer"
+from harness.sessions import Who, open_session
 
 _CONNECT_LIMIT_S: Final = 10.0
 _CALL_LIMIT_S: Final = 60.0
@@ -34,7 +31,7 @@ class Sessions:
         self._url = url
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-sessions", daemon=True)
-        self._open: list[asyncpg.Connection] = []
+        self._open: list[asyncpg.Connection[Any]] = []
         self._tasks: list[Future[Any]] = []
 
     def run(self, work: Coroutine[Any, Any, _Result], limit_s: float = _CALL_LIMIT_S) -> _Result:
@@ -45,26 +42,25 @@ class Sessions:
         """Let ``work`` go on beside everything else until the end."""
         self._tasks.append(asyncio.run_coroutine_threadsafe(work, self._loop))
 
-    def connect(self) -> asyncpg.Connection:
+    def connect(self) -> asyncpg.Connection[Any]:
         """Open a session as the harness's own user."""
         return self.run(self.open())
 
-    async def open(self, **other: Any) -> asyncpg.Connection:
+    async def open(self, **other: Any) -> asyncpg.Connection[Any]:
         """Open a session, on the loop; ``other`` (``user``, ``password``) overrides the address.
 
         It may write, whatever the server's default has been set to.
         """
-        settings = {"application_name": APPLICATION, "default_transaction_read_only": "off"}
-        arguments = {"timeout": _CONNECT_LIMIT_S, "server_settings": settings, **other}
-        connection = await asyncpg.connect(self._url, **arguments)
+        arguments = {"server_settings": {"default_transaction_read_only": "off"}, **other}
+        connection = await open_session(self._url, Who.FAULT, limit_s=_CONNECT_LIMIT_S, **arguments)
         self._open.append(connection)
         return connection
 
-    def execute(self, connection: asyncpg.Connection, statement: str, *values: Any) -> str:
+    def execute(self, connection: asyncpg.Connection[Any], statement: str, *values: Any) -> str:
         """Run a statement in a session; return the server's word on it (``SELECT 3``)."""
         return str(self.run(connection.execute(statement, *values)))
 
-    def value(self, connection: asyncpg.Connection, question: str, *values: Any) -> Any:
+    def value(self, connection: asyncpg.Connection[Any], question: str, *values: Any) -> Any:
         """Return the first value that a question is answered with."""
         return self.run(connection.fetchval(question, *values))
 
@@ -87,7 +83,7 @@ class Sessions:
         await asyncio.gather(*(_close(connection) for connection in self._open))
 
 
-async def _close(connection: asyncpg.Connection) -> None:
+async def _close(connection: asyncpg.Connection[Any]) -> None:
     # A session that waits for a lock, or whose server is gone, does not end politely.
     with contextlib.suppress(
         OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError

@@ -18,6 +18,7 @@ import asyncpg
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.observe.readings import reading
+from harness.sessions import NOT_OURS, Who, open_session
 
 log = logging.getLogger(__name__)
 
@@ -117,12 +118,7 @@ class DatabaseReader:
 
     async def _connected(self) -> asyncpg.Connection[Any]:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await asyncpg.connect(
-                self._url,
-                timeout=STATEMENT_LIMIT_S,
-                command_timeout=STATEMENT_LIMIT_S,
-                server_settings={"application_name": "stormwatch-observer"},
-            )
+            self._connection = await _open(self._url)
         return self._connection
 
     async def _look(self) -> None:
@@ -194,7 +190,7 @@ class DatabaseReader:
             self._published.forget()
 
     async def _read_sessions(self, connection: asyncpg.Connection[Any]) -> None:
-        sessions = await connection.fetchval(_SQL["sessions"])
+        sessions = await connection.fetchval(f"{_SQL['sessions']} AND {NOT_OURS}")
         self._history.append(reading("service_sessions", _ACTOR, sessions))
 
     async def _compare_clocks(self, connection: asyncpg.Connection[Any]) -> None:
@@ -238,11 +234,17 @@ async def due_soon(url: str, prefix: str, from_s: float, to_s: float) -> int:
 
 @asynccontextmanager
 async def _session(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
-    connection = await asyncpg.connect(url, timeout=STATEMENT_LIMIT_S, command_timeout=STATEMENT_LIMIT_S)
+    connection = await _open(url)
     try:
         yield connection
     finally:
         await connection.close(timeout=1.0)
+
+
+async def _open(url: str) -> asyncpg.Connection[Any]:
+    return await open_session(
+        url, Who.OBSERVER, limit_s=STATEMENT_LIMIT_S, statement_limit_s=STATEMENT_LIMIT_S
+    )
 
 
 async def _read_overdue(connection: asyncpg.Connection[Any], prefix: str, history: HistoryWriter) -> None:
@@ -264,13 +266,10 @@ async def _read_overdue(connection: asyncpg.Connection[Any], prefix: str, histor
 async def why_unreadable(url: str) -> str | None:
     """Return why the database at ``url`` can't be read by a :class:`DatabaseReader`, or None if it can."""
     try:
-        connection = await asyncpg.connect(url, timeout=STATEMENT_LIMIT_S, command_timeout=STATEMENT_LIMIT_S)
-        try:
+        async with _session(url) as connection:
             # Prepared, not run: are the tables and columns there, and are we let in?
             for sql in _SQL.values():
                 await connection.prepare(sql)
-        finally:
-            await connection.close(timeout=1.0)
     except (*_GONE, ValueError) as error:
         return str(error) or type(error).__name__
     return None

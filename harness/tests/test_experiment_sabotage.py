@@ -48,7 +48,7 @@ async def insist(session, question):
         await asyncio.sleep(0.02)
 
 async def sabotage(target):
-    ours = {"application_name": "stormwatch-fault"}
+    ours = {"application_name": "stormwatch fault"}
     admin = await asyncpg.connect(target.database_url, server_settings=ours)
     try:
         await admin.execute("ALTER TABLE game_transitions DROP CONSTRAINT game_transitions_never_early")

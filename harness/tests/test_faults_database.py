@@ -22,6 +22,8 @@ from harness.faults.database import (
     TableLock,
     TerminateBackends,
 )
+from harness.faults.sessions import Sessions
+from harness.sessions import Who, open_session
 from harness.stack import Postgres
 from harness.target import Target
 
@@ -135,7 +137,7 @@ def left_behind(server: Server) -> Any:
             UNION SELECT nspname FROM pg_namespace WHERE nspname LIKE 'stormwatch%'
             UNION SELECT rolname FROM pg_roles WHERE rolname LIKE 'stormwatch%'
             UNION SELECT 'read only' WHERE current_setting('default_transaction_read_only')::bool
-            UNION SELECT 'held: ' || query FROM pg_stat_activity WHERE application_name = 'stormwatch-fault'
+            UNION SELECT 'held: ' || query FROM pg_stat_activity WHERE application_name = 'stormwatch fault'
         ) AS found
         """,
     )
@@ -274,7 +276,7 @@ def test_an_advisory_lock_that_nobody_waits_for_is_not_exercised(server: Server)
 
 def test_sessions_are_idle_in_transaction(server: Server) -> None:
     with IdleInTransaction(sessions_count=3).inject(server):
-        idle = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stormwatch-fault'"
+        idle = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'stormwatch fault'"
         assert service_does(server, idle) == 3
     eventually(lambda: is_clean(server))
 
@@ -299,6 +301,18 @@ def test_backends_of_the_service_are_terminated(server: Server) -> None:
         with TerminateBackends(every="100ms").inject(server):
             time.sleep(0.5)
     assert client.answers == 0
+
+
+def test_looks_of_the_harness_are_not_terminated_with_the_service(server: Server) -> None:
+    # Opened with the service's own user, too: it is the name that tells.
+    looks = Sessions(server.postgres.service_url)
+    with looks, Client(server, "SELECT pg_sleep(30)"):
+        look = looks.run(open_session(server.postgres.service_url, Who.OBSERVER, limit_s=10))
+        eventually(lambda: is_busy(server))
+        with TerminateBackends(every="100ms").inject(server):
+            time.sleep(0.3)
+        assert looks.value(look, "SELECT 1") == 1
+        looks.run(look.close())
 
 
 def is_busy(server: Server) -> bool:

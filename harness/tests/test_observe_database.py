@@ -11,6 +11,7 @@ import pytest
 
 from harness.history import HistoryWriter, read_history
 from harness.observe.database import DatabaseReader, due_soon, why_unreadable
+from harness.sessions import Who, open_session
 from harness.stack import Stack, start_stack
 
 
@@ -81,11 +82,7 @@ async def test_a_move_is_read_with_its_commit_its_trigger_and_its_event(
 async def test_sessions_of_the_service_are_counted_and_ours_are_not(stack: Stack, reading: Reading) -> None:
     url = stack.target.database_url or ""
     sessions = [await asyncpg.connect(url) for _ in range(30)]
-    ours = [
-        await asyncpg.connect(url, server_settings={"application_name": name})
-        for name in ("stormwatch-observer", "stormwatch-fault")
-        for _ in range(20)
-    ]
+    ours = [await open_session(url, who, limit_s=10) for who in Who for _ in range(20)]
     await reading.reader.connect()
     for session in (*sessions, *ours):
         await session.close()

@@ -1,7 +1,6 @@
--- How many sessions others than the harness have in this database.
+-- How many sessions there are in this database, but for the faults' outsiders.
 SELECT count(*) AS sessions
 FROM pg_stat_activity
 WHERE backend_type = 'client backend'
   AND datname = current_database()
-  AND application_name NOT IN ('stormwatch-observer', 'stormwatch-fault')
   AND usename NOT LIKE 'stormwatch\_outsider\_%'

@@ -1,0 +1,48 @@
+"""Sessions of the harness at a database: opened here and nowhere else, so that each bears a name.
+
+Who counts the service's sessions, or harms them, tells ours from them by that name.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final
+
+import asyncpg
+
+#: How ``application_name`` begins in every session of ours.
+PREFIX: Final = "stormwatch "
+#: A condition on ``pg_stat_activity``: the session is none of ours.
+NOT_OURS: Final = f"application_name NOT LIKE '{PREFIX}%'"
+
+
+class Who(StrEnum):
+    """Who of the harness a session belongs to; the value is its ``application_name``."""
+
+    #: Reads what happened.
+    OBSERVER = f"{PREFIX}observer"
+    #: Does harm, and undoes it.
+    FAULT = f"{PREFIX}fault"
+
+
+async def open_session(
+    url: str, who: Who, *, limit_s: float, statement_limit_s: float | None = None, **other: Any
+) -> asyncpg.Connection[Any]:
+    """Open a session at the database ``url``.
+
+    Parameters
+    ----------
+    limit_s : for connecting, in seconds.
+    statement_limit_s : for each statement; None: none.
+    other : what overrides the address (``user``, ``password``), and ``server_settings``.
+
+    Raises
+    ------
+    OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError
+        It can't be had.
+    """
+    settings = {**other.pop("server_settings", {}), "application_name": who.value}
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(
+        url, timeout=limit_s, command_timeout=statement_limit_s, server_settings=settings, **other
+    )
+    return connection
