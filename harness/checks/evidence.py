@@ -37,6 +37,8 @@ _UNRECORDED: Final = (
 #: Names of ``delivery`` rows that are not messages.
 SUBSCRIBE: Final = "subscribe"
 UNSUBSCRIBE: Final = "unsubscribe"
+#: Name of those that are messages nobody could read.
+UNREADABLE: Final = "unreadable"
 
 _TYPES: Final = {
     pa.int64(): pd.Int64Dtype(),

@@ -287,12 +287,15 @@ INTEGRITY: Final[Mapping[str, Integrity]] = {
         "deliveries",
         Witness.DATABASE,
         Witness.SUBSCRIBERS,
-        silenced_by={Witness.SUBSCRIBERS},
+        Witness.MESSAGES,
+        silenced_by={Witness.SUBSCRIBERS, Witness.MESSAGES},
     ),
     "early": _integrity("Moved early", early, "transitions", Witness.DATABASE),
     "double": _integrity("Moved twice", double, "transitions", Witness.DATABASE),
     "illegal": _integrity("Illegal moves", illegal, "transitions", Witness.DATABASE),
-    "out_of_order": _integrity("Out of order", out_of_order, "deliveries", Witness.SUBSCRIBERS),
+    "out_of_order": _integrity(
+        "Out of order", out_of_order, "deliveries", Witness.SUBSCRIBERS, Witness.MESSAGES
+    ),
 }
 
 

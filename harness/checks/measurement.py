@@ -12,15 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.checks.declared import ALWAYS
-from harness.checks.evidence import NS, Clock, Evidence, unknown_kinds
+from harness.checks.evidence import NS, UNREADABLE, Clock, Evidence, unknown_kinds
 from harness.checks.integrity import INTEGRITY
 from harness.checks.metrics import METRICS
+from harness.history.schema import AS_IN
 from harness.history.witnesses import Witness, witnesses_of
 
 #: Actors of ``resource`` rows that are processes of the harness.
 _HARNESS: Final = r"^(load|observer|prober|cron|player)"
 #: Whose reading is that of the whole machine.
 _MACHINE: Final = "machine"
+#: How many different reasons are told of.
+_REASONS: Final = 3
 #: In doubt when nothing in particular is.
 RUN: Final = frozenset({Witness.RUN})
 
@@ -151,22 +154,24 @@ def known_rows(evidence: Evidence) -> Check:
 
 
 def matched_rows(evidence: Evidence) -> Check:
-    """Events that were received must have been made."""
+    """Messages that were received must be readable, and their events must have been made."""
     heard = evidence.messages
+    unreadable = int(np.count_nonzero(heard["name"] == UNREADABLE))
     nameless = int(np.count_nonzero((heard["name"] == "phase_changed") & (heard["event"] < 0)))
     received = evidence.receipts
     ours = received[(received["name"] == "phase_changed").to_numpy()]
     made = pd.concat([evidence.events["event"], evidence.publishes["event"]])
     limit = evidence.policy.measurement.unmatched
+    lonely, total = nameless + unreadable, nameless + unreadable + len(ours)
     if made.empty and _unwatched_database(evidence):
-        lonely, total = 0, 0
         explanation = "Nobody watched the database, so there is nothing to match them with."
     else:
-        lonely = nameless + int(np.count_nonzero(~evidence.among(ours["event"], made)))
-        total = nameless + len(ours)
+        lonely += int(np.count_nonzero(~evidence.among(ours["event"], made)))
         explanation = f"{lonely} of {total} received phase changes belong to no recorded transition."
-        if nameless:
-            explanation += f" {nameless} of them came without an event id."
+    if nameless:
+        explanation += f" {nameless} of them came without an event id."
+    if unreadable:
+        explanation += f" {unreadable} messages could not be read: {_why_unreadable(evidence)}."
     share = lonely / total if total else 0.0
     return Check(
         "matched_rows",
@@ -176,8 +181,18 @@ def matched_rows(evidence: Evidence) -> Check:
         "%",
         limit * 100,
         explanation,
-        frozenset({Witness.SUBSCRIBERS}),
+        frozenset({Witness.MESSAGES}),
     )
+
+
+def _why_unreadable(evidence: Evidence) -> str:
+    """The reasons, each with the message that its observer wrote down, if it did."""
+    rows = evidence.rows("delivery")
+    told = rows.loc[(rows["name"] == UNREADABLE).to_numpy(), "error"].dropna().astype(str).unique()
+    reasons: dict[str, str] = {}
+    for text in sorted(told, key=len, reverse=True):
+        reasons.setdefault(text.partition(AS_IN)[0], text)
+    return "; ".join(list(reasons.values())[:_REASONS]) or "no reason is recorded"
 
 
 def _unwatched_database(evidence: Evidence) -> bool:

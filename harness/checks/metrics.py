@@ -144,7 +144,7 @@ def monitor_execution(evidence: Evidence) -> Samples:
     return replace(samples, elapsed=elapsed[~np.isnan(elapsed)])
 
 
-@metric(Witness.DATABASE, Witness.DATABASE_CLOCK, Witness.SUBSCRIBERS)
+@metric(Witness.DATABASE, Witness.DATABASE_CLOCK, Witness.SUBSCRIBERS, Witness.MESSAGES)
 def broadcast_latency(evidence: Evidence) -> Samples:
     """Return, for each pair of event and subscriber, the time from commit to receipt."""
     pairs = evidence.pairs
@@ -192,7 +192,7 @@ def trigger_execution(evidence: Evidence) -> Samples:
     )
 
 
-@metric(Witness.SUBSCRIBERS, Witness.PUBNUB_CLOCK)
+@metric(Witness.SUBSCRIBERS, Witness.MESSAGES, Witness.PUBNUB_CLOCK)
 def pubnub_delivery(evidence: Evidence) -> Samples:
     """Return the time from PubNub's acceptance of a message to its receipt by each subscriber."""
     rows = evidence.receipts
@@ -332,7 +332,7 @@ def _judged_due(
     return found
 
 
-@metric(Witness.DATABASE, Witness.SUBSCRIBERS)
+@metric(Witness.DATABASE, Witness.SUBSCRIBERS, Witness.MESSAGES)
 def event_delivery(evidence: Evidence) -> Samples:
     """Return which pairs of event and connected subscriber were received."""
     pairs = evidence.pairs

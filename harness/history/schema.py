@@ -50,6 +50,10 @@ META_RUN: Final = b"stormwatch.run"
 META_WRITER: Final = b"stormwatch.writer"
 
 
+#: Between an error and the first example of it, in the ``error`` of the row that has one.
+AS_IN: Final = ", as in "
+
+
 class Row(NamedTuple):
     """One thing that happened.
 

@@ -37,6 +37,8 @@ class Witness(StrEnum):
     PLAYERS = "players"
     #: The record of what subscribers heard.
     SUBSCRIBERS = "subscribers"
+    #: That what subscribers hear can be read, and belongs to what was made.
+    MESSAGES = "messages"
     #: The reader of the database: transitions, trigger times, the outbox.
     DATABASE = "database"
     #: The record of health probes.

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ from pubnub.pubnub_asyncio import PubNubAsyncio
 from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
 
 from harness.history import HistoryWriter, Row, now_ns
+from harness.history.schema import AS_IN
 from harness.observe.process import Observer, run
 from harness.observe.readings import reading
 from harness.target import Target, game_channel
@@ -68,6 +70,30 @@ def sdk_client(target: Target, uuid: str) -> PubNubAsyncio:
     # The event engine's manager opens an event loop of its own and never uses it: three descriptors a client.
     client._subscription_manager.loop.close()
     return client
+
+
+#: So much of a message that can't be read is written down.
+_SHOWN: Final = 200
+
+
+def why_unreadable(envelope: Any) -> str | None:
+    """Return why a message can't be read, short and stable; None if it can."""
+    if not isinstance(envelope, dict):
+        return "not an object"
+    for name in ("type", "eventId", "gameId"):
+        if name not in envelope:
+            return f"no {name}"
+        if not _is_text(envelope[name]):
+            return f"{name} is no text"
+    seq, data = envelope.get("seq"), envelope.get("data")
+    if seq is not None and (type(seq) is not int or not 0 <= seq < 1 << 63):
+        return "seq is no whole number"
+    return None if data is None or isinstance(data, dict) else "data is not an object"
+
+
+def _is_text(value: object) -> bool:
+    # JSON can escape half of a surrogate pair, which no file can hold.
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 class Player(SubscribeCallback):  # type: ignore[misc] # the SDK has no types
@@ -115,15 +141,21 @@ class Player(SubscribeCallback):  # type: ignore[misc] # the SDK has no types
         end_ns = now_ns()
         start_ns = int(message.timetoken) * _NS_PER_TICK
         envelope = message.message
-        try:
-            type_, event, seq = envelope["type"], envelope["eventId"], envelope.get("seq")
-            error = None if envelope["gameId"] == self._game.id else "wrong game"
-        except (TypeError, KeyError):
-            self._record("unreadable", start_ns, end_ns, error="bad message")
+        unreadable = why_unreadable(envelope)
+        if unreadable is not None:
+            self._record("unreadable", start_ns, end_ns, error=self._game.with_example(unreadable, envelope))
             return
-        self._record(type_, start_ns, end_ns, event=event, seq=seq, error=error)
-        if type_ == "phase_changed" and error is None:
-            phase = envelope.get("data", {}).get("newPhase")
+        error = None if envelope["gameId"] == self._game.id else "wrong game"
+        self._record(
+            envelope["type"],
+            start_ns,
+            end_ns,
+            event=envelope["eventId"],
+            seq=envelope.get("seq"),
+            error=error,
+        )
+        if envelope["type"] == "phase_changed" and error is None:
+            phase = (envelope.get("data") or {}).get("newPhase")
             self._game.heard(phase)
             if phase in _OVER:
                 self.heard_the_end.set()
@@ -166,6 +198,14 @@ class GameEars:
         self._observer = observer
         self._heard: set[str] = set()
 
+    def with_example(self, reason: str, message: object) -> str:
+        """Return why a message can't be read, with the message itself the first time in this process."""
+        if reason in self._observer.shown:
+            return reason
+        self._observer.shown.add(reason)
+        text = json.dumps(message, default=repr)
+        return f"{reason}{AS_IN}{text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'}"
+
     def heard(self, phase: str | None) -> None:
         """Report the phase, the first time that any player hears of it."""
         if phase is not None and phase not in self._heard:
@@ -184,6 +224,8 @@ class Subscribers(Observer):
         gc.freeze()
         gc.set_threshold(50_000, 50, 1_000)
         self._games: dict[str, GameEars] = {}
+        #: Reasons why messages can't be read of which one message was written down.
+        self.shown: set[str] = set()
         self._turns = asyncio.Lock()
         self._listening: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()

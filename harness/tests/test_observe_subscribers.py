@@ -18,6 +18,7 @@ import pytest
 
 from harness.history import read_history
 from harness.observe.process import Assignment
+from harness.observe.subscribers import why_unreadable
 from harness.target import Target
 
 ENOUGH_S = 30.0
@@ -206,9 +207,47 @@ def test_what_is_no_event_and_what_is_anothers_is_recorded_as_such(emulator: Emu
     emulator.move("g1", "completed", 1)
     ears.stop()
     heard = {row["name"]: (row["ok"], row["error"]) for row in ears.rows() if row["event"] != "g1-event-1"}
-    assert heard["unreadable"] == (False, "bad message")
+    assert heard["unreadable"] == (False, 'not an object, as in "no envelope"')
     assert heard["phase_changed"] == (False, "wrong game")
     assert heard["chat"] == (True, None)
+
+
+def test_a_message_that_can_not_be_read_is_shown_once_short_and_escaped(
+    emulator: Emulator, ears: Ears
+) -> None:
+    ears.subscribe("g1", 1)
+    for _ in range(2):
+        emulator.publish("g1", {"type": "phase_changed", "gameId": "g1", "\x1b[31m": "\u00e9" * 300})
+    emulator.move("g1", "completed", 1)
+    ears.stop()
+    first, second = sorted((row["error"] for row in ears.rows("unreadable")), key=len, reverse=True)
+    assert first.startswith('no eventId, as in {"type": "phase_changed", "gameId": "g1"')
+    assert "\\u001b[31m" in first
+    assert first.isascii()
+    assert len(first) < 250
+    assert second == "no eventId"
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({}, None),
+        ({"seq": 3, "data": {"newPhase": "voting"}}, None),
+        ({"seq": None, "data": None}, None),
+        ({"eventId": 7}, "eventId is no text"),
+        ({"type": None}, "type is no text"),
+        ({"gameId": "\ud800"}, "gameId is no text"),
+        ({"seq": "3"}, "seq is no whole number"),
+        ({"seq": True}, "seq is no whole number"),
+        ({"seq": 1 << 70}, "seq is no whole number"),
+        ({"data": [1]}, "data is not an object"),
+    ],
+)
+def test_no_message_can_spoil_the_record(fields: dict[str, Any], why: str | None) -> None:
+    good = {"type": "phase_changed", "eventId": "e-1", "gameId": "g1"}
+    assert why_unreadable(good | fields) == why
+    assert why_unreadable([good]) == "not an object"
+    assert why_unreadable({"type": "chat"}) == "no eventId"
 
 
 def test_a_player_that_heard_the_end_leaves_and_its_sockets_go(emulator: Emulator, ears: Ears) -> None:

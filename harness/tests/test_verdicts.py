@@ -415,6 +415,14 @@ def messages_without_an_id(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def unreadable_messages(rows: pd.DataFrame) -> pd.DataFrame:
+    ours = of(rows, "delivery", "phase_changed")
+    rows.loc[ours, ["name", "ok", "error"]] = ["unreadable", False, "no eventId"]
+    rows.loc[ours, ["event", "seq"]] = [None, pd.NA]
+    rows.loc[rows.index[ours][0], "error"] = 'no eventId, as in {"type": "phase_changed"}'
+    return rows
+
+
 def without_reading(name: str) -> Spoiler:
     return lambda rows: rows[~of(rows, "resource", name)]
 
@@ -428,6 +436,7 @@ def without_reading(name: str) -> Spoiler:
         ("own_clock", without_reading("wall_minus_monotonic_ms"), {}),
         ("matched_rows", nothing_made, {}),
         ("matched_rows", messages_without_an_id, {}),
+        ("matched_rows", unreadable_messages, {}),
         ("harness_lag", a_lagging_observer, {}),
         ("tick_lateness", a_late_cron, {}),
         ("database_clock", an_unknown_clock, {}),
@@ -449,6 +458,21 @@ def test_a_measurement_in_doubt_is_never_a_pass(
     report = verdict_of(spoil(good_rows.copy()), policy, **about)
     assert named(report, check)["verdict"] == "inconclusive"
     assert report["verdict"] != "pass"
+
+
+def test_messages_that_can_not_be_read_are_a_doubt_about_deliveries_and_no_fail(
+    good_rows: pd.DataFrame, policy: Policy
+) -> None:
+    report = verdict_of(unreadable_messages(good_rows.copy()), policy)
+    check = named(report, "matched_rows")
+    count = int(of(good_rows, "delivery", "phase_changed").sum())
+    assert (check["verdict"], check["measured"]) == ("inconclusive", 100)
+    assert f"{count} messages could not be read: no eventId, as in {{" in check["explanation"]
+    assert check["explanation"].count("no eventId") == 1
+    doubtful = {"event_delivery", "broadcast_latency", "pubnub_delivery", "lost_events", "out_of_order"}
+    judged = [*report["objectives"], *report["integrity"]]
+    assert {row["name"] for row in judged if row["verdict"] != "pass"} == doubtful
+    assert report["verdict"] == "inconclusive"
 
 
 def test_what_nobody_watched_is_said_once(good_rows: pd.DataFrame, policy: Policy) -> None:
