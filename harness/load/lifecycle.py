@@ -23,6 +23,8 @@ from harness.load.director import EXIT_INTERRUPTED, EXIT_USAGE, INTERRUPTED_DRAI
 from harness.load.options import FIELDS, add_options, reports_folder
 from harness.load.origins import origins, parsed, profile_options, take_over
 from harness.load.web import ObjectivesTab
+from harness.load.web_form import check_forms
+from harness.load.web_guard import WebRefused, guard
 from harness.output import plain
 
 log = logging.getLogger(__name__)
@@ -99,11 +101,14 @@ def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None
         tab = None
         if web_ui is not None:
             _see_that_it_is_free("the web UI", web_ui.host, web_ui.port, "--web-port")
+            how = guard(web_ui, given.web_host_display_name, given.web_base_path)
+            check_forms(web_ui, given, lambda: director.folder is not None)
             tab = ObjectivesTab(web_ui, given.web_base_path)
+            log.info("the web UI listens on %s", how)
         director.prepare()
     except BaseException as error:
         director.close()
-        if isinstance(error, CannotBegin):
+        if isinstance(error, CannotBegin | WebRefused):
             print(plain(f"stormwatch: {error}"), file=sys.stderr)
             sys.exit(EXIT_USAGE)
         if isinstance(error, KeyboardInterrupt):

@@ -35,6 +35,14 @@ _POLICY: Final = (
 )
 
 
+#: Where a run takes place was settled when Locust started, and how many play is said by options of ours.
+_ADDED: Final = (
+    "<style>.MuiFormControl-root:has("
+    "input:is([name=host], [name=userCount], [name=spawnRate], [name=runTime])){display:none}</style>"
+    '<script src="stormwatch/tab.js" defer></script>'
+)
+
+
 class ObjectivesTab:
     """The tab, the page behind it (``/stormwatch``), and the process that follows the run.
 
@@ -113,8 +121,8 @@ def _age_s(live: dict[str, Any]) -> float:
 
 
 def _with_script(response: Response) -> Response:
-    """Have Locust's page load the script that fills the tab."""
+    """Have Locust's page load the script that fills the tab, without the fields that a run does not heed."""
     if request.endpoint == "locust.index" and response.status_code == 200:
         page = response.get_data(as_text=True)
-        response.set_data(page.replace("</body>", '<script src="stormwatch/tab.js" defer></script></body>'))
+        response.set_data(page.replace("</body>", f"{_ADDED}</body>"))
     return response

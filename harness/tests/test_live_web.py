@@ -253,7 +253,9 @@ def test_in_a_browser_figures_appear_and_change_and_a_fault_shows_while_it_lasts
     with locust:
         page_at(address, locust)
         with Browser(address, chromium, tmp_path) as browser:
-            first, second = (step["figures"] for step in browser.until("begin the fault"))
+            refused, *shown = browser.until("begin the fault")
+            assert refused["refused"] == "games: '-5' is not a whole number of at least 1"
+            first, second = (step["figures"] for step in shown)
             run = locust.run
             fault = Row("fault", "network:down service-pubnub", "fault", event="f", start_ns=now_ns())
             # As `stormwatch fault` records it.
