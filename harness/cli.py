@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from harness import web_proxies
 from harness.output import guard_output
 
 #: Name -> one line of help. A command's module (`harness/commands/<name>.py`, its click command in
@@ -24,6 +25,9 @@ COMMANDS: Final = {
     "calibrate": "Inject known delays and losses, and compare what is reported of them.",
 }
 
+#: Commands that speak to no system.
+_READERS: Final = frozenset({"report", "gate", "compare"})
+
 
 class _NoVerdictError(click.ClickException):
     """What went wrong tells nothing of a promise: it must not end as if one was broken."""
@@ -34,6 +38,7 @@ class _NoVerdictError(click.ClickException):
 class _LazyGroup(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         guard_output()
+        web_proxies.leave_out()
         return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -58,6 +63,8 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name not in _READERS and (notice := web_proxies.notice()):
+            click.echo(notice, err=True)
         module = importlib.import_module(f"harness.commands.{cmd_name}")
         command: click.Command = module.command
         return command

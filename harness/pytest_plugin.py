@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeGuard
 
 import pytest
 
+from harness import web_proxies
+
 if TYPE_CHECKING:
     from harness.experiment import Arenas, Experiment
 
@@ -92,6 +94,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     scenarios = [_describe(item) for item in session.items if _is_scenario(item)]
     if not scenarios or session.config.option.collectonly:
         return
+    web_proxies.leave_out()
     from harness.experiment.suite import write_plan
     from harness.history import RunFolder
 
@@ -113,6 +116,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_xdist_node_collection_finished(node: Any) -> None:
     """Begin the session in the process that hands scenarios to workers, too."""
     if (node.config.stash[_RUN] / "scenarios" / "plan.json").exists():
+        web_proxies.leave_out()
         _begin(node.config)
 
 
@@ -202,6 +206,8 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     if hasattr(config, "workerinput") or not run_path.exists():
         return
     lines = config.stash.get(_TROUBLE, [])
+    if notice := web_proxies.notice():
+        lines.append(notice)
     try:
         lines += _report(terminalreporter, exitstatus, config)
     except Exception as error:

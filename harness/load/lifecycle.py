@@ -18,6 +18,7 @@ from locust.event import Events
 from locust.runners import MasterRunner, WorkerRunner
 from locust.web import WebUI
 
+from harness import web_proxies
 from harness.load.crew import Alone, Worker, Workers
 from harness.load.director import EXIT_INTERRUPTED, EXIT_USAGE, INTERRUPTED_DRAIN_S, CannotBegin, Director
 from harness.load.options import FIELDS, add_options, reports_folder
@@ -42,6 +43,7 @@ _form: dict[str, Any] = {}
 
 def register(events: Events) -> None:
     """Have Locust offer the load's options and conduct its runs."""
+    web_proxies.leave_out()
     events.init_command_line_parser.add_listener(_prepare_parser)
     events.init.add_listener(_on_init)
     gevent.spawn(_end_when_orphaned, os.getpid())
@@ -94,6 +96,8 @@ def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None
     crew = Workers(runner) if isinstance(runner, MasterRunner) else Alone(reports_folder(given).absolute())
     for line in take_over(given, _origins or {}):
         log.warning("%s", line)
+    if notice := web_proxies.notice():
+        log.warning("%s", notice)
     _form.update({name: getattr(given, name) for name in given.origins if name in FIELDS})
     _be_interrupted_in_order()
     director = Director(environment, crew, given)

@@ -58,8 +58,6 @@ class _LimitedRequests:
 
     def __init__(self) -> None:
         self._session = requests.Session()
-        # A proxy for the web that the environment names must not see calls to this server.
-        self._session.trust_env = False
 
     def get(self, **arguments: Any) -> requests.Response:
         return self._checked(self._session.get(timeout=_LIMIT_S, **arguments))

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
 import harness
+from harness import web_proxies
 from harness.stack import pubnub, service
 from harness.stack.advertisement import Advertisement
 from harness.stack.control import ControlServer
@@ -359,4 +360,5 @@ def start_stack(options: StackOptions | None = None, *, say: Callable[[str], Non
     StackError
         A part can't be had or does not come up.
     """
+    web_proxies.leave_out()
     return Stack(options, say=say).start()

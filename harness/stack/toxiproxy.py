@@ -28,6 +28,7 @@ from typing import Final
 
 from filelock import FileLock
 
+from harness import web_proxies
 from harness.stack.errors import StackError
 from harness.stack.folders import cache_folder
 from harness.stack.part import Plan, answers_http
@@ -128,7 +129,7 @@ def obtain(say: Say = lambda _: None, *, release_url: str = RELEASE_URL) -> Bina
         reasons = []
         for name, way in ways.items():
             try:
-                with _scratch(target.parent) as scratch:
+                with _scratch(target.parent) as scratch, web_proxies.for_downloads():
                     fresh = scratch / target.name
                     way(fresh)
                     fresh.chmod(0o755)
