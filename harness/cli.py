@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from harness import web_proxies
+from harness.commands._errors import NoReportError
 from harness.output import guard_output
 
 #: Name -> one line of help. A command's module (`harness/commands/<name>.py`, its click command in
@@ -29,12 +30,6 @@ COMMANDS: Final = {
 _READERS: Final = frozenset({"report", "gate", "compare"})
 
 
-class _NoVerdictError(click.ClickException):
-    """What went wrong tells nothing of a promise: it must not end as if one was broken."""
-
-    exit_code = 4
-
-
 class _LazyGroup(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         guard_output()
@@ -50,10 +45,10 @@ class _LazyGroup(click.Group):
             click.echo("interrupted", err=True)
             raise click.exceptions.Exit(130) from None
         except OSError as error:
-            raise _NoVerdictError(str(error)) from error
+            raise NoReportError(str(error)) from error
         except Exception as error:
             traceback.print_exc()
-            raise _NoVerdictError(
+            raise NoReportError(
                 f"stormwatch itself failed: {type(error).__name__}; please report it"
             ) from error
 

@@ -222,6 +222,7 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
 def _report(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> list[str]:
     """Account for every scenario and, if the run folder is this session's own, write its report."""
     from harness.experiment.suite import account_for_crash, account_for_missing
+    from harness.files import make_folder
     from harness.history import RunFolder
 
     run = RunFolder(config.stash[_RUN])
@@ -236,7 +237,7 @@ def _report(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> li
 
     interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
     account_for_missing(run, interrupted=interrupted)
-    run.history.mkdir(exist_ok=True)  # the scenarios' histories lie in folders of their own
+    make_folder(run.history, exist_ok=True)  # the scenarios' histories lie in folders of their own
     run.update(
         kind="failure",
         expects_load=False,

@@ -19,6 +19,7 @@ import psutil
 from harness.calibrate.plan import ACTIONS, BUSY_PERCENT, MOST_HIT, PLACES, Plan, delay
 from harness.faults.base import Fault
 from harness.faults.pubnub import PubNubControl
+from harness.files import open_log
 from harness.history import RunFolder, now_ns
 from harness.observe.process import Assignment
 from harness.stack import Stack, StackOptions, start_stack
@@ -218,7 +219,7 @@ class DriverProcess:
 
     def __init__(self, run: RunFolder, stack: Stack) -> None:
         self._log = run.logs / "driver.log"
-        with self._log.open("wb") as log:
+        with open_log(self._log) as log:
             # A session of its own: Ctrl-C is for us, who end it.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "harness.calibrate.driver"],

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import jsonschema
 
+from harness import files
 from harness.history import RunFolder
-from harness.history.run import write_atomically
 from harness.sla.verdict import worst
 
 SCHEMA: Final = "stormwatch.calibration/1"
@@ -29,7 +29,7 @@ class DocumentError(Exception):
 @cache
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of ``calibration.json``."""
-    document: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    document: dict[str, Any] = files.read_json(SCHEMA_FILE)
     return document
 
 
@@ -46,7 +46,7 @@ def write(run: RunFolder, document: Mapping[str, Any]) -> Path:
     path = run.path / NAME
     text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     _validate(json.loads(text), path)
-    write_atomically(path, text)
+    files.write_atomically(path, text)
     return path
 
 
@@ -59,8 +59,8 @@ def read(path: Path) -> dict[str, Any]:
         It is missing, not JSON, of another schema, or its verdict does not follow from its rows.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        document = files.read_json(path)
+    except (OSError, files.DocumentError) as error:
         raise DocumentError(
             f"{path}: can't be read: {error}; make one with `stormwatch calibrate`"
         ) from error

@@ -39,11 +39,11 @@ def command(
     from rich.text import Text
 
     from harness import output
+    from harness.commands._errors import NoReportError
     from harness.commands._policy import policy_from
+    from harness.files import write_atomically
     from harness.history import HistoryError, RunFolderError, open_run
-    from harness.history.run import write_atomically
     from harness.report import compare
-    from harness.report.gate import UNREADABLE
     from harness.report.html import render_comparison
     from harness.sla.units import parse_share
 
@@ -59,8 +59,7 @@ def command(
     except compare.CompareError as error:
         raise click.UsageError(str(error)) from error
     except (RunFolderError, HistoryError) as error:
-        click.echo(f"Error: {error}", err=True)
-        context.exit(UNREADABLE)
+        raise NoReportError(str(error)) from error
     console = output.console()
     table = Table("objective", "base", "head", "change", "interval", "", box=None, header_style="dim")
     for row in document["objectives"]:
@@ -79,5 +78,5 @@ def command(
         if html is not None:
             write_atomically(html, render_comparison(document))
     except OSError as error:
-        raise click.ClickException(f"can't write a view: {error}") from error
+        raise NoReportError(f"can't write a view: {error}") from error
     context.exit(1 if document["change"] == "worse" else 0)

@@ -23,8 +23,10 @@ def command(run: Path, sla: Path | None, changes: tuple[str, ...]) -> None:
     """Judge the history of RUN again (default: reports/latest) and write its reports.
 
     Only the reports are replaced; the history is read and never changed.
-    Exits 0 when the reports are written, whatever they say: `stormwatch gate` judges.
+    Exits 0 when the reports are written, whatever they say, and 4 when they are not; `stormwatch gate`
+    exits by the verdict.
     """
+    from harness.commands._errors import NoReportError
     from harness.commands._policy import policy_from
     from harness.history import HistoryError, RunFolderError, open_run
     from harness.report import ReportError, write_reports
@@ -35,9 +37,9 @@ def command(run: Path, sla: Path | None, changes: tuple[str, ...]) -> None:
         policy = policy_from(sla, changes, profile=folder.read().get("profile"))
         report = write_reports(folder, policy)
     except (RunFolderError, HistoryError, ReportError) as error:
-        raise click.ClickException(str(error)) from error
+        raise NoReportError(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"can't write the reports: {error}; the old ones were kept") from error
+        raise NoReportError(f"can't write the reports: {error}; the old ones were kept") from error
     print_summary(report)
     for name in ("report.html", "report.md", "junit.xml", "report.json"):
         click.echo(folder.path / name)

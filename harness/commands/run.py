@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
+from harness.commands._errors import NoReportError
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -160,7 +162,7 @@ def command(
                     job.break_things(selection, workers)
             document = job.judge()
     except (ChildError, HistoryError, ReportError, RunFolderError, OSError) as error:
-        raise _NoReport(f"{error}; what was recorded lies in {run.path}") from error
+        raise NoReportError(f"{error}; what was recorded lies in {run.path}") from error
     except KeyboardInterrupt:
         click.echo(f"given up; what was recorded lies in {run.path}", err=True)
         sys.exit(_GIVEN_UP)
@@ -204,10 +206,6 @@ def _again(context: click.Context, seed: int | None) -> str:
             words += [option.opts[0], str(value)]
     load_options = with_seed(context.params["load_options"], seed)
     return command_line([*words, *(["--", *load_options] if load_options else [])])
-
-
-class _NoReport(click.ClickException):
-    exit_code = 4
 
 
 class _Job:

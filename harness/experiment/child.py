@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from harness.files import open_log
 from harness.stack import Reaper
 
 
@@ -37,7 +38,7 @@ class Child:
         self.name = name
         self.log = log
         self._reaper = Reaper()
-        with log.open("wb") as output:
+        with open_log(log) as output:
             self._process = subprocess.Popen(
                 command,
                 env={**os.environ, **(environment or {}), **self._reaper.environment},

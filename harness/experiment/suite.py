@@ -14,8 +14,8 @@ import pytest
 
 import harness
 from harness.experiment.child import Child, ChildError
+from harness.files import make_folder, read_json, write_atomically
 from harness.history import RunFolder, RunFolderError
-from harness.history.run import write_atomically
 from harness.report.scenarios import read_plan
 
 FAILURE: Final = Path(harness.__file__).parents[1] / "scenarios" / "failure"
@@ -29,7 +29,7 @@ def write_plan(run: RunFolder, scenarios: list[dict[str, str]]) -> None:
 
     Those that an earlier session noted in the same run folder stay.
     """
-    run.scenarios.mkdir(parents=True, exist_ok=True)
+    make_folder(run.scenarios, exist_ok=True)
     new = {scenario["id"] for scenario in scenarios}
     plan = [scenario for scenario in read_plan(run) if scenario["id"] not in new] + scenarios
     write_atomically(run.scenarios / "plan.json", json.dumps(plan, indent=2) + "\n")
@@ -38,7 +38,7 @@ def write_plan(run: RunFolder, scenarios: list[dict[str, str]]) -> None:
 def finished(folder: Path) -> dict[str, Any] | None:
     """Return the result that a scenario has left in its folder; None if it has not come to its end."""
     try:
-        document: dict[str, Any] = json.loads((folder / "scenario.json").read_text(encoding="utf-8"))
+        document: dict[str, Any] = read_json(folder / "scenario.json")
         return document if document["seconds"] is not None else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -49,7 +49,7 @@ def write_result(folder: Path, document: dict[str, Any], *, before: dict[str, An
     if before is not None:
         told = f"{before['outcome']} and {document['outcome']}: {document['message']}"
         document = document | {"outcome": "error", "message": f"it has two results, {told}", "lost": True}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, exist_ok=True)
     write_atomically(folder / "scenario.json", json.dumps(document, indent=2) + "\n")
 
 
@@ -66,7 +66,7 @@ def account_for_missing(run: RunFolder, *, interrupted: bool) -> None:
         path = run.scenarios / scenario["id"] / "scenario.json"
         never: dict[str, object] = {"seconds": None, "message": "it never ran", "faults": []}
         try:
-            document = json.loads(path.read_text(encoding="utf-8")) if path.exists() else scenario | never
+            document = read_json(path) if path.exists() else scenario | never
             unfinished = document["seconds"] is None
         except (ValueError, KeyError, TypeError):
             continue  # the report says that it can't be read, and why

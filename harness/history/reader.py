@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -79,6 +81,7 @@ def _read_file(path: Path) -> tuple[pa.Table | None, HistoryFile]:
     cut_off: str | None = None
     with pa.memory_map(str(path)) if path.stat().st_size else pa.BufferReader(b"") as source:
         try:
+            _see_that_nothing_is_compressed(path, source)
             stream = pa.ipc.open_stream(source)
         except (pa.ArrowInvalid, OSError) as error:
             if path.stat().st_size == 0:
@@ -88,12 +91,13 @@ def _read_file(path: Path) -> tuple[pa.Table | None, HistoryFile]:
         _check_schema(path, stream.schema, metadata)
         while True:
             try:
-                batches.append(stream.read_next_batch())
+                batch = stream.read_next_batch()
             except StopIteration:
                 break
             except (pa.ArrowInvalid, OSError) as error:
                 cut_off = _first_line(error)
                 break
+            batches.append(checked(path, batch))
         # A stream that its writer closed ends with a marker of eight bytes; one cut between two
         # batches reads without an error but lacks it.
         if cut_off is None and not _ends_with_marker(path):
@@ -119,6 +123,61 @@ def _check_schema(path: Path, schema: pa.Schema, metadata: dict[bytes, bytes]) -
         )
     if not schema.remove_metadata().equals(SCHEMA):
         raise HistoryError(f"{path}: its columns are not those of history schema {SCHEMA_VERSION}")
+
+
+def checked(path: Path, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return ``batch`` if its lengths and places lie within it: looking up others would be a crash, or worse.
+
+    Raises
+    ------
+    HistoryError
+        They don't.
+    """
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise HistoryError(f"{path}: damaged: {_first_line(error)}") from error
+    return batch
+
+
+def is_compressed(message: pa.Message) -> bool:
+    """Return whether a batch of a stream is compressed: the writer compresses none, and one may be huge.
+
+    Reads the message's FlatBuffer (``Message.fbs`` of Arrow): pyarrow tells it only by decompressing.
+    """
+    data = message.metadata.to_pybytes()
+    try:
+        header = _field(data, struct.unpack_from("<I", data)[0], _HEADER)
+        if header and message.type == "dictionary":
+            header = _field(data, header + struct.unpack_from("<I", data, header)[0], _DATA)
+        return bool(header and _field(data, header + struct.unpack_from("<I", data, header)[0], _COMPRESSION))
+    except struct.error:
+        raise pa.ArrowInvalid("a message's metadata is damaged") from None
+
+
+#: Fields of Arrow's FlatBuffers tables: of a Message, of a DictionaryBatch, of a RecordBatch.
+_HEADER, _DATA, _COMPRESSION = 2, 1, 3
+
+
+def _field(data: bytes, table: int, number: int) -> int:
+    """Return where a field of the table at ``table`` stands; 0: it has none."""
+    vtable = table - struct.unpack_from("<i", data, table)[0]
+    size = struct.unpack_from("<H", data, vtable)[0]
+    place = 4 + 2 * number
+    offset = struct.unpack_from("<H", data, vtable + place)[0] if place < size else 0
+    return table + offset if offset else 0
+
+
+def _see_that_nothing_is_compressed(path: Path, source: Any) -> None:
+    messages = pa.ipc.MessageReader.open_stream(source)
+    while True:
+        try:
+            message = messages.read_next_message()
+        except (StopIteration, EOFError, pa.ArrowInvalid, OSError):
+            break  # its end, or where it was cut off
+        if message.type != "schema" and is_compressed(message):
+            raise HistoryError(f"{path}: it is compressed, which no history of ours is; it is not read")
+    source.seek(0)
 
 
 def _ends_with_marker(path: Path) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import psutil
 
+from harness.files import DocumentError, make_folder, read_json, write_atomically
 from harness.history.witnesses import Doubt
 
 log = logging.getLogger(__name__)
@@ -75,10 +76,10 @@ class RunFolder:
         """
         path = self.path / "run.json"
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = read_json(path)
         except FileNotFoundError:
             raise RunFolderError(f"{self.path}: not a run folder (no run.json in it)") from None
-        except (OSError, ValueError) as error:
+        except DocumentError as error:
             raise RunFolderError(f"{path}: can't be read: {error}") from error
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             found = document.get("schema") if isinstance(document, dict) else type(document).__name__
@@ -151,9 +152,9 @@ def create_run(reports: Path, kind: str, *, run_id: str | None = None, **fields:
     """
     folder = RunFolder(reports / (run_id or new_run_id(kind)))
     try:
-        folder.history.mkdir(parents=True)
+        make_folder(folder.history)
         _move_aside(reports / "latest")
-        folder.logs.mkdir()
+        make_folder(folder.logs)
         folder.update(
             kind=kind,
             started_at=utc_now(),
@@ -184,21 +185,15 @@ def open_run(path: Path) -> RunFolder:
         There is none.
     """
     folder = path.parent if path.name == "run.json" else path
-    if not folder.exists():
+    try:
+        found = folder.exists()
+    except OSError as error:
+        raise RunFolderError(f"{path}: can't be read: {error.strerror}") from error
+    if not found:
         raise RunFolderError(f"{path}: no such run; see the folders under {folder.parent}")
     run = RunFolder(folder.resolve())
     run.read()
     return run
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader sees the old file or the new one, never a part."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def utc_now() -> str:

@@ -11,6 +11,7 @@ from typing import Self
 
 import pyarrow as pa
 
+from harness.files import create, make_folder
 from harness.history.schema import META_RUN, META_VERSION, META_WRITER, SCHEMA, SCHEMA_VERSION, Row
 
 
@@ -36,13 +37,13 @@ class HistoryWriter:
     """
 
     def __init__(self, folder: Path, writer: str, run_id: str, *, flush_interval_s: float = 1.0) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, exist_ok=True)
         self.path = folder / f"{writer}-{os.getpid()}.arrow"
         self.error: OSError | None = None
         self._rows: list[Row] = []
         self._pending = bytearray()
         self._written = 0
-        self._fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+        self._fd = create(self.path, os.O_EXCL)
         self._sink = io.BytesIO()
         metadata = {META_VERSION: str(SCHEMA_VERSION), META_RUN: run_id, META_WRITER: writer}
         self._schema = SCHEMA.with_metadata(metadata)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from harness.history.run import write_atomically
+from harness.files import DocumentError, read_json, write_atomically
 
 SCHEMA: Final = "stormwatch.live/1"
 NAME: Final = "live.json"
@@ -27,7 +27,7 @@ def write_live(run: Path, document: dict[str, Any]) -> None:
 def read_live(run: Path) -> dict[str, Any] | None:
     """Return the document of the run at ``run``; None if there is none that can be shown."""
     try:
-        document = json.loads((run / NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        document = read_json(run / NAME)
+    except (OSError, DocumentError):
         return None
     return document if isinstance(document, dict) and document.get("schema") == SCHEMA else None

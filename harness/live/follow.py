@@ -7,7 +7,6 @@ keeps it there. The process gives way to every other one, so that what is measur
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from harness.files import read_json
 from harness.history import HistoryError, RunFolder, RunFolderError, now_ns
 from harness.live.document import Snapshot, judge_so_far, live_document
 from harness.live.file import write_live
@@ -151,6 +151,6 @@ def _cores() -> int:
 
 def _planned(run: RunFolder) -> int | None:
     try:
-        return len(json.loads((run.scenarios / "plan.json").read_text(encoding="utf-8"))) or None
+        return len(read_json(run.scenarios / "plan.json")) or None
     except (OSError, ValueError, TypeError):
         return None

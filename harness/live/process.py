@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from harness.files import open_log
 from harness.history import RunFolder
 
 #: How long the last judgement may take; a long record needs its time.
@@ -36,7 +37,7 @@ class LiveProcess:
         command = [sys.executable, "-m", "harness.live", str(run.path), f"--every={every_s}"]
         command += [f"--sla={sla}"] if sla is not None else []
         command += [f"--profile={profile}"] if profile is not None else []
-        with (run.logs / _LOG).open("ab") as log:
+        with open_log(run.logs / _LOG) as log:
             # A session of its own: Ctrl-C is for the starter, which ends it in order.
             self._process = subprocess.Popen(
                 command,

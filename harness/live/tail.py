@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 import pyarrow as pa
 
 from harness.history import SCHEMA, History, HistoryError, HistoryFile
-from harness.history.reader import _check_schema
+from harness.history.reader import _check_schema, checked, is_compressed
 from harness.history.schema import META_RUN, META_WRITER
 
 #: What a closed stream ends with; each of its messages begins with the first half.
@@ -87,7 +87,8 @@ class _FileTail:
             self._open()
         if batches:
             # Asked for no more than there are: a stream that has come to an end once can't go on.
-            self._add(pa.Table.from_batches([self._stream.read_next_batch() for _ in range(batches)]))
+            fresh_batches = [checked(self.path, self._stream.read_next_batch()) for _ in range(batches)]
+            self._add(pa.Table.from_batches(fresh_batches))
         self._closed = fresh[whole : whole + len(_MARKER)] == _MARKER
 
     def found(self) -> HistoryFile:
@@ -115,6 +116,8 @@ class _FileTail:
                 message = pa.ipc.read_message(source)
             except (EOFError, pa.ArrowInvalid, OSError):
                 return  # the rest is still to come
+            if message.type != "schema" and is_compressed(message):
+                raise HistoryError(f"{self.path}: it is compressed, which no history of ours is")
             yield message.type, source.tell()
 
     def _open(self) -> None:

@@ -18,6 +18,7 @@ import gevent
 from gevent.event import Event
 from locust.env import Environment
 
+from harness.files import make_folder
 from harness.history import HistoryWriter, RunFolder, RunFolderError, create_run, now_ns
 from harness.history.again import command_line
 from harness.history.run import utc_now
@@ -216,8 +217,8 @@ class Director:
         if given := os.environ.get("STORMWATCH_RUN_DIR"):
             folder = RunFolder(Path(given).absolute())
             try:
-                folder.history.mkdir(parents=True, exist_ok=True)
-                folder.logs.mkdir(exist_ok=True)
+                make_folder(folder.history, exist_ok=True)
+                make_folder(folder.logs, exist_ok=True)
             except OSError as error:
                 raise RunFolderError(f"STORMWATCH_RUN_DIR={given}: {error.strerror}") from error
             return folder
@@ -484,7 +485,7 @@ def _judge(folder: RunFolder) -> int:
 
 def _see_that_it_can_be_written(reports: Path) -> None:
     try:
-        reports.mkdir(parents=True, exist_ok=True)
+        make_folder(reports, exist_ok=True)
         with tempfile.TemporaryFile(dir=reports):
             pass
     except OSError as error:

@@ -15,6 +15,7 @@ from gevent import subprocess
 from gevent.event import AsyncResult, Event
 from gevent.queue import Queue
 
+from harness.files import open_log
 from harness.history.witnesses import Doubt, doubts_about, read_doubts
 from harness.observe.process import Assignment
 
@@ -54,7 +55,7 @@ class ObserverProcess:
         self._stopped: AsyncResult[dict[str, Any]] = AsyncResult()
         self._stopping = Event()
         self._commands: Queue[dict[str, Any] | None] = Queue()
-        with (logs / f"{self.name}.log").open("ab") as log_file:
+        with open_log(logs / f"{self.name}.log") as log_file:
             # A session of its own: Ctrl-C is for Locust, which ends its observers in order.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module],

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 import platformdirs
 import vl_convert
 
-from harness.history.run import write_atomically
+from harness.files import write_atomically
 from harness.sla.verdict import number
 
 Spec = dict[str, Any]

@@ -7,7 +7,6 @@ way it errs. What was edited everywhere alike, a threshold for one, only a polic
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, Final
 
 import jsonschema
 
+from harness.files import DocumentError, parse_json, read_json, read_text
 from harness.report.words import decisive, expected, limited, reason
 from harness.sla.policy import Objective, Policy, PolicyError, flatten, parse_threshold
 from harness.sla.verdict import (
@@ -60,7 +60,7 @@ class Row:
 @cache
 def report_schema() -> dict[str, Any]:
     """Return the JSON Schema of report.json."""
-    document: dict[str, Any] = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
+    document: dict[str, Any] = read_json(SCHEMA_FILE)
     return document
 
 
@@ -72,21 +72,21 @@ def read_report(path: Path) -> dict[str, Any]:
     ReportError
         It is missing, not JSON, of another schema, invalid, or its verdicts do not follow from its rows.
     """
-    path = path / "report.json" if path.is_dir() else path
     try:
-        text = path.read_text(encoding="utf-8")
+        path = path / "report.json" if path.is_dir() else path
+        text = read_text(path)
     except FileNotFoundError:
         raise ReportError(
             f"{path}: no such report; make one with `stormwatch run` or `stormwatch report`"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, DocumentError) as error:
         raise ReportError(f"{path}: can't be read: {error}") from error
     if not text.strip():
         raise ReportError(f"{path}: is empty; make it again with `stormwatch report`")
     try:
-        report = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ReportError(f"{path}: not JSON: {error}") from error
+        report = parse_json(text)
+    except DocumentError as error:
+        raise ReportError(f"{path}: can't be read: {error}") from error
     validate(report, str(path))
     document: dict[str, Any] = report
     return document
@@ -374,7 +374,3 @@ def _example(example: Mapping[str, Any]) -> str:
 @cache
 def _validator() -> jsonschema.protocols.Validator:
     return jsonschema.Draft202012Validator(report_schema())
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from harness.files import DocumentError, read_json
 from harness.history import RunFolder, RunFolderError
 
 
@@ -143,7 +144,7 @@ def _lost(id: str, why: str) -> dict[str, Any]:
 def read_scenario(path: Path) -> dict[str, Any]:
     """Return a ``scenario.json``; of one that can't be relied on, an ``error`` that says why."""
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        document: dict[str, Any] = read_json(path)
         _Scenario.model_validate(document)
         # What is not checked above stands in the report as well: examples of findings.
         json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
@@ -151,6 +152,6 @@ def read_scenario(path: Path) -> dict[str, Any]:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the whole"
         return {"outcome": "error", "message": f"scenario.json can't be used: {place}: {first['msg']}"}
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, DocumentError) as error:
         return {"outcome": "error", "message": f"scenario.json can't be read: {error}"}
     return document

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
+from harness.files import write_atomically, write_together
 from harness.history import RunFolder
-from harness.history.run import write_atomically
 from harness.report.build import build_report
 from harness.report.gate import validate
 from harness.report.html import render_html
@@ -15,31 +15,39 @@ from harness.report.junit import render_junit
 from harness.report.markdown import render_markdown
 from harness.sla.policy import Policy
 
+#: What is rendered from report.json and nothing else.
+VIEWS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    "report.md": render_markdown,
+    "junit.xml": render_junit,
+    "report.html": render_html,
+}
+
 
 def write_reports(run: RunFolder, policy: Policy) -> dict[str, Any]:
     """Judge a run, write ``report.json``, ``report.html``, ``report.md`` and ``junit.xml`` beside it.
 
-    report.json comes first, so that no fault of a view costs the verdict. Returns the report.
+    All of them are written before the first is replaced: they are of one judgement, also where the disk is
+    full. No fault of a view costs the verdict: report.json is replaced then, and there are no views. Returns
+    the report.
 
     Raises
     ------
     RunFolderError, HistoryError
         The folder or its history can't be read.
     OSError
-        A file can't be written; the others stay as they were.
+        A file can't be written; all stay as they were.
     """
     report: dict[str, Any] = build_report(run, policy)
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     # Render from what the file says, not from what is in memory.
     report = json.loads(text)
     validate(report)
-    write_atomically(run.report_json, text)
-    render(report, run.path)
+    try:
+        views = {run.path / name: render(report) for name, render in VIEWS.items()}
+    except Exception:
+        write_atomically(run.report_json, text)
+        for name in VIEWS:
+            (run.path / name).unlink(missing_ok=True)
+        raise
+    write_together({run.report_json: text} | views)
     return report
-
-
-def render(report: dict[str, Any], folder: Path) -> None:
-    """Write the views of a report beside it."""
-    write_atomically(folder / "report.md", render_markdown(report))
-    write_atomically(folder / "junit.xml", render_junit(report))
-    write_atomically(folder / "report.html", render_html(report))

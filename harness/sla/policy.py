@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
@@ -24,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from harness.files import DocumentError, read_toml
 from harness.sla.units import parse_duration, parse_quantile, parse_share
 
 SCHEMA: Final = "stormwatch.policy/1"
@@ -305,14 +305,11 @@ def load_policy(
     """
     path = DEFAULT_POLICY if path is None else path
     try:
-        text = path.read_text(encoding="utf-8")
-        document = tomllib.loads(text)
+        text, document = read_toml(path)
     except FileNotFoundError:
         raise PolicyError(f"{path}: no such policy; leave out --sla to use {DEFAULT_POLICY.name}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except DocumentError as error:
         raise PolicyError(f"{path}: can't be read: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise PolicyError(f"{path}: not TOML: {error}") from error
     try:
         policy = Policy.model_validate(document)
     except ValidationError as error:

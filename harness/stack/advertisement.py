@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
+from harness.files import read_json
 from harness.stack.folders import cache_folder
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def running() -> list[dict[str, Any]]:
     found = []
     for path in cache_folder(_FOLDER).glob("*.json"):
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = read_json(path)
             alive = psutil.Process(document["pid"]).create_time() == document["created"]
         except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
             alive = False

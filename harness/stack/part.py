@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil
 
+from harness.files import open_log
 from harness.stack.errors import PortTakenError, StackError
 from harness.stack.reaper import Reaper
 
@@ -100,7 +101,7 @@ class Part:
             raise StackError(f"{self.name} is running already (pid {self.pid})")
         plan = self.plan
         try:
-            with plan.log_path.open("ab") as log:
+            with open_log(plan.log_path) as log:
                 self._log_start = log.tell()
                 self._process = subprocess.Popen(
                     plan.command,

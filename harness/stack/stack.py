@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import harness
 from harness import web_proxies
+from harness.files import make_folder
 from harness.stack import pubnub, service
 from harness.stack.advertisement import Advertisement
 from harness.stack.control import ControlServer
@@ -229,7 +230,7 @@ class Stack:
         options = self.options
         self._block = block = PortBlock()
         self.parts = {}
-        self.log_folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.log_folder, exist_ok=True)
         self.versions["toxiproxy"] = binary.version
         inherited = inherited_environment()
         control_token = secrets.token_urlsafe(24)

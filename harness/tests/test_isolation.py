@@ -75,6 +75,7 @@ def run(test: Path, text: str, **environment: str) -> subprocess.CompletedProces
         env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environment,
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
         timeout=60,
     )

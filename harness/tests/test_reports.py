@@ -315,7 +315,7 @@ def test_an_edited_report_is_no_evidence(
     ("content", "complaint"),
     [
         (None, "no such report"), ("", "is empty"), ("{", "not JSON"), ("[]", "schema is None"),
-        ('{"schema": NaN}', "NaN is no JSON"), ("[" * 100_000, "not JSON"), ("\udcff", "can't be read"),
+        ('{"schema": NaN}', "NaN is no JSON"), ("[" * 100_000, "nested deeper"), ("\udcff", "can't be read"),
     ],
 )  # fmt: skip
 def test_a_report_that_can_not_be_read_exits_4_with_one_line(
@@ -350,9 +350,9 @@ def test_report_judges_again_by_another_policy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
-        (["nowhere"], 1, "no such run"),
-        (["."], 1, "not a run folder"),
-        ([".", "--sla", "nowhere.toml"], 1, "not a run folder"),
+        (["nowhere"], 4, "no such run"),
+        (["."], 4, "not a run folder"),
+        ([".", "--sla", "nowhere.toml"], 4, "not a run folder"),
     ],
 )
 def test_report_names_what_it_can_not_find(
@@ -371,12 +371,12 @@ def test_a_folder_that_can_not_be_written_keeps_the_old_report(
     write_reports(run, load_policy())
     old = run.report_json.read_bytes()
 
-    def full(path: Path, text: str) -> None:
+    def full(texts: dict[Path, str]) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.report.write.write_atomically", full)
+    monkeypatch.setattr("harness.report.write.write_together", full)
     result = report_command(run.path)
-    assert result.exit_code == 1
+    assert result.exit_code == 4
     assert "No space left on device" in result.output
     assert run.report_json.read_bytes() == old
 
@@ -390,7 +390,7 @@ def test_histories_of_two_runs_are_not_judged_together(tmp_path: Path) -> None:
     run = write_run(tmp_path, rows, shape)
     write_file(run.history / "other.arrow", rows.head(10), "another-run", "other")
     result = report_command(run.path)
-    assert (result.exit_code, "rows of 2 runs are mixed" in result.output) == (1, True)
+    assert (result.exit_code, "rows of 2 runs are mixed" in result.output) == (4, True)
 
 
 def test_a_history_of_a_newer_schema_is_refused_by_name(tmp_path: Path) -> None:

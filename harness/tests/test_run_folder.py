@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.files import write_atomically
 from harness.history import RunFolderError, create_run, open_run
-from harness.history.run import write_atomically
 
 
 def test_a_new_run_says_what_it_is(tmp_path: Path) -> None:
