@@ -86,6 +86,11 @@ class Target:
         """PubNub's ``host[:port]``, as the SDK's ``PNConfiguration.origin`` takes it."""
         return urlsplit(self.pubnub_origin).netloc
 
+    @property
+    def authorization(self) -> dict[str, str]:
+        """Header that lets us see what the service shows to nobody else."""
+        return {"Authorization": f"Bearer {self.service_role_key}"}
+
     def environment(self) -> dict[str, str]:
         """Return the target as environment variables, secrets included: for child processes."""
         found = {name: getattr(self, attribute) for name, attribute in _FIELD_OF.items()}

@@ -55,7 +55,7 @@ async def _check(settings: Settings) -> int:
     await service.database.open()
     await service.publisher.open()
     try:
-        healthy, answer = await service.health.answer()
+        healthy, answer = await service.health.answer(details=True)
     finally:
         await service.publisher.close()
         await service.database.close(within_s=1.0)

@@ -27,8 +27,8 @@ from service.dead_letters import DeadLetters
 from service.flags import Flags
 from service.health import Health
 from service.http.errors import ApiError, error_response
+from service.http.keys import Keys, Unauthorised, UnauthorisedCalls
 from service.http.observe import Observe, as_api_error
-from service.http.requests import Keys
 from service.lag import LoopLag
 from service.logs import get_logger
 from service.metrics import Metrics
@@ -163,9 +163,8 @@ class Service:
             generate_unique_id_function=lambda route: route.name,
         )
         settings = self.settings
-        keys = Keys(
-            settings.supabase_service_role_key.get_secret_value(), settings.cron_secret.get_secret_value()
-        )
+        keys = Keys(settings)
+        unauthorised = UnauthorisedCalls(self.metrics)
         app.include_router(
             function_routes(
                 keys=keys,
@@ -178,7 +177,16 @@ class Service:
             )
         )
         app.include_router(rest_routes(Rest(self.database, keys)))
-        app.include_router(watch_routes(health=self.health, metrics=self.metrics, alerts=self.alerts))
+        app.include_router(
+            watch_routes(
+                keys=keys,
+                unauthorised=unauthorised,
+                health=self.health,
+                metrics=self.metrics,
+                alerts=self.alerts,
+            )
+        )
+        app.add_exception_handler(Unauthorised, unauthorised.answer)
         app.add_exception_handler(ApiError, _answer_error)
         app.add_exception_handler(DatabaseUnavailable, _answer_error)
         app.add_exception_handler(HTTPException, _answer_http_error)

@@ -31,8 +31,10 @@ class Check:
     latency_s: float
     error: str | None
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self, *, details: bool) -> dict[str, Any]:
         """Return it as ``/health`` answers it, in ms."""
+        if not details:
+            return {"healthy": self.healthy}
         return {"healthy": self.healthy, "latencyMs": round(self.latency_s * 1000, 3), "error": self.error}
 
 
@@ -58,8 +60,8 @@ class Health:
         self._lag_s = lag_s
         self._looking: asyncio.Task[dict[str, Check]] | None = None
 
-    async def answer(self) -> tuple[bool, dict[str, Any]]:
-        """Return whether all is well, and the body of ``/health``.
+    async def answer(self, *, details: bool) -> tuple[bool, dict[str, Any]]:
+        """Return whether all is well, and the body of ``/health``; ``details``: with times and errors.
 
         Callers at the same time share a look: they must not use up the pool they ask about.
         """
@@ -69,7 +71,7 @@ class Health:
         healthy = all(check.healthy for check in checks.values())
         return healthy, {
             "status": "healthy" if healthy else "unhealthy",
-            "checks": {name: check.answer() for name, check in checks.items()},
+            "checks": {name: check.answer(details=details) for name, check in checks.items()},
             "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
         }
 

@@ -49,7 +49,11 @@ _WORDS: Final = {
     504: "Took too long and was rolled back",
 }
 SCHEMES: Final = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "The service role key"},
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The service role key; for /metrics, /alerts, /health also WATCH_SECRET",
+    },
     "apikey": {"type": "apiKey", "in": "header", "name": "apikey", "description": "The service role key"},
     "cron": {"type": "apiKey", "in": "header", "name": "x-cron-secret", "description": "The cron secret"},
 }
@@ -83,7 +87,7 @@ def answers(
         described[status] = {"description": _WORDS[status]}
         if schema is not None:
             described[status]["content"] = {"application/json": {"schema": schema}}
-    first = next(iter(success.values()))
+    first = next(iter(success.values()), None)
     for status in same:
         described[status] = {
             "description": _WORDS[status],

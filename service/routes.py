@@ -18,7 +18,8 @@ from service.events import Event
 from service.flags import Flags
 from service.health import Health
 from service.http.errors import json_response
-from service.http.requests import EVENT_LIMIT, Keys, read_body, validate
+from service.http.keys import Keys, Unauthorised, UnauthorisedCalls
+from service.http.requests import EVENT_LIMIT, read_body, validate
 from service.logs import get_logger, request_id
 from service.metrics import CONTENT_TYPE, Metrics
 from service.monitor import Monitor, TickFailed, TickTimeout, TickUnavailable
@@ -160,32 +161,54 @@ def function_routes(
     return router
 
 
-def watch_routes(*, health: Health, metrics: Metrics, alerts: Alerts) -> APIRouter:
-    """Return the routes that watch the service; they need no secret and show none."""
+def watch_routes(
+    *, keys: Keys, unauthorised: UnauthorisedCalls, health: Health, metrics: Metrics, alerts: Alerts
+) -> APIRouter:
+    """Return the routes that watch the service; strangers see of it whether its parts are healthy."""
     router = APIRouter(route_class=_DirectRoute)
 
-    async def show_health(_: Request) -> Response:
-        """Tell whether the database, PubNub and the functions are well."""
-        healthy, answer = await health.answer()
+    async def show_health(request: Request) -> Response:
+        """Tell whether the database, PubNub and the functions are well; with the secret also how and why."""
+        details = True
+        try:
+            keys.check_watch(request)
+        except Unauthorised as error:
+            details = False
+            if error.given:  # whoever guesses the secret here is slowed down as elsewhere
+                await unauthorised.note(request, error)
+        healthy, answer = await health.answer(details=details)
         return json_response(answer, 200 if healthy else 503)
 
-    async def show_metrics(_: Request) -> Response:
+    async def show_metrics(request: Request) -> Response:
         """Return all metrics in Prometheus's text format."""
+        keys.check_watch(request)
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
 
-    async def show_alerts(_: Request) -> Response:
+    async def show_alerts(request: Request) -> Response:
         """Return the alert rules, their readings and which are raised."""
+        keys.check_watch(request)
         return json_response(alerts.answer())
 
-    _add(router, "GET", "/health", show_health, answers({200: _OBJECT}, same=(503,)))
+    _add(
+        router,
+        "GET",
+        "/health",
+        show_health,
+        answers({200: _OBJECT}, same=(503,)),
+        {"security": [{}, *security("bearer")["security"]]},
+    )
     _add(
         router,
         "GET",
         "/metrics",
         show_metrics,
-        {200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+        {
+            200: {"description": "Metrics", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            **answers({}, 401),
+        },
+        security("bearer"),
     )
-    _add(router, "GET", "/alerts", show_alerts, answers({200: _OBJECT}))
+    _add(router, "GET", "/alerts", show_alerts, answers({200: _OBJECT}, 401), security("bearer"))
     return router
 
 

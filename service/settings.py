@@ -98,6 +98,9 @@ class Settings(BaseSettings):
     pubnub_origin: Address = "https://ps.pndsn.com"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")] = "development"
+    #: Also lets in to /metrics, /alerts and the details of /health; open: whoever asks.
+    watch_secret: Annotated[SecretStr | None, Optional] = None
+    watch_open: bool = False
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
 

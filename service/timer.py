@@ -13,7 +13,8 @@ from starlette.responses import Response
 from service.database import Database
 from service.events import Name
 from service.http.errors import ApiError
-from service.http.requests import Keys, read_body, validate
+from service.http.keys import Keys
+from service.http.requests import read_body, validate
 from service.statements import statement
 
 _BODY_LIMIT: Final = 4096

@@ -183,7 +183,7 @@ def _service() -> Finding:
         host, _, port = stack.parts["service-1"].endpoint.partition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=_LIMIT_S)
         try:
-            connection.request("GET", "/health")
+            connection.request("GET", "/health", headers=stack.target.authorization)
             answer = connection.getresponse()
             said = json.loads(answer.read())
         except (OSError, ValueError, http.client.HTTPException) as error:

@@ -174,6 +174,7 @@ class AlertWatch:
     def __init__(self, sinks: AlertSinks, target: Target, history: HistoryWriter) -> None:
         self._sinks = sinks
         self._url = f"{target.service_url}{SERVICE}"
+        self._headers = target.authorization
         self._history = history
         self._over = threading.Event()
         self._changed = threading.Condition()
@@ -215,7 +216,7 @@ class AlertWatch:
     def _look(self, session: requests.Session) -> None:
         start_ns = now_ns()
         try:
-            alerts = session.get(self._url, timeout=_ANSWER_LIMIT_S).json()["alerts"]
+            alerts = session.get(self._url, headers=self._headers, timeout=_ANSWER_LIMIT_S).json()["alerts"]
         except (requests.RequestException, ValueError, KeyError, TypeError):
             return  # that it does not answer is the health prober's to say
         end_ns = now_ns()

@@ -100,7 +100,9 @@ class Watch(Observer):
         # A service that can't answer has no readings; that it can't is the health prober's to say.
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError):
             at_ns = now_ns()
-            async with self._session.get(url, timeout=aiohttp.ClientTimeout(1.0)) as answer:
+            async with self._session.get(
+                url, headers=self.assignment.target.authorization, timeout=aiohttp.ClientTimeout(1.0)
+            ) as answer:
                 if answer.status == 200:
                     for row in readings_of(actor, await answer.text(), at_ns):
                         self.history.append(row)

@@ -90,6 +90,8 @@ def test_the_record_has_what_arrived_and_what_the_service_says(sinks: AlertSinks
     state = {"now": "ok"}
 
     def service(request: Request) -> tuple[int, Any]:
+        if request.headers.get("authorization") != "Bearer key":
+            return 401, {}
         return 200, {"alerts": [{"name": RULE, "state": state["now"], "value": 0.25}]}
 
     slack(sinks, f"RAISED: {RULE}")  # before anybody watches

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.experiment import Alerting, AlertsSilent, Experiment, RefusesClearly
+from harness.faults.access import WrongSecrets
 from harness.faults.network import Down
 from harness.faults.ticks import SlowTicks
 
@@ -17,6 +18,7 @@ CHANGES = {
     "High Error Rate": {"window": "6s"},
     "Timer Monitoring Timeout": {"window": "5s", "condition": "execution_time > 1500"},
     "PubNub API Failures": {"window": "6s"},
+    "Unauthorised Calls": {"window": "6s"},
 }
 
 
@@ -52,4 +54,14 @@ def test_timer_monitoring_timeout(experiment: Experiment, alerting: Alerting) ->
     with experiment.games(service=SETTINGS | alerting.environment), alerting.heard(experiment):
         experiment.steady("1500ms")
         experiment.inject(SlowTicks(delay="3s"), "5s", *rule.told())
+        experiment.recovered()
+
+
+def test_unauthorised_calls(experiment: Experiment, alerting: Alerting) -> None:
+    """Somebody without the right secret calls and calls: told to Slack, and nothing else is alarming."""
+    rule = alerting.rules["Unauthorised Calls"]
+    with experiment.games(service=SETTINGS | alerting.environment), alerting.heard(experiment):
+        experiment.steady("1500ms")
+        silent = AlertsSilent(alerting.others(rule.name))
+        experiment.inject(WrongSecrets(), "4s", *rule.told(), silent)
         experiment.recovered()

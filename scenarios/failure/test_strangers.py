@@ -18,13 +18,16 @@ SHORT_GRACE = {"GRACE_PERIOD": "1s"}
 
 
 def test_wrong_and_missing_secrets(experiment: Experiment) -> None:
-    """Strangers hammer every function and table: all are refused, nothing changes, players play on."""
+    """Strangers hammer every function and table: all are refused, nothing changes, players play on.
+
+    The service lets few of such calls through a second, so it takes a while until each was tried.
+    """
     with experiment.games(count=12, players=2, service=SHORT_GRACE):
         experiment.steady("1500ms")
         experiment.inject(
-            WrongSecrets(strangers=2, every="20ms"),
-            "5s",
-            StrangersRefused(),
+            WrongSecrets(strangers=4, every="20ms"),
+            "6s",
+            StrangersRefused(at_least=100),
             StrangersMadeNothing(),
             NoSecretTold(),
             NobodyFails(),

@@ -76,7 +76,7 @@ def test_the_timer_follows_the_game(service: ServiceProcess) -> None:
 
 
 def test_the_health_of_all_parts(service: ServiceProcess) -> None:
-    answer = service.http.get("/health")
+    answer = service.health()
     assert answer.status_code == 200
     assert answer.json()["status"] == "healthy"
     assert set(answer.json()["checks"]) == {"database", "pubnub", "edgeFunctions"}

@@ -19,6 +19,7 @@ READINGS: Final[dict[str, Callable[[Metrics, float], float]]] = {
     "error_rate": lambda metrics, window_s: metrics.error_rate(window_s),
     "execution_time": lambda metrics, window_s: metrics.execution_times.highest(window_s),
     "pubnub_failures": lambda metrics, window_s: metrics.pubnub_failures.total(window_s),
+    "unauthorised_calls": lambda metrics, window_s: metrics.unauthorised_calls.total(window_s),
 }
 CHANNELS: Final = ("slack", "email", "pagerduty")
 _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.database import DatabaseUnavailable, PoolExhausted
@@ -72,8 +73,9 @@ class Observe:
                 self._metrics.http_requests.labels(key[0], route, str(status)).inc,
             )
         observe, count = self._known[key]
-        observe(seconds)
         count()
+        if status != 401:  # held back on purpose: its time says nothing about ours
+            observe(seconds)
         if route not in _WATCHERS:
             self._metrics.answered(failed=status >= 500)
         if status >= 500 or _lowest.isEnabledFor(logging.DEBUG):
@@ -85,6 +87,8 @@ def as_api_error(error: Exception) -> ApiError:
     """Return what a caller is told about ``error``; what is a fault of ours is logged, not told."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, ClientDisconnect):
+        return ApiError(400, "cut_off", "the body ended before its end")
     if isinstance(error, PoolExhausted):
         return ApiError(503, "pool_exhausted", str(error), retry_after_s=_RETRY_AFTER_S)
     if isinstance(error, DatabaseUnavailable):

@@ -1,8 +1,7 @@
-"""Reads requests: who calls, and with which body."""
+"""Reads requests' bodies."""
 
 from __future__ import annotations
 
-import hmac
 import json
 import re
 from typing import Any, Final, Never, TypeVar
@@ -19,72 +18,6 @@ EVENT_LIMIT: Final = 32 * 1024
 BODY_LIMIT: Final = 1024 * 1024
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _DEPTH_LIMIT: Final = 64
-
-
-class Keys:
-    """The secrets that let callers in, compared in constant time."""
-
-    def __init__(self, service_role_key: str, cron_secret: str) -> None:
-        self._service_role_key = service_role_key.encode()
-        self._cron_secret = cron_secret.encode()
-
-    def check_bearer(self, request: Request) -> None:
-        """Let in who has the service role key.
-
-        Raises
-        ------
-        ApiError
-            401: it is missing or wrong.
-        """
-        given = request.headers.get("authorization", "")
-        scheme, _, token = given.partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            self._refuse("Authorization", "the header Authorization: Bearer <service role key> is missing")
-        if not _equal(token.strip(), self._service_role_key):
-            self._refuse("Authorization", "the bearer key is not the service role key")
-
-    def check_apikey(self, request: Request) -> None:
-        """Let in who has the service role key twice, as Supabase's gateway wants it.
-
-        Raises
-        ------
-        ApiError
-            401: it is missing or wrong.
-        """
-        given = request.headers.get("apikey")
-        if given is None:
-            self._refuse("apikey", "the header apikey is missing")
-        if not _equal(given, self._service_role_key):
-            self._refuse("apikey", "the apikey is not the service role key")
-        self.check_bearer(request)
-
-    def check_cron(self, request: Request) -> None:
-        """Let in who has the cron secret.
-
-        Raises
-        ------
-        ApiError
-            401: it is missing or wrong.
-        """
-        given = request.headers.get("x-cron-secret")
-        if given is None:
-            self._refuse("x-cron-secret", "the header x-cron-secret is missing")
-        if not _equal(given, self._cron_secret):
-            self._refuse("x-cron-secret", "the cron secret is wrong")
-
-    def _refuse(self, field: str, message: str) -> Never:
-        raise ApiError(
-            401,
-            "unauthorized",
-            message,
-            field=field,
-            headers={"WWW-Authenticate": 'Bearer realm="stormwatch"'},
-        )
-
-
-def _equal(given: str, expected: bytes) -> bool:
-    # Headers come as Latin-1.
-    return hmac.compare_digest(given.encode("latin-1", "replace"), expected)
 
 
 async def read_body(request: Request, limit: int = BODY_LIMIT) -> bytes:

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from service.database import Database
 from service.http.errors import ApiError
-from service.http.requests import Keys, parse_json, read_body
+from service.http.keys import Keys
+from service.http.requests import parse_json, read_body
 from service.logs import request_id
 from service.rest import query as q
 from service.rest.tables import Function, Table

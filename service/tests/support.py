@@ -20,6 +20,7 @@ import asyncpg
 import httpx
 
 from harness.stack.postgres import OWNER, Postgres
+from service.settings import Settings, load_settings
 
 ROLE_KEY = "service-role-key-of-tests"
 CRON_SECRET = "cron-secret-of-tests"
@@ -183,10 +184,14 @@ class ServiceProcess:
         ]
 
     def metric(self, name: str) -> float:
-        for line in self.http.get("/metrics").text.splitlines():
+        for line in self.http.get("/metrics", headers=API).text.splitlines():
             if line.startswith(f"{name} "):
                 return float(line.split()[-1])
         raise AssertionError(f"no metric {name}")
+
+    def health(self) -> httpx.Response:
+        """Return /health with its details."""
+        return self.http.get("/health", headers=API)
 
     # What callers do.
 
@@ -235,6 +240,13 @@ def base_environment(database_url: str, pubnub_url: str, port: int = 0) -> dict[
         "PUBNUB_SUBSCRIBE_KEY": "sub-c-tests",
         "PORT": str(port),
     }
+
+
+def settings(**more: Any) -> Settings:
+    """Return settings of a service that is not started."""
+    environment = base_environment("postgresql://u:p@127.0.0.1:1/d", "http://127.0.0.1:1")
+    fields = {key.lower(): value for key, value in environment.items() if key not in {"PATH", "PYTHONPATH"}}
+    return load_settings(**fields, **more)
 
 
 def free_port() -> int:

@@ -36,7 +36,7 @@ def test_health_answers_while_database_and_pubnub_hang(
         pubnub_url=f"http://127.0.0.1:{silent_ports[1]}",
         MIGRATE_AT_START="false",
     )
-    answers = [service.http.get("/health") for _ in range(5)]
+    answers = [service.health() for _ in range(5)]
     for answer in answers:
         checks = answer.json()["checks"]
         assert answer.status_code == 503
@@ -106,14 +106,14 @@ def test_that_a_loop_was_late_is_remembered_for_a_moment(lag: LoopLag, clock: Cl
 
 def test_a_process_that_stood_still_says_so_as_it_goes_on(start_service: StartService) -> None:
     service = start_service()
-    assert service.http.get("/health").json()["checks"]["edgeFunctions"]["healthy"] is True
+    assert service.health().json()["checks"]["edgeFunctions"]["healthy"] is True
     os.kill(service.pid, signal.SIGSTOP)
     time.sleep(2)
     os.kill(service.pid, signal.SIGCONT)
-    check = service.http.get("/health").json()["checks"]["edgeFunctions"]
+    check = service.health().json()["checks"]["edgeFunctions"]
     assert check["healthy"] is False
     assert "late" in check["error"]
     eventually(
-        lambda: service.http.get("/health").json()["checks"]["edgeFunctions"]["healthy"],
+        lambda: service.health().json()["checks"]["edgeFunctions"]["healthy"],
         "a process that goes on did not become healthy again",
     )

@@ -18,19 +18,17 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from service.app import Service
-from service.settings import load_settings
-from service.tests.support import API, CRON, ServiceProcess, base_environment
+from service.tests.support import API, CRON, ServiceProcess
+from service.tests.support import settings as unstarted
 
 
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
-    environment = base_environment("postgresql://u:p@127.0.0.1:1/d", "http://127.0.0.1:1")
-    fields = {key.lower(): value for key, value in environment.items() if key not in {"PATH", "PYTHONPATH"}}
     outcome: list[dict[str, Any]] = []
 
     def describe() -> None:
         async def make() -> dict[str, Any]:
-            return Service(load_settings(**fields)).application().openapi()
+            return Service(unstarted()).application().openapi()
 
         outcome.append(asyncio.run(make()))
 

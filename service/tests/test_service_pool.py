@@ -109,7 +109,7 @@ def test_exhausted_it_answers_503_in_time_and_recovers(
             assert locked.wait(30)
             ticks = [threads.submit(service.tick) for _ in range(4)]
             eventually(lambda: service.metric("db_pool_in_use") == 4, "the pool is not exhausted")
-            health = httpx.get(f"{service.url}/health", timeout=10)
+            health = httpx.get(f"{service.url}/health", headers=API, timeout=10)
             answers = [call.result() for call in [threads.submit(read) for _ in range(8)]]
         finally:
             done.set()

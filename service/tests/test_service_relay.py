@@ -94,7 +94,7 @@ def test_an_outage_opens_the_breaker_and_loses_nothing(
     for game_id in games:
         play(service, game_id)
     eventually(lambda: service.metric("breaker_state") == 2, "the breaker did not open")
-    health = service.http.get("/health")
+    health = service.health()
     assert health.status_code == 503
     assert health.json()["checks"]["pubnub"]["healthy"] is False
     assert health.json()["checks"]["database"]["healthy"] is True
@@ -115,7 +115,7 @@ def test_an_outage_opens_the_breaker_and_loses_nothing(
     for game_id in games:
         assert new_phases(pubnub.accepted(f"game-{game_id}")) == list(WAY)
     assert service.metric("breaker_state") == 0
-    assert service.http.get("/health").status_code == 200
+    assert service.health().status_code == 200
 
 
 def test_after_a_retry_after_nothing_is_published_before_its_time(
@@ -148,7 +148,7 @@ def test_a_retry_after_holds_everything_but_what_is_under_way_and_counts_against
     for game_id in games:
         play(service, game_id)
     eventually(lambda: service.metric("breaker_state") == 2, "the breaker did not open")
-    assert service.http.get("/health").json()["checks"]["pubnub"]["healthy"] is False
+    assert service.health().json()["checks"]["pubnub"]["healthy"] is False
     refused = service.http.post("/functions/v1/broadcast-pubnub-event", headers=BEARER, json=BROADCAST)
     assert refused.status_code == 503
     assert int(refused.headers["retry-after"]) >= 1
@@ -203,7 +203,7 @@ def test_denied_access_costs_few_events_one_attempt_each_and_opens_the_breaker(
         service.create(id=game_id)
         service.move(game_id, "briefing")
     eventually(lambda: service.metric("breaker_state") == 2, "the breaker did not open")
-    assert service.http.get("/health").json()["checks"]["pubnub"]["healthy"] is False
+    assert service.health().json()["checks"]["pubnub"]["healthy"] is False
     pubnub.heal()
     settled = "SELECT count(*) FROM event_outbox WHERE state = 'pending'"
     eventually(lambda: own_database.value(settled) == 0, "what waited was not sent")
