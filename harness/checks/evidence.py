@@ -10,8 +10,9 @@ so that no check compares two clocks by accident.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -37,6 +38,9 @@ _UNRECORDED: Final = (
 #: Names of ``delivery`` rows that are not messages.
 SUBSCRIBE: Final = "subscribe"
 UNSUBSCRIBE: Final = "unsubscribe"
+#: Writers of histories that live on a worker's machine.
+_WORKER: Final = re.compile(r"load-\d+")
+_OBSERVER: Final = re.compile(r"observer-(\d+)")
 #: Name of those that are messages nobody could read.
 UNREADABLE: Final = "unreadable"
 
@@ -106,6 +110,8 @@ class Evidence:
     scenarios: Sequence[Mapping[str, Any]] = ()
     #: Rows that were dropped because the very same row was there before.
     duplicated: int = 0
+    #: The clock of the process that wrote each file, by the file's number.
+    file_clocks: Sequence[Clock] = ()
     _frames: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
 
     def rows(self, kind: str) -> pd.DataFrame:
@@ -212,6 +218,21 @@ class Evidence:
         """The clock of PubNub, which stamps messages (timetokens)."""
         return self._clock("pubnub")
 
+    @cached_property
+    def subscribers_bound_ns(self) -> int:
+        """Error bound of the clocks of all processes with subscribers, against the master's."""
+        bounds = [
+            clock.bound_ns or 0
+            for clock, file in zip(self.file_clocks, self.files, strict=False)
+            if _OBSERVER.fullmatch(file.writer)
+        ]
+        return max(bounds, default=0)
+
+    @cached_property
+    def workers(self) -> dict[str, Clock]:
+        """The clocks of the workers of the record, which have processes of their own, by their names."""
+        return {clock.name: clock for clock in self.file_clocks if clock.name}
+
     def _clock(self, name: str) -> Clock:
         rows = self.rows("resource")
         rows = rows[rows["actor"] == name]
@@ -230,6 +251,11 @@ class Evidence:
         both = both[np.isfinite(both["value_offset"]) & np.isfinite(both["value_bound"])]
         if both.empty:
             return Clock(name)
+        if self.file_clocks:
+            # Compared with the writer's clock, which was compared with the master's.
+            writers = [self.file_clocks[number] for number in both["file"]]
+            both["value_offset"] += [clock.offset_ns / 1e6 for clock in writers]
+            both["value_bound"] += [(clock.bound_ns or 0) / 1e6 for clock in writers]
         # Each round trip proves an interval that holds the offset; together they prove its intersection.
         # Where they contradict each other a clock was moved: the error is then as large as the gap.
         low = float((both["value_offset"] - both["value_bound"]).max())
@@ -406,7 +432,10 @@ class Evidence:
             }
         )
         pairs = left[left["game"] >= 0].merge(right, on="game")
-        pairs = pairs[(pairs["from_ns"] <= pairs["committed_ns"]) & (pairs["committed_ns"] < pairs["to_ns"])]
+        # Connected for certain: whatever the clocks' errors are, within their bounds.
+        blur_ns = self.subscribers_bound_ns + (self.database_clock.bound_ns or 0)
+        since_ns, until_ns = pairs["from_ns"] + blur_ns, pairs["to_ns"] - blur_ns
+        pairs = pairs[(since_ns <= pairs["committed_ns"]) & (pairs["committed_ns"] < until_ns)]
         event = events.iloc[pairs["row"].to_numpy()].reset_index(drop=True)
         subscriber = subscriptions.iloc[pairs["subscription"].to_numpy()].reset_index(drop=True)
         event["actor"] = subscriber["actor"]
@@ -469,7 +498,42 @@ def evidence_of(
     duplicated = int(np.count_nonzero(twice))
     if duplicated:
         table = table.filter(pa.array(~twice)).combine_chunks()
-    return Evidence(table, labels, history.files, run, policy, scenarios, duplicated)
+    return _on_one_clock(Evidence(table, labels, history.files, run, policy, scenarios, duplicated))
+
+
+def _on_one_clock(evidence: Evidence) -> Evidence:
+    """Return the evidence with all times of the harness's processes on the master's clock."""
+    workers = {file.writer for file in evidence.files if _WORKER.fullmatch(file.writer)}
+    if not workers:
+        return evidence
+    given = (evidence.run.get("options") or {}).get("observers")
+    names = [_worker(file.writer, given if isinstance(given, int) else 1) for file in evidence.files]
+    names = [name if name in workers else None for name in names]
+    known = {name: evidence._clock(name) for name in set(names) if name is not None}
+    clocks = [Clock("", bound_ns=0) if name is None else known[name] for name in names]
+    table = evidence.table
+    if any(clock.offset_ns for clock in clocks):
+        offsets = np.array([clock.offset_ns for clock in clocks], dtype=np.int64)
+        shift = pa.array(offsets[table["file"].to_numpy()])
+        # The start of a delivery is PubNub's, unless it is that of a subscription.
+        named = pc.is_in(table["name"].cast(pa.string()), value_set=pa.array([SUBSCRIBE, UNSUBSCRIBE]))
+        theirs = pc.and_(_equals(table["kind"], "delivery"), pc.invert(named))
+        for column, by in (
+            ("intended_ns", shift),
+            ("start_ns", pc.if_else(theirs, 0, shift)),
+            ("end_ns", shift),
+        ):
+            place = table.column_names.index(column)
+            table = table.set_column(place, column, pc.subtract(table[column], by))
+        table = table.combine_chunks()
+    return replace(evidence, table=table, file_clocks=clocks, _frames={})
+
+
+def _worker(writer: str, observers: int) -> str | None:
+    """Return the worker on whose clock a history was written; None: the master's."""
+    if (observer := _OBSERVER.fullmatch(writer)) is not None:
+        return f"load-{(int(observer[1]) - 1) // observers + 1}"
+    return writer if _WORKER.fullmatch(writer) else None
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -54,8 +54,9 @@ class Violations:
     examples: list[dict[str, Any]] = field(default_factory=list)
     #: Why finding nothing proves nothing.
     doubts: list[str] = field(default_factory=list)
-    #: How many of the violations are something that is *not* in the record.
-    absent: int = 0
+    #: How many of the violations prove nothing while a witness that could tell otherwise is in doubt: as a
+    #: rule those that something is *not* in the record.
+    deniable: int = 0
 
 
 def lost_transitions(evidence: Evidence) -> Violations:
@@ -66,7 +67,7 @@ def lost_transitions(evidence: Evidence) -> Violations:
     lost = rows[(late > allowed).fillna(value=False).to_numpy(dtype=bool)]
     return Violations(
         violations=len(lost),
-        absent=len(lost),
+        deniable=len(lost),
         looked_at=len(evidence.transitions) + len(rows),
         definition="Games past due by more than a tick and the tolerance when the run ended, never moved.",
         examples=[
@@ -108,7 +109,7 @@ def lost_events(evidence: Evidence) -> Violations:
     )
     return Violations(
         violations=len(unheard) + len(dead) + len(silent),
-        absent=len(unheard) + len(dead),
+        deniable=len(unheard) + len(dead),
         looked_at=len(told),
         definition="Events that no connected subscriber ever received, dead letters that reached nobody, and "
         "changes of status that made no event at all while its trigger was not dropped on purpose.",
@@ -222,6 +223,7 @@ def out_of_order(evidence: Evidence) -> Violations:
     found = rows[(ordered["seq"] < highest).to_numpy()]
     return Violations(
         violations=len(found),
+        deniable=len(found),
         looked_at=len(rows),
         definition="Events that a subscriber received for the first time after one of the same game with a "
         "higher number, other than replayed dead letters.",
@@ -249,16 +251,16 @@ class Integrity:
     #: What is looked at, in the plural.
     cases: str
     rests_on: frozenset[Witness]
-    #: With these in doubt, what is not in the record may have happened all the same.
+    #: With these in doubt, what is missing may have happened all the same, or at another time.
     silenced_by: frozenset[Witness]
 
     def look(self, evidence: Evidence, doubted: Collection[Witness] = ()) -> Violations:
-        """Return what it finds; an absence proves nothing where one of ``doubted`` would have told of it."""
+        """Return what it finds; what one of ``doubted`` could have told otherwise proves nothing."""
         found = self.find(evidence)
-        if not found.absent or not self.silenced_by & set(doubted):
+        if not found.deniable or not self.silenced_by & set(doubted):
             return found
-        why = f"{found.absent} cases were seen that prove nothing: what is missing may have gone unrecorded"
-        return replace(found, violations=found.violations - found.absent, doubts=[*found.doubts, why])
+        why = f"{found.deniable} cases were seen, which prove nothing while the record of it is in doubt"
+        return replace(found, violations=found.violations - found.deniable, doubts=[*found.doubts, why])
 
 
 def _integrity(
@@ -294,7 +296,13 @@ INTEGRITY: Final[Mapping[str, Integrity]] = {
     "double": _integrity("Moved twice", double, "transitions", Witness.DATABASE),
     "illegal": _integrity("Illegal moves", illegal, "transitions", Witness.DATABASE),
     "out_of_order": _integrity(
-        "Out of order", out_of_order, "deliveries", Witness.SUBSCRIBERS, Witness.MESSAGES
+        "Out of order",
+        out_of_order,
+        "deliveries",
+        Witness.SUBSCRIBERS,
+        Witness.MESSAGES,
+        Witness.OWN_CLOCK,
+        silenced_by={Witness.OWN_CLOCK},
     ),
 }
 

@@ -277,6 +277,34 @@ def pubnub_clock(evidence: Evidence) -> Check:
     return _clock(evidence, evidence.pubnub_clock, len(evidence.receipts) > 0, Witness.PUBNUB_CLOCK)
 
 
+def workers_clock(evidence: Evidence) -> Check:
+    """The clocks of workers must be known well enough to be taken for the master's."""
+    limit = evidence.policy.measurement.clock_error
+    clocks = evidence.workers.values()
+    # A record without a single comparison is of before there were any.
+    unknown = [clock.name for clock in clocks if clock.bound_ns is None]
+    unknown = [] if len(unknown) == len(clocks) else unknown
+    worst = max((clock for clock in clocks if clock.bound_ns is not None), key=_bound, default=None)
+    return Check(
+        "workers_clock",
+        "Clocks of workers known",
+        not unknown and (worst is None or worst.error_s <= limit),
+        0.0 if worst is None else worst.error_s,
+        "s",
+        limit,
+        f"Never compared with the master's: {', '.join(unknown)}."
+        if unknown
+        else "No worker has a clock of its own."
+        if worst is None
+        else f"{worst.name}'s is known to within this, others better; times are put on the master's clock.",
+        frozenset({Witness.SUBSCRIBERS_CLOCK}),
+    )
+
+
+def _bound(clock: Clock) -> int:
+    return clock.bound_ns or 0
+
+
 def own_clock(evidence: Evidence) -> Check:
     """The harness's own wall clock must not have jumped."""
     readings = evidence.readings("wall_minus_monotonic_ms")
@@ -352,6 +380,7 @@ MEASUREMENT: Final[tuple[Callable[[Evidence], Check], ...]] = (
     own_clock,
     database_clock,
     pubnub_clock,
+    workers_clock,
     probe_effect,
 )
 

@@ -161,6 +161,7 @@ def broadcast_latency(evidence: Evidence) -> Samples:
         chosen,
         at="committed_ns",
         clock=evidence.database_clock.bound_ns,
+        own_clock_ns=evidence.subscribers_bound_ns,
         clock_name="the database",
         late=EARS,
     )
@@ -208,6 +209,7 @@ def pubnub_delivery(evidence: Evidence) -> Samples:
         rows,
         at="accepted_ns",
         clock=evidence.pubnub_clock.bound_ns,
+        own_clock_ns=evidence.subscribers_bound_ns,
         clock_name="PubNub",
         late=EARS,
     )
@@ -426,12 +428,14 @@ def _durations(
     *,
     at: str,
     clock: int | None = 0,
+    own_clock_ns: int = 0,
     clock_name: str = "",
     late: str | None = None,
 ) -> Samples:
     """Latencies, without those that are none: they are counted and named, never averaged in.
 
-    ``late`` says whose event loops stamped their ends; None: none of the harness.
+    ``clock`` and ``own_clock_ns`` are error bounds: of the clock that stamped the starts, and of those that
+    stamped the ends. ``late`` says whose event loops stamped their ends; None: none of the harness.
     """
     doubts: list[str] = []
     error_s = 0.0
@@ -439,7 +443,7 @@ def _durations(
         if len(took):
             doubts.append(f"the clock of {clock_name} was never compared with ours")
     else:
-        error_s = clock / NS
+        error_s = (clock + own_clock_ns) / NS
     undefined = np.isnan(took)
     if undefined.any():
         doubts.append(f"{np.count_nonzero(undefined)} latencies are not numbers (a time is missing)")

@@ -17,7 +17,7 @@ from typing import Any, Final
 import asyncpg
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.observe.readings import reading
+from harness.observe.readings import clock_comparison, reading
 from harness.sessions import NOT_OURS, Who, open_session
 
 log = logging.getLogger(__name__)
@@ -203,8 +203,8 @@ class DatabaseReader:
             if there_ns is not None and (best_ns is None or round_trip_ns < best_ns[0]):
                 best_ns = round_trip_ns, there_ns - (before_ns + after_ns) // 2
         if best_ns is not None:
-            self._history.append(reading("clock_offset_ms", _ACTOR, best_ns[1] / 1e6))
-            self._history.append(reading("clock_error_bound_ms", _ACTOR, best_ns[0] / 2e6))
+            for row in clock_comparison(_ACTOR, best_ns[1], best_ns[0] / 2):
+                self._history.append(row)
         await asyncio.sleep(0)
 
 

@@ -14,6 +14,18 @@ def reading(name: str, actor: str, value: float, at_ns: int | None = None) -> Ro
     return Row("resource", name, actor, start_ns=now_ns() if at_ns is None else at_ns, value=value)
 
 
+def clock_comparison(actor: str, offset_ns: float, bound_ns: float) -> list[Row]:
+    """Return the rows that tell of ``actor``'s clock: by how much it is ahead, known to ``bound_ns``.
+
+    Ahead of whoever writes the rows for ``database`` and ``pubnub``; for a worker (``load-2``, whose
+    observers share its clock) ahead of the master, whoever writes them.
+    """
+    return [
+        reading("clock_offset_ms", actor, offset_ns / 1e6),
+        reading("clock_error_bound_ms", actor, bound_ns / 1e6),
+    ]
+
+
 class ProcessReadings:
     """CPU, memory and open files of one process and its children, read each time it is asked.
 

@@ -35,7 +35,7 @@ from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.schema import AS_IN
 from harness.observe.process import Observer, run
-from harness.observe.readings import reading
+from harness.observe.readings import clock_comparison
 from harness.target import Target, game_channel
 
 #: How long a game waits for its players to be connected before it goes on without them.
@@ -334,8 +334,8 @@ class Subscribers(Observer):
                 if best_ns is None or round_trip_ns < best_ns[0]:
                     best_ns = round_trip_ns, there_ns - (before_ns + after_ns) // 2
         if best_ns is not None:
-            self.history.append(reading("clock_offset_ms", "pubnub", best_ns[1] / 1e6))
-            self.history.append(reading("clock_error_bound_ms", "pubnub", best_ns[0] / 2e6))
+            for row in clock_comparison("pubnub", best_ns[1], best_ns[0] / 2):
+                self.history.append(row)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def test_what_nobody_could_have_recorded_is_not_lost(good_rows: pd.DataFrame) ->
         row = named(report, "lost_events")
         assert (row["verdict"], row["violations"]) == ("inconclusive", 0)
         assert row["examples"][0]["event"] == "game-5-event-2"
-        assert row["doubts"][0].startswith("1 cases were seen that prove nothing")
+        assert row["doubts"][0].startswith("1 cases were seen, which prove nothing")
         assert report["verdict"] == "inconclusive"
 
 
