@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 
 _RANDOM: Final = "random"
 _MEND: Final = "mend"
-_PLACES: Final = {
-    "network": "on a proxy, by Toxiproxy (service-postgres, service-pubnub, load-service, players-pubnub)",
-    "pubnub": "by what the emulator answers",
-    "database": "by sessions, settings and signals",
-    "tick": "on the monitor's ticks, and on who is in the middle of one",
-    "service": "by its operators (flags, rollback) and by strangers at its doors",
-    "process": "on a part of the stack (service-1, service-2 ..., postgres, pubnub, toxiproxy)",
-}
 _EXAMPLES: Final = """\b
 Examples:
   stormwatch up                                                    in another shell
@@ -70,13 +62,13 @@ class _Faults(click.Group):
 
 
 def _write_faults(formatter: click.HelpFormatter) -> None:
-    from harness.faults import kinds
+    from harness.faults.base import kinds, places
 
-    for place, where in _PLACES.items():
-        rows = [(name, _first_line(kind)) for name, kind in kinds().items() if name.startswith(f"{place}:")]
-        if rows:
-            with formatter.section(f"{place}: {where}"):
-                formatter.write_dl(rows)
+    for place, about in places().items():
+        with formatter.section(f"{place}: {about[0].lower()}{about[1:].replace('``', '').removesuffix('.')}"):
+            formatter.write_dl(
+                [(name, _first_line(kind)) for name, kind in kinds().items() if kind.place == place]
+            )
 
 
 def _list(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -140,7 +132,7 @@ def _command_of(kind: type[Fault]) -> click.Command:
 
 def _option(parameter: Parameter) -> click.Option:
     types: dict[str, click.ParamType[Any]] = {"count": click.INT, "choice": click.Choice(parameter.choices)}
-    metavars = {"duration": "TIME", "share": "PERCENT", "count": "NUMBER"}
+    metavars = {"duration": "TIME", "share": "PERCENT", "count": "NUMBER", "key": "KEY"}
     return click.Option(
         [f"--{parameter.option}", parameter.name],
         type=types.get(parameter.kind, click.STRING),

@@ -34,7 +34,10 @@ _ANSWER_LIMIT_S: Final = 15.0
 @register
 @dataclass(frozen=True)
 class WrongSecrets(ServiceFault):
-    """Strangers call everything that needs a secret, without one or with a wrong one, again and again."""
+    """Strangers call everything that needs a secret, without one or with a wrong one, again and again.
+
+    At its end, the strangers stop calling.
+    """
 
     name = "wrong-secrets"
 

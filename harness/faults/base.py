@@ -6,7 +6,10 @@ file of its place, under :func:`register`::
     @register
     @dataclass(frozen=True)
     class Down(NetworkFault):
-        \"\"\"Cut every open connection and refuse new ones.\"\"\"
+        \"\"\"Cut every open connection and refuse new ones.
+
+        At its end, clients can connect again.
+        \"\"\"
 
         name = "down"
 
@@ -19,12 +22,17 @@ file of its place, under :func:`register`::
             finally:
                 proxies.enable(self.target)
 
-Its fields are its parameters: :func:`duration`, :func:`share`, :func:`count` and :func:`choice` declare them
-with their default and help, from which the command line is made too.
+Its fields are its parameters: :func:`duration`, :func:`share`, :func:`count`, :func:`choice` and
+:func:`lock_key` declare them with their default and help, from which the command line is made too. A file in
+this folder is found by being there; what its place is, its classes say.
 """
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
+import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -279,6 +287,8 @@ class Parameter:
                 return f"{value!r} is longer than {LONGEST_S / 60:g} minutes"
             if self.kind in {"duration", "share"} and self._is_nothing(value):
                 return f"{value!r} is nothing"
+            if self.kind == "key":
+                parse_lock_key(value)
         except ValueError as error:
             return str(error)
         if self.kind == "count" and not (isinstance(value, int) and 1 <= value <= self.most):
@@ -314,6 +324,27 @@ def choice(default: str, choices: Sequence[str], help: str) -> Any:
     return _declare("choice", default, help, tuple(choices))
 
 
+def lock_key(default: str, help: str) -> Any:
+    """Declare a parameter that is the key of an advisory lock: ``"-5"``, or of two parts ``"3,-7"``."""
+    return _declare("key", default, help)
+
+
+def parse_lock_key(text: str) -> tuple[int, ...]:
+    """Return the key of an advisory lock in its parts: one of 64 bits, or two of 32, as Postgres has them.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    if re.fullmatch(r"-?[0-9]+(,-?[0-9]+)?", text):
+        parts = tuple(map(int, text.split(",")))
+        most = 2 ** (63 if len(parts) == 1 else 31)
+        if all(-most <= part < most for part in parts):
+            return parts
+    raise ValueError(f"{text!r} is neither a whole number of 64 bits nor two of 32, such as 3,-7")
+
+
 def _declare(kind: str, default: Any, help: str, choices: tuple[str, ...] = (), most: int = _LARGEST) -> Any:
     return field(default=default, kw_only=True, metadata={_KIND: (kind, help, choices, most)})
 
@@ -339,20 +370,22 @@ def register(kind: _Kind) -> _Kind:
 
 
 def kinds() -> dict[str, type[Fault]]:
-    """Return every kind of fault by ``place:name``."""
-    from harness.faults import (  # noqa: F401  # imported for what they register
-        access,
-        database,
-        flags,
-        network,
-        process,
-        pubnub,
-        rollback,
-        ticks,
-        trigger,
-    )
+    """Return every kind of fault by ``place:name``: those of each module in ``harness.faults``."""
+    import harness.faults
 
-    return dict(_KINDS)
+    for module in pkgutil.iter_modules(harness.faults.__path__, "harness.faults."):
+        importlib.import_module(module.name)  # for what it registers
+    return dict(sorted(_KINDS.items()))
+
+
+def places() -> dict[str, str]:
+    """Return each place and, in one line, what is done there: as the class says that has the ``place``."""
+    found: dict[str, str] = {}
+    for kind in kinds().values():
+        owner = next(base for base in kind.__mro__ if "place" in vars(base))
+        if owner is not kind or kind.place not in found:
+            found[kind.place] = inspect.cleandoc(owner.__doc__ or "").partition("\n")[0]
+    return found
 
 
 def find_kind(name: str) -> type[Fault]:

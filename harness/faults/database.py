@@ -20,6 +20,8 @@ from harness.faults.base import (
     System,
     count,
     duration,
+    lock_key,
+    parse_lock_key,
     register,
 )
 from harness.faults.process import named, running
@@ -133,7 +135,10 @@ class DatabaseFault(Fault):
 @register
 @dataclass(frozen=True)
 class Connections(DatabaseFault):
-    """Outsiders hold every connection that ordinary users can have; the service's own are cut."""
+    """Outsiders hold every connection that ordinary users can have; the service's own are cut.
+
+    At its end, the outsiders leave, and their user is removed.
+    """
 
     name = "connections"
 
@@ -173,7 +178,10 @@ class Connections(DatabaseFault):
 @register
 @dataclass(frozen=True)
 class SlowStatements(DatabaseFault):
-    """Every write to the games' tables takes longer, and holds one of the service's connections that long."""
+    """Every write to the games' tables takes longer, and holds one of the service's connections that long.
+
+    At its end, writes are quick again; one that is being held up ends late.
+    """
 
     name = "slow-statements"
 
@@ -263,7 +271,10 @@ class _Held(DatabaseFault):
 @register
 @dataclass(frozen=True)
 class RowLocks(_Held):
-    """A transaction of ours holds the rows of the games that are being played."""
+    """A transaction of ours holds the rows of the games that are being played.
+
+    At its end, the transaction is rolled back, and who waits goes on.
+    """
 
     name = "row-locks"
 
@@ -289,7 +300,10 @@ class RowLocks(_Held):
 @register
 @dataclass(frozen=True)
 class TableLock(_Held):
-    """A transaction of ours holds the table of games, against readers too (ACCESS EXCLUSIVE)."""
+    """A transaction of ours holds the table of games, against readers too (ACCESS EXCLUSIVE).
+
+    At its end, the transaction is rolled back, and who waits goes on.
+    """
 
     name = "table-lock"
 
@@ -306,22 +320,30 @@ class AdvisoryLock(_Held):
 
     A tick that waits for it, however shortly, is seen; one that only tries (``pg_try_advisory_lock``)
     leaves no trace, and does not count.
+
+    At its end, the session ends, and the lock is free.
     """
 
     name = "advisory-lock"
 
-    key: int = count(8462001, "of the lock; the default is the reference service's monitor", most=2**63 - 1)
+    key: str = lock_key("8462001", "of the lock, 5 or 3,-7; the default is the reference service's monitor")
 
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
-        with self.holding(system, f"SELECT pg_advisory_lock({self.key})") as exercised:
+        parts = parse_lock_key(self.key)
+        kind = "bigint" if len(parts) == 1 else "int"
+        key = ", ".join(f"'{part}'::{kind}" for part in parts)
+        with self.holding(system, f"SELECT pg_advisory_lock({key})") as exercised:
             yield exercised
 
 
 @register
 @dataclass(frozen=True)
 class IdleInTransaction(DatabaseFault):
-    """Sessions of ours have begun a transaction, read the games and gone to sleep."""
+    """Sessions of ours have begun a transaction, read the games and gone to sleep.
+
+    At its end, the sessions end, and their transactions with them.
+    """
 
     name = "idle-in-transaction"
 
@@ -341,7 +363,10 @@ class IdleInTransaction(DatabaseFault):
 @register
 @dataclass(frozen=True)
 class ReadOnly(DatabaseFault):
-    """No transaction may write, as on a replica or a full disk."""
+    """No transaction may write, as on a replica or a full disk.
+
+    At its end, transactions may write; those that were refused stay so.
+    """
 
     name = "read-only"
 
@@ -378,7 +403,10 @@ class ReadOnly(DatabaseFault):
 @register
 @dataclass(frozen=True)
 class TerminateBackends(DatabaseFault):
-    """The service's sessions are cut by the server, again and again."""
+    """The service's sessions are cut by the server, again and again.
+
+    At its end, sessions are left alone; those that were cut stay so.
+    """
 
     name = "terminate-backends"
 
@@ -418,7 +446,10 @@ class _Server(DatabaseFault):
 @register
 @dataclass(frozen=True)
 class Restart(_Server):
-    """The server is restarted in order, once; every session is cut."""
+    """The server is restarted in order, once; every session is cut.
+
+    At its end, nothing happens: the server came back by itself.
+    """
 
     name = "restart"
 
@@ -433,7 +464,10 @@ class Restart(_Server):
 @register
 @dataclass(frozen=True)
 class Crash(_Server):
-    """The server is killed (SIGKILL), and goes through crash recovery when the fault ends."""
+    """The server is killed (SIGKILL), and goes through crash recovery when the fault ends.
+
+    At its end, the server is started again and goes through crash recovery.
+    """
 
     name = "crash"
 

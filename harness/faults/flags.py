@@ -35,7 +35,10 @@ _turning: Final = threading.Lock()
 @register
 @dataclass(frozen=True)
 class FlagOff(Fault):
-    """Turn a feature flag off in the service's flags file, and back to what it was."""
+    """Turn a feature flag off in the service's flags file, and back to what it was.
+
+    At its end, the flag is what it was before.
+    """
 
     place = "service"
     name = "flag-off"

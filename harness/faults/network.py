@@ -72,7 +72,10 @@ class NetworkFault(Fault):
 @register
 @dataclass(frozen=True)
 class Down(NetworkFault):
-    """Cut every open connection and refuse new ones: the proxy as a whole, in both directions."""
+    """Cut every open connection and refuse new ones: the proxy as a whole, in both directions.
+
+    At its end, clients can connect again.
+    """
 
     name = "down"
 
@@ -93,7 +96,10 @@ class Down(NetworkFault):
 @register
 @dataclass(frozen=True)
 class Flapping(NetworkFault):
-    """Go down and come up again, over and over: the proxy as a whole, in both directions."""
+    """Go down and come up again, over and over: the proxy as a whole, in both directions.
+
+    At its end, it is up, and clients can connect again.
+    """
 
     name = "flapping"
 
@@ -178,7 +184,10 @@ class ToxicFault(NetworkFault):
 @register
 @dataclass(frozen=True)
 class Refuse(ToxicFault):
-    """Hang up on whoever says something: connections are taken, then closed at the first byte."""
+    """Hang up on whoever says something: connections are taken, then closed at the first byte.
+
+    At its end, new connections are served; those that were closed stay closed.
+    """
 
     name = "refuse"
     toxic = "limit_data"
@@ -192,7 +201,11 @@ class Refuse(ToxicFault):
 @register
 @dataclass(frozen=True)
 class BlackHole(ToxicFault):
-    """Swallow everything: connections stay open and nothing comes of them."""
+    """Swallow everything: connections stay open and nothing comes of them.
+
+    At its end, its connections are closed (FIN), and what was swallowed is lost; ``network:stall`` goes
+    on instead.
+    """
 
     name = "blackhole"
     toxic = "timeout"
@@ -207,8 +220,29 @@ class BlackHole(ToxicFault):
 
 @register
 @dataclass(frozen=True)
+class Stall(ToxicFault):
+    """Let nothing pass: connections stay open, and what is sent waits.
+
+    At its end, everything goes on: what was sent meanwhile arrives, on the same connections.
+    """
+
+    name = "stall"
+    toxic = "bandwidth"
+
+    # One way alone, the other end would notice and hang up.
+    direction: str = choice("both", list(DIRECTIONS), "of what waits: upstream is what clients send")
+
+    def attributes(self) -> dict[str, int]:
+        return {"rate": 0}
+
+
+@register
+@dataclass(frozen=True)
 class Latency(ToxicFault):
-    """Delay everything by a time, more or less."""
+    """Delay everything by a time, more or less.
+
+    At its end, what is on its way arrives, and the rest without delay.
+    """
 
     name = "latency"
     toxic = "latency"
@@ -223,7 +257,10 @@ class Latency(ToxicFault):
 @register
 @dataclass(frozen=True)
 class Bandwidth(ToxicFault):
-    """Let only so much through in a second, on each connection."""
+    """Let only so much through in a second, on each connection.
+
+    At its end, what waits arrives at once, and the rest as fast as it can.
+    """
 
     name = "bandwidth"
     toxic = "bandwidth"
@@ -237,7 +274,10 @@ class Bandwidth(ToxicFault):
 @register
 @dataclass(frozen=True)
 class SlowClose(ToxicFault):
-    """Keep closed connections from closing for a while."""
+    """Keep closed connections from closing for a while.
+
+    At its end, connections close as they are told to.
+    """
 
     name = "slow_close"
     toxic = "slow_close"
@@ -251,7 +291,10 @@ class SlowClose(ToxicFault):
 @register
 @dataclass(frozen=True)
 class ResetPeer(ToxicFault):
-    """Reset connections (RST) some time after they were opened, in the middle of an answer if need be."""
+    """Reset connections (RST) some time after they were opened, in the middle of an answer if need be.
+
+    At its end, new connections live on; those that were reset stay so.
+    """
 
     name = "reset_peer"
     toxic = "reset_peer"
@@ -265,7 +308,10 @@ class ResetPeer(ToxicFault):
 @register
 @dataclass(frozen=True)
 class Slicer(ToxicFault):
-    """Cut data into small pieces, with a pause between them."""
+    """Cut data into small pieces, with a pause between them.
+
+    At its end, data passes whole again, on the same connections.
+    """
 
     name = "slicer"
     toxic = "slicer"
@@ -287,7 +333,10 @@ class Slicer(ToxicFault):
 @register
 @dataclass(frozen=True)
 class LimitData(ToxicFault):
-    """Close a connection once so much has passed."""
+    """Close a connection once so much has passed.
+
+    At its end, new connections may pass as much as they like; those that were closed stay closed.
+    """
 
     name = "limit_data"
     toxic = "limit_data"

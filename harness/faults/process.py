@@ -51,7 +51,10 @@ class ProcessFault(Fault):
 @register
 @dataclass(frozen=True)
 class Kill(ProcessFault):
-    """Kill a part by SIGKILL, with all its children, and start it again when the fault ends."""
+    """Kill a part by SIGKILL, with all its children, and start it again when the fault ends.
+
+    At its end, the part is started again.
+    """
 
     name = "kill"
 
@@ -70,7 +73,10 @@ class Kill(ProcessFault):
 @register
 @dataclass(frozen=True)
 class Terminate(ProcessFault):
-    """Ask a part to end in order (SIGTERM), and start it again when the fault ends."""
+    """Ask a part to end in order (SIGTERM), and start it again when the fault ends.
+
+    At its end, the part is started again, once it has ended.
+    """
 
     name = "terminate"
 
@@ -89,7 +95,10 @@ class Terminate(ProcessFault):
 @register
 @dataclass(frozen=True)
 class Pause(ProcessFault):
-    """Stop a part in its tracks (SIGSTOP), as a long garbage collection does, and let it go on afterwards."""
+    """Stop a part in its tracks (SIGSTOP), as a long garbage collection does, and let it go on afterwards.
+
+    At its end, the part goes on with what it was at.
+    """
 
     name = "pause"
 

@@ -370,7 +370,10 @@ class _Staged(PubNubFault):
 @register
 @dataclass(frozen=True)
 class Status(_Staged):
-    """Answer with an error status."""
+    """Answer with an error status.
+
+    At its end, requests are answered as they should be.
+    """
 
     name = "status"
     action = "status"
@@ -385,7 +388,11 @@ class Status(_Staged):
 @register
 @dataclass(frozen=True)
 class NoAnswer(_Staged):
-    """Leave the connection open and say nothing."""
+    """Leave the connection open and say nothing.
+
+    At its end, new requests are answered; those left without an answer stay so until their client gives
+    up.
+    """
 
     name = "no-answer"
     action = "no_answer"
@@ -394,7 +401,10 @@ class NoAnswer(_Staged):
 @register
 @dataclass(frozen=True)
 class Cut(_Staged):
-    """Reset the connection; after the request took effect, only its answer is lost."""
+    """Reset the connection; after the request took effect, only its answer is lost.
+
+    At its end, requests are answered; connections that were cut stay so.
+    """
 
     name = "cut"
     action = "cut"
@@ -403,7 +413,10 @@ class Cut(_Staged):
 @register
 @dataclass(frozen=True)
 class Malformed(PubNubFault):
-    """Carry the request out, and answer 200 with half a body."""
+    """Carry the request out, and answer 200 with half a body.
+
+    At its end, answers are whole again.
+    """
 
     name = "malformed"
     action = "malformed"
@@ -412,7 +425,11 @@ class Malformed(PubNubFault):
 @register
 @dataclass(frozen=True)
 class Delay(PubNubFault):
-    """Answer later."""
+    """Answer later.
+
+    At its end, new requests are answered at once; those that wait are answered when their time has
+    come.
+    """
 
     name = "delay"
     action = "delay"
@@ -437,7 +454,10 @@ class _OnMessages(PubNubFault):
 @register
 @dataclass(frozen=True)
 class Drop(_OnMessages):
-    """Accept messages and deliver them to nobody."""
+    """Accept messages and deliver them to nobody.
+
+    At its end, messages are delivered again; those that were dropped are lost.
+    """
 
     name = "drop"
     action = "drop"
@@ -446,7 +466,10 @@ class Drop(_OnMessages):
 @register
 @dataclass(frozen=True)
 class Duplicate(_OnMessages):
-    """Deliver messages more than once."""
+    """Deliver messages more than once.
+
+    At its end, messages come once again.
+    """
 
     name = "duplicate"
     action = "duplicate"
@@ -459,7 +482,10 @@ class Duplicate(_OnMessages):
 @register
 @dataclass(frozen=True)
 class Reorder(_OnMessages):
-    """Hold messages back until the next one on their channel has overtaken them."""
+    """Hold messages back until the next one on their channel has overtaken them.
+
+    At its end, what is held back is delivered, late.
+    """
 
     name = "reorder"
     action = "reorder"
@@ -473,7 +499,10 @@ class Reorder(_OnMessages):
 @register
 @dataclass(frozen=True)
 class Limit(_OnMessages):
-    """Refuse with 429 what exceeds a number of messages a second, as an exhausted quota does."""
+    """Refuse with 429 what exceeds a number of messages a second, as an exhausted quota does.
+
+    At its end, nothing is refused any more.
+    """
 
     name = "limit"
     action = "limit"

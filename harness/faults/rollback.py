@@ -27,6 +27,8 @@ class EmergencyRollback(ServiceFault):
 
     Each step is recorded, from its begin until it has taken effect. Afterwards each is taken back, the
     last one first.
+
+    At its end, all of it is rolled forward again, the last step first.
     """
 
     name = "emergency-rollback"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -61,7 +61,8 @@ class Schedule:
 
         Each place is as likely as any other, and so is each kind of fault in it, however many targets it
         has. A fault never overlaps another that acts on the same things: what they did could not be told
-        apart.
+        apart. When faults begin and end depends on the seed alone; which they are, on the seed and their own
+        names: a candidate more changes a timeline only where it is drawn, and what overlaps with that.
 
         Raises
         ------
@@ -74,23 +75,26 @@ class Schedule:
             raise FaultError(
                 f"a random schedule of {for_s:g} s is too short: give it {_LASTS_S[1]:g} s or more"
             )
-        draw = random.Random(seed)  # noqa: S311  # repeatable on purpose
-        ordered = sorted(candidates, key=lambda fault: fault.describe())
         free_from: dict[str, float] = {}
         entries: list[Entry] = []
-        at_s = 0.0
+        at_s, number = 0.0, 0
         while at_s + _LASTS_S[1] <= for_s:
+            turn = f"{seed} {number}"
+            draw = random.Random(turn)  # noqa: S311  # repeatable on purpose
             lasts_s = round(draw.uniform(*_LASTS_S), 2)
-            usable: dict[str, dict[str, list[Fault]]] = {}
-            for fault in ordered:
+            usable: dict[str, dict[str, dict[str, Fault]]] = {}
+            for fault in candidates:
                 if all(free_from.get(thing, 0.0) <= at_s for thing in fault.occupies):
-                    usable.setdefault(fault.place, {}).setdefault(fault.name, []).append(fault)
+                    of_kind = usable.setdefault(fault.place, {}).setdefault(f"{fault.place}:{fault.name}", {})
+                    of_kind[fault.describe()] = fault
             if usable:
-                of_place = usable[draw.choice(list(usable))]
-                fault = draw.choice(of_place[draw.choice(list(of_place))])
+                of_place = usable[_drawn(turn, usable)]
+                of_kind = of_place[_drawn(turn, of_place)]
+                fault = of_kind[_drawn(turn, of_kind)]
                 free_from |= dict.fromkeys(fault.occupies, at_s + lasts_s)
                 entries.append(Entry(at_s, lasts_s, fault))
             at_s = round(at_s + draw.uniform(*_APART_S), 2)
+            number += 1
         return cls(tuple(entries))
 
     def __str__(self) -> str:
@@ -143,6 +147,11 @@ class Schedule:
                     outcomes.append(Outcome(entry, error))
                     say(str(error))
         return outcomes
+
+
+def _drawn(turn: str, names: Iterable[str]) -> str:
+    """Draw one of ``names``, each as likely: each has a number of its own, whoever else is there."""
+    return max(names, key=lambda name: random.Random(f"{turn} {name}").random())  # noqa: S311  # as above
 
 
 def check(outcomes: Sequence[Outcome], *, every: bool = True) -> None:

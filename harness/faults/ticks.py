@@ -27,6 +27,8 @@ from harness.faults.base import (
     System,
     count,
     duration,
+    lock_key,
+    parse_lock_key,
     register,
 )
 from harness.faults.database import LOCK_LIMIT, MARK, DatabaseFault, insist, until
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from harness.history import HistoryWriter
 
 #: Advisory lock that the reference service's ticks run under.
-MONITOR_LOCK: Final = 8462001
+MONITOR_LOCK: Final = "8462001"
 
 _PATH: Final = "/functions/v1/monitor-game-timers"
 _ANSWER_LIMIT_S: Final = 35.0
@@ -50,12 +52,19 @@ _CAUGHT_LIMIT_S: Final = 20.0
 #: How long a session may take to end once its client is cut off, besides what it is held up.
 _CUT_LIMIT_S: Final = 3.0
 
-#: Whether a backend holds the lock: its key stands in two columns.
-_HOLDS: Final = (
-    "SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 "
-    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
-    "AND (classid::bigint << 32) + objid::bigint = {key} AND pid = {pid}"
-)
+_32_BITS: Final = 2**32 - 1
+
+
+def _holds(key: str, pid: str) -> str:
+    """Return the SQL that tells whether the backend ``pid`` holds the lock: its key stands in two columns."""
+    parts = parse_lock_key(key)
+    high, low = (parts[0] >> 32, parts[0]) if len(parts) == 1 else parts
+    return (
+        "SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted "  # noqa: S608  # numbers, and ours
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        f"AND classid = '{high & _32_BITS}'::oid AND objid = '{low & _32_BITS}'::oid "
+        f"AND objsubid = {len(parts)} AND pid = {pid}"
+    )
 
 
 def _is_of(name: str, pid: int) -> str:
@@ -69,9 +78,7 @@ class TickFault(DatabaseFault):
 
     place: ClassVar[str] = "tick"
 
-    key: int = count(
-        MONITOR_LOCK, "of the advisory lock that ticks run under; the reference service's", most=2**63 - 1
-    )
+    key: str = lock_key(MONITOR_LOCK, "of the advisory lock that ticks run under; the reference service's")
 
     @contextmanager
     def held(self, sessions: Sessions, delay_s: float, pid: int | None = None) -> Iterator[_Held]:
@@ -111,7 +118,7 @@ class TickFault(DatabaseFault):
     ) -> Iterator[_Held]:
         """Hold up ticks in a ``trigger`` of ours; ``{name}`` in the SQL is that of all that we make."""
         name = f"{MARK}{secrets.token_hex(3)}"
-        holds = _HOLDS.format(key=self.key, pid="pg_backend_pid()")
+        holds = _holds(self.key, "pg_backend_pid()")
         try:
             with self.tried("hold ticks up"):
                 admin = sessions.connect()
@@ -208,14 +215,17 @@ class _Held:
 
     def _question(self, which: str) -> str:
         """Return the question for the session of a tick."""
-        holds = _HOLDS.format(key=self._fault.key, pid="a.pid")
+        holds = _holds(self._fault.key, "a.pid")
         return f"SELECT a.pid FROM pg_stat_activity AS a WHERE {which} AND EXISTS ({holds}) LIMIT 1"  # noqa: S608  # numbers
 
 
 @register
 @dataclass(frozen=True)
 class SlowTicks(TickFault):
-    """Ticks take longer, and hold their lock that long; nothing else does."""
+    """Ticks take longer, and hold their lock that long; nothing else does.
+
+    At its end, ticks are quick again; one that is being held up ends late.
+    """
 
     name = "slow"
 
@@ -259,7 +269,10 @@ class _AtTick(TickFault):
 @register
 @dataclass(frozen=True)
 class KillAtTick(_AtTick):
-    """Kill a replica (SIGKILL) in the middle of its tick, and start it again when the fault ends."""
+    """Kill a replica (SIGKILL) in the middle of its tick, and start it again when the fault ends.
+
+    At its end, the replica is started again.
+    """
 
     name = "kill"
     target: str = "service-1"
@@ -279,7 +292,10 @@ class KillAtTick(_AtTick):
 @register
 @dataclass(frozen=True)
 class PauseAtTick(_AtTick):
-    """Stop a replica in its tracks (SIGSTOP) in the middle of its tick, and let it go on afterwards."""
+    """Stop a replica in its tracks (SIGSTOP) in the middle of its tick, and let it go on afterwards.
+
+    At its end, the replica goes on with what it was at.
+    """
 
     name = "pause"
     target: str = "service-1"
@@ -302,7 +318,10 @@ class PauseAtTick(_AtTick):
 @register
 @dataclass(frozen=True)
 class CrashAtTick(TickFault):
-    """Kill the database server (SIGKILL) in the middle of a tick; crash recovery when the fault ends."""
+    """Kill the database server (SIGKILL) in the middle of a tick; crash recovery when the fault ends.
+
+    At its end, the server is started again and goes through crash recovery.
+    """
 
     name = "crash"
 
@@ -330,6 +349,8 @@ class ResetAtCommit(TickFault):
     """Cut the service off from its database in the middle of a tick's COMMIT, and until the fault ends.
 
     The server commits, and the answer is lost: whether the games were moved, the service can't know.
+
+    At its end, the service can reach its database again.
     """
 
     name = "reset-at-commit"
@@ -357,7 +378,10 @@ class ResetAtCommit(TickFault):
 @register
 @dataclass(frozen=True)
 class Crowd(TickFault):
-    """Every replica is told to tick in the same instant, again and again; the tick at work is held up."""
+    """Every replica is told to tick in the same instant, again and again; the tick at work is held up.
+
+    At its end, nobody but cron ticks.
+    """
 
     name = "crowd"
 
@@ -490,7 +514,10 @@ def _unanswered(callers: Sequence[_Caller]) -> str | None:
 @register
 @dataclass(frozen=True)
 class Herd(TickFault):
-    """Thousands of games fall due in the same instant: their voting is over, all at once."""
+    """Thousands of games fall due in the same instant: their voting is over, all at once.
+
+    At its end, nothing happens: its games come to their end as any others do.
+    """
 
     name = "herd"
 
@@ -499,6 +526,10 @@ class Herd(TickFault):
 
     #: Begin of the ids of a run's games, so that the herd is in that run's record.
     _RUN: ClassVar[re.Pattern[str]] = re.compile(r"sw[0-9a-f]{8}-")
+    _KIND_OF_ID: ClassVar[str] = (
+        "SELECT format_type(atttypid, NULL) FROM pg_attribute "
+        "WHERE attrelid = 'games'::regclass AND attname = 'id'"
+    )
 
     @classmethod
     def examples(cls, system: System) -> Sequence[Fault]:
@@ -509,6 +540,9 @@ class Herd(TickFault):
         with self.sessions(system) as sessions:
             with self.tried("make the herd"):
                 admin = sessions.connect()
+                kind = sessions.value(admin, self._KIND_OF_ID)
+                if kind not in {"text", "character varying"}:
+                    raise FaultError(f"{self}: the ids of games are {kind}; it needs text, to tell its own")
                 newest = sessions.value(admin, "SELECT id FROM games ORDER BY created_at DESC LIMIT 1")
                 run = self._RUN.match(newest or "")
                 herd = f"{run.group() if run else ''}herd-{secrets.token_hex(3)}-"

@@ -30,7 +30,10 @@ _SILENT: Final = "SELECT count(*) FROM game_transitions WHERE event_id IS NULL"
 @register
 @dataclass(frozen=True)
 class TriggerDropped(DatabaseFault):
-    """Drop the trigger that makes the events, and put it back exactly as it was: games go on, unheard of."""
+    """Drop the trigger that makes the events, and put it back exactly as it was: games go on, unheard of.
+
+    At its end, the trigger is back; what happened without it makes no events any more.
+    """
 
     name = "trigger-dropped"
 

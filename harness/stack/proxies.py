@@ -40,6 +40,10 @@ class ToxiproxyError(StackError):
     """Toxiproxy does not answer, or refuses: the harness's own failure, not the service's."""
 
 
+class ToxiproxyHangsError(ToxiproxyError):
+    """Toxiproxy took the call and did not answer in time."""
+
+
 @dataclass(frozen=True)
 class Proxy:
     """One proxy as the server describes it."""
@@ -99,6 +103,10 @@ class Proxies:
         """Make a proxy from ``listen`` to ``upstream``, both ``host:port``."""
         self._call(lambda: self._server.create(name=name, listen=listen, upstream=upstream), name)
 
+    def remove(self, name: str) -> None:
+        """Remove a proxy, and cut its connections."""
+        self._call(lambda: toxiproxy.api.APIConsumer.delete(f"/proxies/{name}"), name)
+
     def all(self) -> dict[str, Proxy]:
         """Return every proxy by its name."""
         answer = self._call(lambda: toxiproxy.api.APIConsumer.get("/proxies"), "proxies").json()
@@ -147,8 +155,30 @@ class Proxies:
         )
 
     def remove_toxic(self, proxy: str, toxic: str) -> None:
-        """Take a toxic off the proxy."""
-        self._call(lambda: self._proxy(proxy).destroy_toxic(toxic), f"{toxic} on {proxy}")
+        """Take a toxic off the proxy.
+
+        While a connection is stuck (its client reads nothing), Toxiproxy can wait for it without end, and
+        answers nothing that concerns the proxy any more. The call is given up then, and the proxy made anew.
+        """
+        there = self.get(proxy)
+        try:
+            self._call(
+                lambda: toxiproxy.api.APIConsumer.delete(f"/proxies/{proxy}/toxics/{toxic}"),
+                f"removal of {toxic} from {proxy}",
+            )
+        except ToxiproxyHangsError as error:
+            raise ToxiproxyError(f"{error}; {self._make_anew(there)}") from error
+
+    def _make_anew(self, proxy: Proxy) -> str:
+        """Replace a proxy that Toxiproxy hangs on, and tell what came of that."""
+        try:
+            # A server that is stopped altogether would do later what it is told now.
+            self._call(lambda: toxiproxy.api.APIConsumer.get("/version"), "version")
+            self.remove(proxy.name)
+            self.create(proxy.name, proxy.listen, proxy.upstream)
+        except ToxiproxyError as error:
+            return f"{proxy.name} can't be made anew: {error}"
+        return f"{proxy.name} was made anew, which cut its connections"
 
     def received_bytes(self, name: str) -> dict[Stream, int] | None:
         """Return how much the proxy has read so far by direction: ``upstream`` is what clients sent.
@@ -198,6 +228,10 @@ class Proxies:
                 return call()
             except (NotFound, ProxyExists, InvalidToxic) as error:
                 raise ToxiproxyError(f"Toxiproxy at {self.url} refuses {what}: {_words(error)}") from error
+            except requests.Timeout as error:
+                raise ToxiproxyHangsError(
+                    f"Toxiproxy at {self.url} did not answer within {_LIMIT_S:g} s ({what})"
+                ) from error
             except (requests.RequestException, ValueError) as error:
                 raise ToxiproxyError(f"Toxiproxy at {self.url} does not answer ({what}): {error}") from error
 

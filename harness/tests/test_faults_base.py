@@ -1,5 +1,7 @@
 """What every fault has in common: parameters, rows in the history, undoing; and timelines of them."""
 
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,6 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from harness.commands.fault import command as fault_command
 from harness.faults import Deployment, FaultError, MissingPartError, NotExercisedError, find_kind, kinds
 from harness.faults.access import WrongSecrets
 from harness.faults.base import Exercised, Fault, System, duration, parameters
@@ -114,6 +117,7 @@ def test_every_kind_explains_itself_and_its_parameters() -> None:
         assert name == f"{kind.place}:{kind.name}"
         assert kind.__doc__
         assert kind.__doc__.strip().splitlines()[0].endswith(".")
+        assert "At its end, " in kind.__doc__, f"{name} does not say how it ends"
         for parameter in parameters(kind):
             assert parameter.help
             parameter.check(parameter.default)
@@ -161,7 +165,6 @@ def test_no_time_is_possible_where_it_is_the_default() -> None:
     [
         (Bandwidth("load-service"), "kilobytes", 2**31 - 1),
         (WrongSecrets(), "strangers", 1000),
-        (AdvisoryLock(), "key", 2**63 - 1),
     ],
     ids=str,
 )
@@ -170,6 +173,68 @@ def test_an_impossible_count_is_refused(fault: Fault, parameter: str, most: int)
     for bad in (0, -1, most + 1):
         with pytest.raises(FaultError, match=f"--{parameter}: {bad} is not a whole number from 1 to {most}"):
             replace(fault, **{parameter: bad})
+
+
+@pytest.mark.parametrize("key", ["0", "-1", str(-(2**63)), str(2**63 - 1), "3,-7", f"{-(2**31)},{2**31 - 1}"])
+def test_every_key_of_an_advisory_lock_is_possible(key: str) -> None:
+    assert AdvisoryLock(key=key).describe() == f"database:advisory-lock postgres --key {key}"
+
+
+@pytest.mark.parametrize("key", ["", "x", "1.5", "1,2,3", "1, 2", str(2**63), f"1,{2**31}", "1,", "\u0663"])
+def test_an_impossible_key_is_refused(key: str) -> None:
+    with pytest.raises(FaultError, match=r"--key: .* is neither a whole number of 64 bits nor two of 32"):
+        AdvisoryLock(key=key)
+
+
+@pytest.mark.parametrize("words", [["--key", "-5"], ["--key=-5"], ["--key", "3,-7"]])
+def test_the_command_line_takes_negative_keys(words: list[str]) -> None:
+    context = fault_command.make_context("fault", ["database:advisory-lock", *words])
+    kind = fault_command.get_command(context, "database:advisory-lock")
+    assert kind is not None
+    assert kind.make_context("database:advisory-lock", [*words]).params["key"] in {"-5", "3,-7"}
+
+
+NEW_PLACE = """
+from contextlib import contextmanager
+from dataclasses import dataclass
+from harness.faults.base import Fault, register
+
+@dataclass(frozen=True)
+class CacheFault(Fault):
+    '''Something done to the cache.'''
+
+    place = "cache"
+
+@register
+@dataclass(frozen=True)
+class Emptied(CacheFault):
+    '''Empty it.
+
+    At its end, it fills up again.
+    '''
+
+    name = "emptied"
+
+    @contextmanager
+    def applied(self, system):
+        yield lambda: None
+"""
+
+
+def test_a_new_place_is_a_file_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "cache.py").write_text(NEW_PLACE, encoding="utf-8")
+    # A process of its own: this one must not know the fault.
+    program = (
+        f"import harness.faults; harness.faults.__path__.append({str(tmp_path)!r});"
+        "from harness.cli import main; main(['fault', '--list'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, encoding="utf-8", check=True
+    )
+    listed = done.stdout[done.stdout.index("cache: ") :].split()
+    assert " ".join(listed).startswith(
+        "cache: something done to the cache: cache:emptied Empty it. database:"
+    )
 
 
 def test_a_misspelt_database_is_refused_and_not_skipped() -> None:
@@ -248,6 +313,25 @@ def test_a_timeline_draws_each_place_and_kind_as_often_however_many_targets_it_h
     drawn = [entry.fault for entry in Schedule.random(faults, seed=3, for_s=5000).entries]
     assert 0.4 < drawn.count(Kill("service-1")) / len(drawn) < 0.6
     assert 0.15 < drawn.count(Latency("proxy-1")) / len(drawn) < 0.35
+
+
+def test_a_fault_more_leaves_old_timelines_as_they_were_where_it_is_not_drawn() -> None:
+    faults: list[Fault] = [Latency(f"proxy-{n}") for n in range(6)] + [Kill("service-1"), Kill("service-2")]
+    more: list[Fault] = [Bandwidth("proxy-9"), Noted("a"), *faults]
+    untouched, kept, turns = 0, 0, 0
+    for seed in range(200):
+        old = Schedule.random(faults, seed=seed, for_s=20).entries
+        new = Schedule.random(more, seed=seed, for_s=20).entries
+        # When faults begin and how long they last is the seed's alone.
+        assert [(entry.at_s, entry.for_s) for entry in old] == [(entry.at_s, entry.for_s) for entry in new]
+        drawn = [entry.fault in more[:2] for entry in new]
+        if not any(drawn):
+            assert old == new
+            untouched += 1
+        turns += len(old)
+        kept += sum(one == other for one, other in zip(old, new, strict=True))
+    assert untouched > 0
+    assert kept > 0.4 * turns  # of three places one is new, and of four kinds two
 
 
 def test_a_timeline_that_was_carried_out_is_told_from_one_that_was_not() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -23,6 +24,7 @@ from harness.faults.database import (
     TerminateBackends,
 )
 from harness.faults.sessions import Sessions
+from harness.faults.ticks import Herd, _holds
 from harness.sessions import Who, open_session
 from harness.stack import Postgres
 from harness.target import Target
@@ -272,6 +274,37 @@ def test_an_advisory_lock_is_held_and_let_go(server: Server) -> None:
 def test_an_advisory_lock_that_nobody_waits_for_is_not_exercised(server: Server) -> None:
     with pytest.raises(NotExercisedError, match="nobody came"), AdvisoryLock().inject(server):
         service_does(server, "SELECT pg_advisory_xact_lock(1)")
+
+
+@pytest.mark.parametrize(
+    ("key", "same"),
+    [
+        ("-5", "-5::bigint"),
+        (str(-(2**63)), "'-9223372036854775808'::bigint"),
+        ("3,-7", "3, -7"),
+        ("-2147483648,0", "'-2147483648'::int, 0"),
+    ],
+)
+def test_an_advisory_lock_takes_every_key_that_postgres_has(server: Server, key: str, same: str) -> None:
+    question = f"SELECT pg_try_advisory_xact_lock({same})"
+    fault = AdvisoryLock(key=key)
+    with fault.holding(server, "SELECT 1"), fault.applied(server):
+        assert service_does(server, question) is False
+        # Who is at a tick is told by the same key.
+        mine = "(SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
+        assert service_does(server, f"SELECT EXISTS ({_holds(key, mine)})") is True
+        assert service_does(server, f"SELECT EXISTS ({_holds('9', mine)})") is False
+    eventually(lambda: service_does(server, question) is True)
+
+
+def test_a_herd_of_games_whose_ids_are_no_text_says_what_it_needs(server: Server) -> None:
+    service_does(server, "CREATE SCHEMA uuids CREATE TABLE games (id uuid PRIMARY KEY)")
+    try:
+        target = replace(server.target, database_url=f"{server.target.database_url}?search_path=uuids")
+        with pytest.raises(FaultError, match="the ids of games are uuid; it needs text"):
+            Herd().applied(Deployment(target)).__enter__()
+    finally:
+        service_does(server, "DROP SCHEMA uuids CASCADE")
 
 
 def test_sessions_are_idle_in_transaction(server: Server) -> None:

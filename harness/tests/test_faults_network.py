@@ -5,13 +5,16 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from harness.faults import Deployment, FaultError, MissingPartError, NotExercisedError
+from harness.faults.mend import mend
 from harness.faults.network import (
     Bandwidth,
     BlackHole,
@@ -24,8 +27,10 @@ from harness.faults.network import (
     ResetPeer,
     Slicer,
     SlowClose,
+    Stall,
 )
-from harness.stack import Part, Proxies, Reaper, toxiproxy
+from harness.stack import Part, Proxies, Reaper, ToxiproxyError, toxiproxy
+from harness.stack import proxies as stack_proxies
 from harness.stack.ports import PortBlock
 from harness.target import Target
 
@@ -40,6 +45,9 @@ class Server:
         self.parts = {"toxiproxy": part}
         self.target = Target("http://127.0.0.1:9", "key", "cron", "sub", toxiproxy_url=proxies.url)
         self.address = ("127.0.0.1", int(proxies.get("web").listen.rpartition(":")[2]))
+
+    def pid(self, name: str) -> int | None:
+        return self.parts[name].pid
 
     def ask(self, limit_s: float = 5.0) -> tuple[bytes, float]:
         """Ask for the page on a connection of its own; return the body and the seconds it took."""
@@ -126,6 +134,140 @@ def test_refuse_hangs_up_without_an_answer(server: Server) -> None:
 def test_a_black_hole_never_answers(server: Server) -> None:
     with BlackHole("web").inject(server), pytest.raises(TimeoutError):
         server.ask(limit_s=0.5)
+
+
+@dataclass
+class Line:
+    """A connection through the proxy `line`, and its other end."""
+
+    client: socket.socket
+    server: socket.socket
+
+
+@pytest.fixture
+def line(server: Server) -> Iterator[Line]:
+    with socket.create_server(("127.0.0.1", 0)) as listening, PortBlock() as block:
+        listening.settimeout(5)
+        port = block.take()
+        server.proxies.create("line", f"127.0.0.1:{port}", f"127.0.0.1:{listening.getsockname()[1]}")
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+                accepted, _ = listening.accept()
+                accepted.settimeout(5)
+                with accepted:
+                    yield Line(client, accepted)
+        finally:
+            server.proxies.remove("line")
+
+
+def test_what_is_sent_during_a_stall_arrives_afterwards_on_the_same_connection(
+    server: Server, line: Line
+) -> None:
+    line.client.sendall(b"before")
+    assert line.server.recv(100) == b"before"
+    with Stall("line").inject(server):
+        line.client.sendall(b"there")
+        line.server.sendall(b"back")
+        for end in (line.client, line.server):
+            end.settimeout(0.4)
+            with pytest.raises(TimeoutError):
+                end.recv(100)
+            end.settimeout(5)
+    assert (line.server.recv(100), line.client.recv(100)) == (b"there", b"back")
+    line.client.sendall(b"after")
+    assert line.server.recv(100) == b"after"
+
+
+def test_a_stall_holds_up_new_connections_too_and_lets_them_go_on(server: Server) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with Stall("web").inject(server):
+            asked = pool.submit(server.ask)
+            time.sleep(0.4)
+            assert not asked.done()
+        assert asked.result(5)[0] == BODY
+
+
+def test_a_black_hole_ends_in_a_close(server: Server, line: Line) -> None:
+    with BlackHole("line").inject(server):
+        line.client.sendall(b"lost")
+        time.sleep(0.2)
+    assert line.client.recv(100) == b""
+    assert line.server.recv(100) == b""
+
+
+# --- Toxiproxy that hangs --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack_proxies, "_LIMIT_S", 0.4)
+
+
+@contextmanager
+def stopped(server: Server) -> Iterator[None]:
+    """Toxiproxy stopped in its tracks (SIGSTOP) while the block runs, which may not take long."""
+    begun = time.monotonic()
+    server.parts["toxiproxy"].pause()
+    try:
+        yield
+    finally:
+        server.parts["toxiproxy"].resume()
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda proxies: proxies.create("late", "127.0.0.1:0", "127.0.0.1:9"),
+        lambda proxies: proxies.all(),
+        lambda proxies: proxies.add_toxic("web", "late", "latency", {"latency": 1, "jitter": 0}),
+        lambda proxies: proxies.remove_toxic("web", "late"),
+        lambda proxies: proxies.disable("web"),
+        lambda proxies: proxies.enable("web"),
+        lambda proxies: proxies.received_bytes("web"),
+    ],
+    ids=["create", "list", "apply", "remove", "disable", "enable", "count"],
+)
+def test_a_toxiproxy_that_is_stopped_is_given_up_at_each_call(
+    server: Server, call: Callable[[Proxies], object]
+) -> None:
+    with stopped(server), pytest.raises(ToxiproxyError, match=r"did not answer within 0\.4 s \("):
+        call(server.proxies)
+    # Nothing that was asked for meanwhile is done later: each call looks first.
+    assert sorted(server.proxies.all()) == ["unused", "web"]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", [Latency("web"), Stall("web"), Down("web"), Flapping("web")], ids=str)
+def test_a_fault_under_which_toxiproxy_stops_is_the_harness_failure_and_can_be_mended(
+    server: Server, fault: NetworkFault
+) -> None:
+    with pytest.raises(FaultError, match=f"{fault}: .*did not answer"), stopped(server), fault.inject(server):
+        pass
+    with ExitStack() as later, pytest.raises(FaultError, match="did not answer"), fault.inject(server):
+        later.enter_context(stopped(server))
+    list(mend(server))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_removal_that_hangs_on_a_stuck_connection_makes_the_proxy_anew(server: Server, line: Line) -> None:
+    fault = Latency("line", latency="1ms")
+    with pytest.raises(FaultError, match=r"removal of latency-.*; line was made anew, which cut its"):  # noqa: SIM117
+        with fault.inject(server):
+            flood(line.server)  # and the client reads nothing
+    assert server.proxies.get("line").toxics == ()
+    # It passes connections as before.
+    port = int(server.proxies.get("line").listen.rpartition(":")[2])
+    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def flood(sending: socket.socket) -> None:
+    """Send until nothing more is taken for a while."""
+    sending.settimeout(0.5)
+    with suppress(TimeoutError):
+        while True:
+            sending.sendall(bytes(1 << 20))
 
 
 def test_a_black_hole_can_close_after_a_while(server: Server) -> None:

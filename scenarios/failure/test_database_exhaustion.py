@@ -26,7 +26,7 @@ from harness.faults.database import (
     TableLock,
     TerminateBackends,
 )
-from harness.faults.network import BlackHole, Down, Latency
+from harness.faults.network import BlackHole, Down, Latency, Stall
 from harness.faults.ticks import ResetAtCommit
 
 #: Players can't hand in while the database is away; a grace period would only prolong the recovery.
@@ -62,6 +62,7 @@ def test_server_connections_exhausted(experiment: Experiment) -> None:
     [
         pytest.param(Down("service-postgres"), "10s", id="refused_for_10_s"),
         pytest.param(BlackHole("service-postgres"), "12s", id="silent_for_12_s"),
+        pytest.param(Stall("service-postgres"), "12s", id="stalled_for_12_s"),
         pytest.param(Crash(), "5s", id="killed_with_crash_recovery"),
         pytest.param(ResetAtCommit(), "4s", id="reset_during_commit"),
     ],

@@ -15,7 +15,7 @@ from harness.experiment import (
     TimersOnTime,
 )
 from harness.faults import Fault
-from harness.faults.network import Bandwidth, BlackHole, Down, Flapping, Latency, ResetPeer
+from harness.faults.network import Bandwidth, BlackHole, Down, Flapping, Latency, ResetPeer, Stall
 from harness.faults.pubnub import Cut, Malformed, Status
 from harness.observe.publish_log import record_attempts
 
@@ -40,6 +40,16 @@ def test_black_hole(experiment: Experiment) -> None:
         experiment.steady("1500ms")
         experiment.inject(
             BlackHole("service-pubnub"), "5s", *UNDISTURBED, Silence(grace_s=2), HealthNames("pubnub")
+        )
+        experiment.recovered()
+
+
+def test_stall(experiment: Experiment) -> None:
+    """Connections to PubNub stall, then go on: what comes twice or late then harms no order, games go on."""
+    with experiment.games(count=12, players=2):
+        experiment.steady("1500ms")
+        experiment.inject(
+            Stall("service-pubnub"), "5s", *UNDISTURBED, Silence(grace_s=2), HealthNames("pubnub")
         )
         experiment.recovered()
 
@@ -90,6 +100,14 @@ def test_players_cut_off(experiment: Experiment) -> None:
     with experiment.games(count=12, players=2):
         experiment.steady("1500ms")
         experiment.inject(Down("players-pubnub"), "5s", *UNDISTURBED, Silence())
+        experiment.recovered()
+
+
+def test_players_stalled(experiment: Experiment) -> None:
+    """Every player's connection stalls for a while: each one hears it all afterwards."""
+    with experiment.games(count=12, players=2):
+        experiment.steady("1500ms")
+        experiment.inject(Stall("players-pubnub"), "5s", *UNDISTURBED, Silence())
         experiment.recovered()
 
 
