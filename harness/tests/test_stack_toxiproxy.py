@@ -127,6 +127,79 @@ def test_a_binary_that_does_not_work_is_named(monkeypatch: pytest.MonkeyPatch, t
         toxiproxy.find()
 
 
+def script(path: Path, *lines: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]), encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_server_of_another_version_is_refused_or_passed_over(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = script(bare / "bin" / "toxiproxy-server", "echo toxiproxy-server version 2.1.4")
+    monkeypatch.setenv("PATH", f"{old.parent}:/bin:/usr/bin")
+    said: list[str] = []
+    assert toxiproxy.find(said.append) is None
+    why = "is version 2.1.4, not 2.12.0 or a later 2.x"
+    assert said == [f"Toxiproxy: {old} (PATH) is passed over: it {why}"]
+    monkeypatch.setenv("TOXIPROXY_BIN", str(old))
+    with pytest.raises(StackError, match=f"TOXIPROXY_BIN={old} {why}; set it to"):
+        toxiproxy.find()
+
+
+@pytest.mark.parametrize("place", ["PATH", "TOXIPROXY_BIN"])
+def test_a_server_that_somebody_else_put_there_is_said_to_be_unverified(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    theirs = script(bare / "bin" / "toxiproxy-server", "echo toxiproxy-server version 2.13.1")
+    monkeypatch.setenv("PATH", "/bin:/usr/bin")
+    monkeypatch.setenv(place, f"{theirs.parent}:/bin:/usr/bin" if place == "PATH" else str(theirs))
+    said: list[str] = []
+    binary = toxiproxy.obtain(said.append)
+    assert (binary.path, binary.verified) == (theirs, False)
+    assert said == [
+        f"Toxiproxy is unverified: {theirs} says that it is 2.13.1, its checksum is none that is pinned"
+    ]
+    pinned = {toxiproxy.platform_name(): hashlib.sha256(theirs.read_bytes()).hexdigest()}
+    monkeypatch.setattr(toxiproxy, "CHECKSUMS", pinned)
+    assert toxiproxy.obtain(said.append).verified
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("genuine", [True, False])
+def test_a_build_insists_on_the_checksum_database_and_on_the_source_that_is_pinned(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, genuine: bool
+) -> None:
+    found = toxiproxy.GO_SUM if genuine else "h1:another"
+    script(
+        bare / "bin" / "go",
+        f"env > {bare}/environment",
+        'if [ "$1" = version ]; then',
+        f"  printf '%s: go1.26\\n\\tmod\\t{toxiproxy.GO_MODULE}\\tv2.12.0\\t{found}\\n' \"$3\"",
+        "else",
+        '  mkdir -p "$GOBIN"; printf "#!/bin/sh\\necho toxiproxy-server version 2.12.0\\n" > "$GOBIN/server"',
+        "fi",
+    )
+    monkeypatch.setenv("PATH", f"{bare}/bin:/bin:/usr/bin")
+    for name, careless in {
+        "GOSUMDB": "off",
+        "GOFLAGS": "-insecure",
+        "GONOSUMDB": "*",
+        "GOPRIVATE": "*",
+    }.items():
+        monkeypatch.setenv(name, careless)
+    with Release(b"", status=404) as release:
+        if genuine:
+            assert toxiproxy.obtain(release_url=release.url).source == "Go on PATH"
+        else:
+            with pytest.raises(StackError, match="refused: the checksum of its source is h1:another"):
+                toxiproxy.obtain(release_url=release.url)
+    told = dict(line.split("=", 1) for line in (bare / "environment").read_text("utf-8").splitlines())
+    assert (told["GOSUMDB"], told["GOFLAGS"]) == ("sum.golang.org", "-trimpath")
+    assert (told["GONOSUMDB"], told["GOPRIVATE"]) == ("none", "none")
+
+
 def test_the_real_server_works_and_says_its_version() -> None:
     binary = toxiproxy.obtain()
     assert toxiproxy.version_of(binary.path) == binary.version
