@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from harness.checks import METRICS, Evidence, Samples, evidence_of
 from harness.history import RunFolder, read_history
 from harness.report.build import judge
+from harness.report.markdown import code, text
 from harness.report.scenarios import read_all_scenarios
 from harness.report.words import quantile_name
 from harness.sla import statistics
@@ -278,7 +279,7 @@ def comparison_markdown(document: Mapping[str, Any]) -> str:
     lines = [
         f"## Stormwatch: {document['change']}",
         "",
-        f"`{document['head']}` against `{document['base']}`, tolerance {document['tolerance']:.0%}.",
+        f"{code(document['head'])} against {code(document['base'])}, tolerance {document['tolerance']:.0%}.",
         "",
         "| objective | base | head | change | interval | |",
         "|---|---|---|---|---|---|",
@@ -286,10 +287,17 @@ def comparison_markdown(document: Mapping[str, Any]) -> str:
     for row in document["objectives"]:
         value, interval = effect_in_words(row)
         lines.append(
-            f"| {row['title']} | {side_in_words(row, 'base')} | {side_in_words(row, 'head')} | {value} "
+            f"| {text(row['title'])} | {side_in_words(row, 'base')} | {side_in_words(row, 'head')} | {value} "
             f"| {interval} | {_MARKS[row['change']]} {row['change']} |"
         )
-    lines += ["", *(f"- {row['title']}: {row['reason']}" for row in document["objectives"] if row["reason"])]
+    lines += [
+        "",
+        *(
+            f"- {text(row['title'])}: {text(row['reason'])}"
+            for row in document["objectives"]
+            if row["reason"]
+        ),
+    ]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
+from harness.output import plain
 from harness.report.words import (
     example,
     expected,
@@ -60,6 +61,10 @@ def render_junit(report: Mapping[str, Any]) -> str:
         suite.set("failures", str(len(suite.findall("testcase/failure"))))
         suite.set("errors", str(len(suite.findall("testcase/error"))))
         suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
+    for element in root.iter():
+        element.text = element.text and _clean(element.text)
+        for name, value in element.items():
+            element.set(name, _clean(value))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -70,7 +75,7 @@ def _suite(root: ET.Element, name: str) -> ET.Element:
 
 def _case(suite: ET.Element, group: str, name: str, seconds: float | None = None) -> ET.Element:
     return ET.SubElement(
-        suite, "testcase", classname=f"stormwatch.{group}", name=_clean(name), time=f"{seconds or 0:.3f}"
+        suite, "testcase", classname=f"stormwatch.{group}", name=name, time=f"{seconds or 0:.3f}"
     )
 
 
@@ -78,8 +83,9 @@ def _outcome(case: ET.Element, verdict: str, summary: str, text: str) -> None:
     if verdict == "pass":
         return
     tag = {"fail": "failure", "skipped": "skipped"}.get(verdict, "error")
-    ET.SubElement(case, tag, message=_clean(summary), type=verdict).text = _clean(text)
+    ET.SubElement(case, tag, message=summary, type=verdict).text = text
 
 
 def _clean(text: str) -> str:
-    return _NO_XML.sub("\ufffd", text)
+    """Text that XML can hold, made plain: CI shows it in its log too."""
+    return _NO_XML.sub("\ufffd", plain(text))

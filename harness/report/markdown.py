@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from harness.output import one_line
 from harness.report import calibration
 from harness.report.words import (
     MEANING,
@@ -44,14 +46,19 @@ def render_markdown(report: Mapping[str, Any]) -> str:
     lines += _reasons(report)
     lines += ["| objective | promised | measured | interval | samples | |", "|---|---|---|---|--:|---|"]
     lines += [
-        f"| {_text(row['title'])} | {target(row)} | {measured(row)} | {interval(row)} "
-        f"| {count(row['samples'])} | {_badge(row['verdict'])} |"
+        _row(
+            text(row["title"]),
+            text(target(row)),
+            text(measured(row)),
+            text(interval(row)),
+            count(row["samples"]),
+            _badge(row["verdict"]),
+        )
         for row in report["objectives"]
     ]
     lines += ["", "| integrity | violations | looked at | |", "|---|--:|--:|---|"]
     lines += [
-        f"| {_text(row['title'])} | {count(row['violations'])} | {count(row['looked_at'])} "
-        f"| {_badge(row['verdict'])} |"
+        _row(text(row["title"]), count(row["violations"]), count(row["looked_at"]), _badge(row["verdict"]))
         for row in report["integrity"]
     ]
     lines += _scenarios(report["scenarios"])
@@ -59,20 +66,21 @@ def render_markdown(report: Mapping[str, Any]) -> str:
     lines += ["", "<details><summary>Can the measurement be trusted?</summary>", ""]
     lines += ["| check | measured | |", "|---|---|---|"]
     lines += [
-        f"| {_text(row['title'])} | {limited(row)} | {_badge(row['verdict'])} |"
+        _row(text(row["title"]), text(limited(row)), _badge(row["verdict"]))
         for row in report["measurement"]["checks"]
     ]
     if notes := report.get("notes"):
-        lines += ["", *(f"- {_text(note)}" for note in notes)]
+        lines += ["", *(f"- {text(note)}" for note in notes)]
     lines += ["", *_calibration(report["measurement"].get("calibration"))]
     lines += [
         "",
         "</details>",
         "",
-        f"Run `{run['id']}`, profile {run.get('profile') or 'none'}, seed {run['seed']}.",
+        f"Run {code(run['id'])}, profile {text(run.get('profile') or 'none')}, "
+        f"seed {text(str(run['seed']))}.",
     ]
     if run.get("command"):
-        lines.append(f"Again: `{run['command']}`")
+        lines.append(f"Again: {code(run['command'])}")
     return "\n".join(lines) + "\n"
 
 
@@ -82,9 +90,7 @@ def _scenarios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     passed = sum(row["outcome"] == "passed" for row in rows)
     lines = ["", f"<details><summary>Failure scenarios: {passed} of {len(rows)} passed</summary>", ""]
     lines += ["| scenario | seconds | |", "|---|--:|---|"]
-    lines += [
-        f"| `{_text(row['id'])}` | {_seconds(row['seconds'])} | {_badge(row['outcome'])} |" for row in rows
-    ]
+    lines += [_row(_code_cell(row["id"]), _seconds(row["seconds"]), _badge(row["outcome"])) for row in rows]
     return [*lines, "", "</details>"]
 
 
@@ -98,7 +104,7 @@ def _stages(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         figures = [format_quantity(row[key], "s") for key in ("p50", "p95", "p99")]
         figures += [share(row.get("budget_share"))] if budgeted else []
-        lines.append(f"| {row['title']} | {' | '.join(figures)} | {count(row['samples'])} |")
+        lines.append(_row(text(row["title"]), *map(text, figures), count(row["samples"])))
     return [*lines, "", "</details>"]
 
 
@@ -106,20 +112,24 @@ def _calibration(found: Mapping[str, Any] | None) -> list[str]:
     if found is None:
         return [calibration.NONE]
     delays = calibration.injected(found)
-    complaints = [f"- {_text(complaint)}" for complaint in calibration.complaints(found)]
-    lines = [calibration.summary(found), *(["", *complaints] if complaints else [])]
+    complaints = [f"- {text(complaint)}" for complaint in calibration.complaints(found)]
+    lines = [text(calibration.summary(found)), *(["", *complaints] if complaints else [])]
     if delays:
         lines += ["", "Error of the delays that were injected, over the floor of each path:", ""]
         lines += [f"| path | floor | {' | '.join(delays)} | |", f"|---|--:|{'--:|' * len(delays)}---|"]
     lines += [
-        f"| {_text(row['title'])} (`{row['place']}`) | {row['floor']} "
-        f"| {' | '.join(one['error'] or '–' for one in row['errors'])} | {_badge(row['verdict'])} |"
+        _row(
+            f"{text(row['title'])} ({_code_cell(row['place'])})",
+            row["floor"],
+            *(one["error"] or "–" for one in row["errors"]),
+            _badge(row["verdict"]),
+        )
         for row in calibration.paths(found)
         if delays
     ]
     lines += ["", "| losses | injected | reported | |", "|---|--:|--:|---|"]
     lines += [
-        f"| {_text(row['title'])} | {row['injected']} | {row['reported']} | {_badge(row['verdict'])} |"
+        _row(text(row["title"]), row["injected"], row["reported"], _badge(row["verdict"]))
         for row in calibration.losses(found)
     ]
     return lines
@@ -127,22 +137,22 @@ def _calibration(found: Mapping[str, Any] | None) -> list[str]:
 
 def _reasons(report: Mapping[str, Any]) -> list[str]:
     found = [
-        f"- **{_text(row['title'])}**: {_badge(row['verdict'])}. {_text(reason(row))}"
+        f"- **{text(row['title'])}**: {_badge(row['verdict'])}. {text(reason(row))}"
         for row in _not_passed(report["objectives"])
     ]
     for row in _not_passed(report["integrity"]):
-        found.append(f"- **{_text(row['title'])}**: {_badge(row['verdict'])}. {_text(row['explanation'])}")
-        found += [f"  - not judged: {_text(doubt)}" for doubt in row["doubts"]]
+        found.append(f"- **{text(row['title'])}**: {_badge(row['verdict'])}. {text(row['explanation'])}")
+        found += [f"  - not judged: {text(doubt)}" for doubt in row["doubts"]]
         found += [f"  - {_example(example)}" for example in row["examples"][:3]]
     found += [
-        f"- **{_text(row['title'])}**: {_badge(row['verdict'])}. {_text(row['explanation'])}"
+        f"- **{text(row['title'])}**: {_badge(row['verdict'])}. {text(row['explanation'])}"
         for row in _not_passed(report["measurement"]["checks"])
     ]
     for fault in faults_of_load(report):
         for row in not_met(fault):
             why = f"{row['name']}: {expected(row)}"
-            found.append(f"- **{_text(fault['name'])}**: {_badge(row['verdict'])}. {_text(why)}")
-            found += [f"  - {_text(example(entry))}" for entry in (row.get("examples") or [])[:3]]
+            found.append(f"- **{text(fault['name'])}**: {_badge(row['verdict'])}. {text(why)}")
+            found += [f"  - {text(example(entry))}" for entry in (row.get("examples") or [])[:3]]
     for row in scenarios_not_passed(report):
         found += _scenario(row)
     return [*found, ""] if found else []
@@ -151,12 +161,12 @@ def _reasons(report: Mapping[str, Any]) -> list[str]:
 def _scenario(row: Mapping[str, Any]) -> list[str]:
     """What became of a scenario, the first lines of what it said, and how to run it again."""
     said = [line for line in message(row).splitlines() if line.strip()]
-    found = [f"- **`{_text(row['id'])}`**: {_badge(row['outcome'])}."]
-    found += [f"  - {_text(line.strip())}" for line in said[:_MESSAGE_LINES]]
+    found = [f"- **{code(row['id'])}**: {_badge(row['outcome'])}."]
+    found += [f"  - {text(line.strip())}" for line in said[:_MESSAGE_LINES]]
     if len(said) > _MESSAGE_LINES:
         found.append(f"  - and {len(said) - _MESSAGE_LINES} lines more")
     if row["command"]:
-        found.append(f"  - again: `{_text(row['command'])}`")
+        found.append(f"  - again: {code(row['command'])}")
     return found
 
 
@@ -165,26 +175,59 @@ def _not_passed(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _badge(verdict: str) -> str:
-    return _BADGES.get(verdict, f"⚠️ {verdict}")
+    return _BADGES.get(verdict, f"⚠️ {text(verdict)}")
 
 
 def _example(example: Mapping[str, Any]) -> str:
     place = ", ".join(
-        f"{key} `{_text(str(example[key]))}`" for key in ("game", "event", "actor") if key in example
+        f"{key} {code(str(example[key]))}" for key in ("game", "event", "actor") if key in example
     )
-    return f"{place}: {_text(str(example['detail']))}" if place else _text(str(example["detail"]))
+    return f"{place}: {text(str(example['detail']))}" if place else text(str(example["detail"]))
 
 
 def _seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
 
 
-def _text(text: str) -> str:
-    """Text that stays in its cell and is not markup."""
-    return (
-        text.replace("\\", "\\\\")
-        .replace("|", "\\|")
-        .replace("<", "&lt;")
-        .replace("\n", " ")
-        .replace("`", "'")
-    )
+def _row(*cells: str) -> str:
+    """A row of a table of ``cells`` in Markdown."""
+    return f"| {' | '.join(cells)} |"
+
+
+def text(words: str) -> str:
+    """Return ``words`` as Markdown shows them: on one line, in their cell, and never as markup.
+
+    Links are not made of them either, which GitHub does of bare addresses and mentions: an invisible word
+    joiner keeps those apart.
+    """
+    found = _MARKUP.sub(r"\\\1", one_line(words))
+    found = _ENTITY.sub("&amp;", found)
+    found = _TAG.sub("&lt;", found)
+    found = _LINKED.sub(lambda match: f"{match[0]}\u2060", found)
+    return _BEGINS_BLOCK.sub(r"\1\\\2", found)
+
+
+def code(words: str) -> str:
+    """Return ``words`` as code, in which nothing is markup; outside of tables."""
+    words = one_line(words)
+    fence = "`" * (1 + max(map(len, re.findall("`+", words)), default=0))
+    padding = " " if words.startswith("`") or words.endswith("`") or not words else ""
+    return f"{fence}{padding}{words}{padding}{fence}"
+
+
+def _code_cell(words: str) -> str:
+    """Words as code in a cell, which a bar would end even there."""
+    return code(words.replace("|", "¦"))
+
+
+#: Signs that are markup wherever they stand.
+_MARKUP: Final = re.compile(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))")
+#: What begins an entity, and a tag or an address in pointed brackets.
+_ENTITY: Final = re.compile(r"&(?=[#\w])")
+_TAG: Final = re.compile(r"<(?=[A-Za-z/!?])")
+#: What addresses and mentions have within them or begin with.
+_LINKED: Final = re.compile(
+    r":(?=//)|@|#(?=\d)|\bwww(?=\.)|\b(?:mailto|javascript|data|xmpp)(?=:)", re.IGNORECASE
+)
+#: What begins a heading or a list where it stands first.
+_BEGINS_BLOCK: Final = re.compile(r"^(\d*)([-#+=.)])(?=[-#=\s]|$)")
