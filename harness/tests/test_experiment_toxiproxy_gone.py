@@ -1,11 +1,11 @@
-"""Toxiproxy gone in the middle of a scenario: the harness's own failure, not held against the service."""
+"""Toxiproxy gone or stopped in mid-scenario: the harness's own failure, not held against the service."""
 
 import json
 
 import pytest
 
 pytest_plugins = ["pytester"]
-#: Two scenarios, each on a stack of its own.
+#: Three scenarios, each on a stack of its own.
 pytestmark = pytest.mark.timeout(300)
 
 SCENARIO = """
@@ -17,16 +17,17 @@ from harness.faults.database import IdleInTransaction
 from harness.faults.network import Latency
 
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "how"),
     [
-        pytest.param(IdleInTransaction(), id="elsewhere"),
-        pytest.param(Latency("load-service", latency="10ms"), id="on_it"),
+        pytest.param(IdleInTransaction(), "kill", id="elsewhere"),
+        pytest.param(Latency("load-service", latency="10ms"), "kill", id="on_it"),
+        pytest.param(IdleInTransaction(), "pause", id="stopped"),
     ],
 )
-def test_gone(experiment, fault):
+def test_gone(experiment, fault, how):
     with experiment.games(count=4, players=1) as stack:
         experiment.steady("4s")
-        threading.Timer(1.0, stack.kill, ["toxiproxy"]).start()
+        threading.Timer(1.0, getattr(stack, how), ["toxiproxy"]).start()
         experiment.inject(fault, "5s")
         experiment.recovered(within="5s")
 """
@@ -37,7 +38,7 @@ def test_toxiproxy_gone_is_inconclusive_and_named(pytester: pytest.Pytester) -> 
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
     pytester.runpytest_subprocess("--stormwatch-reports=reports", timeout=280)
     run = pytester.path / "reports" / "latest"
-    for case in ("elsewhere", "on_it"):
+    for case in ("elsewhere", "on_it", "stopped"):
         document = json.loads(
             (run / "scenarios" / f"demo.gone[{case}]" / "scenario.json").read_text(encoding="utf-8")
         )

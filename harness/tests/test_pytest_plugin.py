@@ -401,6 +401,33 @@ def test_skipped_is_skipped_with_its_reason(pytester: pytest.Pytester) -> None:
         assert "not on Sundays" in shown, view
 
 
+def test_a_scenario_may_skip_itself_while_games_are_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Playing:
+        stack = load = None
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+        def evidence(self) -> None:
+            raise AssertionError("what is skipped is not judged")
+
+    playing = Playing()
+    monkeypatch.setattr(Arenas, "take", lambda *_: playing)
+    policy = load_policy()
+    subject = Experiment(
+        session=tmp_path, arenas=Arenas(tmp_path, policy), policy=policy, id="x", title="", command=""
+    )
+    with subject:
+        with pytest.raises(pytest.skip.Exception) as skipped, subject.games():
+            pytest.skip("not today")
+        subject.conclude(skipped.value, seconds=1.0)
+    (result,) = outcomes(tmp_path).values()
+    assert (result["outcome"], result["message"], playing.closed) == ("skipped", "not today", True)
+
+
 STRANGE = r"""
 import pytest
 

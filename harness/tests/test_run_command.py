@@ -66,6 +66,9 @@ def wait_for_window(reports: Path, name: str, timeout_s: float = 60) -> None:
 
 
 def test_a_small_run_says_that_it_is_too_small(tmp_path: Path) -> None:
+    # An unpacked report of an older run must not be taken for this one's.
+    (tmp_path / "latest").mkdir()
+    (tmp_path / "latest" / "report.json").write_text("older", encoding="utf-8")
     done = subprocess.run(
         command(tmp_path, "--no-failures", "--", *SMALL, "--duration=4s"),
         capture_output=True,
@@ -77,6 +80,7 @@ def test_a_small_run_says_that_it_is_too_small(tmp_path: Path) -> None:
     assert "Too few samples to decide" in " ".join(done.stdout.split())
     report = json.loads((tmp_path / "latest" / "report.json").read_text(encoding="utf-8"))
     assert report["verdict"] == "inconclusive"
+    assert (tmp_path / "latest-1" / "report.json").read_text(encoding="utf-8") == "older"
     assert {row["name"]: row["samples"] for row in report["objectives"]}["timer_accuracy"] > 0
     assert all(row["verdict"] != "fail" for row in report["integrity"])
     assert eventually_gone(descendants(tmp_path)) == []
