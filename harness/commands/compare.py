@@ -33,7 +33,7 @@ def command(
     Both are run folders: their histories are needed to say how sure a difference is.
 
     Exit codes: 0 nothing is worse beyond the tolerance, 1 something is, 2 wrong usage (also runs that
-    differ in what was run), 4 a run can't be read.
+    differ in what was run, and a run with itself), 3 nobody can tell, 4 a run can't be read.
     """
     from rich.table import Table
     from rich.text import Text
@@ -79,4 +79,4 @@ def command(
             write_atomically(html, render_comparison(document))
     except OSError as error:
         raise NoReportError(f"can't write a view: {error}") from error
-    context.exit(1 if document["change"] == "worse" else 0)
+    context.exit({"worse": 1, "can't tell": 3}.get(document["change"], 0))

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.calibrate.document import in_report, newest
 from harness.checks import INTEGRITY, METRICS, Census, Evidence, FaultWindow, Finding, Samples, evidence_of
@@ -22,6 +23,7 @@ from harness.checks.timeline import timeline
 from harness.history import RunFolder, read_history
 from harness.history.run import utc_now
 from harness.history.witnesses import Witness
+from harness.report.reasons import conclusion
 from harness.report.scenarios import read_all_scenarios
 from harness.report.words import limited
 from harness.sla import statistics
@@ -33,7 +35,6 @@ from harness.sla.verdict import (
     judge_integrity,
     judge_objective,
     judge_report,
-    number,
     row_names,
     worst,
 )
@@ -178,7 +179,7 @@ def _objective(
         row["explanation"] = ""
     row["doubts"] += [_doubt(check) for check in shaken if {"*", objective.metric} & set(check["touches"])]
     row["verdict"] = judge_objective(row)
-    row["reason"] = _conclusion(row)
+    row["reason"] = conclusion(row, _minutes(evidence, row))
     return row
 
 
@@ -196,8 +197,7 @@ def _estimate(row: dict[str, Any], objective: Objective, samples: Samples) -> No
     if objective.quantile is not None:
         values = samples.values.astype(np.float64)
         estimate = statistics.quantile_estimate(values, objective.quantile, confidence, samples.clusters)
-        within = float(np.count_nonzero(values < objective.threshold)) / len(values)
-        needed = statistics.samples_needed(within, objective.quantile, confidence)
+        needed = _needed(values, objective, samples, confidence)
         row["clock_error"] = samples.clock_error_s
         row["lag_error"] = samples.lag_error_s
         if samples.lag_error_s:
@@ -243,6 +243,30 @@ def _estimate(row: dict[str, Any], objective: Objective, samples: Samples) -> No
         )
 
 
+def _needed(
+    values: NDArray[np.float64], objective: Objective, samples: Samples, confidence: float
+) -> float | None:
+    """Return how many samples like these would decide, clocks and lag granted; None: no number would."""
+    assert objective.quantile is not None
+    # For a pass those within the threshold less the clocks' error have to be enough; for a fail those within
+    # the threshold plus what clocks and lag may have added have to be too few.
+    passing = objective.threshold - samples.clock_error_s
+    failing = objective.threshold + samples.clock_error_s + samples.lag_error_s
+    for limit, decides in ((passing, np.greater), (failing, np.less)):
+        within = float(np.count_nonzero(values < limit)) / len(values)
+        if decides(within, objective.quantile):
+            return statistics.samples_needed(within, objective.quantile, confidence)
+    return None
+
+
+def _minutes(evidence: Evidence, row: Mapping[str, Any]) -> int | None:
+    """Return how many minutes of steady state would give the samples that are needed, if any number would."""
+    steady = [window.end_ns - window.start_ns for window in evidence.windows if window.name == "steady"]
+    if not row["samples_needed"] or not steady:
+        return None
+    return math.ceil(sum(steady) / 60e9 * float(row["samples_needed"]) / float(row["samples"]))
+
+
 def _count(row: dict[str, Any], census: Census) -> None:
     row["doubts"] += census.doubts
     row["samples"] = row["clusters"] = census.total
@@ -257,42 +281,6 @@ def _count(row: dict[str, Any], census: Census) -> None:
 
 def _doubt(check: Mapping[str, Any]) -> str:
     return f"“{check['title']}” does not hold: {limited(check)}. {check['explanation']}"
-
-
-def _conclusion(row: Mapping[str, Any]) -> str:
-    if row["doubts"]:
-        return f"Not judged: {'; '.join(row['doubts'])}"
-    if row["verdict"] == "fail":
-        return _why_failed(row)
-    return "" if row["verdict"] == "pass" else _why_undecided(row)
-
-
-def _why_undecided(row: Mapping[str, Any]) -> str:
-    if row["samples_needed"]:
-        more = row["samples_needed"] - row["samples"]
-        return f"Too few samples to decide; about {more:,} more like these would.".replace(",", " ")
-    if row["lag_error"] and judge_objective({**row, "lag_error": 0.0}) == "fail":
-        lag = format_quantity(row["lag_error"], "s")
-        return f"It is over, but not by more than the {lag} that lag of the harness may have added."
-    if row["ceiling"] and judge_objective({**row, "ceiling": None}) == "pass":
-        longest, limit = (
-            format_quantity(number(row["ceiling"][key]), "s") for key in ("measured", "threshold")
-        )
-        return f"The longest took {longest}, over {limit} by no more than lag of the harness may have added."
-    if row["clock_error"]:
-        return "The interval, widened by the clocks' error bound, contains the threshold."
-    return "The interval contains the threshold, and no number of samples like these would decide."
-
-
-def _why_failed(row: Mapping[str, Any]) -> str:
-    if row["ceiling"] and row["ceiling"]["violations"]:
-        ceiling = format_quantity(row["ceiling"]["threshold"], "s")
-        return f"{row['ceiling']['violations']} took over {ceiling}."
-    if row["confidence"] is None:
-        return ""
-    bound, end = ("at least", 0) if row["comparison"] == "<" else ("at most", 1)
-    value = format_quantity(number(row["interval"][end]), row["unit"])
-    return f"It is {bound} {value} with {row['confidence']:.0%} confidence."
 
 
 def _worst(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -113,6 +113,8 @@ def compare(
     CompareError
         The runs differ in what was run or on what.
     """
+    if base.about.get("id", base.id) == head.about.get("id", head.id):
+        raise CompareError(f"{base.id} is compared with itself: name two runs")
     differing = differences(base.about, head.about)
     if differing and not anyway:
         raise CompareError(

@@ -17,6 +17,7 @@ from typing import Any, Final
 import jsonschema
 
 from harness.files import DocumentError, parse_json, read_json, read_text
+from harness.report.reasons import conclusion
 from harness.report.words import decisive, expected, limited, reason
 from harness.sla.policy import Objective, Policy, PolicyError, flatten, parse_threshold
 from harness.sla.verdict import (
@@ -194,8 +195,8 @@ def change_thresholds(report: dict[str, Any], changes: Mapping[str, str]) -> Non
 def _set_threshold(row: dict[str, Any], threshold: float) -> None:
     row["threshold"] = threshold if row["unit"] == "s" else round(threshold * 100, 12)
     row["samples_needed"] = None
-    row["reason"] = row["reason"] if row["doubts"] else ""
     row["verdict"] = judge_objective(row)
+    row["reason"] = conclusion(row, counted=False)
 
 
 def _needs_record(why: str) -> ReportError:

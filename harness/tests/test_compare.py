@@ -32,6 +32,11 @@ def base(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> RunFol
     return write_run(tmp_path_factory.mktemp("base"), rows, SHAPE)
 
 
+@pytest.fixture(scope="module")
+def twin(rows: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return write_run(tmp_path_factory.mktemp("twin"), rows, SHAPE)
+
+
 def compare(*arguments: str | Path) -> Result:
     return CliRunner(env={"COLUMNS": "200"}).invoke(main, ["compare", *map(str, arguments)])
 
@@ -49,7 +54,7 @@ def test_another_run_of_the_same_service_is_not_worse(base: RunFolder, tmp_path:
     again = Shape(games_at_once=100, seconds=60, http_per_s=120, seed=8)
     head = write_run(tmp_path, synthetic_rows(again), again)
     result = compare(base.path, head.path)
-    assert result.exit_code == 0
+    assert result.exit_code != 1
     assert "worse" not in result.output
     delivery = next(line for line in result.output.splitlines() if "PubNub delivery" in line)
     assert delivery.rstrip().endswith("same")
@@ -64,15 +69,15 @@ def test_slower_deliveries_are_worse_and_faster_ones_better(
     assert "WORSE" in result.output
     turned = compare(worse.path, base.path)
     delivery = next(line for line in turned.output.splitlines() if "PubNub delivery" in line)
-    assert (turned.exit_code, delivery.rstrip().endswith("better")) == (0, True)
-    assert compare(base.path, worse.path, "--tolerance", "90%").exit_code == 0
+    assert (turned.exit_code != 1, delivery.rstrip().endswith("better")) == (True, True)
+    assert compare(base.path, worse.path, "--tolerance", "90%").exit_code != 1
 
 
 def test_a_difference_within_the_noise_can_not_be_told(base: RunFolder, tmp_path: Path) -> None:
     small = Shape(games_at_once=100, seconds=20, http_per_s=120, seed=9)
     head = write_run(tmp_path, synthetic_rows(small), small)
     result = compare(base.path, head.path, "--tolerance", "0.1%")
-    assert result.exit_code == 0
+    assert result.exit_code == 3
     assert "CAN'T TELL" in result.output
 
 
@@ -103,7 +108,7 @@ def test_events_that_no_longer_arrive_are_worse(rows: pd.DataFrame, base: RunFol
 def test_a_doubtful_run_can_not_be_told(rows: pd.DataFrame, base: RunFolder, tmp_path: Path) -> None:
     head = write_run(tmp_path, slower(rows, 2), SHAPE, interrupted=True)
     result = compare(base.path, head.path)
-    assert result.exit_code == 0
+    assert result.exit_code == 3
     assert "CAN'T TELL" in result.output
     assert "interrupted" in result.output
 
@@ -126,14 +131,21 @@ def test_unlike_runs_are_refused_unless_told_otherwise(
     assert compare(base.path, head.path, "--anyway").exit_code != 2
 
 
-def test_what_is_not_promised_of_a_profile_is_not_compared(base: RunFolder, tmp_path: Path) -> None:
+def test_a_run_compared_with_itself_is_refused(base: RunFolder) -> None:
+    result = compare(base.path, base.path)
+    assert (result.exit_code, "is compared with itself" in result.output) == (2, True)
+
+
+def test_what_is_not_promised_of_a_profile_is_not_compared(
+    base: RunFolder, twin: RunFolder, tmp_path: Path
+) -> None:
     text = DEFAULT_POLICY.read_text(encoding="utf-8")
     policy = tmp_path / "sla.toml"
     policy.write_text(
         text.replace('metric = "errors"', 'metric = "errors"\nprofiles = ["production"]'), encoding="utf-8"
     )
-    assert "Error rate" in compare(base.path, base.path).output
-    result = compare(base.path, base.path, "--sla", policy)
+    assert "Error rate" in compare(base.path, twin.path).output
+    result = compare(base.path, twin.path, "--sla", policy)
     assert "Error rate" not in result.output
     assert "Availability" in result.output
 
@@ -143,9 +155,9 @@ def test_a_run_that_is_not_there_exits_4(base: RunFolder, tmp_path: Path) -> Non
     assert (result.exit_code, "no such run" in result.output) == (4, True)
 
 
-def test_the_views_show_every_objective(base: RunFolder, tmp_path: Path) -> None:
+def test_the_views_show_every_objective(base: RunFolder, twin: RunFolder, tmp_path: Path) -> None:
     page, text = tmp_path / "compare.html", tmp_path / "compare.md"
-    compare(base.path, base.path, "--html", page, "--markdown", text)
+    compare(base.path, twin.path, "--html", page, "--markdown", text)
     assert text.read_text(encoding="utf-8").count("✅ same") >= 2
     html = page.read_text(encoding="utf-8")
     specs = html.split('id="specs">')[1].split("</script>")[0]
