@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sla test scenarios lint types bench lock clean
+.PHONY: help setup sla test scenarios lint types audit bench lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -34,6 +34,9 @@ lint: $(READY) ## ruff: lint and format
 
 types: $(READY) ## mypy, strict
 	$(BIN)/mypy
+
+audit: $(READY) ## known vulnerabilities, dangerous code, faults in workflows
+	.ci/audit
 
 bench: $(READY) ## speed and memory, as ratios measured side by side; and whether what is reported is true
 	$(BIN)/python -m service.bench
