@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 #: The requirements' names for what a target needs, and what each is for.
 ENVIRONMENT: Final = {
@@ -46,6 +46,11 @@ _FIELD_OF: Final = {
     "STORMWATCH_FLAGS_FILE": "flags_file",
 }
 
+#: Settings that are addresses of HTTP. They stand in reports.
+_ADDRESSES: Final = (
+    "SUPABASE_URL", "PUBNUB_ORIGIN", "STORMWATCH_TOXIPROXY_URL", "STORMWATCH_PUBNUB_CONTROL_URL",
+)  # fmt: skip
+
 DEFAULT_PUBNUB_ORIGIN: Final = "https://ps.pndsn.com"
 
 
@@ -72,9 +77,9 @@ class Target:
     origin: str = "environment"
 
     def __post_init__(self) -> None:
-        for name, value in (("SUPABASE_URL", self.service_url), ("PUBNUB_ORIGIN", self.pubnub_origin)):
-            if not _is_http_address(value):
-                raise TargetError(f"{name}={value!r} is not an http(s) address such as http://127.0.0.1:8000")
+        for name in _ADDRESSES:
+            if (value := getattr(self, _FIELD_OF[name])) is not None:
+                see_that_it_is_an_address(name, value)
 
     @property
     def pubnub_ssl(self) -> bool:
@@ -101,8 +106,13 @@ class Target:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _SECRET}
 
     def secrets(self) -> list[str]:
-        """Return every secret value, for checks that none of them leaked."""
-        return [value for name in sorted(_SECRET) if (value := getattr(self, name))]
+        """Return every secret, for checks that none leaked; a password also without its address."""
+        found = [value for name in sorted(_SECRET) if (value := getattr(self, name))]
+        if self.database_url:
+            parts = urlsplit(self.database_url)
+            written = [parts.password or "", *parse_qs(parts.query).get("password", ())]
+            found += {form for one in written for form in (one, unquote(one)) if form}
+        return found
 
     @classmethod
     def from_environment(
@@ -132,6 +142,26 @@ class Target:
     def with_service_url(self, url: str) -> Target:
         """Return the same target spoken to at another address."""
         return replace(self, service_url=url)
+
+
+def see_that_it_is_an_address(name: str, value: str) -> None:
+    """See that the setting ``name`` is an address of HTTP that may be written into reports.
+
+    A user's name and password in it are refused, not used: calls bear their secrets in headers, and the
+    official SDK takes none. What is wrong is said without them.
+
+    Raises
+    ------
+    TargetError
+        It is not.
+    """
+    if "@" in value:
+        raise TargetError(
+            f"{name} has a user's name or password in it: take them out (up to the @); calls of the harness "
+            f"bear its keys in headers and could not use them"
+        )
+    if not _is_http_address(value):
+        raise TargetError(f"{name}={value!r} is not an http(s) address such as http://127.0.0.1:8000")
 
 
 def _is_http_address(value: str) -> bool:

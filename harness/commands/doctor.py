@@ -160,9 +160,15 @@ def _real_pubnub(version: str) -> Finding:
     from urllib.parse import urlsplit
 
     from harness.stack import StackError
-    from harness.target import DEFAULT_PUBNUB_ORIGIN
+    from harness.target import DEFAULT_PUBNUB_ORIGIN, TargetError, see_that_it_is_an_address
 
     origin = os.environ.get("PUBNUB_ORIGIN") or DEFAULT_PUBNUB_ORIGIN
+    try:
+        see_that_it_is_an_address("PUBNUB_ORIGIN", origin)
+    except TargetError as error:
+        return Finding(
+            "PubNub", version, "keys in PUBNUB_PUBLISH_KEY and PUBNUB_SUBSCRIBE_KEY", False, str(error)
+        )
     parts = urlsplit(origin)
     source = f"keys in PUBNUB_PUBLISH_KEY and PUBNUB_SUBSCRIBE_KEY, {origin}"
     try:

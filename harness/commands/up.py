@@ -90,16 +90,21 @@ def _settings(pairs: Iterable[str]) -> dict[str, str]:
 
 def _real_pubnub() -> RealPubNub:
     from harness.stack import RealPubNub
-    from harness.target import DEFAULT_PUBNUB_ORIGIN
+    from harness.target import DEFAULT_PUBNUB_ORIGIN, TargetError, see_that_it_is_an_address
 
     names = ("PUBNUB_PUBLISH_KEY", "PUBNUB_SUBSCRIBE_KEY")
     missing = [name for name in names if not os.environ.get(name)]
     if missing:
         raise click.UsageError(f"--real-pubnub: not set: {', '.join(missing)}")
+    origin = os.environ.get("PUBNUB_ORIGIN") or DEFAULT_PUBNUB_ORIGIN
+    try:
+        see_that_it_is_an_address("PUBNUB_ORIGIN", origin)
+    except TargetError as error:
+        raise click.UsageError(f"--real-pubnub: {error}") from error
     return RealPubNub(
         publish_key=os.environ[names[0]],
         subscribe_key=os.environ[names[1]],
-        origin=os.environ.get("PUBNUB_ORIGIN") or DEFAULT_PUBNUB_ORIGIN,
+        origin=origin,
     )
 
 

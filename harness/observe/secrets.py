@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from harness.target import Target
 
@@ -15,10 +15,7 @@ FOUND: Final = "secrets_found"
 
 def secrets_of(target: Target) -> set[bytes]:
     """Return the target's secrets as they might stand in a file: as they are, and as part of an address."""
-    values = set(target.secrets())
-    if target.database_url is not None:
-        values.add(urlsplit(target.database_url).password or "")
-    return {form.encode() for value in values - {""} for form in (value, quote(value, safe=""))}
+    return {form.encode() for value in target.secrets() for form in (value, quote(value, safe=""))}
 
 
 def count_secrets(content: bytes, secrets: Iterable[bytes]) -> int:

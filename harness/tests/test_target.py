@@ -43,7 +43,7 @@ def test_refuses_an_address_that_is_none(bad: str) -> None:
 def test_secrets_stay_out_of_repr_and_of_the_public_part() -> None:
     target = Target.from_environment(WHOLE)
     shown = repr(target) + repr(target.public())
-    assert len(target.secrets()) == 4
+    assert len(target.secrets()) == 5
     for secret in target.secrets():
         assert secret not in shown
     assert "s3cret" not in shown
