@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import traceback
 from importlib import metadata
@@ -18,6 +19,7 @@ from harness.output import guard_output
 COMMANDS: Final = {
     "run": "The main job: load, failures, report, gate.",
     "up": "Start the local stack and stay until Ctrl-C.",
+    "down": "End a stack that runs.",
     "doctor": "Show every part: version, where it came from, whether it works.",
     "fault": "Break something of a running stack, then mend it.",
     "report": "Judge a run's history again and write its reports.",
@@ -63,6 +65,15 @@ class _LazyGroup(click.Group):
         module = importlib.import_module(f"harness.commands.{cmd_name}")
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no command {args[0]!r}: {hint}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

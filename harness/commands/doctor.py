@@ -6,13 +6,15 @@ import http.client
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -39,7 +41,8 @@ class Finding:
 def command(as_json: bool) -> None:
     """Show every part: version, where it came from, whether it works, and the way out if not.
 
-    Each part is really started for a moment. Exits 0 if all work, 1 if not.
+    Each part is really started for a moment. Where SUPABASE_URL names a deployment, that is looked at in the
+    place of the bundled service, without effects on it. Exits 0 if all work, 1 if not.
     """
     findings = examine()
     if as_json:
@@ -53,11 +56,14 @@ def examine() -> list[Finding]:
     """Try every part and return what was found, in the order of what needs what."""
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("Python", _python),
+        ("folders", _folders),
         ("Postgres", _postgres),
         ("Toxiproxy", _toxiproxy),
         ("PubNub", _pubnub),
     ]
     findings = [_guarded(part, check) for part, check in checks]
+    if os.environ.get("SUPABASE_URL"):
+        return [*findings, _guarded("target", _target)]
     broken = [finding.part for finding in findings if not finding.works]
     if broken:
         note = f"not tried: it needs {', '.join(broken)}"
@@ -72,7 +78,7 @@ def _guarded(part: str, check: Callable[[], Finding]) -> Finding:
 
     try:
         return check()
-    except StackError as error:
+    except (StackError, OSError) as error:
         first, *more = str(error).splitlines()
         # Of a log that stands in the message, its last words are enough here.
         return Finding(part, "", "", False, f"{first}: {more[-1].strip()}" if more else first)
@@ -83,6 +89,26 @@ def _python() -> Finding:
     wanted = ".".join(map(str, _OLDEST_PYTHON))
     note = "runs this" if works else f"install Python {wanted} or newer and run `make setup`"
     return Finding("Python", platform.python_version(), sys.executable, works, note)
+
+
+def _folders() -> Finding:
+    """Look at the folders that a run writes to: temporary files, the cache, its reports."""
+    from harness.history.run import DEFAULT_REPORTS
+    from harness.stack.folders import cache_folder, scratch_folder
+    from harness.stack.reaper import Reaper
+
+    with Reaper() as reaper:
+        scratch = scratch_folder(reaper, for_socket="control")
+        scratch.rmdir()
+        reaper.forget(scratch)
+    cache = cache_folder("stacks").parent
+    reports = Path(os.environ.get("STORMWATCH_REPORTS") or DEFAULT_REPORTS).absolute()
+    nearest = next(folder for folder in (reports, *reports.parents) if folder.exists())
+    source = f"temporary files {scratch.parent}, cache {_short(str(cache))}, reports {_short(str(reports))}"
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        note = f"can't write to {reports}: go to another folder, or set STORMWATCH_REPORTS"
+        return Finding("folders", "", source, False, note)
+    return Finding("folders", "", source, True, "can be written")
 
 
 def _postgres() -> Finding:
@@ -199,30 +225,85 @@ def _ask_time(origin: str, *, ssl: bool) -> int:
         raise StackError(f"PubNub at {origin} does not tell the time: {error}") from error
 
 
+def _target() -> Finding:
+    """Look at the deployment that the environment names, as far as looking has no effect."""
+    from harness.target import Target, TargetError
+
+    try:
+        target = Target.from_environment()
+    except TargetError as error:
+        return Finding("target", "", "SUPABASE_URL", False, str(error))
+    found = partial(Finding, "target", "", f"SUPABASE_URL {target.service_url}")
+    status, body = _get(target.service_url, "/health", target.authorization)
+    health = body if isinstance(body, dict) else {}
+    if status not in {200, 503} or not health:
+        return found(False, f"GET /health answers {status}, not a health report; give the base address")
+    key = {"apikey": target.service_role_key, "Authorization": f"Bearer {target.service_role_key}"}
+    refused, _ = _get(target.service_url, "/rest/v1/games?select=id&limit=1", key)
+    if refused in {401, 403}:
+        return found(False, f"SUPABASE_SERVICE_ROLE_KEY was refused ({refused}); set the right one")
+    if target.database_url is not None:
+        looked = subprocess.run(
+            [sys.executable, "-m", "harness.observe.database"],
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        if looked.returncode:
+            why = (looked.stderr.strip() or "no reason given").splitlines()[-1]
+            return found(False, f"DATABASE_URL can't be read: {why}")
+    note = "answers, takes the key" + (", and its database can be read" if target.database_url else "")
+    ill = _ill(health)
+    return found(status == 200, f"{note}; it calls itself unhealthy: {ill}" if status != 200 else note)
+
+
+def _get(base: str, path: str, headers: dict[str, str]) -> tuple[int, object]:
+    """Return the status of an answer, and what its JSON says."""
+    from urllib.parse import urlsplit
+
+    from harness.stack import StackError
+
+    parts = urlsplit(base)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=_LIMIT_S)
+    try:
+        connection.request("GET", f"{parts.path.rstrip('/')}{path}", headers=headers)
+        answer = connection.getresponse()
+        text = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        name = type(error).__name__
+        raise StackError(f"{base} does not answer: {error or name}; check SUPABASE_URL") from error
+    finally:
+        connection.close()
+    try:
+        return answer.status, json.loads(text)
+    except ValueError:
+        return answer.status, None
+
+
+def _ill(health: dict[str, Any]) -> str:
+    """Return which parts of a service call themselves unhealthy, and why."""
+    checks = health.get("checks")
+    ill = [
+        f"{name}: {check.get('error') or 'unhealthy'}"
+        for name, check in (checks.items() if isinstance(checks, dict) else ())
+        if isinstance(check, dict) and not check.get("healthy")
+    ]
+    return "; ".join(ill) or "no reason given"
+
+
 def _service() -> Finding:
     from harness.stack import StackOptions, start_stack
 
     with start_stack(StackOptions(advertise=False)) as stack:
-        host, _, port = stack.parts["service-1"].endpoint.partition(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=_LIMIT_S)
-        try:
-            connection.request("GET", "/health", headers=stack.target.authorization)
-            answer = connection.getresponse()
-            said = json.loads(answer.read())
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            note = f"GET /health: {error}; `python -m service --check` tests its settings and connections"
-            return Finding("service", _version("stormwatch"), "this project", False, note)
-        finally:
-            connection.close()
-    ill = [
-        f"{name}: {check.get('error') or 'unhealthy'}"
-        for name, check in said.get("checks", {}).items()
-        if not check.get("healthy")
-    ]
-    works = answer.status == 200
+        status, said = _get(
+            f"http://{stack.parts['service-1'].endpoint}", "/health", stack.target.authorization
+        )
+    works = status == 200
     note = "started behind its proxies and says that it is healthy"
     if not works:
-        note = f"GET /health answers {answer.status} ({'; '.join(ill) or 'no reason given'})"
+        ill = _ill(said if isinstance(said, dict) else {})
+        note = f"GET /health answers {status} ({ill}); `python -m service --check` tests its settings"
     return Finding("service", _version("stormwatch"), "this project", works, note)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import signal
 import sys
 import time
@@ -51,7 +52,9 @@ class _Faults(click.Group):
         try:
             return _command_of(find_kind(cmd_name))
         except FaultError as error:
-            raise click.UsageError(f"{error}; see `stormwatch fault --list`", ctx) from None
+            near = difflib.get_close_matches(cmd_name, self.list_commands(ctx), n=1)
+            hint = f"did you mean {near[0]}?" if near else "see `stormwatch fault --list`"
+            raise click.UsageError(f"{error}; {hint}", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_faults(formatter)

@@ -300,7 +300,7 @@ class _Job:
 
 
 _TITLES: Final = {
-    "set-up": "starting the local stack",
+    "set-up": "getting the target ready",
     "warm-up": "warming up: games join in waves (not judged)",
     "steady": "steady load: concurrent games (judged)",
     "drain": "draining: last games end, last events arrive (not judged)",

@@ -24,7 +24,9 @@ _LOOK_S: Final = 0.25
 
 @click.command(
     epilog="In another shell: `stormwatch fault` breaks parts of it, "
-    "`stormwatch up --env > stack.env &` and then `. ./stack.env` points locust, pytest and curl at it.",
+    "`stormwatch up --env > stack.env &` and then `. ./stack.env` points locust, pytest and curl at it. "
+    "A script's shell makes what it puts into the background ignore Ctrl-C and `kill -INT`: end it with "
+    "`stormwatch down`.",
 )
 @click.option("--env", "style", flag_value="env", help="Print NAME=value lines for a shell to source.")
 @click.option("--json", "style", flag_value="json", help="Print one JSON document, secrets included.")
@@ -155,7 +157,7 @@ def _table(stack: Stack, ready_s: float) -> None:
     console.print(table)
     console.print(f"service  {stack.target.service_url}", highlight=False)
     console.print(f"logs     {stack.log_folder}", highlight=False, soft_wrap=True)
-    console.print("break it with `stormwatch fault`; Ctrl-C ends it", highlight=False)
+    console.print("break it with `stormwatch fault`; Ctrl-C or `stormwatch down` ends it", highlight=False)
 
 
 def _stay(stack: Stack) -> NoReturn:

@@ -16,7 +16,8 @@ from harness.stack.folders import cache_folder
 if TYPE_CHECKING:
     from harness.stack.stack import Stack
 
-_FOLDER: Final = "stacks"
+#: In the cache.
+FOLDER: Final = "stacks"
 
 
 class Advertisement:
@@ -24,7 +25,7 @@ class Advertisement:
 
     def __init__(self, stack: Stack, control: Path) -> None:
         owner = psutil.Process()
-        self.path = cache_folder(_FOLDER) / f"{stack.id}.json"
+        self.path = cache_folder(FOLDER) / f"{stack.id}.json"
         document = {
             "id": stack.id,
             "pid": owner.pid,
@@ -51,7 +52,7 @@ class Advertisement:
 def running() -> list[dict[str, Any]]:
     """Return what is known of every stack that runs, oldest first; the files of others are removed."""
     found = []
-    for path in cache_folder(_FOLDER).glob("*.json"):
+    for path in cache_folder(FOLDER).glob("*.json"):
         try:
             document = read_json(path)
             alive = psutil.Process(document["pid"]).create_time() == document["created"]

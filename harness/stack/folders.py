@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Overrides where caches are kept.
 CACHE_VARIABLE: Final = "STORMWATCH_CACHE"
+#: The longest path of a Unix socket that every system takes (Linux 107, macOS 103).
+_SOCKET_PATH_BYTES: Final = 103
 
 
 def cache_folder(name: str) -> Path:
@@ -58,20 +60,28 @@ def shared_folder(name: str, user: struct_passwd) -> Path:
     )
 
 
-def scratch_folder(reaper: Reaper, user: struct_passwd | None = None) -> Path:
+def scratch_folder(reaper: Reaper, user: struct_passwd | None = None, *, for_socket: str = "") -> Path:
     """Make a new temporary folder, owned by ``user`` if given, that ``reaper`` removes if we can't.
+
+    Parameters
+    ----------
+    reaper : told of it.
+    user : who has to get at it, if not only we.
+    for_socket : name of a Unix socket to be made in it, whose path may not be long.
 
     Raises
     ------
     StackError
-        No temporary folder can be written, or ``user`` can't get at it.
+        No temporary folder can be written, ``user`` can't get at it, or its path is too long for the socket.
     """
     # Root's TMPDIR may lie where another user can't go.
-    parents = dict.fromkeys([Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")])  # noqa: S108  # for a private folder
+    parents = dict.fromkeys([*_temporary(), Path("/tmp"), Path("/var/tmp")])  # noqa: S108  # for a private folder
     for parent in parents:
         if user is not None and not can_enter(parent, user):
             continue
         folder = parent.resolve() / f"stormwatch-{secrets.token_hex(8)}"
+        if for_socket and not fits_a_socket(folder / for_socket):
+            continue
         reaper.watch_path(folder)  # before it is there: we may be killed at any moment
         try:
             folder.mkdir(mode=0o700)
@@ -83,7 +93,21 @@ def scratch_folder(reaper: Reaper, user: struct_passwd | None = None) -> Path:
         return folder
     raise StackError(
         f"no temporary folder can be written (tried {', '.join(map(str, parents))}): make room, or set TMPDIR"
+        + (f" to a path of at most {_SOCKET_PATH_BYTES - 40} bytes" if for_socket else "")
     )
+
+
+def fits_a_socket(path: Path) -> bool:
+    """Tell whether a Unix socket can have this path."""
+    return len(os.fsencode(path)) <= _SOCKET_PATH_BYTES
+
+
+def _temporary() -> list[Path]:
+    """Return where temporary files go, if anywhere."""
+    try:
+        return [Path(tempfile.gettempdir())]
+    except FileNotFoundError:
+        return []
 
 
 def can_enter(folder: Path, user: struct_passwd) -> bool:
@@ -126,4 +150,6 @@ def _make(folder: Path, mode: int) -> Path:
         raise StackError(
             f"can't make the cache folder {folder}: {error.strerror}; set {CACHE_VARIABLE} to another place"
         ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StackError(f"can't write to the cache folder {folder}: set {CACHE_VARIABLE} to another place")
     return folder

@@ -14,10 +14,11 @@ import harness
 from harness import web_proxies
 from harness.files import make_folder
 from harness.stack import pubnub, service
+from harness.stack.advertisement import FOLDER as ADVERTISED
 from harness.stack.advertisement import Advertisement
 from harness.stack.control import ControlServer
 from harness.stack.errors import PortTakenError, StackError
-from harness.stack.folders import scratch_folder
+from harness.stack.folders import cache_folder, fits_a_socket, scratch_folder
 from harness.stack.part import Part, Plan, stop_all, wait_for
 from harness.stack.ports import PortBlock
 from harness.stack.postgres import OWNER, Postgres
@@ -46,6 +47,8 @@ _INHERITED: Final = (
 #: Generous: it only matters where something is wrong, or the machine is busy with much else.
 _READY_S: Final = 60.0
 _ATTEMPTS: Final = 3
+#: Name of the control socket.
+_CONTROL: Final = "control"
 #: The service ends first, while all that it talks to still answers; both together stay under 2 s.
 _SERVICE_GRACE_S: Final = 0.8
 _GRACE_S: Final = 0.7
@@ -113,6 +116,7 @@ class Stack:
         self._reaper: Reaper | None = None
         self._block: PortBlock | None = None
         self._folder: Path | None = None
+        self._socket_folder: Path | None = None
         self._control: ControlServer | None = None
         self._advertisement: Advertisement | None = None
         self._owner = os.getpid()
@@ -132,6 +136,11 @@ class Stack:
             binary = toxiproxy.obtain(self._say)
             self._reaper = Reaper()
             self._folder = scratch_folder(self._reaper)
+            if self.options.advertise:
+                cache_folder(ADVERTISED)  # what can't be written is said before anything starts
+                self._socket_folder = self._folder
+                if not fits_a_socket(self._folder / _CONTROL):
+                    self._socket_folder = scratch_folder(self._reaper, for_socket=_CONTROL)
             if self.options.keep_logs:
                 self._reaper.forget(self._folder)
             for attempt in range(_ATTEMPTS):
@@ -142,8 +151,8 @@ class Stack:
                     self._stop_parts()
                     if attempt == _ATTEMPTS - 1:
                         raise
-            if self.options.advertise:
-                self._control = ControlServer(self, self._folder / "control")
+            if self._socket_folder is not None:
+                self._control = ControlServer(self, self._socket_folder / _CONTROL)
                 self._advertisement = Advertisement(self, self._control.path)
                 self._reaper.watch_path(self._advertisement.path)
         except BaseException:
@@ -160,6 +169,8 @@ class Stack:
         if self._advertisement is not None:
             self._advertisement.remove()
         self._stop_parts()
+        if self._socket_folder not in {None, self._folder}:
+            remove(self._socket_folder)
         if self._folder is not None and not self.options.keep_logs:
             remove(self._folder)
         self._reaper.close()

@@ -6,10 +6,12 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
+from harness.commands.doctor import _target
 from harness.history import create_run, read_history
 from harness.stack.ports import is_free
 
@@ -139,7 +142,7 @@ def test_the_table_shows_each_part_and_no_secret() -> None:
     with up() as process:
         assert process.stdout is not None
         shown = ""
-        while "Ctrl-C ends it" not in shown:
+        while "`stormwatch down` ends it" not in shown:
             shown += process.stdout.readline()
     for name in (
         "postgres",
@@ -184,7 +187,7 @@ def test_a_cache_that_can_not_be_made_is_named(tmp_path: Path) -> None:
 def test_doctor_finds_every_part_well() -> None:
     done = run("doctor", "--json")
     findings = {finding["part"]: finding for finding in json.loads(done.stdout)}
-    assert list(findings) == ["Python", "Postgres", "Toxiproxy", "PubNub", "service"]
+    assert list(findings) == ["Python", "folders", "Postgres", "Toxiproxy", "PubNub", "service"]
     assert [finding["note"] for finding in findings.values() if not finding["works"]] == []
     assert done.returncode == 0
     assert findings["Toxiproxy"]["version"] == "2.12.0"
@@ -202,6 +205,47 @@ def test_doctor_names_what_does_not_work_and_the_way_out(tmp_path: Path) -> None
     assert "PG_BIN" in findings["Postgres"]["note"]
     assert findings["PubNub"]["works"]
     assert findings["service"]["note"] == "not tried: it needs Postgres, Toxiproxy"
+
+
+def test_doctor_names_the_setting_of_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for variable in ("STORMWATCH_REPORTS", "STORMWATCH_CACHE"):
+        done = run("doctor", "--json", **{variable: str(tmp_path / "file" / "folder")}, PG_BIN="/nowhere")
+        (folders,) = [finding for finding in json.loads(done.stdout) if finding["part"] == "folders"]
+        assert (done.returncode, folders["works"]) == (1, False)
+        assert f"set {variable}" in folders["note"]
+
+
+def test_doctor_looks_at_the_deployment_that_the_environment_names() -> None:
+    keys = {"SUPABASE_SERVICE_ROLE_KEY": "key", "CRON_SECRET": "s", "PUBNUB_SUBSCRIBE_KEY": "demo"}
+    asked: list[str] = []
+    refused = False
+
+    class Deployment(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(f"{self.command} {self.path}")
+            self.send_response(401 if refused and self.path.startswith("/rest") else 200)
+            self.end_headers()
+            self.wfile.write(b'{"status": "healthy", "checks": {}}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Deployment) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {**keys, "SUPABASE_URL": address}.items():
+                patch.setenv(name, value)
+            patch.delenv("DATABASE_URL", raising=False)
+            found = _target()
+            assert (found.part, found.works, found.source) == ("target", True, f"SUPABASE_URL {address}")
+            assert asked == ["GET /health", "GET /rest/v1/games?select=id&limit=1"]
+            refused = True
+            assert "SUPABASE_SERVICE_ROLE_KEY was refused (401)" in _target().note
+            patch.delenv("CRON_SECRET")
+            assert "not set: CRON_SECRET" in _target().note
+        server.shutdown()
 
 
 def test_doctor_says_how_to_get_a_toxiproxy_that_is_not_there(tmp_path: Path) -> None:
@@ -288,3 +332,59 @@ def test_the_list_of_faults_teaches() -> None:
         assert name in shown
     usage = run("fault", "--help").stdout
     assert "stormwatch fault network:latency service-postgres --latency 2s --jitter 100ms --for 10s" in usage
+
+
+# --- ending a stack --------------------------------------------------------------------------------------
+
+
+def test_a_stack_in_a_scripts_background_is_ended_by_down_even_in_a_long_tmpdir(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 90)
+    folder.mkdir()
+    with subprocess.Popen(
+        ["/bin/sh", "-c", f"{shlex.join(STORMWATCH)} up --json & wait"],
+        env={**os.environ, "TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    ) as script:
+        document = document_of(script)
+        try:
+            (owner,) = psutil.Process(script.pid).children()
+            owner.send_signal(signal.SIGINT)
+            done = run("down", "--stack", document["id"])
+        finally:
+            os.killpg(script.pid, signal.SIGTERM)
+        script.communicate(timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"stack {document['id']} (pid {owner.pid}) ended\n"
+    assert_gone(document)
+    assert list(folder.iterdir()) == []
+
+
+def test_down_says_that_no_stack_is_running(tmp_path: Path) -> None:
+    done = run("down", STORMWATCH_CACHE=str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "no stack is running\n")
+    done = run("down", "--stack", "x", STORMWATCH_CACHE=str(tmp_path))
+    assert (done.returncode, done.stderr) == (1, "Error: no stack 'x' is running\n")
+
+
+# --- usage -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["rnu"], "run"),
+        (["run", "--profil=quick"], "--profile"),
+        (["up", "--replica=2"], "--replicas"),
+        (["fault", "network:latncy"], "network:latency"),
+        (["compare", "a", "--tolerence=1%"], "--tolerance"),
+    ],
+)
+def test_wrong_usage_names_the_nearest_right_one(arguments: list[str], nearest: str) -> None:
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 2
+    assert "did you mean" in done.output.splitlines()[-1].lower()
+    assert nearest in done.output.splitlines()[-1]
