@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.commands.run import _Display
 from harness.history import RunFolder
-from harness.output import one_line, plain
+from harness.output import console, one_line, plain
 from harness.tests.environment.hostile import COMMAND, ESCAPES, in_shell, small_run, stormwatch, surroundings
 
 FULL = "stormwatch: the output could not be written: No space left on device"
@@ -100,10 +101,15 @@ def test_an_error_has_no_escape_sequences_either(tmp_path: Path) -> None:
     assert b"\x1b" not in shown.stderr
 
 
-def test_colours_without_a_terminal_draw_nothing_anew() -> None:
-    from harness.output import console
-
-    assert not console().is_interactive
+def test_colours_without_a_terminal_draw_nothing_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert (console().is_terminal, console().is_interactive) == (True, False)
+    with _Display(tmp_path) as display:
+        for done in range(5):
+            display.stage("steady", done, 5)
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
