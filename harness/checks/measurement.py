@@ -366,6 +366,45 @@ def probe_effect(evidence: Evidence) -> Check:
     )
 
 
+def machine(evidence: Evidence) -> Check:
+    """How busy the machine was, and what other programs used of it; shown, not judged."""
+    rows = evidence.readings("cpu_percent")
+    rows = rows[evidence.steady(rows["start_ns"])]
+    means = rows.groupby("actor", observed=True)["value"].mean()
+    cores = (evidence.run.get("machine") or {}).get("cores")
+    others = None
+    if _MACHINE in means.index and isinstance(cores, int) and cores > 0:
+        others = max(float(means[_MACHINE] - means.drop(_MACHINE).sum() / cores), 0.0)
+    told = [
+        f"{title} {value:.3g}{unit}"
+        for title, unit, value in (
+            ("It was busy to", " %", means.get(_MACHINE)),
+            ("steal", " %", _of_machine(evidence, "steal_percent")),
+            ("load average", "", _of_machine(evidence, "load_average")),
+        )
+        if value is not None
+    ]
+    return Check(
+        "machine",
+        "Share of the machine that other programs used",
+        True,
+        others,
+        "%",
+        None,
+        f"{', '.join(told)}, on {cores or 'an unknown number of'} cores. Shown, not judged: where that makes "
+        "the harness late, its lag and its CPU tell."
+        if told
+        else "Nobody watched the machine.",
+        frozenset(),
+    )
+
+
+def _of_machine(evidence: Evidence, name: str) -> float | None:
+    rows = evidence.readings(name)
+    values = rows.loc[evidence.steady(rows["start_ns"]) & (rows["actor"] == _MACHINE).to_numpy(), "value"]
+    return float(values.mean()) if len(values) else None
+
+
 MEASUREMENT: Final[tuple[Callable[[Evidence], Check], ...]] = (
     complete_run,
     steady_state,
@@ -382,6 +421,7 @@ MEASUREMENT: Final[tuple[Callable[[Evidence], Check], ...]] = (
     pubnub_clock,
     workers_clock,
     probe_effect,
+    machine,
 )
 
 #: Kinds of rows whose start and end are of one clock.

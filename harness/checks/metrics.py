@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from harness.checks.declared import rests_on
 from harness.checks.evidence import NS, SUBSCRIBE, Evidence
 from harness.checks.lag import CRON, EARS, lag_s
-from harness.checks.monitoring import skipped
+from harness.checks.monitoring import of_others, skipped
 from harness.history.witnesses import Witness
 from harness.sla.policy import METRICS as PROMISED
 
@@ -119,7 +119,8 @@ def monitor_execution(evidence: Evidence) -> Samples:
     elapsed = _seconds(ticks["end_ns"] - ticks["origin_ns"])
     elapsed[ticks["end_ns"].isna().to_numpy()] = np.inf
     # A call that failed at once did not do its work at once. It did not take 30 seconds either.
-    took = np.where(_true(ticks["ok"]), elapsed, np.inf)
+    others = of_others(evidence, ticks)
+    took = np.where(_true(ticks["ok"]) | others, elapsed, np.inf)
     idle = skips[skips["due"]]
     waited = idle["waited_s"].to_numpy(dtype="float64")
     samples = _durations(
@@ -140,6 +141,7 @@ def monitor_execution(evidence: Evidence) -> Samples:
             samples.doubts.append(
                 f"{len(skips)} ticks skipped, and no record of the database tells whether something was due"
             )
+    samples.notes.extend(_of_others(others))
     elapsed = np.concatenate([elapsed, waited])
     return replace(samples, elapsed=elapsed[~np.isnan(elapsed)])
 
@@ -225,14 +227,25 @@ def errors(evidence: Evidence) -> Samples:
     subscribed = delivery[(delivery["name"] == SUBSCRIBE).to_numpy()]
     ticks = _ticks_that_count(evidence)
     parts = [*(_steady(evidence, rows) for rows in (evidence.rows("http"), subscribed)), ticks]
+    others = of_others(evidence, ticks)
     failed = [~_true(rows["ok"]) for rows in parts]
-    return _outcomes(
+    failed[-1] &= ~others
+    samples = _outcomes(
         parts,
         failed,
         failed,
         "Requests of players and hosts, cron ticks and subscriptions that did not do what they were asked "
         f"for: refused, failed, unanswered, answered wrongly, or with an unknown outcome. {_SKIPS}",
     )
+    samples.notes.extend(_of_others(others))
+    return samples
+
+
+def _of_others(ticks: NDArray[np.bool_]) -> list[str]:
+    count = int(np.count_nonzero(ticks))
+    if not count:
+        return []
+    return [f"{count} ticks told of errors while games of others were overdue: they are not charged to it"]
 
 
 _SKIPS: Final = (

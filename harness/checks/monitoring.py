@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import pandas as pd
 
 from harness.checks.evidence import NS, Evidence
+
+#: The reading of how many games of others were overdue, and how near to a tick it tells of it.
+OTHERS_OVERDUE: Final = "others_overdue"
+_NEAR_NS: Final = 2 * NS
+#: The error of a tick that says that it could not move some games.
+TICK_ERRORS: Final = "tick errors"
 
 
 def skipped(evidence: Evidence) -> pd.DataFrame:
@@ -32,6 +40,21 @@ def skipped(evidence: Evidence) -> pd.DataFrame:
     rows["waited_s"] = waited / NS
     rows["stuck"] = rows["due"] & (rows["waited_s"] > evidence.tick_s + evidence.policy.tolerances.timer)
     return rows
+
+
+def of_others(evidence: Evidence, ticks: pd.DataFrame) -> np.ndarray:
+    """Return which of ``ticks`` told of errors while games of others than this run were overdue.
+
+    A tick moves everybody's games, and does not say whose it could not move.
+    """
+    rows = evidence.readings(OTHERS_OVERDUE)
+    seen = _sorted(rows.loc[(rows["value"] > 0).to_numpy(dtype=bool), "start_ns"])
+    start = ticks["origin_ns"].to_numpy(dtype="int64", na_value=0)
+    near = np.searchsorted(seen, start - _NEAR_NS) < np.searchsorted(seen, start + _NEAR_NS)
+    failed: np.ndarray = (
+        near & (ticks["error"].astype("string") == TICK_ERRORS).fillna(value=False).to_numpy()
+    )
+    return failed
 
 
 def _sorted(times: pd.Series) -> np.ndarray:

@@ -130,6 +130,8 @@ class DatabaseReader:
         await self._read_published(connection, self._published.low)
         await self._read_backlog(connection)
         await self._read_sessions(connection)
+        others = await connection.fetchval(_SQL["others_overdue"], self._prefix)
+        self._history.append(reading("others_overdue", _ACTOR, others))
 
     async def _look_at_all(self) -> None:
         connection = await self._connected()

@@ -26,6 +26,18 @@ def clock_comparison(actor: str, offset_ns: float, bound_ns: float) -> list[Row]
     ]
 
 
+def machine_readings() -> list[Row]:
+    """Return how busy the whole machine has been since the last call: CPU, steal, and its load average."""
+    at_ns = now_ns()
+    # Steal is what a hypervisor gave to others; only Linux tells.
+    steal_percent = getattr(psutil.cpu_times_percent(), "steal", 0.0)
+    return [
+        reading("cpu_percent", "machine", psutil.cpu_percent(), at_ns),
+        reading("steal_percent", "machine", steal_percent, at_ns),
+        reading("load_average", "machine", psutil.getloadavg()[0], at_ns),
+    ]
+
+
 class ProcessReadings:
     """CPU, memory and open files of one process and its children, read each time it is asked.
 

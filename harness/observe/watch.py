@@ -20,7 +20,6 @@ from typing import Any
 
 import aiohttp
 import asyncpg
-import psutil
 
 from harness.history import now_ns
 from harness.history.witnesses import Doubt, Witness
@@ -28,7 +27,7 @@ from harness.observe.database import DatabaseReader
 from harness.observe.health import HealthProber
 from harness.observe.metrics import readings_of
 from harness.observe.process import Observer, run
-from harness.observe.readings import ProcessReadings, reading
+from harness.observe.readings import ProcessReadings, machine_readings
 
 
 class Watch(Observer):
@@ -81,7 +80,7 @@ class Watch(Observer):
 
     async def _sample(self) -> None:
         loop = asyncio.get_running_loop()
-        psutil.cpu_percent()
+        machine_readings()
         for process in self._processes.values():
             process.read()
         due = loop.time() + 1.0
@@ -89,7 +88,8 @@ class Watch(Observer):
             while True:
                 await asyncio.sleep(max(0.0, due - loop.time()))
                 due = max(due + 1.0, loop.time())
-                self.history.append(reading("cpu_percent", "machine", psutil.cpu_percent()))
+                for row in machine_readings():
+                    self.history.append(row)
                 for process in self._processes.values():
                     for row in process.read():
                         self.history.append(row)
