@@ -307,7 +307,7 @@ def test_faults_against_a_running_stack(tmp_path: Path) -> None:
 
 def test_wrong_faults_are_one_line_and_exit_2() -> None:
     for arguments, words in (
-        (["network:latncy", "load-service"], "no fault 'network:latncy': there are network:down,"),
+        (["network:latncy", "load-service"], "no fault 'network:latncy': there are network:bandwidth,"),
         (["network:latency", "load-service", "--latency", "2"], "'2' is not a duration"),
         (["network:latency", "load-service", "--latency", "99h"], "longer than 60 minutes"),
         (["network:latency", "load-service", "--share", "0%"], "--share: '0%' is nothing"),
