@@ -128,9 +128,14 @@ def make_folder(path: Path, *, exist_ok: bool = False) -> None:
 def create(path: Path, flags: int = 0) -> int:
     """Open a file of a run to be written, made for who may see runs, and return its descriptor."""
     mode = 0o666 & ~umask()
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | flags, mode)
-    if os.fstat(descriptor).st_uid == os.geteuid():
-        os.fchmod(descriptor, mode)
+    flags |= os.O_WRONLY | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        if flags & os.O_EXCL:
+            raise
+        return os.open(path, flags)  # as it is: it may be another's, or a device
+    os.fchmod(descriptor, mode)  # whatever the process's own umask
     return descriptor
 
 

@@ -71,6 +71,16 @@ def test_a_log_of_another_run_is_appended_to(tmp_path: Path) -> None:
     assert (tmp_path / "logs" / "a.log").read_bytes() == b"one\ntwo\n"
 
 
+def test_what_is_there_already_keeps_its_mode(tmp_path: Path) -> None:
+    before = Path(os.devnull).stat().st_mode
+    with open_log(Path(os.devnull)):
+        assert Path(os.devnull).stat().st_mode == before
+    (tmp_path / "shared.log").touch(0o664)
+    (tmp_path / "shared.log").chmod(0o664)
+    with open_log(tmp_path / "shared.log"):
+        assert modes(tmp_path)["shared.log"] == "664"
+
+
 def test_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old", encoding="utf-8")
     make_folder(tmp_path / "b")
