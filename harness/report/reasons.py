@@ -38,7 +38,7 @@ def _why_undecided(row: Mapping[str, Any], minutes: int | None, *, counted: bool
     if not counted:
         return (
             "The interval contains the threshold; how many more samples would decide, the record tells: "
-            "`stormwatch report --set`."
+            "stormwatch report --set."
         )
     return "The interval contains the threshold, and no number of samples like these would decide."
 
@@ -48,7 +48,7 @@ def _advice(minutes: int | None) -> str:
         return ""
     if minutes > _LONGEST_MIN:
         return ", which takes weeks"
-    return f": a run of {minutes} min (`--duration {minutes}min`)"
+    return f": a run of {minutes} min (--duration {minutes}min)"
 
 
 def _in_the_way(row: Mapping[str, Any]) -> str | None:

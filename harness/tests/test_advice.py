@@ -40,7 +40,7 @@ def test_a_row_that_more_samples_decide_says_so_in_minutes_and_as_an_option() ->
     row = named(report, "timer_accuracy")
     assert row["verdict"] == "inconclusive"
     minutes = -(-row["samples_needed"] * SMALL.seconds // (60 * row["samples"]))
-    assert row["reason"].endswith(f"a run of {minutes} min (`--duration {minutes}min`).")
+    assert row["reason"].endswith(f"a run of {minutes} min (--duration {minutes}min).")
 
 
 def test_lag_that_no_number_of_samples_takes_away_is_said_instead(good_rows: pd.DataFrame) -> None:
