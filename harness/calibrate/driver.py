@@ -79,6 +79,7 @@ class Driver:
                 prefix=self._prefix,
                 probe_s=5.0,
                 processes=assignment.settings["processes"],
+                logs={},
                 metrics={},
             ),
             logs,

@@ -16,6 +16,7 @@ from harness.checks.evidence import NS, UNREADABLE, Clock, Evidence, unknown_kin
 from harness.checks.integrity import INTEGRITY
 from harness.checks.metrics import METRICS
 from harness.history.schema import AS_IN
+from harness.history.shortages import SHORTAGES
 from harness.history.witnesses import Witness, witnesses_of
 
 #: Actors of ``resource`` rows that are processes of the harness.
@@ -64,6 +65,40 @@ def touched(witnesses: Collection[Witness]) -> list[str]:
     declared = {name: metric.rests_on for name, metric in METRICS.items()}
     declared |= {name: integrity.rests_on for name, integrity in INTEGRITY.items()}
     return [name for name, rests_on in declared.items() if rests_on & set(witnesses)]
+
+
+def shortages(evidence: Evidence) -> Check:
+    """No process of the harness may have run out of anything: what it then lost, nobody else lost."""
+    found = _shortages(evidence)
+    told = ", ".join(f"{who} {what} ({times:g} times)" for (who, what), times in sorted(found.items()))
+    return Check(
+        "shortages",
+        "Nothing of the harness's own ran out",
+        not found,
+        float(sum(found.values())),
+        "times",
+        0,
+        f"{told}: what failed by that is not the service's. Give more (`ulimit -n`), or play fewer games."
+        if found
+        else "Open files, local ports and memory sufficed.",
+        frozenset(witness for who, _ in found for witness in witnesses_of(who)) or RUN,
+    )
+
+
+def _shortages(evidence: Evidence) -> dict[tuple[str, str], float]:
+    """Who lacked what, how often: as processes say of themselves and of parts, and as calls failed for it."""
+    found: dict[tuple[str, str], float] = {}
+    for kind in ("http", "health", "monitor", "resource"):
+        rows = evidence.rows(kind)
+        rows = rows[rows["error"].isin(SHORTAGES)].astype({"actor": "string", "error": "string"})
+        if rows.empty:
+            continue
+        told = kind == "resource"
+        who = rows["actor"] if told else rows["file"].map(lambda number: evidence.files[number].writer)
+        times = rows["value"] if told else rows["value"].fillna(0.0).map(lambda _: 1.0)
+        for what, count in times.groupby([who, rows["error"]]).sum().items():
+            found[what] = found.get(what, 0.0) + float(count)
+    return found
 
 
 def steady_state(evidence: Evidence) -> Check:
@@ -406,6 +441,7 @@ def _of_machine(evidence: Evidence, name: str) -> float | None:
 
 
 MEASUREMENT: Final[tuple[Callable[[Evidence], Check], ...]] = (
+    shortages,
     complete_run,
     steady_state,
     witnesses,

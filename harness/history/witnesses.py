@@ -68,6 +68,8 @@ _RECORDS: Final = (
     (re.compile(r"load(-\d+)?"), (Witness.PLAYERS,)),
     (re.compile(r"observer-\d+"), (Witness.SUBSCRIBERS,)),
     (re.compile(r"observer-watch"), (Witness.DATABASE, Witness.HEALTH)),
+    # Not writers: parts of ours that stand between the others.
+    (re.compile(r"toxiproxy|pubnub"), (Witness.PATHS,)),
 )
 
 

@@ -291,6 +291,7 @@ class Run:
                     "prefix": self._prefix,
                     "probe_s": self.options.probe_s,
                     "processes": parts.processes(),
+                    "logs": dict(parts.logs),
                     "metrics": parts.metrics or {"service": f"{self._target.service_url}/metrics"},
                 },
             ),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from harness.stack import StackError, running_stacks
 from harness.target import Target
+
+#: Parts that stand between the others: what they drop was not dropped by the system under test.
+PATHS: Final = ("toxiproxy", "pubnub")
 
 if TYPE_CHECKING:
     from harness.stack import RemoteStack, Stack
@@ -20,6 +23,8 @@ class Parts:
     names: tuple[str, ...] = ()
     #: Name of a service process -> address of its metrics.
     metrics: Mapping[str, str] = field(default_factory=dict)
+    #: Logs of the parts that are the harness's own, between the others.
+    logs: Mapping[str, str] = field(default_factory=dict)
     _pid: Callable[[str], int | None] = lambda _: None
 
     def processes(self) -> dict[str, int]:
@@ -38,7 +43,8 @@ class Parts:
     def of_own(cls, stack: Stack) -> Self:
         """Return the parts of a stack that this process started."""
         urls = {f"service-{n}": f"{url}/metrics" for n, url in enumerate(stack.service_urls, start=1)}
-        return cls(tuple(stack.parts), urls, stack.pid)
+        logs = {name: str(part.log_path) for name, part in stack.parts.items() if name in PATHS}
+        return cls(tuple(stack.parts), urls, logs, stack.pid)
 
     @classmethod
     def of_others(cls, target: Target) -> Self:
@@ -50,4 +56,6 @@ class Parts:
 
     @classmethod
     def _of_remote(cls, stack: RemoteStack) -> Self:
-        return cls(tuple(stack.parts), {"service-1": f"{stack.target.service_url}/metrics"}, stack.pid)
+        urls = {"service-1": f"{stack.target.service_url}/metrics"}
+        logs = {name: str(path) for name, path in stack.parts.items() if name in PATHS}
+        return cls(tuple(stack.parts), urls, logs, stack.pid)

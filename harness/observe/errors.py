@@ -6,6 +6,8 @@ import errno
 import socket
 from typing import Final
 
+from harness.history.shortages import OUT_OF_FILES, OUT_OF_MEMORY, OUT_OF_PORTS
+
 #: There was an answer, and it was not what it should be.
 BAD_ANSWER: Final = "bad answer"
 
@@ -17,7 +19,11 @@ _BY_ERRNO: Final = {
     errno.ETIMEDOUT: "timeout",
     errno.EHOSTUNREACH: "unreachable",
     errno.ENETUNREACH: "unreachable",
-    errno.EMFILE: "out of open files",
+    errno.EMFILE: OUT_OF_FILES,
+    errno.ENFILE: OUT_OF_FILES,
+    errno.EADDRNOTAVAIL: OUT_OF_PORTS,
+    errno.ENOMEM: OUT_OF_MEMORY,
+    errno.ENOBUFS: OUT_OF_MEMORY,
 }
 
 #: Libraries' own exceptions, by name: neither gevent's nor aiohttp's need be imported to recognise them.

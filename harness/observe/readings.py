@@ -7,6 +7,8 @@ import time
 import psutil
 
 from harness.history import HistoryWriter, Row, now_ns
+from harness.history.shortages import OUT_OF_FILES
+from harness.observe.shortages import is_out_of_files, may_open_more, shortage
 
 
 def reading(name: str, actor: str, value: float, at_ns: int | None = None) -> Row:
@@ -110,8 +112,18 @@ class OwnReadings:
 
     def record(self) -> None:
         """Write the readings; the loop's worst lag is that since the last call."""
-        for row in self._process.read():
+        try:
+            rows = self._process.read()
+        except OSError as error:
+            # Looking takes descriptors, too.
+            rows = []
+            starved = is_out_of_files(error)
+        else:
+            starved = any(row.name == "open_files" and not may_open_more(row.value or 0) for row in rows)
+        for row in rows:
             self._history.append(row)
+        if starved:
+            self._history.append(shortage(self._actor, OUT_OF_FILES))
         lag_s, self._worst_lag_s = self._worst_lag_s, 0.0
         self._history.append(reading("loop_lag_ms", self._actor, lag_s * 1e3))
         self._history.append(reading("wall_minus_monotonic_ms", self._actor, wall_minus_monotonic_ms()))

@@ -3,7 +3,8 @@
 A process of its own (``python -m harness.observe.watch``), so that a busy load generator neither delays
 it nor is delayed by it. Settings of its assignment: ``prefix`` (how the ids of this run's games begin),
 ``probe_s`` (seconds between health probes), ``processes`` (name -> pid of the target's processes on this
-machine) and ``metrics`` (name -> address of a service's /metrics). Commands:
+machine), ``logs`` (name -> log of the harness's own parts among them, which say there what they ran out
+of) and ``metrics`` (name -> address of a service's /metrics). Commands:
 
 ``{"do": "processes", "processes": {...}}``
     a part was restarted: these are the processes now.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -28,6 +30,7 @@ from harness.observe.health import HealthProber
 from harness.observe.metrics import readings_of
 from harness.observe.process import Observer, run
 from harness.observe.readings import ProcessReadings, machine_readings
+from harness.observe.shortages import LogOfShortages
 
 
 class Watch(Observer):
@@ -41,6 +44,7 @@ class Watch(Observer):
         self._processes: dict[str, ProcessReadings] = {}
         self._set_processes(settings["processes"])
         self._metrics: Mapping[str, str] = settings["metrics"]
+        self._logs = [LogOfShortages(name, Path(log)) for name, log in settings["logs"].items()]
         self._reader: DatabaseReader | None = None
         prober = HealthProber(target.service_url, settings["probe_s"], self.history, self._session)
         self._chores = [
@@ -92,6 +96,9 @@ class Watch(Observer):
                     self.history.append(row)
                 for process in self._processes.values():
                     for row in process.read():
+                        self.history.append(row)
+                for log in self._logs:
+                    for row in log.rows():
                         self.history.append(row)
                 for actor, url in self._metrics.items():
                     scrapes.create_task(self._scrape(actor, url))
