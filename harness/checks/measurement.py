@@ -96,7 +96,7 @@ def _shortages(evidence: Evidence) -> dict[tuple[str, str], float]:
         told = kind == "resource"
         who = rows["actor"] if told else rows["file"].map(lambda number: evidence.files[number].writer)
         times = rows["value"] if told else rows["value"].fillna(0.0).map(lambda _: 1.0)
-        for what, count in times.groupby([who, rows["error"]]).sum().items():
+        for what, count in zip(zip(who, rows["error"], strict=True), times, strict=True):
             found[what] = found.get(what, 0.0) + float(count)
     return found
 

@@ -14,9 +14,11 @@ from locust.env import Environment
 from locust.rpc import Message
 from locust.runners import MasterRunner, WorkerRunner
 
+from harness.history import HistoryWriter, now_ns
 from harness.history.witnesses import WORKER, Doubt, doubts, read_doubts
 from harness.load.ears import ObserverError
 from harness.load.station import Orders, Station, arrive
+from harness.observe.readings import reading
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +29,16 @@ DRAIN: Final = "stormwatch-drain"
 STATUS: Final = "stormwatch-status"
 END: Final = "stormwatch-end"
 ENDED: Final = "stormwatch-ended"
+CLOCK: Final = "stormwatch-clock"
 
 #: How long workers may take to begin, and to end over what they were given to wait for.
 BEGIN_LIMIT_S: Final = 45.0
 END_LIMIT_S: Final = 30.0
 _STATUS_EVERY_S: Final = 0.5
+#: Workers' clocks are asked this often, and so many times in a row: each answer bounds the offset.
+_CLOCK_EVERY_S: Final = 10.0
+_CLOCK_ROUND_TRIPS: Final = 5
+_CLOCK_APART_S: Final = 0.2
 
 
 class CrewError(Exception):
@@ -50,6 +57,9 @@ class Crew(Protocol):
     @property
     def recorders(self) -> list[str]:
         """Who writes a history of the run: their processes, by name."""
+
+    def compare_clocks(self, history: HistoryWriter) -> None:
+        """Record how far their clocks are off this process's, until killed."""
 
     def drain(self) -> None:
         """Begin no more games."""
@@ -79,6 +89,9 @@ class Alone:
         self._station.wait_until_ready()
         arrive(self._station)
 
+    def compare_clocks(self, history: HistoryWriter) -> None:
+        """Do nothing: this process and its observers have one clock."""
+
     def drain(self) -> None:
         """Begin no more games."""
         if self._station is not None:
@@ -106,11 +119,14 @@ class Workers:
         self._began: dict[str, AsyncResult[None]] = {}
         self._ended: dict[str, AsyncResult[list[Doubt]]] = {}
         self.recorders: list[str] = []
+        #: Where comparisons of clocks go, while a run goes on.
+        self._clocks: HistoryWriter | None = None
         #: Latest status since the drain began, by worker.
         self._drained: dict[str, bool] = {}
         runner.register_message(BEGAN, self._on_began)
         runner.register_message(STATUS, self._on_status)
         runner.register_message(ENDED, self._on_ended)
+        runner.register_message(CLOCK, self._on_clock)
         runner.environment.events.worker_connect.add_listener(self._on_connect)
 
     def begin(self, orders: Orders) -> None:
@@ -129,6 +145,19 @@ class Workers:
                 self._began[client].get(timeout=max(0.0, deadline - time.monotonic()))
             except gevent.Timeout:
                 raise CrewError(f"worker {client} did not begin within {BEGIN_LIMIT_S:g} s") from None
+
+    def compare_clocks(self, history: HistoryWriter) -> None:
+        """Ask workers for the time by round trips, until killed: a process's observers share its clock."""
+        self._clocks = history
+        try:
+            while True:
+                for _ in range(_CLOCK_ROUND_TRIPS):
+                    for client in self._began:
+                        self._runner.send_message(CLOCK, {"asked_ns": now_ns()}, client)
+                    gevent.sleep(_CLOCK_APART_S)
+                gevent.sleep(_CLOCK_EVERY_S)
+        finally:
+            self._clocks = None
 
     def drain(self) -> None:
         """Tell all workers to begin no more games."""
@@ -179,6 +208,16 @@ class Workers:
         elif began is not None:
             began.set()
 
+    def _on_clock(self, msg: Message, **_: Any) -> None:
+        if self._clocks is None:
+            return
+        asked_ns, there_ns, heard_ns = msg.data["asked_ns"], msg.data["there_ns"], now_ns()
+        # It was told somewhere between question and answer: by its clock then, ours was in the middle.
+        offset_ns = there_ns - (asked_ns + heard_ns) / 2
+        name = f"load-{self._runner.get_worker_index(msg.node_id) + 1}"
+        self._clocks.append(reading("clock_offset_ms", name, offset_ns / 1e6, heard_ns))
+        self._clocks.append(reading("clock_error_bound_ms", name, (heard_ns - asked_ns) / 2e6, heard_ns))
+
     def _on_status(self, msg: Message, **_: Any) -> None:
         self._drained[msg.node_id] = msg.data["drained"]
 
@@ -199,6 +238,7 @@ class Worker:
         runner.register_message(BEGIN, self._on_begin, concurrent=True)
         runner.register_message(DRAIN, self._on_drain)
         runner.register_message(END, self._on_end, concurrent=True)
+        runner.register_message(CLOCK, self._on_clock)
 
     def end(self, within_s: float) -> None:
         """Close and tell the master; does nothing the second time."""
@@ -231,6 +271,9 @@ class Worker:
     def _on_drain(self, **_: Any) -> None:
         if self._station is not None:
             self._station.draining.set()
+
+    def _on_clock(self, msg: Message, **_: Any) -> None:
+        self._runner.send_message(CLOCK, {"asked_ns": msg.data["asked_ns"], "there_ns": now_ns()})
 
     def _on_end(self, msg: Message, **_: Any) -> None:
         self.end(msg.data["within_s"])

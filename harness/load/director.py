@@ -307,6 +307,7 @@ class Run:
         self._cron.start()
         self._chores = [
             gevent.spawn(self._count_users, self._history),
+            gevent.spawn(self._crew.compare_clocks, self._history),
             gevent.spawn(self._follow_processes, parts, self._watch),
         ]
         if self._crew.apart:

@@ -20,6 +20,8 @@ import harness
 from harness.history import RunFolder, Witness, open_run, read_history
 from harness.history.witnesses import read_doubts
 from harness.load.station import Orders, writable_run
+from harness.report import write_reports
+from harness.sla.policy import load_policy
 from harness.stack import Stack, start_stack
 from harness.target import Target
 
@@ -229,6 +231,37 @@ def test_a_master_and_a_worker_started_by_hand_make_one_run(stack: Stack, tmp_pa
         assert worker.wait() == 0, worker.output
     check_the_record(master, players=2)
     assert not (tmp_path / "elsewhere").exists()
+
+
+#: What every Python of a worker begins with: a wall clock that is 3 s ahead of everybody else's.
+AHEAD = """
+import time
+right_ns = time.time_ns
+time.time_ns = lambda: right_ns() + 3_000_000_000
+"""
+
+
+def test_a_worker_whose_clock_is_3_s_ahead_has_the_latencies_of_any_other(
+    stack: Stack, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(AHEAD, encoding="utf-8")
+    port = free_port()
+    there = {"PYTHONPATH": str(tmp_path)}
+    worker = Locust(tmp_path / "elsewhere", there, "--worker", f"--master-port={port}")
+    with worker, play(stack, tmp_path, "--master", "--no-report", f"--master-bind-port={port}") as master:
+        assert master.wait() == 0, master.output
+        assert worker.wait() == 0, worker.output
+    rows = read_history(master.run.history).table.to_pandas()
+    offsets = rows[(rows["actor"] == "load-1") & (rows["name"] == "clock_offset_ms")]["value"]
+    assert len(offsets) > 0
+    assert (offsets - 3000).abs().min() < 50
+    report = write_reports(master.run, load_policy())
+    checks = {row["name"]: row["verdict"] for row in report["measurement"]["checks"]}
+    assert (checks["workers_clock"], checks["pubnub_clock"]) == ("pass", "pass")
+    assert "fail" not in {row["verdict"] for row in (*report["objectives"], *report["integrity"])}
+    (delivery,) = (row for row in report["objectives"] if row["name"] == "pubnub_delivery")
+    assert delivery["samples"] > 0
+    assert delivery["measured"] < 1.5, "3 s of it would be the clock's"
 
 
 def test_a_worker_that_cannot_see_the_masters_folder_keeps_its_own(
