@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "up": "Start the local stack and stay until Ctrl-C.",
     "down": "End a stack that runs.",
     "doctor": "Show every part: version, where it came from, whether it works.",
+    "clean": "Remove games that killed runs have left on a target.",
     "fault": "Break something of a running stack, then mend it.",
     "report": "Judge a run's history again and write its reports.",
     "gate": "Exit by the verdict of a report.",

@@ -26,6 +26,9 @@ from harness import web_proxies
 if TYPE_CHECKING:
     from harness.experiment import Arenas, Experiment
 
+#: What a session ends with that was refused before anything was done.
+_WRONG_USAGE: Final = 2
+
 _RUN: Final = pytest.StashKey[Path]()
 _ARENAS: Final = pytest.StashKey["Arenas"]()
 _EXPERIMENT: Final = pytest.StashKey["Experiment"]()
@@ -56,6 +59,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         default=None,
         help="where new run folders are made (default: STORMWATCH_REPORTS, else ./reports)",
+    )
+    group.addoption(
+        "--stormwatch-local",
+        action="store_true",
+        help="break local stacks, whatever the environment says (SUPABASE_URL ...)",
     )
     group.addoption(
         "--stormwatch-apart",
@@ -98,6 +106,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     from harness.experiment.suite import write_plan
     from harness.history import RunFolder
 
+    _see_that_it_may_be_broken(session.config)
     run = RunFolder(session.config.stash[_RUN])
     a_worker = hasattr(session.config, "workerinput")
     try:
@@ -117,6 +126,7 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
     """Begin the session in the process that hands scenarios to workers, too."""
     if (node.config.stash[_RUN] / "scenarios" / "plan.json").exists():
         web_proxies.leave_out()
+        _see_that_it_may_be_broken(node.config)
         _begin(node.config)
 
 
@@ -136,6 +146,21 @@ def _begin(config: pytest.Config) -> None:
     except RunFolderError as error:
         raise pytest.UsageError(str(error)) from error
     _end_as_by_ctrl_c()
+
+
+def _see_that_it_may_be_broken(config: pytest.Config) -> None:
+    """End the session if the environment names a deployment that nobody consented to break."""
+    from harness.experiment.arena import deployment
+    from harness.target import ConsentError, TargetError, forget_deployment
+
+    if config.getoption("--stormwatch-local"):
+        forget_deployment()
+    if hasattr(config, "workerinput"):
+        return  # whoever started the workers looks
+    try:
+        deployment()
+    except (ConsentError, TargetError) as error:
+        pytest.exit(f"stormwatch: {error}", returncode=_WRONG_USAGE)
 
 
 @pytest.fixture

@@ -235,6 +235,7 @@ class DriverProcess:
             "prefix": f"cal{secrets.token_hex(4)}-",
             "processes": processes,
             "logs": str(run.logs.absolute()),
+            "permission": stack.permission.environment(),
         }
         history = run.history.absolute()
         assignment = Assignment("driver", run.id, history, stack.target, settings)

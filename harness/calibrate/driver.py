@@ -39,6 +39,7 @@ from harness.load.ears import Ears
 from harness.load.observers import ObserverError, ObserverProcess
 from harness.load.station import observe_itself
 from harness.observe.process import Assignment
+from harness.target.consent import handed_over
 
 Item = TypeVar("Item")
 
@@ -63,6 +64,7 @@ class Driver:
 
     def __init__(self, assignment: Assignment) -> None:
         self._target = assignment.target
+        self._permission = handed_over(assignment.settings["permission"])
         self._prefix: str = assignment.settings["prefix"]
         self._history = HistoryWriter(assignment.history, _LOAD, assignment.run_id)
         self._own = gevent.spawn(observe_itself, _LOAD, self._history)
@@ -175,7 +177,7 @@ class Driver:
                 intended_ns=due_ns,
             ).ok
 
-        cron = Cron(self._target, every_s, self._history, self._hook)
+        cron = Cron(self._permission, every_s, self._history, self._hook)
         calls = Group()
         cron.start()
         # In between two ticks, so that neither waits for the other.

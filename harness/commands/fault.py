@@ -151,8 +151,10 @@ def _inject(ctx: click.Context, fault: Fault, for_s: float | None) -> None:
     from harness.stack import StackError
 
     _leave_on_signals()
+    lasts = "until Ctrl-C" if for_s is None else f"for {for_s:g} s"
+    system = _system(ctx, f"{fault.describe()}, {lasts}")
     try:
-        with _history(ctx) as history, fault.inject(_system(ctx), history):
+        with _history(ctx) as history, fault.inject(system, history):
             _wait(fault, for_s)
     except (FaultError, StackError, NotExercisedError) as error:
         raise click.ClickException(str(error)) from error
@@ -175,7 +177,7 @@ def _random(ctx: click.Context, seed: int, for_: str, only: str, dry_run: bool) 
 
     _leave_on_signals()
     try:
-        system = _system(ctx)
+        system = _system(ctx, f"faults of all kinds at random times, for {for_}")
         usable = [fault for fault in candidates(system) if only in str(fault)]
         schedule = Schedule.random(usable, seed=seed, for_s=_seconds(for_, ctx) or 0.0)
         click.echo(str(schedule))
@@ -205,7 +207,7 @@ def _mend(ctx: click.Context) -> None:
 
     undone = 0
     try:
-        for line in mend(_system(ctx)):
+        for line in mend(_system(ctx, "what faults have left behind is undone")):
             click.echo(line)
             undone += 1
     except (FaultError, StackError) as error:
@@ -214,22 +216,40 @@ def _mend(ctx: click.Context) -> None:
         click.echo("nothing was left to mend")
 
 
-def _system(ctx: click.Context) -> System:
-    """Return the running stack, or the deployment that the environment describes."""
+def _system(ctx: click.Context, doing: str) -> System:
+    """Return the deployment that the environment names, if it may be broken, or the running stack.
+
+    Parameters
+    ----------
+    doing : what is about to be done, in a line.
+    """
     from harness.faults import Deployment
-    from harness.stack import find_stack, running_stacks
-    from harness.target import Target, TargetError
+    from harness.stack import StackError, find_stack, running_stacks
+    from harness.target import Action, ConsentError, Target, TargetError, deployment_named
+    from harness.target.consent import ask
 
     wanted: str | None = ctx.obj["stack"]
-    if wanted is None and not running_stacks():
+    if wanted is None and deployment_named():
+        stacks = ", ".join(stack.id for stack in running_stacks()) or "none is running"
         try:
-            return Deployment(Target.from_environment())
-        except TargetError as error:
-            raise click.ClickException(
-                "no stack is running: start one with `stormwatch up`, or describe a deployment in the "
-                f"environment ({str(error).partition(';')[0]})"
-            ) from None
-    return find_stack(wanted)
+            permission = ask(
+                Target.from_environment(),
+                [Action.BREAK],
+                [doing],
+                optional=[Action.TICK],
+                otherwise=f"name a stack of ours with --stack ({stacks})",
+                say=lambda line: click.echo(line, err=True),
+            )
+            return Deployment(permission)
+        except (TargetError, ConsentError) as error:
+            raise click.UsageError(str(error), ctx) from None
+    try:
+        stack = find_stack(wanted)
+    except StackError as error:
+        hint = "" if running_stacks() else ", or name a deployment in the environment (SUPABASE_URL ...)"
+        raise click.UsageError(f"{error}{hint}", ctx) from None
+    click.echo(f"on the local stack {stack.id}, {stack.target.service_url}", err=True)
+    return stack
 
 
 @contextmanager

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harness.history import RunFolder
     from harness.live.process import LiveProcess
     from harness.sla.policy import Policy, Profile
+    from harness.target import Permission
 
 _DEFAULT_PROFILE: Final = "quick"
 _POLL_S: Final = 0.25
@@ -60,6 +61,9 @@ _GIVEN_UP: Final = 130
     default=Path("reports"),
     show_default=True,
     help="Where the run's folder is made.",
+)
+@click.option(
+    "--local", is_flag=True, help="Run on local stacks, whatever the environment says (SUPABASE_URL ...)."
 )
 @click.option("--load/--no-load", "with_load", default=True, help="Drive concurrent games. [default: load]")
 @click.option(
@@ -99,6 +103,7 @@ def command(
     profile: str,
     sla: Path | None,
     reports: Path,
+    local: bool,
     with_load: bool,
     with_failures: bool,
     scenarios: str,
@@ -109,8 +114,10 @@ def command(
 ) -> None:
     """Play concurrent games, then break things on purpose, judge the record and exit by the verdict.
 
-    Runs on a local stack of its own, or on the target that the environment describes (SUPABASE_URL and
-    the rest; see the README). What follows `--` goes to the load:
+    Runs on a local stack of its own, or on the deployment that the environment names (SUPABASE_URL and the rest;
+    see the README), after it said what it will do there and found consent that names its address
+    (STORMWATCH_MAY_LOAD, STORMWATCH_MAY_BREAK for the failure scenarios, STORMWATCH_MAY_TICK for ticks of ours).
+    What follows `--` goes to the load:
 
     While it goes on, the terminal shows the objectives so far, their intervals and what is broken now,
     each second; in a log it is a line each 15 s.
@@ -125,17 +132,22 @@ def command(
     from harness.experiment.suite import Selection, SelectionError, see_that_some_match
     from harness.history import HistoryError, RunFolderError, create_run
     from harness.live.process import LiveProcess
+    from harness.load.origins import hand_over
     from harness.report import ReportError
     from harness.report.gate import verdict_exit_code
     from harness.report.terminal import print_summary
     from harness.sla.policy import PolicyError, load_policy
+    from harness.target import ConsentError, TargetError, forget_deployment
 
     if not (with_load or with_failures):
         raise click.UsageError("--no-load and --no-failures leave nothing to do")
     selection = Selection(None if scenarios == "all" else scenarios, expression)
     try:
         policy = load_policy(sla, profile=profile)
-        _check(load_options, policy.profiles[profile], with_load=with_load)
+        if local:
+            forget_deployment()
+        plan = _check(load_options, policy.profiles[profile], with_load=with_load)
+        permission = _consent(plan, with_failures=with_failures)
         if with_failures:
             see_that_some_match(selection)
         run = create_run(
@@ -147,17 +159,17 @@ def command(
             expects_scenarios=with_failures,
             command=_again(context, None),
         )
-    except (PolicyError, RunFolderError, SelectionError) as error:
+    except (PolicyError, RunFolderError, SelectionError, TargetError, ConsentError) as error:
         raise click.UsageError(str(error)) from error
 
-    job = _Job(run, policy, profile)
+    job = _Job(run, policy, permission)
     job.again = partial(_again, context)
     try:
         with _interruptible() as job.interrupted, _Display(run.path) as job.display:
             every_s = job.display.judged_every_s
             with LiveProcess(run, sla=sla, profile=profile, every_s=every_s) as job.live:
                 if with_load:
-                    job.play(load_options)
+                    job.play(hand_over(profile, policy.profiles[profile].options), load_options)
                 if with_failures and not job.interrupted():
                     job.break_things(selection, workers)
             document = job.judge()
@@ -171,22 +183,55 @@ def command(
     sys.exit(verdict_exit_code(document) if with_gate else 0)
 
 
-def _check(options: Sequence[str], profile: Profile, *, with_load: bool) -> None:
-    """Refuse options that the load can't take, before anything starts; show its help if they ask for it."""
+def _check(options: Sequence[str], profile: Profile, *, with_load: bool) -> list[str]:
+    """Return what the load will do, a line each; show its help instead if the options ask for it.
+
+    Raises
+    ------
+    click.UsageError
+        The load can't take its options: nothing has started yet.
+    """
     from harness.experiment.load import LoadOptionsError, check_load_options
     from harness.load.origins import hand_over
+    from harness.target import deployment_named
 
     if options and not with_load:
         raise click.UsageError(f"--no-load leaves nobody to take {' '.join(options)}")
-    if not options and not any(name.startswith("LOCUST_") for name in os.environ):
-        return
+    if not with_load or not (
+        options or deployment_named() or any(n.startswith("LOCUST_") for n in os.environ)
+    ):
+        return []
     try:
-        help_ = check_load_options(options, hand_over("", profile.options))
+        told = check_load_options(options, hand_over("", profile.options))
     except LoadOptionsError as error:
         raise click.UsageError(f"{error}; `stormwatch run -- --help` lists the load's options") from error
-    if help_:
-        click.echo(help_)
+    if {"-h", "--help"} & set(options):
+        click.echo(told)
         sys.exit(0)
+    return told.splitlines()
+
+
+def _consent(plan: list[str], *, with_failures: bool) -> Permission | None:
+    """Return the permission to do all of the job to the deployment that the environment names.
+
+    None: it names none; all takes place on stacks of our own.
+
+    Raises
+    ------
+    TargetError, ConsentError
+        It is named by halves, or nobody consented.
+    """
+    from harness.target import Action, Target, consent, deployment_named
+
+    if not deployment_named():
+        return None
+    actions = [Action.LOAD]
+    if with_failures:
+        from harness.experiment.arena import PLAN
+
+        plan = [*plan, *PLAN]
+        actions.append(Action.BREAK)
+    return consent.ask(Target.from_environment(), actions, plan, optional=[Action.TICK])
 
 
 def _again(context: click.Context, seed: int | None) -> str:
@@ -218,21 +263,24 @@ class _Job:
     #: The command that does it again with a seed.
     again: Callable[[int | None], str]
 
-    def __init__(self, run: RunFolder, policy: Policy, profile: str) -> None:
+    def __init__(self, run: RunFolder, policy: Policy, permission: Permission | None) -> None:
         self._run = run
         self._policy = policy
-        self._profile = profile
         self._leads_here = False
+        #: To load and break a deployment, handed on to those who do; None: they start stacks of their own.
+        self._environment = {} if permission is None else permission.environment()
 
-    def play(self, load_options: Sequence[str]) -> None:
+    def play(self, profile: dict[str, str], options: Sequence[str]) -> None:
         """Drive the load until it ends by itself, or until interrupted."""
         from harness.experiment.load import LoadProcess
         from harness.history.witnesses import Doubt, Witness
         from harness.load.origins import hand_over
 
-        profile = hand_over(self._profile, self._policy.profiles[self._profile].options)
+        environment = self._environment | hand_over(
+            self._profile, self._policy.profiles[self._profile].options
+        )
         self.display.stage("set-up")
-        with LoadProcess(self._run, profile, load_options) as load:
+        with LoadProcess(self._run, self._environment | profile, options) as load:
             self._follow(load, lambda: self._show(load.windows))
             if load.ended == click.UsageError.exit_code:
                 # Nothing was played: what is wrong was found out before.
@@ -251,7 +299,7 @@ class _Job:
 
         self._lead_here()
         self.display.stage("failures")
-        with ScenarioSuite(self._run, selection, workers=workers) as suite:
+        with ScenarioSuite(self._run, selection, workers=workers, environment=self._environment) as suite:
             self._follow(suite, lambda: self.display.stage("failures", *suite.progress()))
             suite.check()
 

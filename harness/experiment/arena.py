@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import glob
-import os
+import logging
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +20,11 @@ from harness.history.run import utc_now
 from harness.observe.database import due_soon, note_overdue
 from harness.sla.policy import Policy
 from harness.stack import StackOptions, start_stack
-from harness.target import Target
+from harness.target import Action, ConsentError, Permission, Target, deployment_named
+from harness.target.cleaning import clean
+from harness.target.consent import ask
 
-#: Set to ``yes``: the deployment that the environment names may be broken, its database included.
-MAY_BREAK: Final = "STORMWATCH_MAY_BREAK"
+log = logging.getLogger(__name__)
 
 #: How long the games may take to begin, and to come to their end.
 _WARM_UP_LIMIT_S: Final = 60.0
@@ -55,7 +57,8 @@ class Setup:
             "seed": self.seed,
             "duration": "24h",
         }
-        return [f"--{name}={value}" for name, value in options.items()]
+        # They go with their stack; those on a deployment are removed by the arena.
+        return [*(f"--{name}={value}" for name, value in options.items()), "--keep-games"]
 
 
 class Arena:
@@ -80,17 +83,18 @@ class Arena:
         self._policy = policy
         self._closing = ExitStack()
         with ExitStack() as failing:
-            target = deployment()
+            permission = deployment()
             self.stack: System
-            if target is None:
+            if permission is None:
                 options = StackOptions(
                     replicas=setup.replicas, service_env=dict(setup.service), log_folder=run.logs
                 )
                 self.stack = failing.enter_context(start_stack(options))
             else:
-                self.stack = Deployment(target)
+                self.stack = Deployment(permission)
+                failing.callback(self._remove_games)
             self.history = failing.enter_context(HistoryWriter(run.history, "faults", run.id))
-            self.load = LoadProcess(run, self.stack.target.environment(), setup.load_options())
+            self.load = LoadProcess(run, self.stack.permission.environment(), setup.load_options())
             failing.enter_context(self.load)
             self.load.wait_for("warm-up", _WARM_UP_LIMIT_S)
             self.calm_since_ns: int | None = now_ns()
@@ -138,31 +142,54 @@ class Arena:
         if self.load.ended is None:
             self.load.stop(_DRAIN_LIMIT_S)
 
+    def _remove_games(self) -> None:
+        prefix = self.run.read().get("game_prefix")
+        if prefix is None:
+            return  # nothing was begun
+        cleaned = clean(self.stack.permission, prefix)
+        self.run.update(cleaned=asdict(cleaned))
+        if cleaned.left:
+            log.warning("%s; try `stormwatch clean %s`", cleaned, prefix)
+
     def close(self) -> None:
         """End everything at once, finished or not."""
         self._closing.close()
         self.run.update(finished_at=utc_now())
 
 
-def deployment() -> Target | None:
-    """Return the target that the environment names; None where there is to be a local stack.
+#: What is told before a deployment is broken.
+PLAN: Final = (
+    "failure scenarios, one after the other: some dozen games at a time are played, while its network, its PubNub "
+    "and its database are broken as far as they are within reach, each for seconds",
+    "afterwards: each fault is undone, the scenarios' games are removed",
+)
+
+
+@cache
+def deployment() -> Permission | None:
+    """Return the permission to break what the environment names; None where there is to be a local stack.
 
     Raises
     ------
     TargetError
         It is named by halves.
+    ConsentError
+        Nobody consented to its being loaded and broken.
     """
-    return Target.from_environment() if os.environ.get("SUPABASE_URL") else None
+    if not deployment_named():
+        return None
+    return ask(Target.from_environment(), [Action.LOAD, Action.BREAK], PLAN, optional=[Action.TICK])
 
 
 def impossible(setup: Setup) -> str | None:
     """Return why an experiment with this setup can't take place on the target; None if it can."""
-    target = deployment()
-    if target is None:
+    try:
+        permission = deployment()
+    except ConsentError as error:
+        return str(error)
+    if permission is None:
         return None
-    if os.environ.get(MAY_BREAK) != "yes":
-        return f"the target is a deployment, and nobody said that it may be broken: set {MAY_BREAK}=yes"
-    if target.database_url is None:
+    if permission.target.database_url is None:
         return (
             "the target is a deployment, and DATABASE_URL is not set: nobody could see what became of games"
         )

@@ -24,7 +24,7 @@ class LoadOptionsError(Exception):
 
 
 def check_load_options(options: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Check options of the load before anything starts; return its help, if they ask for it.
+    """Check options of the load before anything starts; return what it will do, or its help if they ask.
 
     Raises
     ------

@@ -6,6 +6,7 @@ import difflib
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -149,14 +150,22 @@ class ScenarioSuite(Child):
     run : the run that the scenarios belong to.
     selection : which of them.
     workers : how many at a time, each with a stack of its own.
+    environment : further variables: the deployment that may be broken (none: stacks of its own).
     """
 
-    def __init__(self, run: RunFolder, selection: Selection, *, workers: int) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        selection: Selection,
+        *,
+        workers: int,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._run = run
         command = [sys.executable, "-m", "pytest", str(FAILURE), f"--stormwatch-run={run.path}"]
         command += ["--numprocesses", str(workers), "--color=no"]
         command += selection.arguments()
-        super().__init__("pytest", command, run.logs / "failures.log")
+        super().__init__("pytest", command, run.logs / "failures.log", environment)
 
     def progress(self) -> tuple[int, int | None]:
         """Return how many scenarios are done, and of how many (None: not yet known)."""

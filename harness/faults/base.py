@@ -41,7 +41,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Protocol, TypeVar
 
 from harness.sla.units import parse_duration, parse_share
-from harness.target import Target
+from harness.target import Action, Permission, Target
 
 if TYPE_CHECKING:
     from harness.history import HistoryWriter
@@ -76,6 +76,10 @@ class System(Protocol):
         """The system's addresses."""
 
     @property
+    def permission(self) -> Permission:
+        """What may be done to it."""
+
+    @property
     def parts(self) -> Mapping[str, Any]:
         """The processes that can be harmed, by name."""
 
@@ -100,9 +104,22 @@ class System(Protocol):
 
 @dataclass(frozen=True)
 class Deployment:
-    """A system that somebody else runs: it has addresses, but no processes within our reach."""
+    """A system that somebody else runs: it has addresses, but no processes within our reach.
 
-    target: Target
+    Raises
+    ------
+    ConsentError
+        Nobody consented to its being broken.
+    """
+
+    permission: Permission
+
+    def __post_init__(self) -> None:
+        self.permission.require(Action.BREAK)
+
+    @property
+    def target(self) -> Target:
+        return self.permission.target
 
     @property
     def parts(self) -> Mapping[str, Any]:

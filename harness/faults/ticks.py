@@ -37,6 +37,7 @@ from harness.faults.process import down, named, running, stopped
 from harness.faults.sessions import Sessions
 from harness.sla.units import parse_duration
 from harness.stack.proxies import LOAD_SERVICE, SERVICE_POSTGRES, Proxies, ToxiproxyError
+from harness.target import Action
 
 if TYPE_CHECKING:
     import asyncpg
@@ -396,6 +397,10 @@ class Crowd(TickFault):
 
     @contextmanager
     def observed(self, system: System, history: HistoryWriter | None) -> Iterator[Exercised]:
+        if Action.TICK not in system.permission:
+            raise MissingPartError(
+                f"{self}: nobody consented to ticks, which move other people's games too ({Action.TICK.setting})"
+            )
         callers = [
             _Caller(actor, url, system.target.cron_secret, history)
             for actor, url in self._replicas(system)

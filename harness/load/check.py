@@ -1,4 +1,7 @@
-"""Checks the load's options before anything starts: ``python -m harness.load.check --games 5``."""
+"""Checks the load's options before anything starts: ``python -m harness.load.check --games 5``.
+
+Prints what the load will do with them.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ from locust.argument_parser import get_empty_argument_parser, setup_parser_argum
 
 from harness.load.options import LoadOptions, OptionError, add_options
 from harness.load.origins import origins, parsed, profile_options, take_over
+from harness.load.plan import load_plan
 
 
 def main() -> None:
-    """Exit 2 with what is wrong with the options, with the nearest right one; print the help if asked for."""
+    """Print the plan, or the help if asked for; exit 2 with what is wrong and the nearest right option."""
     parser = get_empty_argument_parser()
     setup_parser_arguments(parser)
     add_options(parser, profile_options()[1])
@@ -17,7 +21,7 @@ def main() -> None:
     parser.parse_args()  # which knows no options but these
     take_over(given, origins(parser, given))
     try:
-        LoadOptions.from_namespace(given)
+        print("\n".join(load_plan(LoadOptions.from_namespace(given))))
     except OptionError as error:
         parser.error(str(error))
 

@@ -19,6 +19,7 @@ from harness.history.witnesses import WORKER, Doubt, doubts, read_doubts
 from harness.load.ears import ObserverError
 from harness.load.station import Orders, Station, arrive
 from harness.observe.readings import reading
+from harness.target import ConsentError
 
 log = logging.getLogger(__name__)
 
@@ -258,11 +259,11 @@ class Worker:
         error = None
         try:
             orders = Orders.from_message(msg.data)
-            environment.host = orders.target.service_url
+            environment.host = orders.permission.target.service_url
             self._station = Station(orders, self._reports)
             self._station.wait_until_ready()
             arrive(self._station)
-        except (ObserverError, OSError) as failure:
+        except (ObserverError, ConsentError, OSError) as failure:
             error = str(failure)
             log.error("%s", failure)  # noqa: TRY400 - the message says it all
         self._runner.send_message(BEGAN, {"error": error})

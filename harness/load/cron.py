@@ -12,7 +12,7 @@ from locust.event import EventHook
 from harness.history import HistoryWriter, Row, now_ns
 from harness.load.api import CONNECT_LIMIT_S, Api, has
 from harness.observe.errors import BAD_ANSWER
-from harness.target import Target
+from harness.target import Action, Permission
 
 PATH: Final = "/functions/v1/monitor-game-timers"
 #: No tick may take over 30 s; to see that one did, the answer is waited for a little longer.
@@ -27,8 +27,10 @@ class Cron:
     """Calls the monitor each ``every_s`` seconds, from :meth:`start` to :meth:`stop`."""
 
     def __init__(
-        self, target: Target, every_s: float, history: HistoryWriter, request_event: EventHook
+        self, permission: Permission, every_s: float, history: HistoryWriter, request_event: EventHook
     ) -> None:
+        permission.require(Action.TICK)
+        target = permission.target
         session = FastHttpSession(
             target.service_url,
             request_event,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import secrets
 import shutil
 import tempfile
 import time
@@ -29,11 +28,22 @@ from harness.load.observers import ObserverError, ObserverProcess
 from harness.load.options import FIELDS, LoadOptions, OptionError, reports_folder
 from harness.load.origins import in_words
 from harness.load.parts import Parts
-from harness.load.preflight import TargetUnusable, check_target
+from harness.load.plan import load_plan
+from harness.load.preflight import TargetUnusable, check_drive, check_target, earlier_runs, remove_games
 from harness.load.station import Orders, observe_itself
 from harness.observe.process import Assignment
 from harness.observe.readings import reading
-from harness.target import Target, TargetError
+from harness.target import (
+    Action,
+    ConsentError,
+    Permission,
+    Target,
+    TargetError,
+    deployment_named,
+    forget_deployment,
+)
+from harness.target.cleaning import new_prefix
+from harness.target.consent import ask
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +56,9 @@ LAST_LOOK_S: Final = 15.0
 
 #: How often it is looked whether a part of the target became another process.
 _PROCESSES_EVERY_S: Final = 2.0
+
+#: How often it is looked whether the names of a deployment still lead where they led.
+_ADDRESSES_EVERY_S: Final = 5.0
 
 EXIT_USAGE: Final = 2
 EXIT_NO_REPORT: Final = 4
@@ -91,7 +104,7 @@ class Director:
         self._given = given
         self._closing = ExitStack()
         self._parts: Parts = Parts()
-        self._target: Target | None = None
+        self._permission: Permission | None = None
         self._next_run: RunFolder | None = None
         self._run: Run | None = None
 
@@ -111,21 +124,34 @@ class Director:
             It can't, or there is nowhere to write.
         """
         try:
-            LoadOptions.from_namespace(self._given)
+            options = LoadOptions.from_namespace(self._given)
             _see_that_it_can_be_written(reports_folder(self._given))
-            host = self._environment.host
-            if host or os.environ.get("SUPABASE_URL"):
-                self._target = Target.from_environment(host=host)
-                self._parts = Parts.of_others(self._target)
-            else:
-                self._start_stack()
-            assert self._target is not None
-            ill = check_target(self._target)
-        except (OptionError, TargetError, TargetUnusable, RunFolderError) as error:
+            self._permission = permission = self._find(options) or self._start_stack()
+            ill = check_target(permission.target)
+            unserved = check_drive(permission)
+        except (OptionError, TargetError, ConsentError, TargetUnusable, RunFolderError) as error:
             raise CannotBegin(str(error)) from error
         if ill:
             log.warning("the service says that it is unhealthy already: %s", ", ".join(ill))
-        self._environment.host = self._target.service_url
+        if unserved:
+            log.warning("the service could not serve a first game: %s", unserved)
+        if left := [] if permission.own else earlier_runs(permission.target):
+            log.warning(
+                "games of earlier runs are left (%s): `stormwatch clean` removes them", ", ".join(left)
+            )
+        self._environment.host = permission.target.service_url
+
+    def _find(self, options: LoadOptions) -> Permission | None:
+        """Return the permission to load the deployment that was named; None if none was."""
+        if self._given.local:
+            forget_deployment()
+            self._environment.host = None
+        host = self._environment.host
+        if not host and not deployment_named():
+            return None
+        target = Target.from_environment(host=host)
+        self._parts = Parts.of_others(target)
+        return ask(target, [Action.LOAD], load_plan(options), optional=[Action.TICK], say=log.info)
 
     def close(self) -> None:
         """Stop what was started; remove the folder of a run that never began."""
@@ -141,17 +167,17 @@ class Director:
         self._next_run = self._folder()
         return self._next_run.logs
 
-    def _start_stack(self) -> None:
+    def _start_stack(self) -> Permission:
         from harness.stack import StackError, StackOptions, start_stack
 
-        log.info("no --host and no SUPABASE_URL: starting the local stack")
+        log.info("starting a local stack")
         try:
             stack = start_stack(StackOptions(log_folder=self._logs()), say=log.info)
         except StackError as error:
             raise CannotBegin(str(error)) from error
         self._closing.callback(stack.stop)
-        self._target = stack.target
         self._parts = Parts.of_own(stack)
+        return stack.permission
 
     # -- a run ---------------------------------------------------------------------------------
 
@@ -190,13 +216,13 @@ class Director:
             run.ended.set()
 
     def _begin(self) -> Run:
-        assert self._target is not None
+        assert self._permission is not None
         try:
             options = LoadOptions.from_namespace(self._given)
             folder = self._folder()
         except (OptionError, RunFolderError) as error:
             raise CannotBegin(str(error)) from error
-        run = Run(folder, options, self._target, self._crew, self._environment)
+        run = Run(folder, options, self._permission, self._crew, self._environment)
         try:
             run.begin(self._parts)
             if not _is_given():
@@ -230,19 +256,28 @@ class Run:
     """One run of the load: what it started, its windows, its end."""
 
     def __init__(
-        self, folder: RunFolder, options: LoadOptions, target: Target, crew: Crew, environment: Environment
+        self,
+        folder: RunFolder,
+        options: LoadOptions,
+        permission: Permission,
+        crew: Crew,
+        environment: Environment,
     ) -> None:
+        permission.require(Action.LOAD)
         self.folder = folder
         self.options = options
         self.ending = False
         self.ended = Event()
-        self._target = target
+        self._permission = permission
+        self._target = permission.target
         self._crew = crew
         self._environment = environment
-        self._prefix = f"sw{secrets.token_hex(4)}-"
+        self._prefix = new_prefix()
         self._windows: list[Window] = []
         self._missing: list[Doubt] = []
         self._completed = False
+        #: A name of the target leads elsewhere by now: nobody consented to that.
+        self._moved = False
         self._began = self._all_spawned = self._drain_began = 0.0
         self._history: HistoryWriter | None = None
         self._watch: ObserverProcess | None = None
@@ -277,7 +312,7 @@ class Run:
             windows=[],
             missing=self._doubts(),
         )
-        orders = Orders(self.folder.id, self.folder.path, self._prefix, self.options, self._target)
+        orders = Orders(self.folder.id, self.folder.path, self._prefix, self.options, self._permission)
         # What is the master's own: cron's ticks, the number of users. (Workers write of themselves.)
         self._history = HistoryWriter(self.folder.history, "cron", self.folder.id)
         self._watch = ObserverProcess(
@@ -303,12 +338,14 @@ class Run:
                 f"DATABASE_URL can't be read: {report['error']}; set it right, or leave it out"
             )
         events = self._environment.events.request
-        self._cron = Cron(self._target, self.options.tick_s, self._history, events)
-        self._cron.start()
+        if Action.TICK in self._permission:
+            self._cron = Cron(self._permission, self.options.tick_s, self._history, events)
+            self._cron.start()
         self._chores = [
             gevent.spawn(self._count_users, self._history),
             gevent.spawn(self._crew.compare_clocks, self._history),
             gevent.spawn(self._follow_processes, parts, self._watch),
+            gevent.spawn(self._follow_addresses),
         ]
         if self._crew.apart:
             self._chores.append(gevent.spawn(observe_itself, orders.name, self._history))
@@ -318,7 +355,7 @@ class Run:
     def advance(self, users: int) -> bool:
         """Open the next window when it is time; return whether the run goes on."""
         now = time.monotonic()
-        if self.ending:
+        if self.ending or self._moved:
             return False
         if not self._all_spawned and users >= self.options.games:
             self._all_spawned = now
@@ -338,7 +375,6 @@ class Run:
         """Let late events arrive, look once more, stop everything and complete ``run.json``."""
         self.ending = True
         assert self._watch is not None
-        assert self._cron is not None
         if self._completed:
             left_s = self._drain_began + self.options.drain_s - time.monotonic()
             late_s = max(LATE_S, left_s)
@@ -349,7 +385,9 @@ class Run:
         # Cron goes on to the last look: a game left in the middle must not be overdue by our doing.
         self._missing += self._crew.end(late_s)
         self._missing += self._watch.stop(LAST_LOOK_S)
-        self._cron.stop(within_s=INTERRUPTED_DRAIN_S)
+        if self._cron is not None:
+            self._cron.stop(within_s=INTERRUPTED_DRAIN_S)
+        self._remove_games()
         self._close_history()
         self._close_window()
         self._write(finished_at=utc_now(), interrupted=not self._completed)
@@ -362,7 +400,32 @@ class Run:
             self._watch.kill()
         if self._cron is not None:
             self._cron.stop(within_s=0.0)
+        self._remove_games()
         self._close_history()
+
+    def _remove_games(self) -> None:
+        """Remove what the run made, where it would stay behind."""
+        given = self._environment.parsed_options
+        assert given is not None
+        if given.keep_games or (self._permission.own and given.headless) or self._moved:
+            return  # asked for, or the stack is about to go with all that is in it
+        cleaned = remove_games(self._permission, self._prefix)
+        if cleaned.left:
+            log.warning("%s; try `stormwatch clean %s`", cleaned, self._prefix)
+        else:
+            log.info("%s", cleaned)
+        self._write(cleaned=asdict(cleaned))
+
+    def _follow_addresses(self) -> None:
+        """End the run as soon as a name of the target leads where nobody consented to."""
+        while True:
+            gevent.sleep(_ADDRESSES_EVERY_S)
+            moved = self._permission.moved()
+            if moved is not None:
+                log.error("%s: nobody consented to that, the run ends", moved)
+                self._missing.append(moved)
+                self._moved = True
+                return
 
     def _profile(self) -> dict[str, str]:
         # Whoever handed over a run folder has said already what profile it runs.

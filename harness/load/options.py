@@ -151,6 +151,20 @@ def add_options(parser: LocustArgumentParser, defaults: Mapping[str, Any] | None
     )
     _offer(
         group,
+        "local",
+        in_web_form=False,
+        action="store_true",
+        help="play on a local stack, whatever the environment says (SUPABASE_URL ...)",
+    )
+    _offer(
+        group,
+        "keep-games",
+        in_web_form=False,
+        action="store_true",
+        help="leave the run's games where they are at the end; `stormwatch clean` removes them",
+    )
+    _offer(
+        group,
         "no-report",
         in_web_form=False,
         action="store_true",

@@ -1,69 +1,153 @@
-"""Looks at a target before the load starts: is it there, does it let us in?"""
+"""Looks at a target before the load starts: is it there, does it let us in, can it be driven?"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from typing import Final
+from typing import Any, Final
 
 from gevent import subprocess
 from locust.contrib.fasthttp import FastHttpSession
 from locust.event import EventHook
 
 from harness.observe.errors import name_of
-from harness.target import Target
+from harness.target import Action, Permission, Target
+from harness.target.cleaning import Cleaned, new_prefix, prefix_of
 
 _LIMIT_S: Final = 10.0
 _REFUSED: Final = frozenset({401, 403})
+_GAMES: Final = "/rest/v1/games"
+_PLAYERS: Final = "/rest/v1/game_participants"
+_TIMER: Final = "/functions/v1/get-game-timer"
+_MONITOR: Final = "/functions/v1/monitor-game-timers"
+#: Of an answer that says what is wrong, so much is shown.
+_SHOWN: Final = 300
 
 
 class TargetUnusable(Exception):
-    """The target can't be driven; the message names the address or setting, and the way out."""
+    """The target can't be driven; the message names what was asked, what came, and the possible causes."""
 
 
 def check_target(target: Target) -> list[str]:
-    """Return what is already ill with the target (parts of its health), which does not prevent a run.
+    """Look at a target, without any effect on it; return what is ill with it, which does not prevent a run.
 
     Raises
     ------
     TargetUnusable
         It can't be reached, is something else, or refuses our keys.
     """
-    service = _session(target.service_url)
-    status, health = _ask(
-        service,
-        "GET",
-        "/health",
-        {},
-        f"no service at {target.service_url}",
-        "give its address with --host or SUPABASE_URL",
+    service = _Client(target.service_url)
+    status, health = service.ask(
+        "GET", "/health", cause="is it up, and is this its address? (--host or SUPABASE_URL)"
     )
     if status not in {200, 503} or not isinstance(health, dict):
         raise TargetUnusable(
-            f"{target.service_url}/health answered http {status}, not a health report; "
-            "give the service's base address with --host or SUPABASE_URL"
+            f"GET {target.service_url}/health answered {status}{_words(health)}, not a health report: either this "
+            "is not the service's base address (--host or SUPABASE_URL), or the service has no such page"
         )
-    key = {"apikey": target.service_role_key, "Authorization": f"Bearer {target.service_role_key}"}
-    secret = {"x-cron-secret": target.cron_secret}
-    for name, method, path, headers in (
-        ("SUPABASE_SERVICE_ROLE_KEY", "GET", "/rest/v1/games?select=id&limit=1", key),
-        ("CRON_SECRET", "POST", "/functions/v1/monitor-game-timers", secret),
-    ):
-        status, _ = _ask(
-            service, method, path, headers, f"{target.service_url}{path} can't be called", "is it up?"
+    status, body = service.ask("GET", f"{_GAMES}?select=id&limit=1", _keys(target), cause="is it up?")
+    if status in _REFUSED:
+        raise TargetUnusable(
+            f"GET {target.service_url}{_GAMES} answered {status}{_words(body)}: SUPABASE_SERVICE_ROLE_KEY is not "
+            "the right one, or a gateway in front of it wants another header"
         )
-        if status in _REFUSED:
-            raise TargetUnusable(
-                f"{name} was refused by {target.service_url} (http {status}); set the right one"
-            )
-    pubnub = _session(target.pubnub_origin)
-    _ask(pubnub, "GET", "/time/0", {}, f"no PubNub at {target.pubnub_origin}", "set PUBNUB_ORIGIN")
+    _Client(target.pubnub_origin).ask("GET", "/time/0", cause="is PUBNUB_ORIGIN PubNub's address?")
     if target.database_url is not None:
         _see_that_it_can_be_read(target.database_url)
     checks = health.get("checks")
     parts = checks.items() if isinstance(checks, dict) else ()
     return sorted(name for name, check in parts if not (isinstance(check, dict) and check.get("healthy")))
+
+
+def check_drive(permission: Permission) -> str | None:
+    """Make one game, seat a player, ask for the timer and remove it all again; call one tick where that is permitted.
+
+    Returns
+    -------
+    What the target could not serve just now, which does not prevent a run; None if all was well.
+
+    Raises
+    ------
+    TargetUnusable
+        It refuses the calls that the load is made of: their dialect is not its own.
+    ConsentError
+        It may not be loaded.
+    """
+    permission.require(Action.LOAD)
+    target = permission.target
+    service, keys = _Client(target.service_url), _keys(target)
+    game = f"{new_prefix()}check"
+    row = {
+        "id": game,
+        "prompt": "A lighthouse in a storm",
+        "max_players": 2,
+        "briefing_duration_s": 60,
+        "drawing_duration_s": 60,
+        "voting_duration_s": 60,
+    }
+    steps: list[tuple[str, str, Any, tuple[int, ...]]] = [
+        ("POST", _GAMES, row, (201,)),
+        ("POST", _PLAYERS, {"game_id": game, "user_id": f"{game}-player"}, (201,)),
+        ("GET", f"{_GAMES}?id=eq.{game}&select=id,status", None, (200,)),
+        ("POST", _TIMER, {"gameId": game}, (200,)),
+    ]
+    unserved = None
+    try:
+        for method, path, body, expected in steps:
+            status, answer = service.ask(method, path, keys, body, cause="is it up?")
+            where = f"{method} {path.partition('?')[0]} answered {status}{_words(answer)}"
+            if status >= 500 or status == 429:
+                unserved = where
+                break
+            if status not in expected:
+                raise TargetUnusable(f"this target can't be driven: {where}")
+    finally:
+        service.ask("DELETE", f"{_GAMES}?id=eq.{game}", keys, cause="is it up?")
+    if Action.TICK in permission:
+        _check_tick(service, target)
+    return unserved
+
+
+def _check_tick(service: _Client, target: Target) -> None:
+    if not target.cron_secret:
+        raise TargetUnusable(f"CRON_SECRET is not set, and {Action.TICK.setting} has this run tick")
+    status, answer = service.ask(
+        "POST", _MONITOR, {"x-cron-secret": target.cron_secret}, {}, cause="is it up?"
+    )
+    if status in _REFUSED:
+        raise TargetUnusable(
+            f"POST {target.service_url}{_MONITOR} answered {status}{_words(answer)}: CRON_SECRET is not the right "
+            "one, or a gateway in front of it wants an Authorization header too"
+        )
+    if 400 <= status < 500 and status != 429:
+        raise TargetUnusable(
+            f"this target can't be driven: POST {_MONITOR} answered {status}{_words(answer)}"
+        )
+
+
+def earlier_runs(target: Target) -> list[str]:
+    """Return the prefixes of runs whose games are still on the target. Changes nothing."""
+    path = f"{_GAMES}?id=like.sw*&select=id"
+    _, rows = _Client(target.service_url).ask("GET", path, _keys(target), cause="is it up?")
+    ids = [str(row.get("id")) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return sorted({prefix for id in ids if (prefix := prefix_of(id))})
+
+
+def remove_games(permission: Permission, prefix: str) -> Cleaned:
+    """Remove a run's games from the target, in a process of its own: asyncio can't live beside gevent."""
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.target.cleaning", prefix],
+        env={**os.environ, **permission.environment()},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if done.returncode != 0:
+        return Cleaned(prefix, {}, f"nothing could be removed: {' '.join(done.stderr.split())}")
+    return Cleaned(**json.loads(done.stdout))
 
 
 def _see_that_it_can_be_read(database_url: str) -> None:
@@ -73,30 +157,58 @@ def _see_that_it_can_be_read(database_url: str) -> None:
         env={**os.environ, "DATABASE_URL": database_url},
         capture_output=True,
         text=True,
-        check=False,
         encoding="utf-8",
+        check=False,
     )
     if looked.returncode != 0:
-        why = (looked.stderr.strip() or "no reason given").splitlines()[-1]
+        why = " ".join(looked.stderr.split()) or "no reason given"
         raise TargetUnusable(f"DATABASE_URL can't be read: {why}; set it right, or leave it out")
 
 
-def _session(url: str) -> FastHttpSession:
-    # An event hook of its own: these calls are no part of Locust's statistics.
-    return FastHttpSession(
-        url, EventHook(), user=None, network_timeout=_LIMIT_S, connection_timeout=_LIMIT_S, max_retries=0
-    )
+def _keys(target: Target) -> dict[str, str]:
+    key = target.service_role_key
+    return {"apikey": key, "Authorization": f"Bearer {key}", "Prefer": "return=representation"}
 
 
-def _ask(
-    session: FastHttpSession, method: str, path: str, headers: dict[str, str], trouble: str, way_out: str
-) -> tuple[int, object]:
-    body: dict[str, object] | None = {} if method == "POST" else None
-    response = session.request(method, path, json=body, headers=headers)
-    if not response.status_code:
-        error = getattr(response, "error", None)
-        raise TargetUnusable(f"{trouble}: {name_of(error) if error else 'no answer'}; {way_out}")
-    try:
-        return response.status_code, json.loads(response.content or b"null")
-    except ValueError:
-        return response.status_code, None
+def _words(answer: object) -> str:
+    """Return what an answer says of what is wrong, to stand behind its status."""
+    if isinstance(answer, dict):
+        answer = answer.get("message") or answer.get("error") or json.dumps(answer)
+    text = " ".join(str(answer).split()) if answer else ""
+    return f": {text[:_SHOWN]}" if text else ""
+
+
+class _Client:
+    """Calls that are no part of Locust's statistics, and none of the record."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._session = FastHttpSession(
+            url, EventHook(), user=None, network_timeout=_LIMIT_S, connection_timeout=_LIMIT_S, max_retries=0
+        )
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        body: object = None,
+        *,
+        cause: str,
+    ) -> tuple[int, Any]:
+        """Return the status and the body: decoded if it is JSON, else as text.
+
+        Raises
+        ------
+        TargetUnusable
+            There was no answer; the message ends with the possible ``cause``.
+        """
+        response = self._session.request(method, path, json=body, headers=headers or {})
+        if not response.status_code:
+            error = getattr(response, "error", None)
+            why = name_of(error) if error else "no answer"
+            raise TargetUnusable(f"{method} {self._url}{path.partition('?')[0]}: {why}; {cause}")
+        try:
+            return response.status_code, json.loads(response.content or b"null")
+        except ValueError:
+            return response.status_code, (response.content or b"").decode(errors="replace")

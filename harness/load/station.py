@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -21,7 +21,8 @@ from harness.load.ears import Ears
 from harness.load.options import LoadOptions
 from harness.observe.process import Assignment
 from harness.observe.readings import OwnReadings
-from harness.target import Target
+from harness.target import Permission
+from harness.target.consent import handed_over
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Orders:
     #: How the ids of this run's games begin.
     prefix: str
     options: LoadOptions
-    target: Target = field(repr=False)
+    permission: Permission
     #: 0-based number of this process among those that play games; None: there is only one.
     index: int | None = None
 
@@ -65,7 +66,7 @@ class Orders:
             "folder": str(self.folder),
             "prefix": self.prefix,
             "options": asdict(self.options),
-            "target": self.target.environment(),
+            "permission": self.permission.environment(),
             "index": self.index,
         }
 
@@ -77,7 +78,7 @@ class Orders:
             folder=Path(message["folder"]),
             prefix=message["prefix"],
             options=LoadOptions(**message["options"]),
-            target=Target.from_environment(message["target"]),
+            permission=handed_over(message["permission"]),
             index=message["index"],
         )
 
@@ -94,15 +95,13 @@ class Station:
     def __init__(self, orders: Orders, reports: Path) -> None:
         self.orders = orders
         self.options = orders.options
-        self.target = orders.target
+        self.target = orders.permission.target
         self.draining = Event()
         #: Games begun and not yet over.
         self.playing = 0
         run = writable_run(orders, reports)
         self.history = HistoryWriter(run.history, orders.name, orders.run_id)
-        assignments = [
-            Assignment(name, orders.run_id, run.history, orders.target) for name in orders.observers
-        ]
+        assignments = [Assignment(name, orders.run_id, run.history, self.target) for name in orders.observers]
         self.ears = Ears(assignments, run.logs)
         self._slots = 0
         self._own = gevent.spawn(observe_itself, orders.name, self.history)

@@ -12,12 +12,14 @@ import socket
 import socketserver
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.stack.advertisement import running
 from harness.stack.errors import StackError
-from harness.target import Target
+from harness.target import Permission, Target
+from harness.target.consent import of_own_stack
 
 if TYPE_CHECKING:
     from harness.stack.stack import Stack
@@ -93,10 +95,15 @@ class RemoteStack:
         self.id: str = document["id"]
         self.owner: int = document["pid"]
         self.started: float = document["started"]
-        self.target: Target = Target.from_environment(document["environment"])
+        self.target: Target = replace(Target.from_environment(document["environment"]), origin="embedded")
         #: Names of its parts and where their logs are.
         self.parts: dict[str, Path] = {name: Path(part["log"]) for name, part in document["parts"].items()}
         self._control: str = document["control"]
+
+    @property
+    def permission(self) -> Permission:
+        """To do anything to it: its processes are this user's."""
+        return of_own_stack(self)
 
     def pid(self, name: str) -> int | None:
         """Return the process id of a part, None while it is down."""

@@ -25,7 +25,8 @@ from harness.stack.postgres import OWNER, Postgres
 from harness.stack.proxies import LOAD_SERVICE, PLAYERS_PUBNUB, SERVICE_POSTGRES, SERVICE_PUBNUB, Proxies
 from harness.stack.reap import remove
 from harness.stack.reaper import Reaper
-from harness.target import DEFAULT_PUBNUB_ORIGIN, Target
+from harness.target import DEFAULT_PUBNUB_ORIGIN, Permission, Target
+from harness.target.consent import of_own_stack
 
 if TYPE_CHECKING:
     from harness.stack.toxiproxy import Binary
@@ -189,6 +190,11 @@ class Stack:
         if folder is None:
             raise StackError("the stack was not started")
         return folder
+
+    @property
+    def permission(self) -> Permission:
+        """To do anything to it: its processes are ours."""
+        return of_own_stack(self)
 
     def environment(self) -> dict[str, str]:
         """Return the target under the requirements' names, secrets included."""

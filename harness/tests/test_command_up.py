@@ -243,8 +243,8 @@ def test_doctor_looks_at_the_deployment_that_the_environment_names() -> None:
             assert asked == ["GET /health", "GET /rest/v1/games?select=id&limit=1"]
             refused = True
             assert "SUPABASE_SERVICE_ROLE_KEY was refused (401)" in _target().note
-            patch.delenv("CRON_SECRET")
-            assert "not set: CRON_SECRET" in _target().note
+            patch.delenv("SUPABASE_SERVICE_ROLE_KEY")
+            assert "not set: SUPABASE_SERVICE_ROLE_KEY" in _target().note
         server.shutdown()
 
 
@@ -293,6 +293,7 @@ def test_faults_against_a_running_stack(tmp_path: Path) -> None:
         )
         service = psutil.Process(document["parts"]["service-1"]["pid"])
         assert breaking.stderr is not None
+        assert breaking.stderr.readline().startswith("on the local stack ")
         assert breaking.stderr.readline() == "process:pause service-1: applied, until Ctrl-C\n"
         assert service.status() == psutil.STATUS_STOPPED
         breaking.send_signal(signal.SIGINT)

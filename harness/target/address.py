@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 ENVIRONMENT: Final = {
     "SUPABASE_URL": "base address of the service",
     "SUPABASE_SERVICE_ROLE_KEY": "bearer key of its functions and of /rest/v1",
-    "CRON_SECRET": "secret of monitor-game-timers",
+    "CRON_SECRET": "secret of monitor-game-timers (needed where the run ticks)",
     "PUBNUB_PUBLISH_KEY": "PubNub publish key",
     "PUBNUB_SUBSCRIBE_KEY": "PubNub subscribe key",
     "PUBNUB_ORIGIN": "PubNub address, http://host:port or https://host (default: the real network)",
@@ -26,7 +26,6 @@ ENVIRONMENT: Final = {
 _REQUIRED: Final = (
     "SUPABASE_URL",
     "SUPABASE_SERVICE_ROLE_KEY",
-    "CRON_SECRET",
     "PUBNUB_SUBSCRIBE_KEY",
 )
 _SECRET: Final = frozenset(
@@ -135,13 +134,20 @@ class Target:
         if missing:
             raise TargetError(
                 f"not set: {', '.join(missing)}; set them in the environment, "
-                "or leave out --host and SUPABASE_URL to run against a local stack"
+                "or take --local to run on a local stack"
             )
-        return cls(**values)
+        return cls(**{"cron_secret": "", **values})
 
-    def with_service_url(self, url: str) -> Target:
-        """Return the same target spoken to at another address."""
-        return replace(self, service_url=url)
+
+def forget_deployment() -> None:
+    """Take every name of a target out of this process's environment: what it starts is local then."""
+    for name in ENVIRONMENT:
+        os.environ.pop(name, None)
+
+
+def deployment_named() -> bool:
+    """Return whether the environment names a deployment to run on, instead of a local stack."""
+    return bool(os.environ.get("SUPABASE_URL"))
 
 
 def see_that_it_is_an_address(name: str, value: str) -> None:

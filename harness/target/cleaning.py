@@ -1,0 +1,202 @@
+"""Removes from a target what runs have made there, found by the mark that each run puts on its games.
+
+``python -m harness.target.cleaning PREFIX`` removes one run's games and prints what came of it as JSON: Locust's
+process can't speak to Postgres itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+import requests
+
+from harness.target.address import Target, TargetError
+from harness.target.consent import Action, ConsentError, Permission, ask
+
+#: How a prefix looks, and how long it is.
+_MARK: Final = re.compile(r"sw[0-9a-f]{8}-")
+_LENGTH: Final = 11
+#: REST's tables, those that refer to others first, and their columns with a game's id.
+_TABLES: Final = {"submissions": "game_id", "game_participants": "game_id", "games": "id"}
+_ANSWER_LIMIT_S: Final = 30.0
+_STATEMENT_LIMIT_S: Final = 60.0
+_SQL: Final = {
+    path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql").glob("*.sql")
+}
+_DATABASE_TROUBLE: Final = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ValueError,
+)
+
+
+class CleaningError(Exception):
+    """What runs have left can't be found or removed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What came of removing a run's games."""
+
+    prefix: str
+    #: Rows removed, by table.
+    removed: Mapping[str, int] = field(default_factory=dict)
+    #: What is still there, and why.
+    left: str | None = None
+
+    def __str__(self) -> str:
+        rows = ", ".join(f"{count} {table}" for table, count in self.removed.items() if count)
+        return f"{self.prefix}: {rows or 'nothing'} removed" + (f"; {self.left}" if self.left else "")
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What one run has left: its games, and rows of games that are gone."""
+
+    prefix: str
+    games: int
+    others: int
+    newest: datetime
+
+
+def new_prefix() -> str:
+    """Return how the ids of a new run's games begin: the mark that they are found by."""
+    return f"sw{secrets.token_hex(4)}-"
+
+
+def prefix_of(id: str) -> str | None:
+    """Return the prefix of the run that made the game ``id``, None if it is somebody else's."""
+    found = _MARK.match(id)
+    return found[0] if found else None
+
+
+def is_prefix(text: str) -> bool:
+    """Return whether ``text`` is the prefix of a run, and so can't be that of anybody else's games."""
+    return _MARK.fullmatch(text) is not None
+
+
+def leftovers(target: Target) -> list[Leftover]:
+    """Return what runs have left on ``target``, the oldest first. Changes nothing.
+
+    Raises
+    ------
+    CleaningError
+        Neither its database nor its API can be read.
+    """
+    if target.database_url is not None:
+        try:
+            rows = asyncio.run(_fetch(target.database_url, "leftovers", _LENGTH, f"^{_MARK.pattern}"))
+        except _DATABASE_TROUBLE as error:
+            raise CleaningError(f"DATABASE_URL can't be read: {_reason(error)}") from error
+        return [Leftover(row["prefix"], row["games"], row["others"], row["newest"]) for row in rows]
+    found: dict[str, Leftover] = {}
+    for game in _call(target, "GET", "games?id=like.sw*&select=id,created_at&order=created_at"):
+        prefix = prefix_of(str(game["id"]))
+        if prefix is not None:
+            games = found[prefix].games if prefix in found else 0
+            found[prefix] = Leftover(prefix, games + 1, 0, datetime.fromisoformat(game["created_at"]))
+    return list(found.values())
+
+
+def clean(permission: Permission, prefix: str) -> Cleaned:
+    """Remove the games whose ids begin with ``prefix``, and all that belongs to them.
+
+    Parameters
+    ----------
+    permission : to load the target: who may make games there may remove them.
+    prefix : of one run; see :func:`is_prefix`.
+
+    Raises
+    ------
+    CleaningError
+        ``prefix`` is not a run's.
+    ConsentError
+        The target may not be loaded.
+    """
+    permission.require(Action.LOAD)
+    if not is_prefix(prefix):
+        raise CleaningError(f"{prefix!r} is no prefix of a run: they look like sw0123abcd-")
+    target = permission.target
+    if target.database_url is not None:
+        try:
+            (row,) = asyncio.run(_fetch(target.database_url, "clean", prefix))
+            return Cleaned(prefix, dict(row))
+        except _DATABASE_TROUBLE as error:
+            why = f"its database refused: {_reason(error)}"
+    else:
+        why = "its database is out of reach (no DATABASE_URL)"
+    return _clean_over_rest(target, prefix, why)
+
+
+def _clean_over_rest(target: Target, prefix: str, why: str) -> Cleaned:
+    removed: dict[str, int] = {}
+    try:
+        for table, column in _TABLES.items():
+            rows = _call(target, "DELETE", f"{table}?{column}=like.{prefix}*&select={column}")
+            removed[table] = len(rows)
+        remaining = len(_call(target, "GET", f"games?id=like.{prefix}*&select=id"))
+    except CleaningError as error:
+        return Cleaned(prefix, removed, f"the rest is left: {error}")
+    if remaining:
+        return Cleaned(prefix, removed, f"{remaining} games are left")
+    events = "events and transitions of its games are left, if there are any"
+    return Cleaned(prefix, removed, f"{events}: {why}")
+
+
+def _call(target: Target, method: str, path: str) -> list[dict[str, Any]]:
+    key = target.service_role_key
+    headers = {"apikey": key, "Authorization": f"Bearer {key}", "Prefer": "return=representation"}
+    where = f"{method} /rest/v1/{path.partition('?')[0]}"
+    try:
+        answer = requests.request(
+            method, f"{target.service_url}/rest/v1/{path}", headers=headers, timeout=_ANSWER_LIMIT_S
+        )
+        rows = answer.json() if answer.ok else None
+    except (requests.RequestException, ValueError) as error:
+        raise CleaningError(f"{where}: {type(error).__name__}") from error
+    if not isinstance(rows, list):
+        raise CleaningError(f"{where} answered {answer.status_code}: {answer.text[:200]}")
+    return rows
+
+
+async def _fetch(url: str, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(
+        url,
+        timeout=_ANSWER_LIMIT_S,
+        command_timeout=_STATEMENT_LIMIT_S,
+        server_settings={"application_name": "stormwatch-cleaning"},
+    )
+    try:
+        rows: list[asyncpg.Record] = await connection.fetch(_SQL[statement], *arguments)
+        return rows
+    finally:
+        await connection.close(timeout=1.0)
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def main(prefix: str) -> None:
+    """Remove the games of one run from the target that the environment describes; print what came of it."""
+    try:
+        permission = ask(Target.from_environment(), [Action.LOAD], say=lambda _: None)
+        print(json.dumps(asdict(clean(permission, prefix))))
+    except (TargetError, ConsentError, CleaningError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
