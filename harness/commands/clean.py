@@ -22,22 +22,18 @@ _GOES_ON: Final = timedelta(minutes=10)
 )
 @click.argument("prefix", required=False)
 @click.option("--list", "only_list", is_flag=True, help="Show what is left, remove nothing.")
-@click.option(
-    "--stack", "stack_id", metavar="ID", help="A running stack; default: what the environment names."
-)
+@click.option("--stack", "stack_id", metavar="ID", help="A running stack, not what the environment names.")
 def command(prefix: str | None, only_list: bool, stack_id: str | None) -> None:
     """Remove games that runs have left behind, found by the mark in their ids.
 
-    A run removes its games at its end, also after Ctrl-C; one that was killed can't. Games of anybody else are
-    never touched. Exits 1 if something could not be removed.
+    A run removes its games at its end, also after Ctrl-C; one that was killed can't. Games of anybody
+    else are never touched. Exits 1 if something could not be removed.
     """
     from harness.target import ConsentError, TargetError
     from harness.target.cleaning import CleaningError, clean, is_prefix, leftovers
 
     if prefix is not None and not is_prefix(prefix):
-        raise click.BadParameter(
-            f"{prefix!r} is no prefix of a run: they look like sw0123abcd-", param_hint="PREFIX"
-        )
+        raise click.UsageError(f"{prefix!r} is no prefix of a run: they look like sw0123abcd-")
     try:
         target, permission = _find(stack_id, prefix, ask=not only_list)
         found = [left for left in leftovers(target) if prefix in {None, left.prefix}]

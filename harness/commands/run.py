@@ -114,9 +114,9 @@ def command(
 ) -> None:
     """Play concurrent games, then break things on purpose, judge the record and exit by the verdict.
 
-    Runs on a local stack of its own, or on the deployment that the environment names (SUPABASE_URL and the rest;
-    see the README), after it said what it will do there and found consent that names its address
-    (STORMWATCH_MAY_LOAD, STORMWATCH_MAY_BREAK for the failure scenarios, STORMWATCH_MAY_TICK for ticks of ours).
+    Runs on local stacks of its own, or on the deployment that the environment names (SUPABASE_URL and the
+    rest; see the README), after it said what it will do there and found consent that names its address:
+    STORMWATCH_MAY_LOAD, STORMWATCH_MAY_BREAK for the failure scenarios, STORMWATCH_MAY_TICK for ticks.
     What follows `--` goes to the load:
 
     While it goes on, the terminal shows the objectives so far, their intervals and what is broken now,

@@ -159,8 +159,8 @@ class Arena:
 
 #: What is told before a deployment is broken.
 PLAN: Final = (
-    "failure scenarios, one after the other: some dozen games at a time are played, while its network, its PubNub "
-    "and its database are broken as far as they are within reach, each for seconds",
+    "failure scenarios, one after the other: some dozen games at a time are played, while its network, its "
+    "PubNub and its database are broken as far as they are within reach, each for seconds",
     "afterwards: each fault is undone, the scenarios' games are removed",
 )
 

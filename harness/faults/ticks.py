@@ -399,7 +399,7 @@ class Crowd(TickFault):
     def observed(self, system: System, history: HistoryWriter | None) -> Iterator[Exercised]:
         if Action.TICK not in system.permission:
             raise MissingPartError(
-                f"{self}: nobody consented to ticks, which move other people's games too ({Action.TICK.setting})"
+                f"{self}: nobody consented to ticks, which move others' games too ({Action.TICK.setting})"
             )
         callers = [
             _Caller(actor, url, system.target.cron_secret, history)

@@ -341,6 +341,9 @@ class Run:
         if Action.TICK in self._permission:
             self._cron = Cron(self._permission, self.options.tick_s, self._history, events)
             self._cron.start()
+        else:
+            reason = f"no ticks of ours: {Action.TICK.setting} does not name the target's address"
+            self._missing.append(Doubt(Witness.CRON, reason))
         self._chores = [
             gevent.spawn(self._count_users, self._history),
             gevent.spawn(self._crew.compare_clocks, self._history),
@@ -423,7 +426,7 @@ class Run:
             moved = self._permission.moved()
             if moved is not None:
                 log.error("%s: nobody consented to that, the run ends", moved)
-                self._missing.append(moved)
+                self._missing.append(Doubt(Witness.RUN, moved))
                 self._moved = True
                 return
 

@@ -43,14 +43,14 @@ def check_target(target: Target) -> list[str]:
     )
     if status not in {200, 503} or not isinstance(health, dict):
         raise TargetUnusable(
-            f"GET {target.service_url}/health answered {status}{_words(health)}, not a health report: either this "
-            "is not the service's base address (--host or SUPABASE_URL), or the service has no such page"
+            f"GET {target.service_url}/health answered {status}{_words(health)}, not a health report: "
+            "this is not the service's base address (--host or SUPABASE_URL), or it has no such page"
         )
     status, body = service.ask("GET", f"{_GAMES}?select=id&limit=1", _keys(target), cause="is it up?")
     if status in _REFUSED:
         raise TargetUnusable(
-            f"GET {target.service_url}{_GAMES} answered {status}{_words(body)}: SUPABASE_SERVICE_ROLE_KEY is not "
-            "the right one, or a gateway in front of it wants another header"
+            f"GET {target.service_url}{_GAMES} answered {status}{_words(body)}: SUPABASE_SERVICE_ROLE_KEY "
+            "is not the right one, or a gateway in front of it wants another header"
         )
     _Client(target.pubnub_origin).ask("GET", "/time/0", cause="is PUBNUB_ORIGIN PubNub's address?")
     if target.database_url is not None:
@@ -61,7 +61,7 @@ def check_target(target: Target) -> list[str]:
 
 
 def check_drive(permission: Permission) -> str | None:
-    """Make one game, seat a player, ask for the timer and remove it all again; call one tick where that is permitted.
+    """Make a game, seat a player, ask for the timer, remove it all; call one tick where that is permitted.
 
     Returns
     -------
@@ -117,8 +117,8 @@ def _check_tick(service: _Client, target: Target) -> None:
     )
     if status in _REFUSED:
         raise TargetUnusable(
-            f"POST {target.service_url}{_MONITOR} answered {status}{_words(answer)}: CRON_SECRET is not the right "
-            "one, or a gateway in front of it wants an Authorization header too"
+            f"POST {target.service_url}{_MONITOR} answered {status}{_words(answer)}: CRON_SECRET is not the "
+            "right one, or a gateway in front of it wants an Authorization header too"
         )
     if 400 <= status < 500 and status != 429:
         raise TargetUnusable(

@@ -1,7 +1,7 @@
 """Removes from a target what runs have made there, found by the mark that each run puts on its games.
 
-``python -m harness.target.cleaning PREFIX`` removes one run's games and prints what came of it as JSON: Locust's
-process can't speak to Postgres itself.
+``python -m harness.target.cleaning PREFIX`` removes one run's games and prints what came of it as JSON:
+Locust's process can't speak to Postgres itself.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """The guard: what may be done to a system that is not a stack of ours.
 
-Whatever loads, breaks, ticks, mends or cleans takes a :class:`Permission`, and only this module makes one: for a
-stack whose processes we started, which may be loaded and broken at will, or for a deployment, after its address
-and what will be done there were told and consent was found that names that very address.
+Whatever loads, breaks, ticks, mends or cleans takes a :class:`Permission`, and only this module makes one:
+for a stack whose processes we started, which may be loaded and broken at will, or for a deployment, after its
+address and what will be done there were told and consent was found that names that very address.
 
-Consent is a setting (``STORMWATCH_MAY_LOAD=staging.example``) and lasts as long as the setting does, or it is the
-address typed at a terminal and lasts for that run.
+Consent is a setting (``STORMWATCH_MAY_LOAD=staging.example``) and lasts as long as the setting does, or it is
+the address typed at a terminal and lasts for that run.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class _Address:
             host, port = "", None
         if not host or "," in host:
             raise ConsentError(
-                f"an address of the target ({url.rpartition('@')[2]}) does not name one host: consent can't name it either"
+                f"an address of the target ({url.rpartition('@')[2]}) does not name one host: "
+                "consent can't name it either"
             )
         usual = _DEFAULT_PORTS.get(parts.scheme, 0)
         port = port or usual

@@ -15,11 +15,12 @@ import asyncpg
 import psutil
 import pytest
 
-from harness.faults import Deployment, FaultError
+from harness.faults import FaultError
 from harness.faults.mend import mend
 from harness.faults.pubnub import PubNubControl
 from harness.stack import RemoteStack, Stack, StackOptions, find_stack
 from harness.target import Target
+from harness.tests.permitted import deployment
 
 STORMWATCH = [sys.executable, "-m", "harness.cli"]
 
@@ -215,7 +216,7 @@ def test_what_can_be_reached_is_mended_and_the_rest_is_named(stack: Stack) -> No
     environment = stack.target.environment() | {"STORMWATCH_TOXIPROXY_URL": "http://127.0.0.1:1"}
     lines: list[str] = []
     with pytest.raises(FaultError, match=r"Toxiproxy at http://127.0.0.1:1 does not answer"):
-        lines.extend(mend(Deployment(Target.from_environment(environment))))
+        lines.extend(mend(deployment(Target.from_environment(environment))))
     assert lines == ["database: was read-only, may be written again"]
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness.faults import Deployment, FaultError, NotExercisedError, find_kind
+from harness.faults import FaultError, NotExercisedError, find_kind
 from harness.faults.access import MADE, STRANGER, WrongSecrets
 from harness.history import HistoryWriter, read_history
 from harness.target import Target
 from harness.tests.http_stub import Answers, Request, served
+from harness.tests.permitted import deployment
 
 KEY, SECRET = "role-key-0123456789", "cron-secret-0123456789"
 #: Enough to have tried everything, without waiting for the clock.
@@ -47,7 +48,7 @@ class Service:
 def hammered(service: Service, folder: Path, at_least: int = 130) -> list[dict[str, Any]]:
     """Let strangers at ``service`` until they have tried so much; return the record."""
     with served(service) as url, HistoryWriter(folder, "faults", "run") as history:
-        system = Deployment(Target(url, KEY, SECRET, "sub"))
+        system = deployment(Target(url, KEY, SECRET, "sub"))
         with QUICK.inject(system, history):
             deadline = time.monotonic() + 30
             while len(service.asked) < at_least and time.monotonic() < deadline:
@@ -108,7 +109,7 @@ def test_secrets_stay_out_of_the_record(tmp_path: Path) -> None:
 
 def test_a_service_that_is_not_there_is_not_exercised() -> None:
     with served(Service()) as url:
-        gone = Deployment(Target(url, KEY, SECRET, "sub"))
+        gone = deployment(Target(url, KEY, SECRET, "sub"))
     with pytest.raises(NotExercisedError, match="no call of a stranger was answered"), QUICK.inject(gone):
         time.sleep(0.2)
 
@@ -121,7 +122,7 @@ def test_a_count_that_is_refused_is_the_harnesss_failure(tmp_path: Path) -> None
         served(broken) as url,
         HistoryWriter(tmp_path, "faults", "run") as history,
         pytest.raises(FaultError, match="can't see what the strangers made: http 500"),
-        QUICK.inject(Deployment(Target(url, KEY, SECRET, "sub")), history),
+        QUICK.inject(deployment(Target(url, KEY, SECRET, "sub")), history),
     ):
         time.sleep(0.2)
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from harness.commands.fault import command as fault_command
-from harness.faults import Deployment, FaultError, MissingPartError, NotExercisedError, find_kind, kinds
+from harness.faults import FaultError, MissingPartError, NotExercisedError, find_kind, kinds
 from harness.faults.access import WrongSecrets
 from harness.faults.base import Exercised, Fault, System, duration, parameters
 from harness.faults.database import AdvisoryLock
@@ -22,8 +22,9 @@ from harness.faults.process import Kill, Pause
 from harness.faults.schedule import Entry, Outcome, Schedule, candidates, check
 from harness.history import HistoryWriter, read_history
 from harness.target import Target
+from harness.tests.permitted import deployment
 
-HERE = Deployment(Target("http://127.0.0.1:9", "key", "cron", "sub"))
+HERE = deployment(Target("http://127.0.0.1:9", "key", "cron", "sub"))
 
 
 @dataclass(frozen=True)

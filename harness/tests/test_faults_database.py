@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from harness.faults import Deployment, FaultError, MissingPartError, NotExercisedError
+from harness.faults import FaultError, MissingPartError, NotExercisedError
 from harness.faults.database import (
     AdvisoryLock,
     Connections,
@@ -28,6 +28,7 @@ from harness.faults.ticks import Herd, _holds
 from harness.sessions import Who, open_session
 from harness.stack import Postgres
 from harness.target import Target
+from harness.tests.permitted import deployment
 
 TABLES = """
     CREATE TABLE games (id text PRIMARY KEY, status text NOT NULL, phase_expires_at timestamptz);
@@ -302,7 +303,7 @@ def test_a_herd_of_games_whose_ids_are_no_text_says_what_it_needs(server: Server
     try:
         target = replace(server.target, database_url=f"{server.target.database_url}?search_path=uuids")
         with pytest.raises(FaultError, match="the ids of games are uuid; it needs text"):
-            Herd().applied(Deployment(target)).__enter__()
+            Herd().applied(deployment(target)).__enter__()
     finally:
         service_does(server, "DROP SCHEMA uuids CASCADE")
 
@@ -376,19 +377,19 @@ def test_is_undone_when_the_block_fails(server: Server) -> None:
 
 def test_a_deployment_without_an_address_of_its_database_lacks_the_part() -> None:
     target = Target("http://127.0.0.1:9", "key", "secret", "sub")
-    with pytest.raises(MissingPartError, match="DATABASE_URL"), ReadOnly().inject(Deployment(target)):
+    with pytest.raises(MissingPartError, match="DATABASE_URL"), ReadOnly().inject(deployment(target)):
         pass
 
 
 def test_a_deployment_has_no_server_to_restart(server: Server) -> None:
     with (
         pytest.raises(MissingPartError, match="no process is within reach"),
-        Crash().inject(Deployment(server.target)),
+        Crash().inject(deployment(server.target)),
     ):
         pass
 
 
 def test_a_database_that_is_not_there_is_the_harness_failure() -> None:
     target = Target("http://127.0.0.1:9", "k", "s", "sub", database_url="postgresql://a:b@127.0.0.1:1/c")
-    with pytest.raises(FaultError, match="can't connect"), ReadOnly().inject(Deployment(target)):
+    with pytest.raises(FaultError, match="can't connect"), ReadOnly().inject(deployment(target)):
         pass

@@ -13,6 +13,7 @@ from harness.faults import Deployment, FaultError, MissingPartError, NotExercise
 from harness.faults import flags as module
 from harness.faults.flags import FLAGS, FlagOff
 from harness.target import Target
+from harness.tests.permitted import deployment
 
 MONITORING, BROADCASTING, _ = FLAGS
 
@@ -58,7 +59,7 @@ def path(tmp_path: Path) -> Path:
 def system(serve, path: Path) -> Deployment:
     """A service that reads its flags file at each question."""
     url = serve(lambda: {name: read(path).get(name, "true") == "true" for name in FLAGS})
-    return Deployment(target(url, path))
+    return deployment(target(url, path))
 
 
 def target(url: str, path: Path | None) -> Target:
@@ -114,7 +115,7 @@ def test_a_service_that_sees_it_late_is_waited_for_both_ways(serve, path: Path) 
         seen.append(read(path).get(MONITORING, "true"))
         return dict.fromkeys(FLAGS, (seen[-4] if len(seen) > 3 else "true") == "true")
 
-    slow = Deployment(target(serve(flags), path))
+    slow = deployment(target(serve(flags), path))
     with FlagOff(MONITORING).inject(slow):
         asked = len(seen)
         assert seen[-4:] == ["false"] * 4
@@ -123,7 +124,7 @@ def test_a_service_that_sees_it_late_is_waited_for_both_ways(serve, path: Path) 
 
 
 def test_a_service_that_is_down_is_not_waited_for_and_not_exercised(path: Path) -> None:
-    gone = Deployment(target("http://127.0.0.1:9", path))
+    gone = deployment(target("http://127.0.0.1:9", path))
     with pytest.raises(NotExercisedError, match="not there to see it"), FlagOff(MONITORING).inject(gone):
         assert read(path) == {MONITORING: "false"}
     assert read(path) == {}
@@ -135,7 +136,7 @@ def test_a_service_that_comes_back_meanwhile_has_seen_it(serve, path: Path) -> N
     def flags() -> dict[str, bool]:
         return {} if away["now"] else {MONITORING: read(path).get(MONITORING, "true") == "true"}
 
-    with FlagOff(MONITORING).inject(Deployment(target(serve(flags), path))):
+    with FlagOff(MONITORING).inject(deployment(target(serve(flags), path))):
         away["now"] = False
     assert read(path) == {}
 
@@ -144,20 +145,20 @@ def test_a_service_that_reads_another_file_is_told_and_the_file_restored(
     serve, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_SEEN_LIMIT_S", 0.3)
-    deaf = Deployment(target(serve(lambda: dict.fromkeys(FLAGS, True)), path))
+    deaf = deployment(target(serve(lambda: dict.fromkeys(FLAGS, True)), path))
     with pytest.raises(FaultError, match="still says that it is on; is STORMWATCH_FLAGS_FILE"):
         FlagOff(MONITORING).inject(deaf).__enter__()
     assert read(path) == {}
 
 
 def test_a_file_that_cannot_be_written_is_named(system: Deployment, tmp_path: Path) -> None:
-    gone = Deployment(replace(system.target, flags_file=str(tmp_path / "nowhere" / "flags.env")))
+    gone = deployment(replace(system.target, flags_file=str(tmp_path / "nowhere" / "flags.env")))
     with pytest.raises(FaultError, match=r"can't change .*nowhere"):
         FlagOff(MONITORING).inject(gone).__enter__()
 
 
 def test_a_target_without_a_flags_file_has_no_such_part(system: Deployment) -> None:
-    without = Deployment(replace(system.target, flags_file=None))
+    without = deployment(replace(system.target, flags_file=None))
     with pytest.raises(MissingPartError, match="STORMWATCH_FLAGS_FILE is not set"):
         FlagOff(MONITORING).inject(without).__enter__()
     assert FlagOff.examples(without) == ()

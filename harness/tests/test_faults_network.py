@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.faults import Deployment, FaultError, MissingPartError, NotExercisedError
+from harness.faults import FaultError, MissingPartError, NotExercisedError
 from harness.faults.mend import mend
 from harness.faults.network import (
     Bandwidth,
@@ -33,6 +33,7 @@ from harness.stack import Part, Proxies, Reaper, ToxiproxyError, toxiproxy
 from harness.stack import proxies as stack_proxies
 from harness.stack.ports import PortBlock
 from harness.target import Target
+from harness.tests.permitted import deployment
 
 BODY = os.urandom(3000)
 
@@ -361,7 +362,7 @@ def test_an_unknown_proxy_is_named(server: Server) -> None:
 def test_a_target_without_toxiproxy_lacks_the_part() -> None:
     target = Target("http://127.0.0.1:9", "key", "cron", "sub")
     with pytest.raises(MissingPartError, match="no Toxiproxy"):
-        Down("web").applied(Deployment(target)).__enter__()
+        Down("web").applied(deployment(target)).__enter__()
 
 
 def test_a_toxiproxy_that_goes_away_is_the_harness_failure(server: Server) -> None:

@@ -29,6 +29,7 @@ from harness.faults.pubnub import (
 )
 from harness.history import HistoryWriter, read_history
 from harness.target import Target
+from harness.tests.permitted import deployment
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def control(emulator: EmulatorProcess) -> Iterator[PubNubControl]:
 
 @pytest.fixture
 def system(emulator: EmulatorProcess) -> Deployment:
-    return Deployment(
+    return deployment(
         Target(
             service_url="http://127.0.0.1:1",
             service_role_key="key",
@@ -235,10 +236,10 @@ def test_a_deployment_without_an_emulator_has_no_such_part(system: Deployment) -
     )
     with (
         pytest.raises(MissingPartError, match="STORMWATCH_PUBNUB_CONTROL_URL"),
-        Status("publish").inject(Deployment(target)),
+        Status("publish").inject(deployment(target)),
     ):
         pass
-    assert Status.examples(Deployment(target)) == ()
+    assert Status.examples(deployment(target)) == ()
     assert Status("publish") in Status.examples(system)
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import requests
 
-from harness.faults import Deployment, MissingPartError
+from harness.faults import MissingPartError
 from harness.faults.rollback import STEP, EmergencyRollback
 from harness.faults.trigger import TRIGGER
 from harness.history import HistoryWriter, read_history
 from harness.stack import Stack, StackOptions, start_stack
 from harness.stack.errors import StackError
+from harness.tests.permitted import deployment
 
 QUESTION = f"SELECT count(*) FROM pg_trigger WHERE tgname = '{TRIGGER}'"
 
@@ -102,10 +103,10 @@ def test_a_step_that_fails_is_recorded_as_failed_and_the_others_are_taken_back(
 
 
 def test_a_deployment_without_processes_is_refused_and_left_as_it_was(stack: Stack) -> None:
-    deployment = Deployment(stack.target)
+    system = deployment(stack.target)
     with pytest.raises(MissingPartError, match="no process of the service within our reach"):
-        EmergencyRollback().inject(deployment).__enter__()
+        EmergencyRollback().inject(system).__enter__()
     assert flags(stack)["ENABLE_TIMER_MONITORING"] is True
-    without = Deployment(replace(stack.target, flags_file=None))
+    without = deployment(replace(stack.target, flags_file=None))
     with pytest.raises(MissingPartError, match="STORMWATCH_FLAGS_FILE"):
         EmergencyRollback().inject(without).__enter__()

@@ -19,7 +19,7 @@ import asyncpg
 import psutil
 import pytest
 
-from harness.faults import Deployment, Fault, FaultError, MissingPartError, NotExercisedError, ticks
+from harness.faults import Fault, FaultError, MissingPartError, NotExercisedError, ticks
 from harness.faults.mend import mend
 from harness.faults.sessions import Sessions
 from harness.faults.ticks import (
@@ -37,6 +37,7 @@ from harness.stack.ports import PortBlock
 from harness.stack.postgres import OWNER
 from harness.stack.proxies import SERVICE_POSTGRES
 from harness.target import Target
+from harness.tests.permitted import deployment
 
 TABLES = """
     CREATE TABLE games (
@@ -445,7 +446,7 @@ def test_a_herd_that_nobody_moves_is_not_exercised(system: Replicas) -> None:
 )
 def test_a_deployment_lacks_what_they_need(fault: Fault) -> None:
     target = Target("http://127.0.0.1:9", "key", "secret", "sub")
-    with pytest.raises(MissingPartError), fault.inject(Deployment(target)):
+    with pytest.raises(MissingPartError), fault.inject(deployment(target)):
         pass
 
 

@@ -13,6 +13,7 @@ from harness.faults import Deployment, MissingPartError, NotExercisedError
 from harness.faults.trigger import TRIGGER, TriggerDropped
 from harness.stack import Postgres
 from harness.target import Target
+from harness.tests.permitted import deployment
 
 TABLES = f"""
     CREATE TABLE games (id text PRIMARY KEY, status text NOT NULL);
@@ -48,7 +49,7 @@ def postgres() -> Iterator[Postgres]:
 @pytest.fixture
 def system(postgres: Postgres) -> Iterator[Deployment]:
     run(postgres, TABLES)
-    yield Deployment(
+    yield deployment(
         Target(
             service_url="http://127.0.0.1:9",
             service_role_key="key",
@@ -137,4 +138,4 @@ def test_a_database_without_the_trigger_has_no_such_part(system: Deployment, pos
 def test_a_database_that_is_not_known_is_refused() -> None:
     target = Target("http://127.0.0.1:9", "key", "secret", "sub")
     with pytest.raises(MissingPartError, match="DATABASE_URL"):
-        TriggerDropped().inject(Deployment(target)).__enter__()
+        TriggerDropped().inject(deployment(target)).__enter__()
