@@ -274,11 +274,7 @@ class _Job:
         """Drive the load until it ends by itself, or until interrupted."""
         from harness.experiment.load import LoadProcess
         from harness.history.witnesses import Doubt, Witness
-        from harness.load.origins import hand_over
 
-        environment = self._environment | hand_over(
-            self._profile, self._policy.profiles[self._profile].options
-        )
         self.display.stage("set-up")
         with LoadProcess(self._run, self._environment | profile, options) as load:
             self._follow(load, lambda: self._show(load.windows))

@@ -8,7 +8,7 @@ from harness.target.consent import ask
 
 
 def permitted(target: Target, *actions: Action) -> Permission:
-    """Return the permission to do ``actions`` (default: everything) to ``target``, by consent to its addresses."""
+    """Return the permission to do ``actions`` (default: everything), by consent to the target's addresses."""
     others = [target.database_url, target.toxiproxy_url, target.pubnub_control_url]
     hosts = [urlsplit(url).hostname or "" for url in others if url]
     names = ",".join([urlsplit(target.service_url).netloc, *hosts])

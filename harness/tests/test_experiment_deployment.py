@@ -53,8 +53,29 @@ def test_gone(experiment):
 """
 
 
+#: A deployment that is not there.
+NAMED = {
+    "SUPABASE_URL": "http://127.0.0.1:9",
+    "SUPABASE_SERVICE_ROLE_KEY": "key",
+    "CRON_SECRET": "cron",
+    "PUBNUB_SUBSCRIBE_KEY": "sub",
+}
+CONSENT = ("STORMWATCH_MAY_LOAD", "STORMWATCH_MAY_BREAK")
+
+
 def scenarios(folder: Path, environment: dict[str, str], text: str = SCENARIOS) -> dict[str, dict[str, Any]]:
     """Run the scenarios with this environment; return their documents by name."""
+    pytest_on(folder, environment, text)
+    documents = [
+        json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("run/scenarios/*/scenario.json")
+    ]
+    return {document["id"].removeprefix("demo."): document for document in documents}
+
+
+def pytest_on(
+    folder: Path, environment: dict[str, str], text: str, *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Run pytest on scenarios with this environment."""
     (folder / "test_demo.py").write_text(text, encoding="utf-8")
     subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--stormwatch-run=run", "-q"],
@@ -71,7 +92,7 @@ def scenarios(folder: Path, environment: dict[str, str], text: str = SCENARIOS) 
 
 def test_what_a_deployment_has_is_broken_and_what_it_lacks_is_skipped(tmp_path: Path) -> None:
     with start_stack(StackOptions(log_folder=tmp_path / "logs")) as stack:
-        found = scenarios(tmp_path, stack.target.environment() | {"STORMWATCH_MAY_BREAK": "yes"})
+        found = scenarios(tmp_path, stack.permission.environment())
     assert found["network"]["outcome"] == "passed", found["network"]["message"]
     verdicts = {row["name"]: row["verdict"] for row in found["network"]["faults"][0]["expectations"]}
     assert set(verdicts.values()) == {"pass"}
@@ -89,31 +110,27 @@ def test_what_a_deployment_has_is_broken_and_what_it_lacks_is_skipped(tmp_path: 
     )
 
 
-@pytest.mark.parametrize(
-    ("more", "why"),
-    [
-        ({}, "nobody said that it may be broken: set STORMWATCH_MAY_BREAK=yes"),
-        ({"STORMWATCH_MAY_BREAK": "yes"}, "DATABASE_URL is not set"),
-    ],
-)
-def test_a_deployment_is_left_alone_unless_it_may_be_broken_and_watched(
-    tmp_path: Path, more: dict[str, str], why: str
-) -> None:
-    environment = {
-        "SUPABASE_URL": "http://127.0.0.1:9",
-        "SUPABASE_SERVICE_ROLE_KEY": "key",
-        "CRON_SECRET": "cron",
-        "PUBNUB_SUBSCRIBE_KEY": "sub",
-    }
-    found = scenarios(tmp_path, environment | more)
+def test_a_deployment_that_nobody_can_look_into_is_left_alone(tmp_path: Path) -> None:
+    found = scenarios(tmp_path, NAMED | dict.fromkeys(CONSENT, "127.0.0.1:9"))
     assert {document["outcome"] for document in found.values()} == {"skipped"}
-    assert why in found["network"]["message"]
+    assert "DATABASE_URL is not set" in found["network"]["message"]
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]])
+def test_a_deployment_that_nobody_consented_to_break_ends_the_session(
+    tmp_path: Path, workers: list[str]
+) -> None:
+    done = pytest_on(tmp_path, NAMED, SCENARIOS, *workers)
+    assert done.returncode == 2, done.stdout
+    wanted = "set STORMWATCH_MAY_LOAD=127.0.0.1:9 STORMWATCH_MAY_BREAK=127.0.0.1:9 if that is meant"
+    assert wanted in done.stdout + done.stderr
+    assert not list(tmp_path.glob("run/scenarios/*/scenario.json"))
 
 
 def test_a_toxiproxy_that_ends_meanwhile_is_not_held_against_the_service(tmp_path: Path) -> None:
     with start_stack(StackOptions(log_folder=tmp_path / "logs")) as stack:
-        more = {"STORMWATCH_MAY_BREAK": "yes", "TOXIPROXY_PID": str(stack.pid("toxiproxy"))}
-        found = scenarios(tmp_path, stack.target.environment() | more, GONE)
+        more = {"TOXIPROXY_PID": str(stack.pid("toxiproxy"))}
+        found = scenarios(tmp_path, stack.permission.environment() | more, GONE)
     assert found["gone"]["outcome"] == "inconclusive", found["gone"]["message"]
     assert "Toxiproxy, a part of the harness, is gone" in found["gone"]["message"]
     assert "'0s' is no time at all" in found["no_time"]["message"]

@@ -36,8 +36,8 @@ from harness.stack import Part, Postgres, Proxies, Reaper, StackError, toxiproxy
 from harness.stack.ports import PortBlock
 from harness.stack.postgres import OWNER
 from harness.stack.proxies import SERVICE_POSTGRES
-from harness.target import Target
-from harness.tests.permitted import deployment
+from harness.target import Permission, Target
+from harness.tests.permitted import deployment, permitted
 
 TABLES = """
     CREATE TABLE games (
@@ -74,6 +74,10 @@ class Replicas:
         self.postgres = postgres
         self.parts: dict[str, Any] = {"postgres": postgres.part}
         self.target = Target("http://127.0.0.1:9", "key", "secret", "sub", database_url=postgres.url)
+
+    @property
+    def permission(self) -> Permission:
+        return permitted(self.target)
 
     def start(self, name: str) -> None:
         self.parts[name] = subprocess.Popen([sys.executable, "-c", REPLICA, self.postgres.service_url])

@@ -118,7 +118,7 @@ class Locust:
 
 
 def play(stack: Stack, tmp_path: Path, *options: str) -> Locust:
-    return Locust(tmp_path / "reports", stack.environment(), "--headless", *SHORT, *options)
+    return Locust(tmp_path / "reports", stack.permission.environment(), "--headless", *SHORT, *options)
 
 
 def check_the_record(locust: Locust, players: int) -> pd.DataFrame:
@@ -315,7 +315,7 @@ def test_a_disk_that_is_full_ends_the_record_not_the_run(stack: Stack, tmp_path:
     locust = [sys.executable, "-m", "locust", "-f", str(SCENARIO), "--headless", "--no-report", *SHORT]
     done = subprocess.run(
         ["bash", "-c", 'ulimit -f 24; exec "$@"', "bash", *locust],
-        env={**os.environ, **stack.environment(), "STORMWATCH_REPORTS": str(tmp_path / "reports")},
+        env={**os.environ, **stack.permission.environment(), "STORMWATCH_REPORTS": str(tmp_path / "reports")},
         cwd=PROJECT,
         capture_output=True,
         text=True,
@@ -334,12 +334,24 @@ def test_a_disk_that_is_full_ends_the_record_not_the_run(stack: Stack, tmp_path:
 @pytest.mark.parametrize(
     ("changes", "options", "named"),
     [
-        ({}, ["--host=http://127.0.0.1:1"], "no service at http://127.0.0.1:1: connection refused"),
-        ({"SUPABASE_SERVICE_ROLE_KEY": "wrong"}, [], "SUPABASE_SERVICE_ROLE_KEY was refused"),
-        ({"CRON_SECRET": "wrong"}, [], "CRON_SECRET was refused"),
-        ({"PUBNUB_ORIGIN": "http://127.0.0.1:1"}, [], "no PubNub at http://127.0.0.1:1"),
+        ({"STORMWATCH_MAY_LOAD": ""}, [], "may not be loaded: set STORMWATCH_MAY_LOAD=127.0.0.1:"),
+        ({"STORMWATCH_MAY_LOAD": "yes"}, [], "STORMWATCH_MAY_LOAD='yes' names no address"),
+        (
+            {"STORMWATCH_MAY_LOAD": "127.0.0.1:2"},
+            ["--host=http://127.0.0.1:1"],
+            "127.0.0.1:1 is no stack of ours and may not be loaded",
+        ),
+        ({}, ["--host=http://127.0.0.1:1"], "GET http://127.0.0.1:1/health: connection refused"),
+        (
+            {"SUPABASE_SERVICE_ROLE_KEY": "wrong"},
+            [],
+            "SUPABASE_SERVICE_ROLE_KEY is not the right one, or a gateway",
+        ),
+        ({"CRON_SECRET": "wrong"}, [], "CRON_SECRET is not the right one, or a gateway"),
+        ({"PUBNUB_ORIGIN": "http://127.0.0.1:1"}, [], "GET http://127.0.0.1:1/time/0: connection refused"),
         ({"DATABASE_URL": "postgresql://127.0.0.1:1/x"}, [], "DATABASE_URL can't be read"),
-        ({"CRON_SECRET": ""}, [], "not set: CRON_SECRET"),
+        ({"CRON_SECRET": ""}, [], "CRON_SECRET is not set, and STORMWATCH_MAY_TICK has this run tick"),
+        ({"SUPABASE_SERVICE_ROLE_KEY": ""}, [], "not set: SUPABASE_SERVICE_ROLE_KEY"),
         ({}, ["--reports=/proc/nowhere"], "can't write to /proc/nowhere"),
         ({}, ["--games=0"], "--games: '0' is not a whole number"),
     ],
@@ -348,7 +360,8 @@ def test_what_cannot_work_is_refused_in_one_line_before_the_load_starts(
     stack: Stack, tmp_path: Path, changes: dict[str, str], options: list[str], named: str
 ) -> None:
     reports = tmp_path / "reports"
-    environment = {**stack.environment(), **changes}
+    consent = {"STORMWATCH_MAY_LOAD": "127.0.0.1:1"} if "--host=http://127.0.0.1:1" in options else {}
+    environment = stack.permission.environment() | consent | changes
     with Locust(reports, environment, "--headless", *SHORT, *options) as locust:
         assert locust.wait() == 2, locust.output
     assert named in locust.output.splitlines()[-1]
@@ -373,7 +386,7 @@ def test_a_port_in_use_is_named(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         options = [*options, f"{port_option}={port}"]
-        with Locust(tmp_path / "reports", stack.environment(), *SHORT, *options) as locust:
+        with Locust(tmp_path / "reports", stack.permission.environment(), *SHORT, *options) as locust:
             assert locust.wait() == 2, locust.output
     last = locust.output.splitlines()[-1]
     assert f"{who} can't listen on 127.0.0.1:{port}: Address already in use" in last
@@ -384,7 +397,7 @@ def test_the_web_form_starts_a_run_with_what_it_says(stack: Stack, tmp_path: Pat
     address = f"http://127.0.0.1:{free_port()}"
     port = int(address.rpartition(":")[2])
     options = (f"--web-port={port}", "--no-report")
-    with Locust(tmp_path / "reports", stack.environment(), *SHORT, *options) as locust:
+    with Locust(tmp_path / "reports", stack.permission.environment(), *SHORT, *options) as locust:
         page = page_at(address, locust)
         sockets = psutil.Process(locust.process.pid).net_connections()
         assert {socket.laddr.ip for socket in sockets if socket.laddr.port == port} == {"127.0.0.1"}
