@@ -21,7 +21,7 @@ $(READY): requirements.txt pyproject.toml
 	@touch $@
 
 sla: $(READY) ## load and failures on the local stack, then the report and the gate
-	$(BIN)/stormwatch run
+	$(BIN)/stormwatch run --local
 
 test: $(READY) ## unit and integration tests
 	$(BIN)/pytest -n 2
