@@ -23,6 +23,8 @@ class Who(StrEnum):
     OBSERVER = f"{PREFIX}observer"
     #: Does harm, and undoes it.
     FAULT = f"{PREFIX}fault"
+    #: Removes what runs have made.
+    CLEANING = f"{PREFIX}cleaning"
 
 
 async def open_session(

@@ -20,6 +20,7 @@ from typing import Any, Final
 import asyncpg
 import requests
 
+from harness.sessions import Who, open_session
 from harness.target.address import Target, TargetError
 from harness.target.consent import Action, ConsentError, Permission, ask
 
@@ -172,11 +173,8 @@ def _call(target: Target, method: str, path: str) -> list[dict[str, Any]]:
 
 
 async def _fetch(url: str, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(
-        url,
-        timeout=_ANSWER_LIMIT_S,
-        command_timeout=_STATEMENT_LIMIT_S,
-        server_settings={"application_name": "stormwatch-cleaning"},
+    connection = await open_session(
+        url, Who.CLEANING, limit_s=_ANSWER_LIMIT_S, statement_limit_s=_STATEMENT_LIMIT_S
     )
     try:
         rows: list[asyncpg.Record] = await connection.fetch(_SQL[statement], *arguments)

@@ -166,7 +166,9 @@ def locust_with_web_ui(stack: Stack, folder: Path, *options: str) -> tuple[Locus
     port = free_port()
     listening = ("--web-host=127.0.0.1", f"--web-port={port}")
     own = [option for option in SHORT if not option.startswith("--duration")]
-    locust = Locust(folder / "reports", stack.environment(), *own, "--duration=10min", *listening, *options)
+    locust = Locust(
+        folder / "reports", stack.permission.environment(), *own, "--duration=10min", *listening, *options
+    )
     return locust, f"http://127.0.0.1:{port}"
 
 
