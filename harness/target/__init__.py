@@ -9,6 +9,7 @@ from harness.target.address import (
     forget_deployment,
     game_channel,
     presence_channel,
+    see_that_it_is_an_address,
     user_channel,
 )
 from harness.target.consent import Action, ConsentError, Permission
@@ -25,5 +26,6 @@ __all__ = [
     "forget_deployment",
     "game_channel",
     "presence_channel",
+    "see_that_it_is_an_address",
     "user_channel",
 ]
