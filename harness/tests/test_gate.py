@@ -171,7 +171,7 @@ def test_broken_integrity_in_a_scenario_closes_the_gate_and_is_named(
         (without_integrity_rows, "'lost_transitions' was judged, but is missing in integrity"),
         (without_integrity_rows_or_their_names, "there was a load, but integrity has no rows"),
         (one_objective_left, "'broadcast_latency' was judged, but is missing in objectives"),
-        (one_check_left, "'steady_state' was judged, but is missing in measurement"),
+        (one_check_left, "'complete_run' was judged, but is missing in measurement"),
         (without_faults, "'network:down service-pubnub' was judged, but is missing in faults"),
         (one_scenario_left_out, "'scenario-2' was judged, but is missing in scenarios"),
         (all_scenarios_failed, "'scenarios_passed' does not follow from scenarios[]: 0 of 3 passed"),
