@@ -75,13 +75,15 @@ def scenarios(folder: Path, environment: dict[str, str], text: str = SCENARIOS) 
 def pytest_on(
     folder: Path, environment: dict[str, str], text: str, *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run pytest on scenarios with this environment."""
+    """Run pytest on scenarios with this environment; return what became of it."""
     (folder / "test_demo.py").write_text(text, encoding="utf-8")
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--stormwatch-run=run", "-q"],
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--stormwatch-run=run", "-q", *options],
         cwd=folder,
         env=os.environ | environment,
         timeout=150,
+        capture_output=True,
+        encoding="utf-8",
         check=False,
     )
     documents = [
@@ -132,5 +134,5 @@ def test_a_toxiproxy_that_ends_meanwhile_is_not_held_against_the_service(tmp_pat
         more = {"TOXIPROXY_PID": str(stack.pid("toxiproxy"))}
         found = scenarios(tmp_path, stack.permission.environment() | more, GONE)
     assert found["gone"]["outcome"] == "inconclusive", found["gone"]["message"]
-    assert "Toxiproxy, a part of the harness, is gone" in found["gone"]["message"]
+    assert "a part of the harness does not serve: Toxiproxy at" in found["gone"]["message"]
     assert "'0s' is no time at all" in found["no_time"]["message"]

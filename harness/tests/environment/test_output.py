@@ -137,8 +137,8 @@ def test_words_stay_on_their_line() -> None:
 def test_a_command_that_fails_itself_says_so_and_breaks_no_promise() -> None:
     program = (
         "import click, harness.cli as cli\n"
-        "cli._LazyGroup.get_command = lambda *_: click.Command('x', callback=lambda: 1 / 0)\n"
-        "cli.main(['x'])\n"
+        "cli._LazyGroup.get_command = lambda *_: click.Command('gate', callback=lambda: 1 / 0)\n"
+        "cli.main(['gate'])\n"
     )
     done = subprocess.run([COMMAND[0], "-c", program], capture_output=True, check=False)
     assert done.returncode == 4
