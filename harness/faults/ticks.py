@@ -38,6 +38,7 @@ from harness.faults.sessions import Sessions
 from harness.sla.units import parse_duration
 from harness.stack.proxies import LOAD_SERVICE, SERVICE_POSTGRES, Proxies, ToxiproxyError
 from harness.target import Action
+from harness.target.cleaning import new_prefix
 
 if TYPE_CHECKING:
     import asyncpg
@@ -550,7 +551,8 @@ class Herd(TickFault):
                     raise FaultError(f"{self}: the ids of games are {kind}; it needs text, to tell its own")
                 newest = sessions.value(admin, "SELECT id FROM games ORDER BY created_at DESC LIMIT 1")
                 run = self._RUN.match(newest or "")
-                herd = f"{run.group() if run else ''}herd-{secrets.token_hex(3)}-"
+                # With the mark of a run in any case: `stormwatch clean` finds it.
+                herd = f"{run.group() if run else new_prefix()}herd-{secrets.token_hex(3)}-"
                 # One statement, so that all of them have the same expiry.
                 sessions.execute(
                     admin,

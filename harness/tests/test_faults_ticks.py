@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,6 +37,7 @@ from harness.stack.ports import PortBlock
 from harness.stack.postgres import OWNER
 from harness.stack.proxies import SERVICE_POSTGRES
 from harness.target import Permission, Target
+from harness.target.cleaning import prefix_of
 from harness.tests.permitted import deployment, permitted
 
 TABLES = """
@@ -436,6 +437,17 @@ def test_a_herd_falls_due_at_once_in_the_run_of_now(system: Replicas, postgres: 
         asyncio.run(
             execute(postgres.service_url, "UPDATE games SET status = 'completed' WHERE status = 'voting'")
         )
+
+
+def test_a_herd_outside_of_any_run_bears_a_mark_that_cleaning_finds(
+    system: Replicas, postgres: Postgres
+) -> None:
+    asyncio.run(execute(postgres.service_url, "DELETE FROM games"))
+    with suppress(NotExercisedError), Herd(games=3).inject(system):
+        pass
+    ids = asyncio.run(value(postgres.url, "SELECT array_agg(id) FROM games"))
+    assert len(ids) == 3
+    assert all(prefix_of(id) for id in ids)
 
 
 def test_a_herd_that_nobody_moves_is_not_exercised(system: Replicas) -> None:
