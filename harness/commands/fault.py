@@ -246,7 +246,11 @@ def _system(ctx: click.Context, doing: str) -> System:
     try:
         stack = find_stack(wanted)
     except StackError as error:
-        hint = "" if running_stacks() else ", or name a deployment in the environment (SUPABASE_URL ...)"
+        hint = (
+            ""
+            if wanted or running_stacks()
+            else ", or name a deployment in the environment (SUPABASE_URL ...)"
+        )
         raise click.UsageError(f"{error}{hint}", ctx) from None
     click.echo(f"on the local stack {stack.id}, {stack.target.service_url}", err=True)
     return stack

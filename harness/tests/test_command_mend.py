@@ -47,6 +47,7 @@ def breaking(stack: Stack, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     )
     assert process.stderr is not None
     try:
+        assert process.stderr.readline().startswith("on the local stack ")
         line = process.stderr.readline()
         assert "applied, until Ctrl-C" in line, line
         yield process

@@ -323,7 +323,7 @@ def test_wrong_faults_are_one_line_and_exit_2() -> None:
 
 def test_an_unknown_stack_is_named() -> None:
     done = run("fault", "--stack", "nosuch", "process:kill", "service-1")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no stack 'nosuch' is running" in done.stderr
 
 

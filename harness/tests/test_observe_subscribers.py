@@ -256,6 +256,9 @@ def test_a_player_that_heard_the_end_leaves_and_its_sockets_go(emulator: Emulato
     before = process.num_fds()
     for game in range(5):
         ears.subscribe(f"g{game}", 4)
+    deadline = time.monotonic() + ENOUGH_S
+    while process.num_fds() < before + 20 and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert process.num_fds() >= before + 20
     for game in range(5):
         emulator.move(f"g{game}", "completed", 1)
