@@ -38,16 +38,21 @@ class Child:
         self.name = name
         self.log = log
         self._reaper = Reaper()
-        with open_log(log) as output:
-            self._process = subprocess.Popen(
-                command,
-                env={**os.environ, **(environment or {}), **self._reaper.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._reaper.watch_group(self._process.pid)
+        try:
+            with open_log(log) as output:
+                self._process = subprocess.Popen(
+                    command,
+                    env={**os.environ, **(environment or {}), **self._reaper.environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            self._reaper.watch_group(self._process.pid)
+        except BaseException:
+            # Ctrl-C may come between the start of a process and the note of it.
+            self._reaper.close(sweep=True)
+            raise
 
     def __enter__(self) -> Self:
         return self

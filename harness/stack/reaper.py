@@ -61,10 +61,17 @@ class Reaper:
         """Leave a process group or a path alone: it is gone already."""
         self._tell(do="forget", what=what if isinstance(what, int) else str(what))
 
-    def close(self) -> None:
-        """End the reaper: processes stay as they are, watched paths that are left are removed."""
+    def close(self, *, sweep: bool = False) -> None:
+        """End the reaper: watched paths that are left are removed.
+
+        Parameters
+        ----------
+        sweep : end what still runs, too: a process may have been started that nobody got to name. Else
+            processes stay as they are.
+        """
         if self._pipe >= 0:
-            self._tell(do="close")
+            if not sweep:
+                self._tell(do="close")
             self._let_go()
             self._process.wait()
 

@@ -157,12 +157,18 @@ class Stack:
                 self._advertisement = Advertisement(self, self._control.path)
                 self._reaper.watch_path(self._advertisement.path)
         except BaseException:
-            self.stop()
+            # Ctrl-C may come between the start of a process and the note of it.
+            self.stop(sweep=True)
             raise
         return self
 
-    def stop(self) -> None:
-        """End every part and leave nothing behind; once is enough, more does no harm."""
+    def stop(self, *, sweep: bool = False) -> None:
+        """End every part and leave nothing behind; once is enough, more does no harm.
+
+        Parameters
+        ----------
+        sweep : look for processes that were started and are not known as parts.
+        """
         if os.getpid() != self._owner or self._reaper is None:
             return  # a fork of the owner has no say, and what was not started needs no end
         if self._control is not None:
@@ -174,7 +180,7 @@ class Stack:
             remove(self._socket_folder)
         if self._folder is not None and not self.options.keep_logs:
             remove(self._folder)
-        self._reaper.close()
+        self._reaper.close(sweep=sweep)
         self._reaper = None
 
     def __enter__(self) -> Self:

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from harness.stack import Stack, StackError, StackOptions, find_stack, running_stacks, start_stack
+from harness.stack import part as part_module
 from harness.stack import stack as module
 from harness.stack.ports import PortBlock, is_free
 
@@ -26,6 +27,23 @@ PROXIES = {"load-service", "service-postgres", "service-pubnub", "players-pubnub
 def stack() -> Iterator[Stack]:
     with start_stack(StackOptions(replicas=2, service_env={"LOG_LEVEL": "DEBUG"})) as stack:
         yield stack
+
+
+def test_ctrl_c_right_after_a_part_was_started_leaves_no_part_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[psutil.Process] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            if not begun and "pubnub_emulator" in " ".join(map(str, arguments[0])):
+                begun.append(psutil.Process(self.pid))
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(part_module.subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Stack().start()
+    (orphan,) = begun
+    assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
 
 
 def status_of(url: str, path: str = "/health") -> int:
