@@ -6,7 +6,7 @@ witnesses, and no list of objectives is kept elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from harness.history.witnesses import Witness
@@ -22,6 +22,17 @@ STAMPED: Final = {
     Witness.PLAYERS: _OWN,
     Witness.HEALTH: _OWN,
     Witness.SUBSCRIBERS: _OWN | {Witness.SUBSCRIBERS_CLOCK},
+}
+
+#: Kind of row -> whose record it is. Those that whoever breaks and waits writes itself need none.
+WITNESSES_OF: Final[Mapping[str, frozenset[Witness]]] = {
+    "monitor": frozenset({Witness.CRON}),
+    "http": frozenset({Witness.PLAYERS}),
+    "transition": frozenset({Witness.DATABASE}),
+    "trigger": frozenset({Witness.DATABASE}),
+    "publish": frozenset({Witness.DATABASE}),
+    "delivery": frozenset({Witness.SUBSCRIBERS, Witness.MESSAGES}),
+    "health": frozenset({Witness.HEALTH}),
 }
 
 

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from harness.history import KINDS, History, HistoryFile
+from harness.history.schema import ROWS_DROPPED
 from harness.history.witnesses import Doubt, doubts_about, read_doubts
 from harness.sla.policy import Policy
 
@@ -120,6 +121,11 @@ class Evidence:
             self._frames[kind] = _to_frame(self.table.filter(_equals(self.table["kind"], kind)))
         return self._frames[kind]
 
+    @property
+    def looked_at(self) -> frozenset[str]:
+        """The kinds of rows that were asked for."""
+        return frozenset(self._frames)
+
     def label(self, column: str, number: int) -> str | None:
         """Return the name behind a number in column ``game`` or ``event``; None for -1."""
         return None if number < 0 else str(self.labels[column][int(number)].as_py())
@@ -139,10 +145,20 @@ class Evidence:
     def doubts(self) -> list[Doubt]:
         """Witnesses that are missing or in doubt, as whoever drove, broke and observed declared them."""
         writers = {file.writer for file in self.files}
+        dropped = self.readings(ROWS_DROPPED).astype({"actor": "string", "error": "string"})
         unrecorded = [name for name in self.run.get("recorders") or () if name not in writers]
-        return read_doubts(self.run.get("missing")) + [
-            doubt for name in unrecorded for doubt in doubts_about(name, _UNRECORDED.format(name))
-        ]
+        return (
+            read_doubts(self.run.get("missing"))
+            + [doubt for name in unrecorded for doubt in doubts_about(name, _UNRECORDED.format(name))]
+            + [
+                doubt
+                for name, rows in dropped.groupby("actor")
+                for doubt in doubts_about(
+                    str(name),
+                    f"{rows['value'].sum():g} rows of {name} can't be recorded: {rows['error'].iloc[0]}",
+                )
+            ]
+        )
 
     # --- windows -----------------------------------------------------------------------------------
 
@@ -280,10 +296,16 @@ class Evidence:
         """Cron's interval in seconds."""
         return float((self.run.get("options") or {}).get("tick_s") or 1.0)
 
+    @cached_property
+    def _tick_starts(self) -> NDArray[np.int64]:
+        # Here ticks only group what others recorded: whoever asks for that does not look at them.
+        ticks = replace(self, _frames={}).ticks
+        return ticks["start_ns"].dropna().to_numpy(dtype="int64")
+
     def tick_of(self, times: pd.Series) -> NDArray[np.int64]:
         """Return the cluster of each time: the tick under way then, or its second where none is known."""
         numbers = times.to_numpy(dtype="int64", na_value=0)
-        starts = self.ticks["start_ns"].dropna().to_numpy(dtype="int64")
+        starts = self._tick_starts
         if len(starts) == 0:
             return numbers // int(self.tick_s * NS)
         return np.searchsorted(starts, numbers, side="right").astype(np.int64)

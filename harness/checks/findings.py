@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 import pandas as pd
 
+from harness.checks.declared import ALWAYS, STAMPED, WITNESSES_OF
 from harness.checks.evidence import NS, Evidence, Window
 from harness.sla.verdict import Verdict
 
@@ -50,15 +51,33 @@ class Expectation(Protocol):
 
 
 def judge_all(evidence: Evidence, fault: Window, expectations: Iterable[Expectation]) -> list[Finding]:
-    """Judge each expectation; one that crashes is inconclusive and says so."""
+    """Judge each expectation; one that crashes, or rests on a witness in doubt, is inconclusive and says so.
+
+    What must never happen judges its doubts itself: what was recorded twice was done twice.
+    """
     findings = []
     for expectation in expectations:
         try:
-            findings.append(expectation.judge(evidence, fault))
+            # Frames of its own tell what it looks at.
+            seen = replace(evidence, _frames={}) if evidence.doubts else evidence
+            finding = expectation.judge(seen, fault)
+            findings.append(finding if finding.integrity else _doubted(finding, seen))
         except Exception as error:
             why = f"the check itself failed: {type(error).__name__}: {error}"
             findings.append(Finding(expectation.name, "inconclusive", None, None, explanation=why))
     return findings
+
+
+def _doubted(finding: Finding, evidence: Evidence) -> Finding:
+    """Return the finding, made inconclusive by doubts about what its judge looked at in ``evidence``."""
+    witnesses = ALWAYS.union(*(WITNESSES_OF.get(kind, frozenset()) for kind in evidence.looked_at))
+    if finding.unit == "s":
+        witnesses = witnesses.union(*(STAMPED.get(witness, frozenset()) for witness in witnesses))
+    reasons = dict.fromkeys(doubt.reason for doubt in evidence.doubts if doubt.witness in witnesses)
+    if not reasons or finding.verdict == "inconclusive":
+        return finding
+    explanation = "; ".join(filter(None, [*reasons, finding.explanation]))
+    return replace(finding, verdict="inconclusive", explanation=explanation)
 
 
 def compare(

@@ -50,6 +50,9 @@ META_RUN: Final = b"stormwatch.run"
 META_WRITER: Final = b"stormwatch.writer"
 
 
+#: The reading of how many rows of a writer could not be encoded, and so are missing.
+ROWS_DROPPED: Final = "rows_dropped"
+
 #: Between an error and the first example of it, in the ``error`` of the row that has one.
 AS_IN: Final = ", as in "
 

@@ -5,14 +5,26 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import pyarrow as pa
 
 from harness.files import create, make_folder
-from harness.history.schema import META_RUN, META_VERSION, META_WRITER, SCHEMA, SCHEMA_VERSION, Row
+from harness.history.schema import (
+    META_RUN,
+    META_VERSION,
+    META_WRITER,
+    ROWS_DROPPED,
+    SCHEMA,
+    SCHEMA_VERSION,
+    Row,
+)
+
+#: What Arrow raises of a value that its column can't hold.
+_UNFIT: Final = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
 class HistoryWriter:
@@ -21,7 +33,8 @@ class HistoryWriter:
     ``append`` costs a list append; rows are encoded and handed to the operating system at each
     flush, so that a reader sees everything up to the last whole batch whatever happens to the
     process. A batch that can't be written (full disk) stays in memory, is tried again at the next
-    flush, and is reported by :attr:`error` until it has been written.
+    flush, and is reported by :attr:`error` until it has been written. A row that can't be encoded is
+    dropped; a reading in its place tells how many were, and why.
 
     Parameters
     ----------
@@ -40,6 +53,7 @@ class HistoryWriter:
         make_folder(folder, exist_ok=True)
         self.path = folder / f"{writer}-{os.getpid()}.arrow"
         self.error: OSError | None = None
+        self._writer = writer
         self._rows: list[Row] = []
         self._pending = bytearray()
         self._written = 0
@@ -106,10 +120,31 @@ class HistoryWriter:
             return
         rows = self._rows[:count]
         del self._rows[:count]
+        try:
+            batch = self._batch(rows)
+        except _UNFIT:
+            batch = self._batch(self._fit(rows))
+        self._stream.write_batch(batch)
+        self._drain_sink()
+
+    def _batch(self, rows: list[Row]) -> pa.RecordBatch:
         columns = zip(*rows, strict=True)
         arrays = [pa.array(column, type=field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-        self._stream.write_batch(pa.record_batch(arrays, schema=self._schema))
-        self._drain_sink()
+        return pa.record_batch(arrays, schema=self._schema)
+
+    def _fit(self, rows: list[Row]) -> list[Row]:
+        """Return the rows that can be encoded, and one that tells of the others."""
+        fit, why = [], ""
+        for row in rows:
+            try:
+                self._batch([row])
+            except _UNFIT as error:
+                why = why or f"{type(error).__name__} in a row of {row[0]!a} {row[1]!a}"
+            else:
+                fit.append(row)
+        dropped = float(len(rows) - len(fit))
+        told = Row("resource", ROWS_DROPPED, self._writer, start_ns=time.time_ns(), error=why, value=dropped)
+        return [*fit, told]
 
     def _drain_sink(self) -> None:
         self._pending += self._sink.getvalue()

@@ -11,6 +11,7 @@ import sys
 from typing import Any, Final
 
 import gevent
+from gevent.event import Event
 from locust import LoadTestShape
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
@@ -128,6 +129,7 @@ def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None
                 tab.stop()
 
     def quit_in_order(**_: Any) -> None:
+        _leave_it_to_the_main_greenlet()
         end_run()
         director.close()
         environment.process_exit_code = director.exit_code
@@ -147,6 +149,7 @@ def _take_part(environment: Environment, runner: WorkerRunner) -> None:
     worker = Worker(runner, reports_folder(given).absolute())
 
     def quit_in_order(**_: Any) -> None:
+        _leave_it_to_the_main_greenlet()
         worker.end(INTERRUPTED_DRAIN_S)
         # Failed requests are for the verdict, not for a worker's exit code.
         environment.process_exit_code = 0
@@ -169,6 +172,15 @@ def _be_interrupted_in_order() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, interrupt)
+
+
+def _leave_it_to_the_main_greenlet() -> None:
+    """Let a shutdown that Locust's own handler of SIGTERM began wait for that of the main greenlet to exit.
+
+    Locust sets its handler once it waits; ours is there from the begin, and both are called.
+    """
+    if gevent.getcurrent() is not gevent.get_hub().parent:
+        Event().wait()
 
 
 def _end_when_orphaned(pid: int) -> None:

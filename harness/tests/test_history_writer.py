@@ -10,7 +10,10 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from harness.history import HistoryError, HistoryWriter, Row, read_history
+from harness.history.schema import ROWS_DROPPED
 
 
 def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -79,3 +82,25 @@ def test_a_full_disk_loses_nothing_once_there_is_room_again(tmp_path: Path) -> N
     history.close()
     assert history.error is None
     assert read_history(tmp_path).table["start_ns"].to_pylist() == list(range(2001))
+
+
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        Row("http", "GET /", "player-1", game="\ud800"),
+        Row("http", "GET /", "player-1", start_ns=2**63),
+        Row("http", "GET /", "player-1", value="much"),  # type: ignore[arg-type]  # of whoever forgot to look
+    ],
+)
+def test_a_row_that_cannot_be_encoded_is_dropped_alone_and_told_of(tmp_path: Path, unfit: Row) -> None:
+    with HistoryWriter(tmp_path, "load", "run-1", flush_interval_s=60) as history:
+        history.append(Row("http", "GET /", "player-1", start_ns=1))
+        history.append(unfit)
+        history.append(Row("http", "GET /", "player-1", start_ns=2))
+        history.flush()
+        history.append(Row("http", "GET /", "player-1", start_ns=3))
+    rows = read_history(tmp_path).table.to_pylist()
+    assert [row["start_ns"] for row in rows if row["kind"] == "http"] == [1, 2, 3]
+    (told,) = [row for row in rows if row["name"] == ROWS_DROPPED]
+    assert (told["actor"], told["value"]) == ("load", 1)
+    assert told["error"].endswith("in a row of 'http' 'GET /'")

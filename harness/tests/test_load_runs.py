@@ -287,6 +287,30 @@ def test_ctrl_c_keeps_what_was_seen_and_leaves_nobody(stack: Stack, tmp_path: Pa
     assert '"inconclusive"' in (locust.run.path / "report.json").read_text(encoding="utf-8")
 
 
+def test_sigterm_ends_a_waiting_locust_once_and_without_a_traceback(stack: Stack, tmp_path: Path) -> None:
+    port = free_port()
+    options = ("--web-host=127.0.0.1", f"--web-port={port}")
+    with Locust(tmp_path / "reports", stack.permission.environment(), *options) as locust:
+        locust.wait_for("the web UI listens on")
+        deadline = time.monotonic() + ENOUGH_S
+        while b"locust" not in _page(
+            port
+        ):  # it is ready for the first run, and waits for somebody to begin it
+            assert time.monotonic() < deadline, locust.output
+            time.sleep(0.1)
+        locust.process.terminate()
+        assert locust.wait() == 0, locust.output
+    assert locust.output.count("Shutting down") == 1
+    assert "Traceback" not in locust.output
+
+
+def _page(port: int) -> bytes:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/", timeout=5).content
+    except requests.RequestException:
+        return b""
+
+
 def test_a_killed_locust_leaves_nobody_and_a_readable_record(stack: Stack, tmp_path: Path) -> None:
     port = str(free_port())
     options = ("--processes=2", "--no-report", f"--master-bind-port={port}", f"--master-port={port}")

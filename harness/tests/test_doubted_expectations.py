@@ -1,0 +1,63 @@
+"""A scenario's expectation is as good as the witnesses of what it looks at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.checks import evidence_of
+from harness.checks.findings import Expectation, Finding, judge_all
+from harness.experiment import HealthyThroughout, MonitorP95, NobodyFails, TimersOnTime
+from harness.history.schema import ROWS_DROPPED
+from harness.history.witnesses import Doubt, Witness
+from harness.sla.policy import load_policy
+from harness.tests.synthetic_judging import FAULT, SHAPE, at, during, plus
+from harness.tests.synthetic_run import about_run, history_of, synthetic_rows
+
+
+@pytest.fixture(scope="module")
+def good() -> pd.DataFrame:
+    return synthetic_rows(SHAPE)
+
+
+def judge(expectation: Expectation, rows: pd.DataFrame, *doubts: Doubt) -> Finding:
+    about: dict[str, Any] = about_run(SHAPE) | {"missing": [doubt.entry() for doubt in doubts]}
+    return judge_all(evidence_of(history_of(rows), about, load_policy()), FAULT, [expectation])[0]
+
+
+@pytest.mark.parametrize(
+    ("expectation", "kind", "witness", "other"),
+    [
+        (NobodyFails(), "http", Witness.PLAYERS, Witness.DATABASE),
+        (MonitorP95(), "monitor", Witness.CRON, Witness.PLAYERS),
+        (MonitorP95(), "monitor", Witness.SCHEDULE, Witness.SUBSCRIBERS_CLOCK),
+        (HealthyThroughout(), "health", Witness.HEALTH, Witness.CRON),
+    ],
+)
+def test_it_neither_fails_nor_passes_where_its_witness_is_in_doubt(
+    good: pd.DataFrame, expectation: Expectation, kind: str, witness: Witness, other: Witness
+) -> None:
+    bad = good.copy()
+    bad.loc[during(bad, kind), "ok"] = False
+    doubt, elsewhere = Doubt(witness, "load-2 ran out of open files"), Doubt(other, "it was not there")
+    assert judge(expectation, bad).verdict == "fail"
+    assert judge(expectation, bad, elsewhere).verdict == "fail"
+    assert judge(expectation, good, elsewhere).verdict == "pass"
+    for rows in (bad, good):
+        finding = judge(expectation, rows, doubt)
+        assert finding.verdict == "inconclusive"
+        assert finding.explanation.startswith("load-2 ran out of open files")
+    assert judge(expectation, bad, Doubt(Witness.RUN, "it was cut off")).verdict == "inconclusive"
+
+
+def test_moves_that_ticks_only_group_do_not_rest_on_the_record_of_ticks(good: pd.DataFrame) -> None:
+    assert judge(TimersOnTime(2.0), good, Doubt(Witness.CRON, "no ticks of ours")).verdict == "pass"
+
+
+def test_rows_that_could_not_be_recorded_put_their_writer_in_doubt(good: pd.DataFrame) -> None:
+    told = {"kind": "resource", "name": ROWS_DROPPED, "actor": "load", "start_ns": at(5), "value": 2.0}
+    finding = judge(NobodyFails(), plus(good, told | {"error": "ArrowInvalid in a row of 'http' 'GET /'"}))
+    assert finding.verdict == "inconclusive"
+    assert "2 rows of load can't be recorded: ArrowInvalid in a row of 'http' 'GET /'" in finding.explanation
