@@ -24,12 +24,15 @@ _LOOK_S: Final = 0.25
 
 @click.command(
     epilog="In another shell: `stormwatch fault` breaks parts of it, "
-    "`stormwatch up --env > stack.env &` and then `. ./stack.env` points locust, pytest and curl at it. "
+    "`stormwatch up --env --consent > stack.env &` and then `set -a; . ./stack.env` points locust, pytest "
+    "and curl at it. Without --consent, load and faults that were pointed at it ask first, as for a deployment. "
     "A script's shell makes what it puts into the background ignore Ctrl-C and `kill -INT`: end it with "
     "`stormwatch down`.",
 )
 @click.option("--env", "style", flag_value="env", help="Print NAME=value lines for a shell to source.")
 @click.option("--json", "style", flag_value="json", help="Print one JSON document, secrets included.")
+@click.option("--consent", is_flag=True,
+              help="With --env or --json: print consent to load, break and tick it, too.")  # fmt: skip
 @click.option("--replicas", type=click.IntRange(1, 24), default=1, show_default=True,
               help="Processes of the service, the second behind load-service-2 and so on.")  # fmt: skip
 @click.option("--service-env", "service_env", metavar="NAME=VALUE", multiple=True,
@@ -42,6 +45,7 @@ _LOOK_S: Final = 0.25
               help="Use the network, with PUBNUB_PUBLISH_KEY and PUBNUB_SUBSCRIBE_KEY.")  # fmt: skip
 def command(
     style: str | None,
+    consent: bool,
     replicas: int,
     service_env: tuple[str, ...],
     max_connections: int,
@@ -55,6 +59,8 @@ def command(
     """
     from harness.stack import StackError, StackOptions, start_stack
 
+    if consent and style is None:
+        raise click.UsageError("--consent prints nothing by itself: add --env or --json")
     options = StackOptions(
         replicas=replicas,
         service_env=_settings(service_env),
@@ -67,7 +73,7 @@ def command(
     begun = time.monotonic()
     try:
         with start_stack(options, say=lambda line: click.echo(line, err=True)) as stack:
-            _show(stack, style, time.monotonic() - begun)
+            _show(stack, style, time.monotonic() - begun, consent=consent)
             _stay(stack)
     except StackError as error:
         raise click.ClickException(str(error)) from error
@@ -110,24 +116,27 @@ def _real_pubnub() -> RealPubNub:
     )
 
 
-def _show(stack: Stack, style: str | None, ready_s: float) -> None:
+def _show(stack: Stack, style: str | None, ready_s: float, *, consent: bool) -> None:
+    # With consent it is what child processes are given, less the names that only unset something there.
+    environment = stack.permission.environment() if consent else stack.environment()
+    environment = {name: value for name, value in environment.items() if value}
     if style == "env":
-        for name, value in stack.environment().items():
+        for name, value in environment.items():
             click.echo(f"{name}={shlex.quote(value)}")
     elif style == "json":
-        click.echo(json.dumps(_document(stack, ready_s), indent=2))
+        click.echo(json.dumps(_document(stack, environment, ready_s), indent=2))
     else:
         _table(stack, ready_s)
     sys.stdout.flush()
 
 
-def _document(stack: Stack, ready_s: float) -> dict[str, object]:
+def _document(stack: Stack, environment: dict[str, str], ready_s: float) -> dict[str, object]:
     proxies = stack.proxies.all().values()
     return {
         "id": stack.id,
         "ready_s": round(ready_s, 3),
         "versions": stack.versions,
-        "environment": stack.environment(),
+        "environment": environment,
         "services": stack.service_urls,
         "parts": {
             name: {"pid": part.pid, "endpoint": part.endpoint, "log": str(part.log_path)}

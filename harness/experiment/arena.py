@@ -178,7 +178,13 @@ def deployment() -> Permission | None:
     """
     if not deployment_named():
         return None
-    return ask(Target.from_environment(), [Action.LOAD, Action.BREAK], PLAN, optional=[Action.TICK])
+    return ask(
+        Target.from_environment(),
+        [Action.LOAD, Action.BREAK],
+        PLAN,
+        optional=[Action.TICK],
+        otherwise="take --stormwatch-local for stacks of our own",
+    )
 
 
 def impossible(setup: Setup) -> str | None:

@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 #: How often a forked worker looks whether its master is still there.
 _MASTER_CHECK_S: Final = 1.0
 
+#: Where a master listens for workers, unless it is told otherwise.
+_MASTER_HOST: Final = "127.0.0.1"
+
 _director: Director | None = None
 _tab: ObjectivesTab | None = None
 _worker: Worker | None = None
@@ -57,6 +60,8 @@ def _prepare_parser(parser: LocustArgumentParser) -> None:
         add_options(parser, _form)
         return
     add_options(parser, profile_options()[1])
+    # A master tells whoever joins where the target is, secrets included: that is nobody elsewhere, unasked.
+    parser.set_defaults(master_bind_host=_MASTER_HOST)
     given = parsed(parser)
     _origins = origins(parser, given)
     if (given.master or given.processes) and not given.worker:

@@ -23,6 +23,8 @@ from harness.cli import main
 from harness.commands.doctor import _target
 from harness.history import create_run, read_history
 from harness.stack.ports import is_free
+from harness.target import Action, Target
+from harness.target.consent import ask
 
 STORMWATCH = [sys.executable, "-m", "harness.cli"]
 
@@ -102,6 +104,7 @@ def test_leaves_nothing_behind_however_it_ends(number: int, code: int) -> None:
     with up(None, "--json") as process:
         document = document_of(process)
         assert all(psutil.pid_exists(part["pid"]) for part in document["parts"].values())
+        assert not any("_MAY_" in name for name in document["environment"]), "nobody asked for consent"
         process.send_signal(number)
         assert process.wait(30) == code
         assert process.stderr is not None
@@ -119,10 +122,11 @@ def test_ctrl_c_in_mid_start_leaves_nothing_behind() -> None:
 
 
 def test_env_can_be_sourced_by_a_shell() -> None:
-    with up(None, "--env") as process:
+    with up(None, "--env", "--consent") as process:
         assert process.stdout is not None
         lines = [process.stdout.readline()]
-        while not lines[-1].startswith("STORMWATCH_PUBNUB_CONTROL_TOKEN="):
+        settings = {action.setting for action in Action}
+        while not settings <= {line.partition("=")[0] for line in lines}:
             lines.append(process.stdout.readline())
         script = "".join(lines) + 'printf "%s\\n" "$SUPABASE_URL" "$DATABASE_URL" "$PUBNUB_ORIGIN"'
         shell = subprocess.run(
@@ -136,6 +140,16 @@ def test_env_can_be_sourced_by_a_shell() -> None:
         names = {line.split("=")[0] for line in lines}
         assert names >= {"SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY", "CRON_SECRET", "DATABASE_URL"}
         assert all(len(shlex.split(line)) == 1 for line in lines)
+        # With it, the guard lets through what was pointed at this very stack.
+        environment = dict(shlex.split(line)[0].split("=", 1) for line in lines)
+        target = Target.from_environment(environment)
+        assert ask(target, list(Action), environment=environment, say=lambda _: None).target == target
+
+
+def test_consent_is_printed_for_a_shell_or_not_at_all() -> None:
+    done = run("up", "--consent")
+    assert done.returncode == 2
+    assert "--consent prints nothing by itself: add --env or --json" in done.stderr
 
 
 def test_the_table_shows_each_part_and_no_secret() -> None:

@@ -228,6 +228,10 @@ def test_a_master_and_a_worker_started_by_hand_make_one_run(stack: Stack, tmp_pa
     # The worker is told everything by its master: it has no target in its environment.
     worker = Locust(tmp_path / "elsewhere", {}, "--worker", f"--master-port={port}")
     with worker, play(stack, tmp_path, "--master", "--no-report", f"--master-bind-port={port}") as master:
+        master.wait_for("warm-up")
+        connections = psutil.Process(master.process.pid).net_connections("tcp")
+        addresses = {one.laddr.ip for one in connections if one.laddr.port == port}
+        assert addresses == {"127.0.0.1"}, "whoever joins is told the target's secrets"
         assert master.wait() == 0, master.output
         assert worker.wait() == 0, worker.output
     check_the_record(master, players=2)
