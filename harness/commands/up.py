@@ -25,7 +25,7 @@ _LOOK_S: Final = 0.25
 @click.command(
     epilog="In another shell: `stormwatch fault` breaks parts of it, "
     "`stormwatch up --env --consent > stack.env &` and then `set -a; . ./stack.env` points locust, pytest "
-    "and curl at it. Without --consent, load and faults that were pointed at it ask first, as for a deployment. "
+    "and curl at it. Without --consent, load and faults pointed at it ask first, as for a deployment. "
     "A script's shell makes what it puts into the background ignore Ctrl-C and `kill -INT`: end it with "
     "`stormwatch down`.",
 )

@@ -410,8 +410,15 @@ class Run:
         """Remove what the run made, where it would stay behind."""
         given = self._environment.parsed_options
         assert given is not None
-        if given.keep_games or (self._permission.own and given.headless) or self._moved:
+        if given.keep_games or (self._permission.own and given.headless):
             return  # asked for, or the stack is about to go with all that is in it
+        if self._moved:
+            log.warning(
+                "the run's games are left where they were made: `stormwatch clean %s` removes them, "
+                "once the target's name leads there again",
+                self._prefix,
+            )
+            return
         cleaned = remove_games(self._permission, self._prefix)
         if cleaned.left:
             log.warning("%s; try `stormwatch clean %s`", cleaned, self._prefix)

@@ -149,11 +149,19 @@ def _clean_over_rest(target: Target, prefix: str, why: str) -> Cleaned:
             removed[table] = len(rows)
         remaining = len(_call(target, "GET", f"games?id=like.{prefix}*&select=id"))
     except CleaningError as error:
-        return Cleaned(prefix, removed, f"the rest is left: {error}")
+        return Cleaned(prefix, removed, f"{_remaining(target, prefix)} left: {error}; {why}")
     if remaining:
-        return Cleaned(prefix, removed, f"{remaining} games are left")
+        return Cleaned(prefix, removed, f"{remaining} games are left: {why}")
     events = "events and transitions of its games are left, if there are any"
     return Cleaned(prefix, removed, f"{events}: {why}")
+
+
+def _remaining(target: Target, prefix: str) -> str:
+    """Return how many games are still there, as far as that can be told."""
+    try:
+        return f"{len(_call(target, 'GET', f'games?id=like.{prefix}*&select=id'))} games are"
+    except CleaningError:
+        return "an unknown number of games is"
 
 
 def _call(target: Target, method: str, path: str) -> list[dict[str, Any]]:

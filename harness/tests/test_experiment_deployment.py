@@ -124,7 +124,10 @@ def test_a_deployment_that_nobody_consented_to_break_ends_the_session(
 ) -> None:
     done = pytest_on(tmp_path, NAMED, SCENARIOS, *workers)
     assert done.returncode == 2, done.stdout
-    wanted = "set STORMWATCH_MAY_LOAD=127.0.0.1:9 STORMWATCH_MAY_BREAK=127.0.0.1:9 if that is meant"
+    wanted = (
+        "set STORMWATCH_MAY_LOAD=127.0.0.1:9 STORMWATCH_MAY_BREAK=127.0.0.1:9 if that is meant, "
+        "or take --stormwatch-local"
+    )
     assert wanted in done.stdout + done.stderr
     assert not list(tmp_path.glob("run/scenarios/*/scenario.json"))
 

@@ -1,10 +1,15 @@
 """A second stack stands for production, its variables in the shell: without consent nothing is sent to it."""
 
 import asyncio
+import json
 import os
+import pty
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -148,3 +153,149 @@ def test_a_killed_runs_games_are_found_by_their_mark_and_removed(production: Sta
     assert left == ["swan-lake"]
     query(production, "DELETE FROM games WHERE id = 'swan-lake'")
     assert state(production) == before
+
+
+@contextmanager
+def going_on(stack: Stack, folder: Path, *options: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A run of the load on production that lasts until it is ended."""
+    command = [*LOCUST, "--headless", "--no-report", "--drain=1s", *SHORT, "--duration=60s", *options]
+    with (folder / "locust.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            env=os.environ | stack.target.environment() | {"STORMWATCH_REPORTS": str(folder)} | more,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.1)
+
+
+def games_of_runs(stack: Stack) -> int:
+    return int(query(stack, "SELECT count(*) FROM games WHERE id ~ '^sw[0-9a-f]{8}-[0-9]'")[0][0])
+
+
+def test_ctrl_c_leaves_nothing_of_a_run_on_a_deployment(production: Stack, tmp_path: Path) -> None:
+    before = state(production)
+    address = production.target.service_url.removeprefix("http://")
+    with going_on(production, tmp_path, STORMWATCH_MAY_LOAD=address) as locust:
+        eventually(lambda: games_of_runs(production) > 0 or locust.poll() is not None)
+        locust.send_signal(signal.SIGINT)
+        locust.wait(60)
+    said = (tmp_path / "locust.log").read_text(encoding="utf-8")
+    assert " games, " in said, "it does not say what was removed"
+    assert state(production) == before
+
+
+#: Has a name lead elsewhere as soon as a file is there, for a process that finds this among its modules.
+RESOLVER = """
+import _socket, os
+
+real = _socket.getaddrinfo
+
+def getaddrinfo(host, *more, **named):
+    if host in ("staging.test", b"staging.test"):
+        host = "127.0.0.2" if os.path.exists(os.environ["MOVED"]) else "127.0.0.1"
+    return real(host, *more, **named)
+
+_socket.getaddrinfo = getaddrinfo
+"""
+
+
+def test_a_name_that_leads_elsewhere_in_mid_run_ends_the_run_as_inconclusive(
+    production: Stack, tmp_path: Path
+) -> None:
+    before = games_of_runs(production)
+    (tmp_path / "sitecustomize.py").write_text(RESOLVER, encoding="utf-8")
+    name = production.target.service_url.removeprefix("http://").replace("127.0.0.1", "staging.test")
+    with going_on(
+        production,
+        tmp_path,
+        SUPABASE_URL=f"http://{name}",
+        STORMWATCH_MAY_LOAD=name,
+        MOVED=str(tmp_path / "moved"),
+        PYTHONPATH=str(tmp_path),
+    ) as locust:
+        eventually(lambda: games_of_runs(production) > before or locust.poll() is not None)
+        (tmp_path / "moved").touch()
+        locust.wait(60)
+    said = (tmp_path / "locust.log").read_text(encoding="utf-8")
+    moved = "staging.test leads to 127.0.0.2 now, and to 127.0.0.1 when consent was given"
+    assert f"{moved}: nobody consented to that, the run ends" in said, said
+    run = json.loads((tmp_path / "latest" / "run.json").read_text(encoding="utf-8"))
+    assert run["interrupted"], "it counts as if it had come to its end"
+    assert moved in [doubt["reason"] for doubt in run["missing"]]
+    # Where the games are is not where the name leads: they are named, and are removed by hand.
+    prefix = run["game_prefix"]
+    assert f"`stormwatch clean {prefix}` removes them" in said
+    address = production.target.service_url.removeprefix("http://")
+    done = told(production, tmp_path, [*STORMWATCH, "clean", prefix], STORMWATCH_MAY_LOAD=address)
+    assert done.returncode == 0, done.stderr
+    assert games_of_runs(production) == before
+
+
+def test_a_clean_up_that_is_refused_says_how_much_is_left_and_why(production: Stack, tmp_path: Path) -> None:
+    mark = "sw89abcdef-"
+    query(production, f"INSERT INTO games (id, prompt) VALUES ('{mark}1-1', 'x'), ('{mark}1-2', 'x')")
+    query(production, "CREATE ROLE looker LOGIN PASSWORD 'looks'")
+    query(production, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO looker")
+    assert production.target.database_url is not None
+    where = production.target.database_url.rpartition("@")[2]
+    done = told(
+        production,
+        tmp_path,
+        [*STORMWATCH, "clean", mark],
+        STORMWATCH_MAY_LOAD=production.target.service_url.removeprefix("http://"),
+        DATABASE_URL=f"postgresql://looker:looks@{where}",
+        SUPABASE_SERVICE_ROLE_KEY="wrong",
+    )
+    assert done.returncode != 0
+    assert f"{mark}: nothing removed; " in done.stdout
+    assert "DELETE /rest/v1/submissions answered 401" in done.stdout
+    assert "its database refused: permission denied" in done.stdout
+    assert "not all could be removed" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "looks" not in done.stdout + done.stderr
+    query(production, f"DELETE FROM games WHERE starts_with(id, '{mark}')")
+    query(production, "DROP OWNED BY looker")
+    query(production, "DROP ROLE looker")
+
+
+@pytest.mark.parametrize("meant", [True, False], ids=["the address", "a plain yes"])
+def test_consent_is_the_address_typed_at_a_terminal(production: Stack, tmp_path: Path, meant: bool) -> None:
+    mark = "sw89abcdef-"
+    query(production, f"INSERT INTO games (id, prompt) VALUES ('{mark}1-1', 'x')")
+    address = production.target.service_url.removeprefix("http://")
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*STORMWATCH, "clean", mark],
+        env=os.environ | production.target.environment(),
+        cwd=tmp_path,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        encoding="utf-8",
+    ) as process:
+        os.close(theirs)
+        said = ""
+        while f"Type {address} to go on: " not in said:
+            said += os.read(ours, 4096).decode()
+        assert mark in said, "what will be removed is told before it is asked"
+        os.write(ours, f"{address if meant else 'yes'}\n".encode())
+        shown = process.communicate(timeout=60)[0]
+    os.close(ours)
+    assert process.returncode == (0 if meant else 2)
+    assert ("1 games removed" in shown) == meant
+    left = query(production, f"SELECT id FROM games WHERE starts_with(id, '{mark}')")
+    assert len(left) == (0 if meant else 1)
+    query(production, f"DELETE FROM games WHERE starts_with(id, '{mark}')")
