@@ -145,10 +145,12 @@ class Evidence:
     def doubts(self) -> list[Doubt]:
         """Witnesses that are missing or in doubt, as whoever drove, broke and observed declared them."""
         writers = {file.writer for file in self.files}
+        declared = [doubt for doubt in read_doubts(self.run.get("missing")) if doubt.writer not in writers]
+        known = writers | {doubt.writer for doubt in declared}
+        unrecorded = [name for name in self.run.get("recorders") or () if name not in known]
         dropped = self.readings(ROWS_DROPPED).astype({"actor": "string", "error": "string"})
-        unrecorded = [name for name in self.run.get("recorders") or () if name not in writers]
         return (
-            read_doubts(self.run.get("missing"))
+            declared
             + [doubt for name in unrecorded for doubt in doubts_about(name, _UNRECORDED.format(name))]
             + [
                 doubt

@@ -193,13 +193,10 @@ def _check(options: Sequence[str], profile: Profile, *, with_load: bool) -> list
     """
     from harness.experiment.load import LoadOptionsError, check_load_options
     from harness.load.origins import hand_over
-    from harness.target import deployment_named
 
     if options and not with_load:
         raise click.UsageError(f"--no-load leaves nobody to take {' '.join(options)}")
-    if not with_load or not (
-        options or deployment_named() or any(n.startswith("LOCUST_") for n in os.environ)
-    ):
+    if not with_load:
         return []
     try:
         told = check_load_options(options, hand_over("", profile.options))

@@ -79,10 +79,13 @@ class Doubt:
 
     witness: Witness
     reason: str
+    #: The doubt holds until the history of this writer is in the run's folder; empty: whatever is there.
+    writer: str = ""
 
     def entry(self) -> dict[str, str]:
         """Return it as it stands in ``run.json`` and travels between processes."""
-        return {"witness": self.witness.value, "reason": self.reason}
+        until = {"writer": self.writer} if self.writer else {}
+        return {"witness": self.witness.value, "reason": self.reason, **until}
 
 
 def doubts(reason: str, *witnesses: Witness) -> list[Doubt]:
@@ -107,6 +110,6 @@ def read_doubts(entries: Iterable[Any] | None) -> list[Doubt]:
 
 def _read(entry: Any) -> Doubt:
     if isinstance(entry, dict) and entry.get("witness") in set(Witness):
-        return Doubt(Witness(entry["witness"]), str(entry.get("reason")))
+        return Doubt(Witness(entry["witness"]), str(entry.get("reason")), str(entry.get("writer", "")))
     reason = entry.get("reason", entry) if isinstance(entry, dict) else entry
     return Doubt(Witness.RUN, str(reason))

@@ -12,11 +12,13 @@ import gevent
 from gevent.event import AsyncResult
 from locust.env import Environment
 from locust.rpc import Message
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
-from harness.history import HistoryWriter, now_ns
+from harness.history import HistoryWriter, RunFolderError, now_ns
 from harness.history.witnesses import WORKER, Doubt, doubts, read_doubts
+from harness.load.capacity import see_that_it_fits
 from harness.load.ears import ObserverError
+from harness.load.options import OptionError
 from harness.load.station import Orders, Station, arrive
 from harness.observe.readings import reading
 from harness.target import ConsentError
@@ -40,6 +42,10 @@ _STATUS_EVERY_S: Final = 0.5
 _CLOCK_EVERY_S: Final = 10.0
 _CLOCK_ROUND_TRIPS: Final = 5
 _CLOCK_APART_S: Final = 0.2
+
+
+#: Why a worker can't begin, where the message says it all.
+_FORESEEN: Final = (ObserverError, ConsentError, OptionError, RunFolderError, OSError)
 
 
 class CrewError(Exception):
@@ -117,9 +123,15 @@ class Workers:
     def __init__(self, runner: MasterRunner) -> None:
         self._runner = runner
         self._orders: Orders | None = None
+        #: What each worker was told.
+        self._told: dict[str, Orders] = {}
         self._began: dict[str, AsyncResult[None]] = {}
         self._ended: dict[str, AsyncResult[list[Doubt]]] = {}
         self.recorders: list[str] = []
+        #: What is missing of the record by now.
+        self._missing: list[Doubt] = []
+        #: Whether the run goes on: who can't begin any more can't stop it from beginning.
+        self._going_on = False
         #: Where comparisons of clocks go, while a run goes on.
         self._clocks: HistoryWriter | None = None
         #: Latest status since the drain began, by worker.
@@ -133,8 +145,8 @@ class Workers:
     def begin(self, orders: Orders) -> None:
         """Tell all workers what to do and wait until they can."""
         self._orders = orders
-        self._began, self._ended, self._drained = {}, {}, {}
-        self.recorders = []
+        self._told, self._began, self._ended, self._drained = {}, {}, {}, {}
+        self.recorders, self._missing, self._going_on = [], [], False
         clients = [client.id for client in self._runner.clients.all]
         if not clients:
             raise CrewError("no worker is connected; start one with --worker, or leave out --master")
@@ -146,6 +158,7 @@ class Workers:
                 self._began[client].get(timeout=max(0.0, deadline - time.monotonic()))
             except gevent.Timeout:
                 raise CrewError(f"worker {client} did not begin within {BEGIN_LIMIT_S:g} s") from None
+        self._going_on = True
 
     def compare_clocks(self, history: HistoryWriter) -> None:
         """Ask workers for the time by round trips, until killed: a process's observers share its clock."""
@@ -168,22 +181,20 @@ class Workers:
     @property
     def drained(self) -> bool:
         """Whether every worker that is still there said so."""
-        present = {client.id for client in self._runner.clients.all}
-        return all(self._drained.get(client, False) for client in self._began if client in present)
+        return all(self._drained.get(client, False) for client in self._began if self._is_there(client))
 
     def end(self, within_s: float) -> list[Doubt]:
         """Tell all workers to close and wait until they have."""
-        self._orders = None
+        self._orders, self._going_on = None, False
         self._runner.send_message(END, {"within_s": within_s})
         deadline = time.monotonic() + within_s + END_LIMIT_S
-        missing: list[Doubt] = []
+        missing = list(self._missing)
         for client, ended in self._ended.items():
-            while not ended.ready() and client in self._runner.clients and time.monotonic() < deadline:
+            while not ended.ready() and self._is_there(client) and time.monotonic() < deadline:
                 ended.wait(timeout=0.2)
             # A worker that left may have said its last word a moment ago.
             ended.wait(timeout=0.5)
-            index = self._runner.get_worker_index(client)
-            left = f"load-{index + 1} left without closing its record"
+            left = f"{self._told[client].name} left without closing its record"
             missing += ended.get() if ended.ready() else doubts(left, *WORKER)
         return missing
 
@@ -193,9 +204,19 @@ class Workers:
             return
         self._began[client] = AsyncResult()
         self._ended[client] = AsyncResult()
-        mine = replace(orders, index=self._runner.get_worker_index(client))
+        mine = replace(
+            orders,
+            index=self._runner.get_worker_index(client),
+            processes=max(1, sum(map(self._is_there, self._runner.clients))),
+        )
+        self._told[client] = mine
         self.recorders += mine.recorders
         self._runner.send_message(BEGIN, mine.to_message(), client)
+
+    def _is_there(self, client: str) -> bool:
+        """Return whether a worker is connected; a killed one is missed after some heartbeats."""
+        node = self._runner.clients.get(client)
+        return node is not None and node.state != STATE_MISSING
 
     def _on_connect(self, client_id: str, **_: Any) -> None:
         # One that joins in mid-run gets its orders too. (Known ones were told by `begin`.)
@@ -204,10 +225,24 @@ class Workers:
 
     def _on_began(self, msg: Message, **_: Any) -> None:
         began = self._began.get(msg.node_id)
-        if began is not None and msg.data["error"] is not None:
-            began.set_exception(CrewError(msg.data["error"]))
-        elif began is not None:
+        if began is None:
+            return
+        error = msg.data["error"]
+        if error is None:
+            self._missing += read_doubts(msg.data["missing"])
             began.set()
+            return
+        mine = self._told[msg.node_id]
+        self._ended[msg.node_id].set([])  # there is no record to close
+        if not self._going_on:
+            began.set_exception(CrewError(f"{mine.name} can't begin: {error}"))
+            return
+        # Games that are meant for it would wait for ever: it leaves, and Locust gives them to the others.
+        reason = f"{mine.name} joined late and can't begin: {error}"
+        log.error("%s", reason)
+        self._missing += doubts(reason, *WORKER)
+        self.recorders = [name for name in self.recorders if name not in mine.recorders]
+        self._runner.send_message("quit", None, msg.node_id)
 
     def _on_clock(self, msg: Message, **_: Any) -> None:
         if self._clocks is None:
@@ -256,17 +291,26 @@ class Worker:
         return True
 
     def _on_begin(self, msg: Message, environment: Environment, **_: Any) -> None:
-        error = None
         try:
             orders = Orders.from_message(msg.data)
+            if not orders.anyway:
+                see_that_it_fits(orders.options, processes=orders.processes, own_stack=False)
             environment.host = orders.permission.target.service_url
             self._station = Station(orders, self._reports)
             self._station.wait_until_ready()
-            arrive(self._station)
-        except (ObserverError, ConsentError, OSError) as failure:
-            error = str(failure)
-            log.error("%s", failure)  # noqa: TRY400 - the message says it all
-        self._runner.send_message(BEGAN, {"error": error})
+        except Exception as failure:
+            # Whatever it is: the master waits for an answer.
+            if isinstance(failure, _FORESEEN):
+                log.error("%s", failure)  # noqa: TRY400 - the message says it all
+            else:
+                log.exception("this worker can't begin")
+            self.abandon()
+            self._station = None
+            self._runner.send_message(BEGAN, {"error": str(failure) or type(failure).__name__})
+            return
+        arrive(self._station)
+        missing = [doubt.entry() for doubt in self._station.missing]
+        self._runner.send_message(BEGAN, {"error": None, "missing": missing})
         gevent.spawn(self._tell_status)
 
     def _on_drain(self, **_: Any) -> None:

@@ -22,6 +22,7 @@ from harness.history import HistoryWriter, RunFolder, RunFolderError, create_run
 from harness.history.again import command_line
 from harness.history.run import utc_now
 from harness.history.witnesses import Doubt, Witness, doubts_about
+from harness.load.capacity import see_that_it_fits_here
 from harness.load.crew import Crew, CrewError
 from harness.load.cron import Cron
 from harness.load.observers import ObserverError, ObserverProcess
@@ -104,6 +105,7 @@ class Director:
         self._given = given
         self._closing = ExitStack()
         self._parts: Parts = Parts()
+        self._stack_is_here = True
         self._permission: Permission | None = None
         self._next_run: RunFolder | None = None
         self._run: Run | None = None
@@ -126,7 +128,10 @@ class Director:
         try:
             options = LoadOptions.from_namespace(self._given)
             _see_that_it_can_be_written(reports_folder(self._given))
-            self._permission = permission = self._find(options) or self._start_stack()
+            found = self._find(options)
+            self._stack_is_here = found is None or bool(self._parts.names)
+            self.see_that_it_fits(options)
+            self._permission = permission = found or self._start_stack()
             ill = check_target(permission.target)
             unserved = check_drive(permission)
         except (OptionError, TargetError, ConsentError, TargetUnusable, RunFolderError) as error:
@@ -140,6 +145,10 @@ class Director:
                 "games of earlier runs are left (%s): `stormwatch clean` removes them", ", ".join(left)
             )
         self._environment.host = permission.target.service_url
+
+    def see_that_it_fits(self, options: LoadOptions) -> None:
+        """See that this machine can play ``options``; raises :class:`OptionError` with the numbers."""
+        see_that_it_fits_here(options, self._given, own_stack=self._stack_is_here)
 
     def _find(self, options: LoadOptions) -> Permission | None:
         """Return the permission to load the deployment that was named; None if none was."""
@@ -219,6 +228,7 @@ class Director:
         assert self._permission is not None
         try:
             options = LoadOptions.from_namespace(self._given)
+            self.see_that_it_fits(options)
             folder = self._folder()
         except (OptionError, RunFolderError) as error:
             raise CannotBegin(str(error)) from error
@@ -312,7 +322,16 @@ class Run:
             windows=[],
             missing=self._doubts(),
         )
-        orders = Orders(self.folder.id, self.folder.path, self._prefix, self.options, self._permission)
+        given = self._environment.parsed_options
+        assert given is not None
+        orders = Orders(
+            self.folder.id,
+            self.folder.path,
+            self._prefix,
+            self.options,
+            self._permission,
+            anyway=given.anyway,
+        )
         # What is the master's own: cron's ticks, the number of users. (Workers write of themselves.)
         self._history = HistoryWriter(self.folder.history, "cron", self.folder.id)
         self._watch = ObserverProcess(
@@ -513,6 +532,8 @@ def again(options: LoadOptions, target: Target, given: argparse.Namespace) -> st
         words.append(f"--host={target.service_url}")
     if given.processes is not None:
         words.append(f"--processes={given.processes}")
+    if given.anyway:
+        words.append("--anyway")
     for name, value in asdict(options).items():
         option = f"--{name.removesuffix('_s').replace('_', '-')}"
         if value is not None:

@@ -19,7 +19,7 @@ from locust.event import Events
 from locust.runners import MasterRunner, WorkerRunner
 from locust.web import WebUI
 
-from harness import web_proxies
+from harness import limits, web_proxies
 from harness.load.crew import Alone, Worker, Workers
 from harness.load.director import EXIT_INTERRUPTED, EXIT_USAGE, INTERRUPTED_DRAIN_S, CannotBegin, Director
 from harness.load.options import FIELDS, add_options, reports_folder
@@ -48,6 +48,7 @@ _form: dict[str, Any] = {}
 def register(events: Events) -> None:
     """Have Locust offer the load's options and conduct its runs."""
     web_proxies.leave_out()
+    limits.raise_open_files()
     events.init_command_line_parser.add_listener(_prepare_parser)
     events.init.add_listener(_on_init)
     gevent.spawn(_end_when_orphaned, os.getpid())
@@ -112,7 +113,7 @@ def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None
         if web_ui is not None:
             _see_that_it_is_free("the web UI", web_ui.host, web_ui.port, "--web-port")
             how = guard(web_ui, given.web_host_display_name, given.web_base_path)
-            check_forms(web_ui, given, lambda: director.folder is not None)
+            check_forms(web_ui, given, lambda: director.folder is not None, director.see_that_it_fits)
             tab = ObjectivesTab(web_ui, given.web_base_path)
             log.info("the web UI listens on %s", how)
         director.prepare()

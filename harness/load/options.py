@@ -158,6 +158,13 @@ def add_options(parser: LocustArgumentParser, defaults: Mapping[str, Any] | None
     )
     _offer(
         group,
+        "anyway",
+        in_web_form=False,
+        action="store_true",
+        help="play even if this machine allows too few open files for it",
+    )
+    _offer(
+        group,
         "keep-games",
         in_web_form=False,
         action="store_true",

@@ -16,7 +16,7 @@ from gevent.event import AsyncResult, Event
 
 from harness.history import HistoryWriter, RunFolder
 from harness.history.run import create_run
-from harness.history.witnesses import Doubt, doubts_about
+from harness.history.witnesses import Doubt, doubts_about, witnesses_of
 from harness.load.ears import Ears
 from harness.load.options import LoadOptions
 from harness.observe.process import Assignment
@@ -42,6 +42,10 @@ class Orders:
     permission: Permission
     #: 0-based number of this process among those that play games; None: there is only one.
     index: int | None = None
+    #: How many processes share the games.
+    processes: int = 1
+    #: Whether to play even if this machine's limits are too small for it.
+    anyway: bool = False
 
     @property
     def name(self) -> str:
@@ -68,6 +72,8 @@ class Orders:
             "options": asdict(self.options),
             "permission": self.permission.environment(),
             "index": self.index,
+            "processes": self.processes,
+            "anyway": self.anyway,
         }
 
     @classmethod
@@ -80,6 +86,8 @@ class Orders:
             options=LoadOptions(**message["options"]),
             permission=handed_over(message["permission"]),
             index=message["index"],
+            processes=message["processes"],
+            anyway=message["anyway"],
         )
 
 
@@ -100,6 +108,8 @@ class Station:
         #: Games begun and not yet over.
         self.playing = 0
         run = writable_run(orders, reports)
+        #: What is missing of the record from the beginning.
+        self.missing = [] if run.path == orders.folder else elsewhere(orders, run)
         self.history = HistoryWriter(run.history, orders.name, orders.run_id)
         assignments = [Assignment(name, orders.run_id, run.history, self.target) for name in orders.observers]
         self.ears = Ears(assignments, run.logs)
@@ -207,3 +217,13 @@ def writable_run(orders: Orders, reports: Path) -> RunFolder:
         own.path,
     )
     return own
+
+
+def elsewhere(orders: Orders, own: RunFolder) -> list[Doubt]:
+    """Return the doubts about a record that is not in the run's folder, until somebody copies it there."""
+    reason = f"{orders.name} can't write to the run's folder: the history of {{}} is in {own.path}"
+    return [
+        Doubt(witness, reason.format(writer), writer)
+        for writer in orders.recorders
+        for witness in witnesses_of(writer)
+    ]

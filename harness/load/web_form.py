@@ -24,7 +24,12 @@ _PROFILE: Final = frozenset({"profile"})
 _OFF: Final = {"user_count": "games", "spawn_rate": "wave_size", "run_time": "duration"}
 
 
-def check_forms(web_ui: WebUI, given: argparse.Namespace, busy: Callable[[], bool]) -> None:
+def check_forms(
+    web_ui: WebUI,
+    given: argparse.Namespace,
+    busy: Callable[[], bool],
+    see_that_it_fits: Callable[[LoadOptions], None],
+) -> None:
     """Have Locust's page show why a form can't be played, where Locust would say that it started.
 
     Parameters
@@ -32,6 +37,7 @@ def check_forms(web_ui: WebUI, given: argparse.Namespace, busy: Callable[[], boo
     web_ui : Locust's, not yet started.
     given : the options; what the form changes is noted as coming from there.
     busy : tells whether a run goes on.
+    see_that_it_fits : raises :class:`OptionError` if this machine is too small for a load.
     """
     app = web_ui.app
     assert app is not None
@@ -40,7 +46,7 @@ def check_forms(web_ui: WebUI, given: argparse.Namespace, busy: Callable[[], boo
     def checked() -> Any:
         form = request.form.to_dict()
         reason = _reason_not_to_begin(web_ui.environment, busy) or reason_to_refuse(
-            form, given, web_ui.environment.host
+            form, given, web_ui.environment.host, see_that_it_fits
         )
         if reason is None:
             note(form, given)
@@ -61,7 +67,12 @@ def _reason_not_to_begin(environment: Environment, busy: Callable[[], bool]) -> 
     return None
 
 
-def reason_to_refuse(form: Mapping[str, str], given: argparse.Namespace, host: str | None) -> str | None:
+def reason_to_refuse(
+    form: Mapping[str, str],
+    given: argparse.Namespace,
+    host: str | None,
+    see_that_it_fits: Callable[[LoadOptions], None],
+) -> str | None:
     """Return why ``form``, set over the options ``given``, can't be played on ``host``; None: it can."""
     wanted = argparse.Namespace(**vars(given))
     wanted.origins = {}
@@ -80,7 +91,7 @@ def reason_to_refuse(form: Mapping[str, str], given: argparse.Namespace, host: s
     if _sets(form, given, "duration"):
         wanted.run_limit_s = None
     try:
-        LoadOptions.from_namespace(wanted)
+        see_that_it_fits(LoadOptions.from_namespace(wanted))
     except OptionError as error:
         return str(error).removeprefix("--")
     return None

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
 import harness
-from harness import web_proxies
+from harness import limits, web_proxies
 from harness.files import make_folder
 from harness.stack import pubnub, service
 from harness.stack.advertisement import FOLDER as ADVERTISED
@@ -130,6 +130,7 @@ class Stack:
         StackError
             One does not; the message names it, with the end of its log and what to do.
         """
+        limits.raise_open_files()
         # Not above: `python -m harness.stack.toxiproxy` would find itself imported already.
         from harness.stack import toxiproxy
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from harness.load import web_guard
+from harness.load.capacity import see_that_it_fits
+from harness.load.options import LoadOptions
 from harness.load.web_form import check_forms
 from harness.load.web_guard import WebRefused, guard
 from harness.tests.test_live_web import web_ui
@@ -147,6 +149,10 @@ def test_a_locust_that_would_let_everybody_in_ends_before_anything_starts(tmp_pa
 # --- what the form may say -------------------------------------------------------------------------------
 
 
+def fits_400_files(options: LoadOptions) -> None:
+    see_that_it_fits(options, processes=1, own_stack=True, allowed=400)
+
+
 class Form:
     """Locust's form over options; whether a run would have begun stands in ``began``."""
 
@@ -158,7 +164,7 @@ class Form:
         ui.environment.parsed_options = self.given
         ui.environment.shape_class = SimpleNamespace()
         ui.environment.runner.start_shape = self._begin
-        check_forms(ui, self.given, lambda: busy)
+        check_forms(ui, self.given, lambda: busy, fits_400_files)
         self._client = ui.app.test_client()
 
     def _begin(self) -> None:
@@ -179,6 +185,10 @@ class Form:
         ({"players": "0"}, "players: '0' is not a whole number"),
         ({"duration": "10"}, "duration: '10' is not a duration"),
         ({"tick": "0s"}, "tick: '0s' must be longer than nothing"),
+        (
+            {"games": "4000"},
+            "4,000 games of 4 players need 54,160 open files in Toxiproxy",
+        ),
         ({"seed": "x"}, "seed: 'x' is neither a whole number nor 'random'"),
         ({"gamez": "5"}, "gamez: no such option; did you mean games?"),
         ({"reports": "/elsewhere"}, "reports: no such option"),

@@ -1,0 +1,124 @@
+"""What a load needs of the machine that it is played on, worked out before anything starts."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from typing import Final
+
+from harness.limits import open_files
+from harness.load.options import LoadOptions, OptionError
+
+# The figures are fitted to what runs recorded of themselves (`open_files`); test_capacity.py has it.
+#: Connections of a player to PubNub: its long poll, and at times a call beside it.
+_OF_PLAYER: Final = 1.25
+#: Connections of a game to the service: its host's, and at times another beside it.
+_OF_GAME: Final = 1.75
+#: Toxiproxy has two files open for each connection: its caller's and its own to the upstream.
+_PROXIED: Final = 2
+#: What processes have open without any game.
+_PROXY_ITSELF: Final = 160
+_EMULATOR_ITSELF: Final = 100
+_SERVICE_ITSELF: Final = 60
+_OBSERVER_ITSELF: Final = 60
+_LOCUST_ITSELF: Final = 20
+
+
+class TooLargeError(OptionError):
+    """The load does not fit this machine; the message has the numbers and the way out."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Open files that a process needs, and how it could do with fewer."""
+
+    process: str
+    open_files: int
+    otherwise: str = ""
+
+
+def of_stack(options: LoadOptions) -> list[Need]:
+    """Return what the parts of a stack on this machine need."""
+    to_pubnub, to_service = _connections(options, processes=1)
+    return [
+        Need("Toxiproxy", _PROXY_ITSELF + _PROXIED * (to_pubnub + to_service)),
+        Need("the PubNub emulator", _EMULATOR_ITSELF + to_pubnub),
+        Need("the service", _SERVICE_ITSELF + to_service),
+    ]
+
+
+def of_locust(options: LoadOptions, processes: int) -> list[Need]:
+    """Return what one of ``processes`` Locust processes that share the games needs, and its observers."""
+    to_pubnub, to_service = _connections(options, processes)
+    of_observer = _OBSERVER_ITSELF + math.ceil(to_pubnub / options.observers)
+    return [
+        Need("an observer", of_observer, "more --observers, "),
+        Need("a Locust process", _LOCUST_ITSELF + to_service, "more workers (--processes), "),
+    ]
+
+
+def _connections(options: LoadOptions, processes: int) -> tuple[int, int]:
+    """Return the connections to PubNub and to the service of the share of one of ``processes``."""
+    games = math.ceil(options.games / processes)
+    return math.ceil(_OF_PLAYER * games * options.players), math.ceil(_OF_GAME * games)
+
+
+def see_that_it_fits(
+    options: LoadOptions, *, processes: int, own_stack: bool, allowed: int | None = None
+) -> None:
+    """See that each process that a load takes on this machine may open the files that it needs.
+
+    Parameters
+    ----------
+    processes : Locust processes that share the games; 0: none plays here.
+    own_stack : whether the stack is on this machine, too.
+    allowed : open files that a process is allowed; None: those of this machine.
+
+    Raises
+    ------
+    TooLargeError
+        One may not.
+    """
+    limit = open_files() if allowed is None else allowed
+
+    def most(games: int) -> Need:
+        fewer = replace(options, games=games)
+        needs = of_locust(fewer, processes) if processes else []
+        return max(needs + (of_stack(fewer) if own_stack else []), key=lambda need: need.open_files)
+
+    if not (processes or own_stack) or (need := most(options.games)).open_files <= limit:
+        return
+    fit = bisect_right(range(1, options.games), limit, key=lambda games: most(games).open_files)
+    fewer = f"play fewer games ({fit:,} fit), " if fit else ""
+    load = f"{_counted(options.games, 'game')} of {_counted(options.players, 'player')}"
+    raise TooLargeError(
+        f"{load} need {need.open_files:,} open files in {need.process}, this machine allows {limit:,} "
+        f"(`ulimit -Hn`): {fewer}{need.otherwise}raise the limit, or play --anyway"
+    )
+
+
+def see_that_it_fits_here(options: LoadOptions, given: argparse.Namespace, *, own_stack: bool) -> None:
+    """See that what ``given`` starts on this machine to play ``options`` fits, unless it says ``--anyway``.
+
+    Workers that are started by themselves see to their own share.
+
+    Raises
+    ------
+    TooLargeError
+        It does not.
+    """
+    if not given.anyway:
+        processes = 0 if given.master and not given.processes else _count(given.processes)
+        see_that_it_fits(options, processes=processes, own_stack=own_stack)
+
+
+def _count(processes: int | None) -> int:
+    # Locust takes -1 for one process a core.
+    return (os.cpu_count() or 1) if processes == -1 else processes or 1
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

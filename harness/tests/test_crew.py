@@ -1,0 +1,189 @@
+"""A worker that can't do its part is named in the record, and nobody waits for it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.history import Witness
+from harness.history.witnesses import WORKER, Doubt, doubts_about, witnesses_of
+from harness.sla.policy import load_policy
+from harness.tests.synthetic_run import synthetic_rows
+from harness.tests.test_load_options import options
+from harness.tests.test_verdicts import SHAPE, named, verdict_of
+
+with pytest.MonkeyPatch.context() as patch:
+    # gevent must not take over this process.
+    patch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
+    from locust.event import Events
+    from locust.rpc import Message
+    from locust.runners import STATE_MISSING, STATE_RUNNING
+
+    from harness.load import crew as crew_module
+    from harness.load.crew import BEGAN, BEGIN, END, ENDED, CrewError, Worker, Workers
+    from harness.load.station import Orders, elsewhere, writable_run
+
+#: Why a worker can't begin.
+FAILS = "observer-2 was not ready after 30 s"
+
+
+class Clients(dict[str, Any]):
+    @property
+    def all(self) -> Any:
+        return self.values()
+
+
+class Master:
+    """Locust's master as the crew sees it: workers ``one``, ``two`` ... answer as ``answers`` says."""
+
+    def __init__(self, answers: dict[str, str | list[dict[str, str]] | None]) -> None:
+        self.environment = SimpleNamespace(events=Events())
+        self.clients = Clients()
+        self.told: list[tuple[str, str | None]] = []
+        self._answers = answers
+        self._handlers: dict[str, Any] = {}
+        self._order = list(answers)
+
+    def register_message(self, name: str, handler: Any, **_: Any) -> None:
+        self._handlers[name] = handler
+
+    def get_worker_index(self, client: str) -> int:
+        return self._order.index(client)
+
+    def connect(self, client: str) -> None:
+        self.clients[client] = SimpleNamespace(id=client, state=STATE_RUNNING)
+        self.environment.events.worker_connect.fire(client_id=client)
+
+    def send_message(self, name: str, data: Any = None, client: str | None = None) -> None:
+        self.told.append((name, client))
+        if name == BEGIN:
+            assert client is not None
+            answer = self._answers[client]
+            said = (
+                {"error": answer, "missing": []}
+                if answer is None or isinstance(answer, str)
+                else {"error": None, "missing": answer}
+            )
+            self._handlers[BEGAN](Message(BEGAN, said, client))
+        if name == END:
+            for one in self.clients.values():
+                if one.state != STATE_MISSING:
+                    self._handlers[ENDED](Message(ENDED, {"missing": []}, one.id))
+
+    def lose(self, client: str) -> None:
+        """As after kill -9: its heartbeats stay out."""
+        self.clients[client].state = STATE_MISSING
+
+
+def orders(tmp_path: Path, **more: Any) -> Orders:
+    nobody: Any = SimpleNamespace(environment=dict)
+    return Orders("a-run", tmp_path / "masters" / "a-run", "sw-", options("--seed=1"), nobody, **more)
+
+
+def crew_of(master: Master, tmp_path: Path, *clients: str) -> Workers:
+    crew = Workers(master)
+    for client in clients:
+        master.connect(client)
+    crew.begin(orders(tmp_path))
+    return crew
+
+
+def test_a_worker_that_joins_late_and_cannot_begin_is_named_and_leaves(tmp_path: Path) -> None:
+    master = Master({"one": None, "two": FAILS})
+    crew = crew_of(master, tmp_path, "one")
+    master.connect("two")
+    assert ("quit", "two") in master.told
+    assert crew.recorders == ["load-1", "observer-1"]
+    began = time.monotonic()
+    missing = crew.end(0.0)
+    assert time.monotonic() - began < 5, "nobody waits for what it never began"
+    reason = f"load-2 joined late and can't begin: {FAILS}"
+    assert missing == [Doubt(witness, reason) for witness in WORKER]
+
+
+def test_a_worker_that_joins_late_and_can_begin_is_a_part_of_the_crew(tmp_path: Path) -> None:
+    master = Master({"one": None, "two": None})
+    crew = crew_of(master, tmp_path, "one")
+    master.connect("two")
+    assert crew.recorders == ["load-1", "observer-1", "load-2", "observer-2"]
+    assert crew.end(0.0) == []
+
+
+def test_a_worker_that_cannot_begin_keeps_the_run_from_beginning(tmp_path: Path) -> None:
+    master = Master({"one": None, "two": FAILS})
+    with pytest.raises(CrewError, match=rf"^load-2 can't begin: {FAILS}$"):
+        crew_of(master, tmp_path, "one", "two")
+
+
+def test_a_killed_worker_is_named(tmp_path: Path) -> None:
+    master = Master({"one": None, "two": None})
+    crew = crew_of(master, tmp_path, "one", "two")
+    master.lose("two")
+    crew.drain()
+    master._handlers["stormwatch-status"](Message("", {"drained": True}, "one"))
+    assert crew.drained, "nobody waits for its games"
+    began = time.monotonic()
+    missing = crew.end(0.0)
+    assert time.monotonic() - began < 5
+    assert missing == [Doubt(witness, "load-2 left without closing its record") for witness in WORKER]
+
+
+def test_a_worker_that_cannot_see_the_masters_folder_says_where_its_rows_are(tmp_path: Path) -> None:
+    mine = orders(tmp_path, index=1)
+    own = writable_run(mine, tmp_path / "reports")
+    missing = elsewhere(mine, own)
+    assert {doubt.writer for doubt in missing} == {"load-2", "observer-2"}
+    assert {doubt.witness for doubt in missing} == {*witnesses_of("load-2"), *witnesses_of("observer-2")}
+    assert f"the history of load-2 is in {own.path}" in missing[0].reason
+    master = Master({"one": None, "two": [doubt.entry() for doubt in missing]})
+    assert crew_of(master, tmp_path, "one", "two").end(0.0) == missing
+
+
+def test_rows_that_are_elsewhere_are_in_doubt_until_they_are_copied() -> None:
+    rows = synthetic_rows(SHAPE)
+    away = [Doubt(Witness.PLAYERS, "load-2 can't write to the run's folder", "load-2").entry()]
+    report = verdict_of(rows, load_policy(), missing=away, recorders=["synthetic", "load-2"])
+    assert report["verdict"] == "inconclusive"
+    row = named(report, "witnesses")
+    assert (row["measured"], row["explanation"].count("load-2")) == (1, 1)
+    there = [doubt.entry() | {"writer": "synthetic"} for doubt in doubts_about("load-2", "was away")]
+    assert verdict_of(rows, load_policy(), missing=there)["verdict"] == "pass"
+
+
+class Runner:
+    """Locust's worker as ours sees it."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, Any]] = []
+        self.handlers: dict[str, Any] = {}
+
+    def register_message(self, name: str, handler: Any, **_: Any) -> None:
+        self.handlers[name] = handler
+
+    def send_message(self, name: str, data: Any = None) -> None:
+        self.said.append((name, data))
+
+
+@pytest.mark.parametrize("anyway", [False, True])
+def test_a_worker_whose_share_does_not_fit_its_machine_tells_the_master(
+    anyway: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    share = orders(tmp_path, index=1, processes=2, anyway=anyway)
+    monkeypatch.setattr("harness.load.capacity.open_files", lambda: 300)
+    monkeypatch.setattr(crew_module.Orders, "from_message", lambda _: share)
+    runner = Runner()
+    Worker(runner, tmp_path / "reports")
+    caplog.set_level(logging.ERROR)
+    runner.handlers[BEGIN](Message(BEGIN, {}, "two"), argparse.Namespace(host=None))
+    ((name, said),) = runner.said
+    assert name == BEGAN
+    refused = "200 games of 4 players need 560 open files in an observer, this machine allows 300"
+    # With --anyway it comes as far as to its target, which it was not told here.
+    assert said["error"].startswith(refused) is not anyway
+    assert not (tmp_path / "reports").exists()
