@@ -207,7 +207,8 @@ class Workers:
         mine = replace(
             orders,
             index=self._runner.get_worker_index(client),
-            processes=max(1, sum(map(self._is_there, self._runner.clients))),
+            # Locust announces one that connects before it counts it.
+            processes=len({client, *filter(self._is_there, self._runner.clients)}),
         )
         self._told[client] = mine
         self.recorders += mine.recorders

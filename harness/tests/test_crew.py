@@ -46,6 +46,8 @@ class Master:
         self.environment = SimpleNamespace(events=Events())
         self.clients = Clients()
         self.told: list[tuple[str, str | None]] = []
+        #: How many processes share the games, as each was told.
+        self.shares: dict[str, int] = {}
         self._answers = answers
         self._handlers: dict[str, Any] = {}
         self._order = list(answers)
@@ -57,13 +59,14 @@ class Master:
         return self._order.index(client)
 
     def connect(self, client: str) -> None:
-        self.clients[client] = SimpleNamespace(id=client, state=STATE_RUNNING)
         self.environment.events.worker_connect.fire(client_id=client)
+        self.clients[client] = SimpleNamespace(id=client, state=STATE_RUNNING)
 
     def send_message(self, name: str, data: Any = None, client: str | None = None) -> None:
         self.told.append((name, client))
         if name == BEGIN:
             assert client is not None
+            self.shares[client] = data["processes"]
             answer = self._answers[client]
             said = (
                 {"error": answer, "missing": []}
@@ -112,6 +115,7 @@ def test_a_worker_that_joins_late_and_can_begin_is_a_part_of_the_crew(tmp_path: 
     crew = crew_of(master, tmp_path, "one")
     master.connect("two")
     assert crew.recorders == ["load-1", "observer-1", "load-2", "observer-2"]
+    assert master.shares == {"one": 1, "two": 2}
     assert crew.end(0.0) == []
 
 
