@@ -6,5 +6,5 @@ delays and losses are injected from outside that chain. Each step meets the othe
 
 ``plan`` what to inject · ``driver`` a process that plays and calls, through the harness's own clients ·
 ``conduct`` injects and tells the driver when · ``measure`` history to samples, by the checks · ``judge``
-samples to rows, three-valued · ``document`` ``calibration.json``.
+samples to rows, three-valued · its result is ``calibration.json``, which ``report`` reads.
 """

@@ -20,7 +20,6 @@ from typing import Any, Final
 import numpy as np
 from scipy import stats
 
-from harness.calibrate.document import SCHEMA, derived_verdict
 from harness.calibrate.measure import Delayed, Findings, Lost, Measured, Seconds
 from harness.calibrate.plan import (
     ALLOWED_S,
@@ -33,6 +32,7 @@ from harness.calibrate.plan import (
 )
 from harness.history import RunFolder
 from harness.history.run import utc_now
+from harness.report.calibration_file import SCHEMA, derived_verdict
 from harness.sla.units import format_quantity
 from harness.sla.verdict import Verdict
 

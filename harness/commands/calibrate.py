@@ -102,13 +102,13 @@ def command(delays_ms: list[int], repetitions: int, reports: Path) -> None:
       stormwatch calibrate --delay 50ms --delay 500ms --repetitions 200
     """
     from harness.calibrate.conduct import CalibrationError, conduct
-    from harness.calibrate.document import write
     from harness.calibrate.judge import document
     from harness.calibrate.measure import measure
     from harness.calibrate.plan import DELAYS_MS, Plan
     from harness.faults import FaultError, NotExercisedError
     from harness.history import HistoryError, RunFolderError, create_run
     from harness.history.run import utc_now
+    from harness.report.calibration_file import write
     from harness.stack import StackError
 
     plan = Plan(tuple(delays_ms) or DELAYS_MS, repetitions)

@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.calibrate.document import in_report, newest
 from harness.checks import INTEGRITY, METRICS, Census, Evidence, FaultWindow, Finding, Samples, evidence_of
 from harness.checks.distributions import distribution
 from harness.checks.games import worst_games
@@ -23,6 +22,7 @@ from harness.checks.timeline import timeline
 from harness.history import RunFolder, read_history
 from harness.history.run import utc_now
 from harness.history.witnesses import Witness
+from harness.report.calibration_file import in_report, newest
 from harness.report.reasons import conclusion
 from harness.report.scenarios import read_all_scenarios
 from harness.report.words import limited

@@ -10,7 +10,12 @@ from typing import Any
 import jsonschema
 import pytest
 
-from harness.calibrate.document import (
+from harness.calibrate.judge import document
+from harness.calibrate.measure import Findings, Lost
+from harness.calibrate.plan import Plan
+from harness.history import RunFolder, create_run
+from harness.report.calibration import NONE, complaints, injected, losses, paths, summary
+from harness.report.calibration_file import (
     NAME,
     DocumentError,
     derived_verdict,
@@ -20,11 +25,6 @@ from harness.calibrate.document import (
     schema,
     write,
 )
-from harness.calibrate.judge import document
-from harness.calibrate.measure import Findings, Lost
-from harness.calibrate.plan import Plan
-from harness.history import RunFolder, create_run
-from harness.report.calibration import NONE, complaints, injected, losses, paths, summary
 from harness.report.gate import report_schema, validate
 from harness.report.html import render_html
 from harness.report.markdown import render_markdown

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.calibrate.document import derived_verdict
 from harness.calibrate.judge import Row, busy, judge
 from harness.calibrate.measure import Delayed, Findings, Lost, Measured
 from harness.calibrate.plan import LOSSES, PATHS, allowed_s
+from harness.report.calibration_file import derived_verdict
 
 DELAYS_S = (0.005, 0.05, 0.5, 2.0)
 QUIET = {"machine_cpu_percent": 20.0, "harness_cpu_percent": 5.0, "loop_lag_ms": 0.4}

@@ -15,13 +15,13 @@ import pytest
 from click.testing import CliRunner
 
 from harness.calibrate.conduct import CalibrationError, Conductor, conduct
-from harness.calibrate.document import read
 from harness.calibrate.judge import document
 from harness.calibrate.measure import measure
 from harness.calibrate.plan import PATHS, Plan, delay
 from harness.cli import main
 from harness.faults import Fault
 from harness.history import create_run
+from harness.report.calibration_file import read
 from harness.stack import StackError
 from harness.stack.proxies import PLAYERS_PUBNUB
 

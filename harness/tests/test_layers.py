@@ -28,7 +28,6 @@ WRONG = {
     ("bench.py", "tests"): "the bench judges a made-up run of the tests",
     ("live/document.py", "load"): "the load's options are not apart from its parser yet",
     ("observe/publish_log.py", "faults"): "PubNub's control client is not beside the proxies' yet",
-    ("report/build.py", "calibrate"): "a calibration is read where it is made",
     ("sla/policy.py", "load"): "the load's options are not apart from its parser yet",
 }
 
