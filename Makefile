@@ -4,8 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Tests that start no part of the stack.
+QUICK := $(addprefix harness/tests/test_,$(addsuffix .py,calibrate_document calibrate_judge faults_base gate \
+	history_writer integrity_declared lag layers load_options policy recipes recovery shortages stages statistics \
+	verdicts views witnesses))
+
 .DEFAULT_GOAL := help
-.PHONY: help setup sla test scenarios lint types audit bench lock clean
+.PHONY: help setup sla test quick watch scenarios lint types audit bench lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -25,6 +30,16 @@ sla: $(READY) ## load and failures on the local stack, then the report and the g
 
 test: $(READY) ## unit and integration tests
 	$(BIN)/pytest -n 2
+
+quick: $(READY) ## tests that start no stack: under a minute
+	$(BIN)/pytest -q $(QUICK)
+
+watch: $(READY) ## at every change: the test files that differ from the last commit, else the quick ones
+	@while true; do touch $(VENV)/.watched; \
+		changed=$$({ git diff --name-only --diff-filter=d HEAD; git ls-files --others --exclude-standard; } | grep -E '/test_[a-z_]+\.py$$'); \
+		$(BIN)/pytest -q -x $${changed:-$(QUICK)}; \
+		until find harness service fixtures scenarios -name '*.py' -newer $(VENV)/.watched | grep -q .; do sleep 1; done; \
+	done
 
 scenarios: $(READY) ## the failure scenarios alone
 	$(BIN)/pytest scenarios/failure -n 2
