@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from harness.history import SCHEMA, HistoryError, RunFolder, read_history
 from harness.history.schema import META_RUN, META_VERSION, META_WRITER
 from harness.live.tail import HistoryTail
 from harness.sla.policy import DEFAULT_POLICY, PolicyError, load_policy
-from harness.tests.environment.hostile import COMMAND, in_shell
+from harness.tests.environment.hostile import COMMAND, in_shell, surroundings
 
 DEEP = "[" * 200_000 + "]" * 200_000
 
@@ -159,13 +160,8 @@ def test_a_folder_that_may_not_be_entered_is_no_readable_report(
 ) -> None:
     run = copied(passed, tmp_path / "closed")
     run.parent.chmod(0)
-    mere_mortal = []
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            pytest.skip("root may enter every folder, and there is no setpriv to take that from it")
-        mere_mortal = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
     done = subprocess.run(
-        [*mere_mortal, *COMMAND, command, run, *([run] if command == "compare" else [])],
+        [*mere_mortal(), *COMMAND, command, run, *([run] if command == "compare" else [])],
         capture_output=True,
         check=False,
     )
@@ -182,3 +178,46 @@ def test_reports_that_do_not_fit_leave_the_old_ones(passed: RunFolder, tmp_path:
     assert done.returncode == 4
     assert b"the old ones were kept" in done.stderr
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_a_cache_whose_folders_are_there_and_can_not_be_written_is_named(tmp_path: Path) -> None:
+    for name in ("postgres", "toxiproxy"):
+        (tmp_path / name).mkdir(mode=0o555)
+    tmp_path.chmod(0o555)
+    program = "from harness.stack.folders import cache_folder\ncache_folder('toxiproxy')"
+    done = subprocess.run(
+        [*mere_mortal(), sys.executable, "-c", program],
+        capture_output=True,
+        check=False,
+        env=surroundings({"STORMWATCH_CACHE": str(tmp_path)}),
+    )
+    tmp_path.chmod(0o700)
+    last = done.stderr.decode().splitlines()[-1]
+    assert last.endswith(
+        f"can't write to the cache folder {tmp_path}/toxiproxy: set STORMWATCH_CACHE to another place"
+    )
+
+
+def test_scenarios_in_a_folder_that_can_not_be_written_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "test_demo.py").write_text("def test_it(experiment): raise AssertionError", encoding="utf-8")
+    tmp_path.chmod(0o555)
+    done = subprocess.run(
+        [*mere_mortal(), sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_demo.py"],
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    tmp_path.chmod(0o700)
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "Permission denied; give a writable folder with --stormwatch-reports or STORMWATCH_REPORTS" in said
+    assert "INTERNALERROR" not in said
+
+
+def mere_mortal() -> list[str]:
+    """What to put before a command so that permissions count for it, whoever runs the tests."""
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may write to every folder, and there is no setpriv to take that from it")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]

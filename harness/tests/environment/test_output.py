@@ -129,6 +129,13 @@ def test_help_ends_well_when_nobody_reads_on() -> None:
     assert in_shell("$STORMWATCH | true; exit ${PIPESTATUS[0]}", "--help").returncode == 0
 
 
+def test_help_of_the_load_ends_well_when_nobody_reads_on() -> None:
+    scenario = Path(__file__).parents[3] / "scenarios" / "concurrent_games.py"
+    done = in_shell(f"{sys.executable} -m locust -f {scenario} --help | head -1")
+    assert done.stdout.startswith(b"Usage: locust")
+    assert b"Traceback" not in done.stderr
+
+
 def test_words_stay_on_their_line() -> None:
     assert one_line("a\n  pass\tb") == "a pass b"
     assert plain("a\n\tb é ✓") == "a\n\tb é ✓"
