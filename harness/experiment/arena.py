@@ -161,6 +161,8 @@ class Arena:
 PLAN: Final = (
     "failure scenarios, one after the other: some dozen games at a time are played, while its network, its "
     "PubNub and its database are broken as far as they are within reach, each for seconds",
+    f"ticks, which move other people's overdue games too, if {Action.TICK.setting} names it; "
+    "without them, and without a cron of its own, no game moves and nothing can be told",
     "afterwards: each fault is undone, the scenarios' games are removed",
 )
 

@@ -226,6 +226,9 @@ class Director:
 
     def _begin(self) -> Run:
         assert self._permission is not None
+        # Between consent and a run that is begun in the web UI, days may lie.
+        if moved := self._permission.moved():
+            raise CannotBegin(f"{moved}: nobody consented to that; start Locust again")
         try:
             options = LoadOptions.from_namespace(self._given)
             self.see_that_it_fits(options)

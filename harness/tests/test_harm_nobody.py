@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -156,9 +157,12 @@ def test_a_killed_runs_games_are_found_by_their_mark_and_removed(production: Sta
 
 
 @contextmanager
-def going_on(stack: Stack, folder: Path, *options: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+def going_on(
+    stack: Stack, folder: Path, *options: str, headless: bool = True, **more: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """A run of the load on production that lasts until it is ended."""
-    command = [*LOCUST, "--headless", "--no-report", "--drain=1s", *SHORT, "--duration=60s", *options]
+    command = [*LOCUST, "--no-report", "--drain=1s", *SHORT, "--duration=60s", *options]
+    command += ["--headless"] if headless else []
     with (folder / "locust.log").open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -242,6 +246,46 @@ def test_a_name_that_leads_elsewhere_in_mid_run_ends_the_run_as_inconclusive(
     done = told(production, tmp_path, [*STORMWATCH, "clean", prefix], STORMWATCH_MAY_LOAD=address)
     assert done.returncode == 0, done.stderr
     assert games_of_runs(production) == before
+
+
+def is_ready(page: str, name: str) -> bool:
+    """Return whether a web UI's target is known: a form for another is refused with its name."""
+    try:
+        answer = requests.post(f"{page}/swarm", data={"host": "http://another"}, timeout=10)
+    except requests.ConnectionError:
+        return False
+    return name in answer.text
+
+
+def test_a_name_that_led_elsewhere_before_a_run_of_the_web_ui_begins_none(
+    production: Stack, tmp_path: Path
+) -> None:
+    before = state(production)
+    (tmp_path / "sitecustomize.py").write_text(RESOLVER, encoding="utf-8")
+    name = production.target.service_url.removeprefix("http://").replace("127.0.0.1", "staging.test")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        page = f"http://127.0.0.1:{free.getsockname()[1]}"
+    log = tmp_path / "locust.log"
+    with going_on(
+        production,
+        tmp_path,
+        f"--web-port={page.rpartition(':')[2]}",
+        headless=False,
+        SUPABASE_URL=f"http://{name}",
+        STORMWATCH_MAY_LOAD=name,
+        MOVED=str(tmp_path / "moved"),
+        PYTHONPATH=str(tmp_path),
+    ) as locust:
+        eventually(lambda: is_ready(page, name) or locust.poll() is not None)
+        (tmp_path / "moved").touch()
+        requests.post(f"{page}/swarm", data={"games": "2"}, timeout=10)
+        refusal = "nobody consented to that; start Locust again"
+        eventually(lambda: refusal in log.read_text(encoding="utf-8") or locust.poll() is not None)
+        assert refusal in log.read_text(encoding="utf-8")
+        assert games_of_runs(production) == 0
+        locust.send_signal(signal.SIGINT)
+        locust.wait(60)
+    assert state(production) == before
 
 
 def test_a_clean_up_that_is_refused_says_how_much_is_left_and_why(production: Stack, tmp_path: Path) -> None:
