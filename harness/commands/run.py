@@ -37,8 +37,23 @@ _LINE_EVERY_S: Final = 15.0
 _GIVEN_UP: Final = 130
 
 
+class _RunCommand(click.Command):
+    """Says where the load's options go: a report advises some."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = error.option_name
+            raise click.UsageError(
+                f"{error.format_message()} The load's options go after `--`: stormwatch run -- {name} ...",
+                ctx,
+            ) from error
+
+
 @click.command(
     name="run",
+    cls=_RunCommand,
     context_settings={"ignore_unknown_options": False},
     epilog="Exit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no report could be made. "
     "Ctrl-C ends the run early and still writes the report of what was seen (inconclusive).",

@@ -248,3 +248,9 @@ def test_a_load_on_a_deployment_names_it_and_no_key() -> None:
     assert "--host=https://stage.example --processes=2" in found
     assert "--run-time=300s" in found
     assert not any(secret in found for secret in [*there.secrets(), "pw@"])
+
+
+def test_an_option_of_the_load_as_a_report_advises_it_is_told_where_it_goes() -> None:
+    done = CliRunner().invoke(run_command, ["--duration", "10min"])
+    assert done.exit_code == 2
+    assert "go after `--`: stormwatch run -- --duration ..." in done.output
