@@ -182,7 +182,10 @@ def change_thresholds(report: dict[str, Any], changes: Mapping[str, str]) -> Non
         if name.partition(".")[0] not in {"confidence", "tolerances", "measurement", "recovery"} and (
             row is None or field not in Objective.model_fields
         ):
-            raise PolicyError(f"--set {name}: nothing is called so; the report has {', '.join(rows)}")
+            raise PolicyError(
+                f"--set {name}: nothing is called so; "
+                f"write one of {', '.join(f'{row}.threshold' for row in rows)}"
+            )
         if row is None or field != "threshold":
             raise _needs_record(f"--set {name}={text} changes more than a threshold")
         try:

@@ -16,8 +16,8 @@ from harness.checks import evidence_of
 from harness.cli import main
 from harness.report import read_report, write_reports
 from harness.report.build import judge
-from harness.report.gate import validate
-from harness.sla.policy import DEFAULT_POLICY, load_policy
+from harness.report.gate import change_thresholds, validate
+from harness.sla.policy import DEFAULT_POLICY, PolicyError, load_policy
 from harness.tests.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows, write_run
 
 SHAPE = Shape(games_at_once=200, seconds=120, http_per_s=60)
@@ -423,3 +423,8 @@ def test_a_fault_during_the_load_is_one_of_the_rows(good_rows: pd.DataFrame) -> 
     validate(report)
     assert report["rows"]["faults"] == ["network:down service-pubnub"]
     assert report["rows"]["integrity"] == [row["name"] for row in report["integrity"]]
+
+
+def test_a_change_without_its_field_is_told_what_to_write() -> None:
+    with pytest.raises(PolicyError, match=r"write one of .*broadcast_latency\.threshold"):
+        change_thresholds({"objectives": [{"name": "broadcast_latency"}]}, {"broadcast_latency": "1s"})
