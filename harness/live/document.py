@@ -24,7 +24,7 @@ from harness.checks import INTEGRITY, FaultWindow, evidence_of
 from harness.checks.measurement import MEASUREMENT, complete_run
 from harness.history import History
 from harness.live.file import SCHEMA
-from harness.load.options import LoadOptions
+from harness.load_options import LoadOptions
 from harness.report import words
 from harness.report.build import _applies, _guarded_check, _integrity, _objective
 from harness.sla.policy import Policy

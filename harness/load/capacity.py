@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from harness.limits import open_files
-from harness.load.options import LoadOptions, OptionError
+from harness.load.options import OptionError
+from harness.load_options import LoadOptions
 
 # The figures are fitted to what runs recorded of themselves (`open_files`); test_capacity.py has it.
 #: Connections of a player to PubNub: its long poll, and at times a call beside it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
 from harness.load.capacity import see_that_it_fits_here
-from harness.load.options import LoadOptions, OptionError, add_options
+from harness.load.options import OptionError, add_options, load_options
 from harness.load.origins import origins, parsed, profile_options, take_over
 from harness.load.plan import load_plan
 from harness.target import deployment_named
@@ -23,7 +23,7 @@ def main() -> None:
     parser.parse_args()  # which knows no options but these
     take_over(given, origins(parser, given))
     try:
-        options = LoadOptions.from_namespace(given)
+        options = load_options(given)
         see_that_it_fits_here(options, given, own_stack=given.local or not (given.host or deployment_named()))
         print("\n".join(load_plan(options)))
     except OptionError as error:

@@ -26,12 +26,13 @@ from harness.load.capacity import see_that_it_fits_here
 from harness.load.crew import Crew, CrewError
 from harness.load.cron import Cron
 from harness.load.observers import ObserverError, ObserverProcess
-from harness.load.options import FIELDS, LoadOptions, OptionError, reports_folder
+from harness.load.options import FIELDS, OptionError, load_options, reports_folder
 from harness.load.origins import in_words
 from harness.load.parts import Parts
 from harness.load.plan import load_plan
 from harness.load.preflight import TargetUnusable, check_drive, check_target, earlier_runs, remove_games
 from harness.load.station import Orders, observe_itself
+from harness.load_options import LoadOptions
 from harness.observe.process import Assignment
 from harness.observe.readings import reading
 from harness.target import (
@@ -126,7 +127,7 @@ class Director:
             It can't, or there is nowhere to write.
         """
         try:
-            options = LoadOptions.from_namespace(self._given)
+            options = load_options(self._given)
             _see_that_it_can_be_written(reports_folder(self._given))
             found = self._find(options)
             self._stack_is_here = found is None or bool(self._parts.names)
@@ -230,7 +231,7 @@ class Director:
         if moved := self._permission.moved():
             raise CannotBegin(f"{moved}: nobody consented to that; start Locust again")
         try:
-            options = LoadOptions.from_namespace(self._given)
+            options = load_options(self._given)
             self.see_that_it_fits(options)
             folder = self._folder()
         except (OptionError, RunFolderError) as error:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from harness.history.run import DEFAULT_REPORTS
 from harness.load.origins import COMMAND_LINE
+from harness.load_options import LoadOptions
 from harness.sla.units import parse_duration
 
 #: Players ask for the timer every 10 s of a game of two minutes. Scaled down to a game of seconds that
@@ -35,92 +34,46 @@ class OptionError(ValueError):
     """An option can't be what it was set to; the message names it, its value and the way out."""
 
 
-@dataclass(frozen=True)
-class LoadOptions:
-    """The options of a run, checked; durations in seconds."""
+def load_options(given: argparse.Namespace) -> LoadOptions:
+    """Check what was given.
 
-    games: int
-    players: int
-    briefing_s: float
-    drawing_s: float
-    voting_s: float
-    tick_s: float
-    sync_s: float
-    wave_size: int
-    wave_every_s: float
-    duration_s: float
-    drain_s: float
-    probe_s: float
-    observers: int
-    seed: int
-    #: Where spawning begins to where the drain begins; overrides ``duration_s``. None: not limited.
-    run_time_s: float | None = None
+    Raises
+    ------
+    OptionError
+        An option, or a combination of them, makes no sense.
+    """
+    phases = {
+        name: parse_duration(_checked(given, name, duration)) for name in ("briefing", "drawing", "voting")
+    }
+    sync = _checked(given, "sync", duration_or_auto)
+    seed = _checked(given, "seed", seed_or_random)
+    options = LoadOptions(
+        games=_checked(given, "games", count),
+        players=_checked(given, "players", count),
+        briefing_s=phases["briefing"],
+        drawing_s=phases["drawing"],
+        voting_s=phases["voting"],
+        tick_s=parse_duration(_checked(given, "tick", duration)),
+        sync_s=sum(phases.values()) / SYNCS_PER_GAME if sync == _AUTO else parse_duration(sync),
+        wave_size=_checked(given, "wave_size", count),
+        wave_every_s=parse_duration(_checked(given, "wave_every", duration)),
+        duration_s=parse_duration(_checked(given, "duration", duration)),
+        drain_s=parse_duration(_checked(given, "drain", duration)),
+        probe_s=parse_duration(_checked(given, "probe", duration)),
+        observers=_checked(given, "observers", count),
+        seed=secrets.randbelow(2**31) if seed == _RANDOM else int(seed),
+        run_time_s=getattr(given, "run_limit_s", None),
+    )
+    _check_together(options, getattr(given, "run_limit_from", None) or "--run-time")
+    return options
 
-    @property
-    def phases_s(self) -> float:
-        """Sum of the phases' lengths."""
-        return self.briefing_s + self.drawing_s + self.voting_s
 
-    @property
-    def game_s(self) -> float:
-        """The longest that a game takes when the service keeps its word: each phase waits for a tick."""
-        return self.phases_s + 3 * self.tick_s
-
-    @property
-    def spawning_s(self) -> float:
-        """From the first wave of games to the last."""
-        return (math.ceil(self.games / self.wave_size) - 1) * self.wave_every_s
-
-    @property
-    def warm_up_s(self) -> float:
-        """Spawning and the first cycle of the last wave."""
-        return self.spawning_s + self.game_s
-
-    def spawned(self, elapsed_s: float) -> int:
-        """Return how many games there should be ``elapsed_s`` after the first wave."""
-        return min(self.games, self.wave_size * (1 + int(elapsed_s / self.wave_every_s)))
-
-    @classmethod
-    def from_namespace(cls, given: argparse.Namespace) -> LoadOptions:
-        """Check what was given.
-
-        Raises
-        ------
-        OptionError
-            An option, or a combination of them, makes no sense.
-        """
-        phases = {
-            name: parse_duration(_checked(given, name, duration))
-            for name in ("briefing", "drawing", "voting")
-        }
-        sync = _checked(given, "sync", duration_or_auto)
-        seed = _checked(given, "seed", seed_or_random)
-        options = cls(
-            games=_checked(given, "games", count),
-            players=_checked(given, "players", count),
-            briefing_s=phases["briefing"],
-            drawing_s=phases["drawing"],
-            voting_s=phases["voting"],
-            tick_s=parse_duration(_checked(given, "tick", duration)),
-            sync_s=sum(phases.values()) / SYNCS_PER_GAME if sync == _AUTO else parse_duration(sync),
-            wave_size=_checked(given, "wave_size", count),
-            wave_every_s=parse_duration(_checked(given, "wave_every", duration)),
-            duration_s=parse_duration(_checked(given, "duration", duration)),
-            drain_s=parse_duration(_checked(given, "drain", duration)),
-            probe_s=parse_duration(_checked(given, "probe", duration)),
-            observers=_checked(given, "observers", count),
-            seed=secrets.randbelow(2**31) if seed == _RANDOM else int(seed),
-            run_time_s=getattr(given, "run_limit_s", None),
+def _check_together(options: LoadOptions, limited_by: str) -> None:
+    if options.run_time_s is not None and options.run_time_s <= options.warm_up_s:
+        raise OptionError(
+            f"{limited_by} {options.run_time_s:g}s is over before the warm-up "
+            f"({options.warm_up_s:g} s: spawning and the first game); give more, or leave it to --duration"
         )
-        options._check_together(getattr(given, "run_limit_from", None) or "--run-time")
-        return options
-
-    def _check_together(self, limited_by: str) -> None:
-        if self.run_time_s is not None and self.run_time_s <= self.warm_up_s:
-            raise OptionError(
-                f"{limited_by} {self.run_time_s:g}s is over before the warm-up "
-                f"({self.warm_up_s:g} s: spawning and the first game); give more, or leave it to --duration"
-            )
 
 
 def add_options(parser: LocustArgumentParser, defaults: Mapping[str, Any] | None = None) -> None:

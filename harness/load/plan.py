@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from harness.load.options import LoadOptions
+from harness.load_options import LoadOptions
 from harness.target import Action
 
 #: Calls of one game besides those of its players: made, started.

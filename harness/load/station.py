@@ -18,7 +18,7 @@ from harness.history import HistoryWriter, RunFolder
 from harness.history.run import create_run
 from harness.history.witnesses import Doubt, doubts_about, witnesses_of
 from harness.load.ears import Ears
-from harness.load.options import LoadOptions
+from harness.load_options import LoadOptions
 from harness.observe.process import Assignment
 from harness.observe.readings import OwnReadings
 from harness.target import Permission

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flask import Response, jsonify, request
 
-from harness.load.options import FIELDS, LoadOptions, OptionError
+from harness.load.options import FIELDS, OptionError, load_options
 from harness.load.origins import WEB_FORM
+from harness.load_options import LoadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +92,7 @@ def reason_to_refuse(
     if _sets(form, given, "duration"):
         wanted.run_limit_s = None
     try:
-        see_that_it_fits(LoadOptions.from_namespace(wanted))
+        see_that_it_fits(load_options(wanted))
     except OptionError as error:
         return str(error).removeprefix("--")
     return None

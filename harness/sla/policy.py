@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from harness.files import DocumentError, read_toml
+from harness.load_options import LoadOptions
 from harness.sla.units import parse_duration, parse_quantile, parse_share
 
 SCHEMA: Final = "stormwatch.policy/1"
@@ -247,9 +248,6 @@ class Profile(_Model):
     @field_validator("options")
     @classmethod
     def _check_options(cls, options: dict[str, Any]) -> dict[str, Any]:
-        # Here: who only judges needs no load. It imports no Locust.
-        from harness.load.options import LoadOptions
-
         known = [field.name.removesuffix("_s").replace("_", "-") for field in fields(LoadOptions)]
         for name, value in options.items():
             if name not in known:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.load.options import FIELDS, LoadOptions, OptionError, add_options
+from harness.load.options import FIELDS, OptionError, add_options, load_options
 from harness.load.origins import hand_over, in_words, origins, parsed, profile_options, take_over
+from harness.load_options import LoadOptions
 
 with pytest.MonkeyPatch.context() as patch:
     # Only its parser is wanted here: gevent must not take over this process, other tests use asyncio.
@@ -35,7 +36,7 @@ def parse(*arguments: str) -> argparse.Namespace:
 
 
 def options(*arguments: str) -> LoadOptions:
-    return LoadOptions.from_namespace(parse(*arguments))
+    return load_options(parse(*arguments))
 
 
 def test_the_default_is_200_games_of_4_with_phases_of_seconds() -> None:
@@ -94,7 +95,7 @@ def test_what_the_web_form_sets_is_checked_as_well() -> None:
     given = parse()
     given.drawing = "soon"
     with pytest.raises(OptionError, match=r"--drawing: 'soon' is not a duration"):
-        LoadOptions.from_namespace(given)
+        load_options(given)
 
 
 def test_a_limit_that_ends_before_anything_could_be_judged_is_refused() -> None:
@@ -139,7 +140,7 @@ def test_the_command_line_beats_the_profile_which_locusts_variables_do_not(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     given = parse(*arguments)
-    assert LoadOptions.from_namespace(given).games == games
+    assert load_options(given).games == games
     assert given.origins.get("games") == origin
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from harness.load import web_guard
 from harness.load.capacity import see_that_it_fits
-from harness.load.options import LoadOptions
 from harness.load.web_form import check_forms
 from harness.load.web_guard import WebRefused, guard
+from harness.load_options import LoadOptions
 from harness.tests.test_live_web import web_ui
 from harness.tests.test_load_options import parse
 from harness.tests.test_load_runs import Locust

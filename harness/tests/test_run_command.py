@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from harness.commands.run import _again
 from harness.commands.run import command as run_command
 from harness.history.again import command_line, with_seed
-from harness.load.options import LoadOptions
+from harness.load.options import load_options
 from harness.target import Target
 from harness.tests.test_load_options import parse
 
@@ -230,10 +230,10 @@ def test_no_secret_of_an_address_gets_into_it(address: str) -> None:
 def test_a_load_alone_is_done_again_with_all_that_was_left_to_defaults_or_chance() -> None:
     stack = Target("http://127.0.0.1:1", "a-key", "a-secret", "demo", origin="embedded")
     given = parse("-f", "scenarios/concurrent_games.py", "--games=7", "--briefing=250ms", "--users=9")
-    options = LoadOptions.from_namespace(given)
+    options = load_options(given)
     words = shlex.split(again(options, stack, given))
     assert words[:4] == ["locust", "-f", "scenarios/concurrent_games.py", "--headless"]
-    repeated = LoadOptions.from_namespace(parse(*words[3:]))
+    repeated = load_options(parse(*words[3:]))
     assert repeated == dataclasses.replace(options, sync_s=pytest.approx(options.sync_s))
     assert repeated.games == 9
 
@@ -242,7 +242,7 @@ def test_a_load_on_a_deployment_names_it_and_no_key() -> None:
     there = Target(
         "https://stage.example", "a-key", "a-secret", "demo", database_url="postgres://u:pa55word@h/d"
     )
-    options = LoadOptions.from_namespace(parse("--run-time=5m", "--processes=2"))
+    options = load_options(parse("--run-time=5m", "--processes=2"))
     found = again(options, there, parse("-f", "my games.py", "--processes=2"))
     assert found.startswith("locust -f 'my games.py' --headless ")
     assert "--host=https://stage.example --processes=2" in found
