@@ -31,7 +31,7 @@ sla: $(READY) ## load and failures on the local stack, then the report and the g
 test: $(READY) ## unit and integration tests
 	$(BIN)/pytest -n 2
 
-quick: $(READY) ## tests that start no stack: under a minute
+quick: $(READY) ## tests that start no stack
 	$(BIN)/pytest -q $(QUICK)
 
 watch: $(READY) ## at every change: the test files that differ from the last commit, else the quick ones
