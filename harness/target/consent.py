@@ -256,16 +256,20 @@ def at_terminal() -> Callable[[str], str] | None:
 
 
 def _names(target: Target, *actions: Action) -> list[str]:
-    """Return what consent to ``actions`` has to name: the service, and whatever else is broken."""
-    service = _Address.of(target.service_url)
-    names = [service.name]
+    """Return what consent to ``actions`` has to name: the service, and whatever else is changed."""
+    service, *others = map(_Address.of, _touched(target, actions))
+    hosts = dict.fromkeys(address.host for address in others if address.host != service.host)
+    return [service.name, *hosts]
+
+
+def _touched(target: Target, actions: Collection[Action]) -> list[str]:
+    """Return the addresses at which something is changed, the service's first."""
+    urls: list[str | None] = [target.service_url]
+    if Action.LOAD in actions or Action.BREAK in actions:
+        urls.append(target.database_url)  # the run's games are removed there
     if Action.BREAK in actions:
-        hosts = {service.host}
-        for url in (target.database_url, target.toxiproxy_url, target.pubnub_control_url):
-            if url is not None and (address := _Address.of(url)).host not in hosts:
-                hosts.add(address.host)
-                names.append(address.host)
-    return names
+        urls += [target.toxiproxy_url, target.pubnub_control_url]
+    return [url for url in urls if url is not None]
 
 
 def _consented(
@@ -317,10 +321,8 @@ def _announcement(
     whole = " and ".join(action.passive for action in actions)
     where = resolved.get(address.host)
     lines = [f"{address.name}{f' ({_listing(where)})' if where else ''} is about to be {whole}:"]
-    if Action.BREAK in actions:
-        others = _names(target, Action.BREAK)[1:]
-        if others:
-            plan = [*plan, f"broken with it: {', '.join(others)}"]
+    if others := _names(target, *actions)[1:]:
+        plan = [*plan, f"changed with it: {', '.join(others)}"]
     lines += [f"  {line}" for line in plan]
     if _is_loopback(address.host):
         lines.append(
@@ -331,11 +333,8 @@ def _announcement(
 
 def _resolved(target: Target, actions: Collection[Action]) -> dict[str, frozenset[str]]:
     """Return name -> addresses of the hosts that will be touched; those given as numbers need no look."""
-    urls: list[str | None] = [target.service_url]
-    if Action.BREAK in actions:
-        urls += [target.database_url, target.toxiproxy_url, target.pubnub_control_url]
     found = {}
-    for host in dict.fromkeys(_Address.of(url).host for url in urls if url is not None):
+    for host in dict.fromkeys(_Address.of(url).host for url in _touched(target, actions)):
         if not host or _is_number(host) or host == "localhost":
             continue  # of this machine's own name, both families are this machine
         addresses = _resolve(host)

@@ -83,6 +83,9 @@ def test_what_is_broken_besides_the_service_is_named_too() -> None:
         asked(target, Action.BREAK, **{BREAK: "staging.example"})
     assert "s3cret" not in str(refused.value)
     assert Action.BREAK in asked(target, Action.BREAK, **{BREAK: "staging.example db.example"})
+    # A run removes its games there.
+    with pytest.raises(ConsentError, match=f"set {LOAD}=staging.example,db.example if"):
+        asked(target, Action.LOAD, **{LOAD: "staging.example"})
 
 
 @pytest.mark.parametrize("url", ["postgresql:///x?host=db.example", "postgresql://a.example,b.example/x"])

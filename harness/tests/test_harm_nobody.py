@@ -226,7 +226,7 @@ def test_a_name_that_leads_elsewhere_in_mid_run_ends_the_run_as_inconclusive(
         production,
         tmp_path,
         SUPABASE_URL=f"http://{name}",
-        STORMWATCH_MAY_LOAD=name,
+        STORMWATCH_MAY_LOAD=f"{name},127.0.0.1",
         MOVED=str(tmp_path / "moved"),
         PYTHONPATH=str(tmp_path),
     ) as locust:
@@ -272,7 +272,7 @@ def test_a_name_that_led_elsewhere_before_a_run_of_the_web_ui_begins_none(
         f"--web-port={page.rpartition(':')[2]}",
         headless=False,
         SUPABASE_URL=f"http://{name}",
-        STORMWATCH_MAY_LOAD=name,
+        STORMWATCH_MAY_LOAD=f"{name},127.0.0.1",
         MOVED=str(tmp_path / "moved"),
         PYTHONPATH=str(tmp_path),
     ) as locust:
