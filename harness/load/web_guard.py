@@ -8,7 +8,6 @@ own, and every request needs a Host that nobody else can choose.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import logging
 import os
 import secrets
@@ -20,6 +19,8 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, redirect, request, session, url_for
 from flask_login import LoginManager, login_user
+
+from harness.target.address import is_loopback, is_number
 
 if TYPE_CHECKING:
     from locust.web import WebUI
@@ -62,7 +63,7 @@ def guard(web_ui: WebUI, display_name: str | None, base_path: str | None) -> str
     where = f"{web_ui.host or '*'}:{web_ui.port}"
     if web_ui.web_login and not password:
         raise WebRefused(f"--web-login needs a password: set {PASSWORD_VARIABLE}")
-    if not password and not _is_loopback(web_ui.host) and os.environ.get(OPEN_VARIABLE) != "yes":
+    if not password and not is_loopback(web_ui.host) and os.environ.get(OPEN_VARIABLE) != "yes":
         raise WebRefused(
             f"the web UI would let everybody in who reaches {where}: set {PASSWORD_VARIABLE} (and "
             f"{USER_VARIABLE}, else {_USER}), or {OPEN_VARIABLE}=yes where only you reach it, "
@@ -89,7 +90,7 @@ def guard(web_ui: WebUI, display_name: str | None, base_path: str | None) -> str
 
 def _reason_to_refuse(names: set[str]) -> str | None:
     host = _host_of(request.host)
-    if not (_is_address(host) or host == "localhost" or host.endswith(".localhost") or host in names):
+    if not (is_number(host) or host == "localhost" or host.endswith(".localhost") or host in names):
         return (
             f"the host {host[:_NAME_SHOWN]!r} is not known; open the page by its address, "
             "or start Locust with --web-host-display-name"
@@ -157,20 +158,8 @@ def _ask_for_a_login(web_ui: WebUI, user: str, password: str, base_path: str | N
 def _host_of(address: str) -> str:
     """Return the host of ``host``, ``host:port`` or an URL, in lower case; empty if there is none."""
     try:
-        if _is_address(address):
+        if is_number(address):
             return address
         return (urlsplit(address if "://" in address else f"//{address}").hostname or "").lower()
     except ValueError:
         return ""
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -191,3 +192,17 @@ def user_channel(user_id: str) -> str:
 def presence_channel(game_id: str) -> str:
     """Return the channel of a game's comings and goings."""
     return f"presence-{game_id}"
+
+
+def is_number(host: str) -> bool:
+    """Return whether ``host`` is an IP address and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether ``host`` is this machine, as a name or as an address."""
+    return host == "localhost" or (is_number(host) and ipaddress.ip_address(host).is_loopback)

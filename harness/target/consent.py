@@ -10,7 +10,6 @@ the address typed at a terminal and lasts for that run.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import sys
@@ -20,7 +19,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
-from harness.target.address import ENVIRONMENT, Target
+from harness.target.address import ENVIRONMENT, Target, is_loopback, is_number
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "postgresql": 5432, "postgres": 5432}
 #: What people set who want to be let through without a name.
@@ -324,7 +323,7 @@ def _announcement(
     if others := _names(target, *actions)[1:]:
         plan = [*plan, f"changed with it: {', '.join(others)}"]
     lines += [f"  {line}" for line in plan]
-    if _is_loopback(address.host):
+    if is_loopback(address.host):
         lines.append(
             "  what answers on this machine may be the end of a tunnel: that can't be known from here"
         )
@@ -335,7 +334,7 @@ def _resolved(target: Target, actions: Collection[Action]) -> dict[str, frozense
     """Return name -> addresses of the hosts that will be touched; those given as numbers need no look."""
     found = {}
     for host in dict.fromkeys(_Address.of(url).host for url in _touched(target, actions)):
-        if not host or _is_number(host) or host == "localhost":
+        if not host or is_number(host) or host == "localhost":
             continue  # of this machine's own name, both families are this machine
         addresses = _resolve(host)
         if addresses is None:
@@ -351,18 +350,6 @@ def _resolve(host: str) -> frozenset[str] | None:
     except OSError:
         return None
     return frozenset(str(entry[4][0]) for entry in found) or None
-
-
-def _is_number(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_number(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def _listing(addresses: Iterable[str]) -> str:
