@@ -24,13 +24,13 @@ import pytest
 from harness import web_proxies
 
 if TYPE_CHECKING:
-    from harness.experiment import Arenas, Experiment
+    from harness.experiment import Experiment, Testbeds
 
 #: What a session ends with that was refused before anything was done.
 _WRONG_USAGE: Final = 2
 
 _RUN: Final = pytest.StashKey[Path]()
-_ARENAS: Final = pytest.StashKey["Arenas"]()
+_ARENAS: Final = pytest.StashKey["Testbeds"]()
 _EXPERIMENT: Final = pytest.StashKey["Experiment"]()
 _SESSION: Final = pytest.StashKey[pytest.Session]()
 #: Whether an earlier phase of a scenario has left its result.
@@ -150,7 +150,7 @@ def _begin(config: pytest.Config) -> None:
 
 def _see_that_it_may_be_broken(config: pytest.Config) -> None:
     """End the session if the environment names a deployment that nobody consented to break."""
-    from harness.experiment.arena import deployment
+    from harness.experiment.testbed import deployment
     from harness.target import ConsentError, TargetError, forget_deployment
 
     if config.getoption("--stormwatch-local"):
@@ -174,7 +174,7 @@ def experiment(request: pytest.FixtureRequest) -> Iterator[Experiment]:
 
     subject = Experiment(
         session=request.config.stash[_RUN],
-        arenas=_arenas(request.config),
+        testbeds=_testbeds(request.config),
         policy=load_policy(),
         **_describe(request.node),
     )
@@ -217,10 +217,10 @@ def _conclude(item: pytest.Function, call: pytest.CallInfo[None], report: pytest
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End what experiments took place on."""
     session.config.stash[_SESSION] = session
-    arenas = session.config.stash.get(_ARENAS, None)
-    if arenas is not None:
+    testbeds = session.config.stash.get(_ARENAS, None)
+    if testbeds is not None:
         try:
-            arenas.close()
+            testbeds.close()
         except Exception as error:  # the report must be written all the same
             session.config.stash[_TROUBLE] = [f"what the scenarios ran on did not end in order: {error}"]
 
@@ -278,14 +278,14 @@ def _report(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> li
     return [f"verdict: {document['verdict']}    report: {os.path.relpath(run.path / 'report.html')}"]
 
 
-def _arenas(config: pytest.Config) -> Arenas:
+def _testbeds(config: pytest.Config) -> Testbeds:
     """Return what gives this process's experiments their stack and games."""
     if _ARENAS not in config.stash:
-        from harness.experiment import Arenas
+        from harness.experiment import Testbeds
         from harness.sla.policy import load_policy
 
         shared = not config.getoption("--stormwatch-apart")
-        config.stash[_ARENAS] = Arenas(config.stash[_RUN] / "arenas", load_policy(), shared=shared)
+        config.stash[_ARENAS] = Testbeds(config.stash[_RUN] / "testbeds", load_policy(), shared=shared)
     return config.stash[_ARENAS]
 
 

@@ -35,9 +35,9 @@ from locust.event import EventHook
 from harness.history import HistoryWriter, now_ns
 from harness.load.api import CONNECT_LIMIT_S, NETWORK_LIMIT_S, Api, has
 from harness.load.cron import Cron
-from harness.load.ears import Ears
 from harness.load.observers import ObserverError, ObserverProcess
-from harness.load.station import observe_itself
+from harness.load.subscribers import Subscribers
+from harness.load.worker_run import observe_itself
 from harness.observe.process import Assignment
 from harness.target.consent import handed_over
 
@@ -73,7 +73,7 @@ class Driver:
         def observer(name: str, **settings: Any) -> Assignment:
             return Assignment(name, assignment.run_id, assignment.history, self._target, settings)
 
-        self._ears = Ears([observer("observer-1")], logs)
+        self._subscribers = Subscribers([observer("observer-1")], logs)
         self._watch = ObserverProcess(
             "harness.observe.watch",
             observer(
@@ -92,7 +92,7 @@ class Driver:
 
     def wait_until_ready(self) -> dict[str, Any]:
         """Wait for the observers; return what is wrong with the database, if it can't be read."""
-        self._ears.wait_until_ready()
+        self._subscribers.wait_until_ready()
         return self._watch.wait_until_ready()
 
     def carry_out(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -109,14 +109,14 @@ class Driver:
 
     def stop(self) -> list[dict[str, str]]:
         """End in order; return what is missing of the record."""
-        missing = self._ears.stop(0.0) + self._watch.stop(_END_S)
+        missing = self._subscribers.stop(0.0) + self._watch.stop(_END_S)
         self._own.kill()
         self._history.close()
         return [doubt.entry() for doubt in missing]
 
     def kill(self) -> None:
         """End at once, with all that was started."""
-        self._ears.kill()
+        self._subscribers.kill()
         self._watch.kill()
 
     def _session(self, limit_s: float) -> FastHttpSession:
@@ -149,7 +149,7 @@ class Driver:
         }
         if not self._api.call("POST", "/rest/v1/games", actor="host", body=row, expect=(201,), game=game).ok:
             return 0
-        return self._ears.subscribe(game, [_PLAYER], lambda phase: None)
+        return self._subscribers.subscribe(game, [_PLAYER], lambda phase: None)
 
     def _move(self, games: list[str], to: str, every_s: float) -> dict[str, Any]:
         def move(game: str) -> bool:
@@ -162,7 +162,7 @@ class Driver:
         calls.join()
         if to == "completed":
             for game in games:
-                self._ears.over(game)
+                self._subscribers.over(game)
         return {"moved": sum(bool(greenlet.value) for greenlet in greenlets)}
 
     def _call(self, game: str, count: int, every_s: float, within_s: float) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.calibrate.plan import LOSSES, PATHS, Path, Plan
-from harness.checks import METRICS, Evidence, Samples, evidence_of
-from harness.checks.integrity import Violations, lost_events, out_of_order
-from harness.checks.measurement import MEASUREMENT
 from harness.history import RunFolder, read_history
+from harness.judge import METRICS, Evidence, Samples, evidence_of
+from harness.judge.integrity import Violations, lost_events, out_of_order
+from harness.judge.measurement import MEASUREMENT
 from harness.report.words import limited
 from harness.sla.policy import load_policy
 

@@ -239,7 +239,7 @@ def _consent(plan: list[str], *, with_failures: bool) -> Permission | None:
         return None
     actions = [Action.LOAD]
     if with_failures:
-        from harness.experiment.arena import PLAN
+        from harness.experiment.testbed import PLAN
 
         plan = [*plan, *PLAN]
         actions.append(Action.BREAK)
@@ -248,7 +248,7 @@ def _consent(plan: list[str], *, with_failures: bool) -> Permission | None:
 
 def _again(context: click.Context, seed: int | None) -> str:
     """Return the command that does a run again, with the seed that was drawn for its load."""
-    from harness.history.again import command_line, with_seed
+    from harness.history.command import command_line, with_seed
 
     words = ["stormwatch", "run"]
     for option in context.command.params:

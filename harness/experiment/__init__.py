@@ -1,10 +1,6 @@
 """Failure experiments: steady state, a fault while games are played, expectations, recovery."""
 
-from harness.checks.findings import Expectation, Finding
-from harness.checks.recovery import BacklogDrained, HealthyAgain, ServesAgain
 from harness.experiment.alerting import Alerting, AlertRule
-from harness.experiment.arena import Arena, Arenas, Setup
-from harness.experiment.expect_access import NoSecretTold, StrangersMadeNothing, StrangersRefused
 from harness.experiment.expect_alerts import (
     AlertOnce,
     AlertRaised,
@@ -29,6 +25,7 @@ from harness.experiment.expect_ticks import (
     OthersSkip,
     SentAgainUnderSameId,
 )
+from harness.experiment.expect_unauthorised import NoSecretTold, StrangersMadeNothing, StrangersRefused
 from harness.experiment.expectations import (
     EveryoneHears,
     FailsClearly,
@@ -46,7 +43,10 @@ from harness.experiment.expectations import (
 )
 from harness.experiment.experiment import ExpectationsFailed, Experiment, Inconclusive, Injection
 from harness.experiment.operator import Operator
-from harness.experiment.search import search_for_secrets
+from harness.experiment.secret_scan import search_for_secrets
+from harness.experiment.testbed import Setup, Testbed, Testbeds
+from harness.judge.findings import Expectation, Finding
+from harness.judge.recovery import BacklogDrained, HealthyAgain, ServesAgain
 
 __all__ = [
     "AlertOnce",
@@ -56,8 +56,6 @@ __all__ = [
     "Alerting",
     "AlertsSilent",
     "AlertsSilentBefore",
-    "Arena",
-    "Arenas",
     "BacklogDrained",
     "CatchesUp",
     "DeadLetters",
@@ -98,6 +96,8 @@ __all__ = [
     "Silence",
     "StrangersMadeNothing",
     "StrangersRefused",
+    "Testbed",
+    "Testbeds",
     "TicksSkip",
     "TimersOnTime",
     "TimersStand",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import yaml
 
-from harness.checks.findings import Expectation
 from harness.experiment.expect_alerts import AlertOnce, AlertRaised, AlertResolved, AlertsSilentBefore
+from harness.judge.findings import Expectation
 from harness.observe.alerts import AlertSinks, AlertWatch
 from harness.sla.units import parse_duration
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.checks import Evidence, Window
-from harness.checks.findings import Finding, compare, examples_of, none_of, seconds, succeeded, unseen, within
+from harness.judge import Evidence, Window
+from harness.judge.findings import Finding, compare, examples_of, none_of, seconds, succeeded, unseen, within
 from harness.observe.alerts import SERVICE
 
 

@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from harness.checks import Evidence, Window
-from harness.checks.findings import Finding, compare, examples_of, none_of, seconds, unseen, within
-from harness.checks.integrity import REPLAYED
 from harness.experiment.operator import DEAD_LETTER
+from harness.judge import Evidence, Window
+from harness.judge.findings import Finding, compare, examples_of, none_of, seconds, unseen, within
+from harness.judge.integrity import REPLAYED
 from harness.observe.publish_log import ATTEMPT
 
 #: Publishes that were under way as a refusal was answered.

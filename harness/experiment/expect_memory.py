@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.checks import Evidence, Window
-from harness.checks.findings import Finding, none_of, unseen, within
 from harness.experiment.operator import FLOOD
+from harness.judge import Evidence, Window
+from harness.judge.findings import Finding, none_of, unseen, within
 
 
 @dataclass(frozen=True)

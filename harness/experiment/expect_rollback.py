@@ -8,11 +8,11 @@ from typing import Final
 
 import pandas as pd
 
-from harness.checks import Evidence, FaultWindow, Window
-from harness.checks.evidence import NS
-from harness.checks.findings import Finding, compare, examples_of, none_of, succeeded, unseen, within
 from harness.experiment.operator import DAWDLER, OPERATOR
 from harness.faults.rollback import STEP, EmergencyRollback
+from harness.judge import Evidence, FaultWindow, Window
+from harness.judge.evidence import NS
+from harness.judge.findings import Finding, compare, examples_of, none_of, succeeded, unseen, within
 
 #: Of a tick that was under way when monitoring was turned off.
 _LAST_TICK_S: Final = 1.0

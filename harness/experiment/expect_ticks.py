@@ -8,9 +8,9 @@ from typing import Final
 
 import pandas as pd
 
-from harness.checks import Evidence, Window
-from harness.checks.evidence import NS
-from harness.checks.findings import (
+from harness.judge import Evidence, Window
+from harness.judge.evidence import NS
+from harness.judge.findings import (
     EXAMPLES,
     Finding,
     compare,

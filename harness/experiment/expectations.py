@@ -1,6 +1,6 @@
 """What an experiment may expect of a service while something is broken, and of its recovery.
 
-To add an expectation, write a class like those below; see :mod:`harness.checks.findings`.
+To add an expectation, write a class like those below; see :mod:`harness.judge.findings`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Final
 
 import pandas as pd
 
-from harness.checks import INTEGRITY, Evidence, Window
-from harness.checks.evidence import NS
-from harness.checks.findings import (
+from harness.judge import INTEGRITY, Evidence, Window
+from harness.judge.evidence import NS
+from harness.judge.findings import (
     EXAMPLES,
     Finding,
     compare,

@@ -18,14 +18,8 @@ from typing import Any, Final, Self
 import asyncpg
 import pytest
 
-from harness.checks import INTEGRITY, Evidence, FaultWindow, Window
-from harness.checks.evidence import NS
-from harness.checks.findings import Expectation, Finding, judge_all
-from harness.checks.recovery import BacklogDrained, HealthyAgain, ServesAgain, detected_after_s, recovery
-from harness.checks.timeline import timeline
-from harness.experiment.arena import Arena, Arenas, Setup, impossible
 from harness.experiment.child import ChildError
-from harness.experiment.expect_access import NoSecretTold
+from harness.experiment.expect_unauthorised import NoSecretTold
 from harness.experiment.expectations import (
     EveryoneHears,
     FailsClearly,
@@ -36,13 +30,19 @@ from harness.experiment.expectations import (
     QuickAnswers,
     TimersOnTime,
 )
-from harness.experiment.returns import back_to_level
-from harness.experiment.search import record_secrets
+from harness.experiment.leaks import back_to_level
+from harness.experiment.secret_scan import record_secrets
 from harness.experiment.suite import finished, write_result
+from harness.experiment.testbed import Setup, Testbed, Testbeds, impossible
 from harness.faults import Fault, FaultError, MissingPartError, System
 from harness.faults.base import LONGEST_S
 from harness.faults.schedule import Schedule, check
 from harness.history import HistoryWriter, RunFolder, now_ns
+from harness.judge import INTEGRITY, Evidence, FaultWindow, Window
+from harness.judge.evidence import NS
+from harness.judge.findings import Expectation, Finding, judge_all
+from harness.judge.recovery import BacklogDrained, HealthyAgain, ServesAgain, detected_after_s, recovery
+from harness.judge.timeline import timeline
 from harness.sla.policy import Policy
 from harness.sla.units import parse_duration
 from harness.stack import StackError
@@ -128,41 +128,41 @@ class Injection:
         return max(times) if times and len(times) == len(found) else None
 
 
-class Calm:
+class Settled:
     """Whether all is as before, and the record tells so: looked at again and again until it does.
 
     Parameters
     ----------
-    arena : whose record.
+    testbed : whose record.
     span : the fault's, None if there was none.
     recovery : what must hold after it.
 
     Attributes
     ----------
-    since_ns : since when, Unix ns; None while it is not calm, or the record does not tell yet.
+    since_ns : since when, Unix ns; None while it is not settled, or the record does not tell yet.
     evidence : the record of the latest look.
     """
 
-    def __init__(self, arena: Arena, span: Window | None, recovery: Sequence[Expectation]) -> None:
+    def __init__(self, testbed: Testbed, span: Window | None, recovery: Sequence[Expectation]) -> None:
         self.since_ns: int | None = None
         self.evidence: Evidence
-        self._arena = arena
+        self._testbed = testbed
         self._span = span or Window("", 0, 0)
         self._recovery = recovery
         self._well_ns: int | None = None
 
     def look(self) -> bool:
-        """Look again; return whether it is calm.
+        """Look again; return whether it is settled.
 
         That is so once nothing that fell due meanwhile waits to be moved, every recovery is made, the
         record has all transitions up to then, and every player has heard of them.
         """
         self.since_ns = None
         try:
-            asked_ns = self._arena.look_for_overdue()
+            asked_ns = self._testbed.look_for_overdue()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
             asked_ns = None  # as little as the observer, we can't tell
-        self.evidence = evidence = self._arena.evidence()
+        self.evidence = evidence = self._testbed.evidence()
         if asked_ns is None or any(
             finding.verdict != "pass" for finding in judge_all(evidence, self._span, self._recovery)
         ):
@@ -191,7 +191,7 @@ class Experiment:
     Parameters
     ----------
     session : the run folder of the whole session; this experiment's own is ``scenarios/<id>`` in it.
-    arenas : where it takes place.
+    testbeds : where it takes place.
     policy : what its record is judged by.
     id : name of the scenario in reports.
     title : one line on what it shows.
@@ -209,18 +209,18 @@ class Experiment:
     """
 
     def __init__(
-        self, *, session: Path, arenas: Arenas, policy: Policy, id: str, title: str, command: str
+        self, *, session: Path, testbeds: Testbeds, policy: Policy, id: str, title: str, command: str
     ) -> None:
         self.id = id
         self.title = title
         self.command = command
         self._folder = session / "scenarios" / id
-        self._arenas = arenas
+        self._testbeds = testbeds
         self._policy = policy
-        self._arena: Arena
+        self._testbed: Testbed
         self._injections: list[Injection] = []
         self._recovery: list[Expectation] = []
-        self._calm: Calm | None = None
+        self._settled: Settled | None = None
         self._began_ns = 0
         self._timeline: dict[str, Any] | None = None
         #: What another scenario or session has left as this one's result.
@@ -241,17 +241,17 @@ class Experiment:
     @property
     def stack(self) -> System:
         """What is broken: the running parts, or a deployment."""
-        return self._arena.stack
+        return self._testbed.stack
 
     @property
     def run(self) -> RunFolder:
         """The run folder of the games: their record and everybody's logs."""
-        return self._arena.run
+        return self._testbed.run
 
     @property
     def history(self) -> HistoryWriter:
         """Takes what a scenario itself does to the system."""
-        return self._arena.history
+        return self._testbed.history
 
     @contextmanager
     def games(
@@ -294,25 +294,25 @@ class Experiment:
         if (why := impossible(setup)) is not None:
             pytest.skip(why)  # never on a local stack: a deployment lacks something, and the report says what
         if alone:
-            self._arenas.close()
-        self._arena = arena = self._arenas.take(setup, self.id)
+            self._testbeds.close()
+        self._testbed = testbed = self._testbeds.take(setup, self.id)
         self._began_ns = now_ns()
         try:
-            yield arena.stack
+            yield testbed.stack
             self._judge()
         except BaseException as error:
             told = isinstance(error, (ExpectationsFailed, pytest.skip.Exception))
             if not told and self._timeline is None:
                 # What the record tells up to here is told, whatever ended it.
                 with suppress(Exception):
-                    self._findings(arena.evidence())
+                    self._findings(testbed.evidence())
             # Nobody knows what it left behind.
-            arena.close()
+            testbed.close()
             raise
-        if alone or arena.load.ended is not None:
-            arena.close()
+        if alone or testbed.load.ended is not None:
+            testbed.close()
         else:
-            self._arenas.give_back(arena)
+            self._testbeds.give_back(testbed)
 
     def steady(self, duration: str) -> None:
         """See that all has been well for ``duration``: the state that a fault is tested against.
@@ -323,13 +323,13 @@ class Experiment:
             It is not: what a fault would show then, nobody could tell.
         """
         duration_s = _possible(duration)
-        since_ns = self._arena.calm_since_ns
+        since_ns = self._testbed.settled_since_ns
         if since_ns is None or self._unsteady(since_ns, duration_s):
             # The end of the experiment before may still be felt; what is well for long enough is well.
             wrong = self._unsteady(now_ns(), duration_s)
             if wrong:
                 raise Inconclusive(f"no steady state before the fault\n{describe(wrong)}")
-        self._arena.calm_since_ns = None
+        self._testbed.settled_since_ns = None
 
     def inject(self, fault: Fault, duration: str, *expectations: Expectation, when_due: bool = True) -> None:
         """Apply ``fault`` for ``duration``, and expect ``expectations`` of that time.
@@ -415,10 +415,10 @@ class Experiment:
             limit_s = _possible(within)
         self._recovery = list(recovery(limit_s))
         if self.stack.parts:  # of a deployment's processes there are no readings
-            self._recovery += back_to_level(self._arena.setup.replicas)
-        self._calm = Calm(self._arena, self._injections[-1].span, self._recovery)
+            self._recovery += back_to_level(self._testbed.setup.replicas)
+        self._settled = Settled(self._testbed, self._injections[-1].span, self._recovery)
         deadline = time.monotonic() + limit_s + _OVERTIME_S
-        while not self._calm.look() and time.monotonic() < deadline:
+        while not self._settled.look() and time.monotonic() < deadline:
             self._watch(_LOOK_S)
 
     def conclude(self, error: BaseException | None, seconds: float) -> None:
@@ -439,7 +439,7 @@ class Experiment:
         expected: list[Expectation] = [QuickAnswers(), clear, *expectations]
         injection = Injection(name, place, expected, [str(fault) for fault in faults], begun_ns=now_ns())
         self._injections.append(injection)
-        self._calm = None
+        self._settled = None
         self._note()
         return injection
 
@@ -454,7 +454,7 @@ class Experiment:
             with suppress(
                 OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
             ):
-                if self._arena.falls_due(*_DUE_S):
+                if self._testbed.falls_due(*_DUE_S):
                     return
             self._watch(_DUE_LOOK_S)
 
@@ -462,7 +462,7 @@ class Experiment:
         """Let the load play, and notice if the harness itself fails."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            load = self._arena.load
+            load = self._testbed.load
             if load.ended is not None:
                 raise Inconclusive(f"the load ended by itself with {load.ended}: {load.tail()}")
             for name in _OURS:
@@ -480,7 +480,7 @@ class Experiment:
         self._watch(duration_s - (now_ns() - since_ns) / NS)
         deadline = time.monotonic() + _UNSEEN_S
         while True:
-            evidence = self._arena.evidence()
+            evidence = self._testbed.evidence()
             hypothesis: list[Expectation] = [
                 MonitorP95(),
                 TimersOnTime(evidence.tick_s + self._policy.tolerances.timer),
@@ -495,22 +495,22 @@ class Experiment:
             self._watch(_LOOK_S)
 
     def _judge(self) -> None:
-        """Judge from the record as soon as it is calm; where that fails, from the finished record."""
+        """Judge from the record as soon as it is settled; where that fails, from the finished record."""
         record_secrets(self.run, self.stack.target, self.history)
-        calm = self._calm or Calm(self._arena, None, [])
+        settled = self._settled or Settled(self._testbed, None, [])
         deadline = time.monotonic() + self._policy.tolerances.settle
-        while not calm.look() and time.monotonic() < deadline:
+        while not settled.look() and time.monotonic() < deadline:
             self._watch(_LOOK_S)
-        broken = self._findings(calm.evidence) if calm.since_ns is not None else None
+        broken = self._findings(settled.evidence) if settled.since_ns is not None else None
         if broken or broken is None:
-            self._arena.finish()
-            broken = self._findings(self._arena.evidence())
+            self._testbed.finish()
+            broken = self._findings(self._testbed.evidence())
         told = f"{describe(broken)}\nrecord: {self.run.path}\nagain: {self.command}"
         if any(finding.verdict == "fail" for finding in broken):
             raise ExpectationsFailed(told)
         if broken:
             raise Inconclusive(told)
-        self._arena.calm_since_ns = calm.since_ns
+        self._testbed.settled_since_ns = settled.since_ns
 
     def _findings(self, evidence: Evidence) -> list[Finding]:
         """Judge all expectations, keep their findings for the report, and return those that don't hold."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import requests
 
-from harness.checks.integrity import REPLAYED
 from harness.history import HistoryWriter, Row, now_ns
+from harness.judge.integrity import REPLAYED
 from harness.observe.errors import name_of
 from harness.target import Target
 

@@ -9,7 +9,7 @@ Whoever drives, breaks or observes says what it could not see, and judges nothin
 
 A process that keeps its own list (``list[Doubt]``) writes it with :meth:`Doubt.entry` and reads it with
 :func:`read_doubts`. Which objectives and integrity rows a doubt makes inconclusive follows from what those
-declare that they rest on (``harness/checks``); ``Witness.RUN`` is in all of them.
+declare that they rest on (``harness/judge``); ``Witness.RUN`` is in all of them.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.checks import INTEGRITY, FaultWindow, evidence_of
-from harness.checks.measurement import MEASUREMENT, complete_run
 from harness.history import History
+from harness.judge import INTEGRITY, FaultWindow, evidence_of
+from harness.judge.measurement import MEASUREMENT, complete_run
 from harness.live.file import SCHEMA
 from harness.load_options import LoadOptions
 from harness.report import words

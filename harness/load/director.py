@@ -19,19 +19,19 @@ from locust.env import Environment
 
 from harness.files import make_folder
 from harness.history import HistoryWriter, RunFolder, RunFolderError, create_run, now_ns
-from harness.history.again import command_line
+from harness.history.command import command_line
 from harness.history.run import utc_now
 from harness.history.witnesses import Doubt, Witness, doubts_about
 from harness.load.capacity import see_that_it_fits_here
-from harness.load.crew import Crew, CrewError
 from harness.load.cron import Cron
 from harness.load.observers import ObserverError, ObserverProcess
 from harness.load.options import FIELDS, OptionError, load_options, reports_folder
 from harness.load.origins import in_words
-from harness.load.parts import Parts
 from harness.load.plan import load_plan
 from harness.load.preflight import TargetUnusable, check_drive, check_target, earlier_runs, remove_games
-from harness.load.station import Orders, observe_itself
+from harness.load.processes import WatchedProcesses
+from harness.load.worker_run import RunSpec, observe_itself
+from harness.load.workers import Workers, WorkersError
 from harness.load_options import LoadOptions
 from harness.observe.process import Assignment
 from harness.observe.readings import reading
@@ -95,17 +95,17 @@ class Director:
     Parameters
     ----------
     environment : Locust's.
-    crew : who plays.
+    workers : who plays.
     given : the command line, or what the web form made of it.
     """
 
-    def __init__(self, environment: Environment, crew: Crew, given: argparse.Namespace) -> None:
+    def __init__(self, environment: Environment, workers: Workers, given: argparse.Namespace) -> None:
         self.exit_code = 0
         self._environment = environment
-        self._crew = crew
+        self._workers = workers
         self._given = given
         self._closing = ExitStack()
-        self._parts: Parts = Parts()
+        self._parts: WatchedProcesses = WatchedProcesses()
         self._stack_is_here = True
         self._permission: Permission | None = None
         self._next_run: RunFolder | None = None
@@ -160,7 +160,7 @@ class Director:
         if not host and not deployment_named():
             return None
         target = Target.from_environment(host=host)
-        self._parts = Parts.of_others(target)
+        self._parts = WatchedProcesses.of_others(target)
         return ask(target, [Action.LOAD], load_plan(options), optional=[Action.TICK], say=log.info)
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ class Director:
         except StackError as error:
             raise CannotBegin(str(error)) from error
         self._closing.callback(stack.stop)
-        self._parts = Parts.of_own(stack)
+        self._parts = WatchedProcesses.of_own(stack)
         return stack.permission
 
     # -- a run ---------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ class Director:
             folder = self._folder()
         except (OptionError, RunFolderError) as error:
             raise CannotBegin(str(error)) from error
-        run = Run(folder, options, self._permission, self._crew, self._environment)
+        run = Run(folder, options, self._permission, self._workers, self._environment)
         try:
             run.begin(self._parts)
             if not _is_given():
@@ -245,7 +245,7 @@ class Director:
             run.abandon()
             _remove(folder)
             self.exit_code = EXIT_INTERRUPTED
-            if isinstance(error, (ObserverError, CrewError, RunFolderError, OSError)):
+            if isinstance(error, (ObserverError, WorkersError, RunFolderError, OSError)):
                 raise CannotBegin(str(error)) from error
             raise
         if origins := in_words(self._given, FIELDS):
@@ -274,7 +274,7 @@ class Run:
         folder: RunFolder,
         options: LoadOptions,
         permission: Permission,
-        crew: Crew,
+        workers: Workers,
         environment: Environment,
     ) -> None:
         permission.require(Action.LOAD)
@@ -284,7 +284,7 @@ class Run:
         self.ended = Event()
         self._permission = permission
         self._target = permission.target
-        self._crew = crew
+        self._workers = workers
         self._environment = environment
         self._prefix = new_prefix()
         self._windows: list[Window] = []
@@ -303,12 +303,12 @@ class Run:
         """Seconds since the first wave."""
         return time.monotonic() - self._began
 
-    def begin(self, parts: Parts) -> None:
+    def begin(self, parts: WatchedProcesses) -> None:
         """Start the eyes, the players and cron.
 
         Raises
         ------
-        ObserverError, CrewError, OSError
+        ObserverError, WorkersError, OSError
             One of them can't.
         """
         if self._target.database_url is None:
@@ -328,7 +328,7 @@ class Run:
         )
         given = self._environment.parsed_options
         assert given is not None
-        orders = Orders(
+        spec = RunSpec(
             self.folder.id,
             self.folder.path,
             self._prefix,
@@ -355,7 +355,7 @@ class Run:
             ),
             self.folder.logs,
         )
-        self._crew.begin(orders)
+        self._workers.begin(spec)
         if "error" in (report := self._watch.wait_until_ready()):
             raise ObserverError(
                 f"DATABASE_URL can't be read: {report['error']}; set it right, or leave it out"
@@ -369,12 +369,12 @@ class Run:
             self._missing.append(Doubt(Witness.CRON, reason))
         self._chores = [
             gevent.spawn(self._count_users, self._history),
-            gevent.spawn(self._crew.compare_clocks, self._history),
+            gevent.spawn(self._workers.compare_clocks, self._history),
             gevent.spawn(self._follow_processes, parts, self._watch),
             gevent.spawn(self._follow_addresses),
         ]
-        if self._crew.apart:
-            self._chores.append(gevent.spawn(observe_itself, orders.name, self._history))
+        if self._workers.apart:
+            self._chores.append(gevent.spawn(observe_itself, spec.name, self._history))
         self._began = time.monotonic()
         self._open_window("warm-up")
 
@@ -392,9 +392,9 @@ class Run:
             case "steady" if self._steady_is_over(now):
                 self._open_window("drain")
                 self._drain_began = now
-                self._crew.drain()
+                self._workers.drain()
             case "drain":
-                self._completed = self._crew.drained or now >= self._drain_began + self.options.drain_s
+                self._completed = self._workers.drained or now >= self._drain_began + self.options.drain_s
         return not self._completed
 
     def end(self) -> None:
@@ -406,10 +406,10 @@ class Run:
             late_s = max(LATE_S, left_s)
         else:
             log.warning("interrupted: what was seen so far is kept and judged as inconclusive")
-            self._crew.drain()
+            self._workers.drain()
             late_s = INTERRUPTED_DRAIN_S
         # Cron goes on to the last look: a game left in the middle must not be overdue by our doing.
-        self._missing += self._crew.end(late_s)
+        self._missing += self._workers.end(late_s)
         self._missing += self._watch.stop(LAST_LOOK_S)
         if self._cron is not None:
             self._cron.stop(within_s=INTERRUPTED_DRAIN_S)
@@ -421,7 +421,7 @@ class Run:
     def abandon(self) -> None:
         """Stop what was started of a run that could not begin."""
         self.ending = True
-        self._crew.end(0.0)
+        self._workers.end(0.0)
         if self._watch is not None:
             self._watch.kill()
         if self._cron is not None:
@@ -509,7 +509,7 @@ class Run:
                 self._missing += doubts_about("cron", reason)
 
     def _recorders(self) -> list[str]:
-        return ["cron", "observer-watch", *self._crew.recorders]
+        return ["cron", "observer-watch", *self._workers.recorders]
 
     def _doubts(self) -> list[dict[str, str]]:
         return [doubt.entry() for doubt in self._missing]
@@ -519,7 +519,7 @@ class Run:
             history.append(reading("users", "load", _users(self._environment)))
             gevent.sleep(1.0)
 
-    def _follow_processes(self, parts: Parts, watch: ObserverProcess) -> None:
+    def _follow_processes(self, parts: WatchedProcesses, watch: ObserverProcess) -> None:
         known = parts.processes()
         while True:
             gevent.sleep(_PROCESSES_EVERY_S)

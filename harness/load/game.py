@@ -11,7 +11,7 @@ from gevent.pool import Group
 
 from harness.history import now_ns
 from harness.load.api import Answer, Api, Check, has
-from harness.load.station import Station
+from harness.load.worker_run import WorkerRun
 from harness.observe.errors import BAD_ANSWER
 
 log = logging.getLogger(__name__)
@@ -40,15 +40,15 @@ class Game:
     run is drained; each attempt is recorded.
     """
 
-    def __init__(self, station: Station, api: Api, slot: str, number: int) -> None:
-        self.id = station.game_id(slot, number)
+    def __init__(self, worker_run: WorkerRun, api: Api, slot: str, number: int) -> None:
+        self.id = worker_run.game_id(slot, number)
         self.over = Event()
-        self._station = station
-        self._options = station.options
+        self._worker_run = worker_run
+        self._options = worker_run.options
         self._api = api
         self._host = f"host-{slot}"
-        self._players = [f"player-{n + 1}" for n in range(station.options.players)]
-        self._chance = station.chance(slot, number)
+        self._players = [f"player-{n + 1}" for n in range(worker_run.options.players)]
+        self._chance = worker_run.chance(slot, number)
         self._phase = "waiting"
         self._reached = {phase: Event() for phase in PHASES}
         self._greenlets = Group()
@@ -75,7 +75,7 @@ class Game:
 
     def subscribe(self) -> None:
         """Every player's SDK client listens on the game's channel before the first event can be sent."""
-        self._station.ears.subscribe(self.id, self._players, self._reach)
+        self._worker_run.subscribers.subscribe(self.id, self._players, self._reach)
 
     def join(self) -> None:
         """Every player joins."""
@@ -113,7 +113,7 @@ class Game:
         """Stop all that still goes on for this game; its players listen on for what is late."""
         self.over.set()
         self._greenlets.kill(block=False)
-        self._station.ears.over(self.id)
+        self._worker_run.subscribers.over(self.id)
 
     def _follow_timer(self, player: str, due_ns: int) -> None:
         """Ask for the timer on schedule, whether or not the last answer came (an open loop)."""
@@ -194,7 +194,7 @@ class Game:
         if answer.status is not None and 400 <= answer.status < 500 and answer.status != 429:
             raise GameRefused(f"{self.id}: {answer.error}: {answer.body}")
         pause_s = RETRY_FIRST_S
-        while not self._station.draining.is_set():
+        while not self._worker_run.draining.is_set():
             yield pause_s * self._chance.uniform(0.5, 1.5)
             pause_s = min(2 * pause_s, RETRY_LIMIT_S)
         raise GameRefused(f"{self.id}: {answer.error}, and the run is over")

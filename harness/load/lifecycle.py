@@ -20,13 +20,13 @@ from locust.runners import MasterRunner, WorkerRunner
 from locust.web import WebUI
 
 from harness import limits, web_proxies
-from harness.load.crew import Alone, Worker, Workers
 from harness.load.director import EXIT_INTERRUPTED, EXIT_USAGE, INTERRUPTED_DRAIN_S, CannotBegin, Director
 from harness.load.options import FIELDS, add_options, reports_folder
 from harness.load.origins import origins, parsed, profile_options, take_over
 from harness.load.web import ObjectivesTab
 from harness.load.web_form import check_forms
 from harness.load.web_guard import WebRefused, guard
+from harness.load.workers import LocalWorker, RemoteWorkers, WorkerLink
 from harness.output import plain
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ _MASTER_HOST: Final = "127.0.0.1"
 
 _director: Director | None = None
 _tab: ObjectivesTab | None = None
-_worker: Worker | None = None
+_worker: WorkerLink | None = None
 #: Where the options came from, once they were read; and what the web form shows.
 _origins: dict[str, str] | None = None
 _form: dict[str, Any] = {}
@@ -100,14 +100,18 @@ def _on_init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: A
 def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None:
     """Be the director: get the target ready, conduct runs, put everything away in the end."""
     given = _command_line(environment)
-    crew = Workers(runner) if isinstance(runner, MasterRunner) else Alone(reports_folder(given).absolute())
+    workers = (
+        RemoteWorkers(runner)
+        if isinstance(runner, MasterRunner)
+        else LocalWorker(reports_folder(given).absolute())
+    )
     for line in take_over(given, _origins or {}):
         log.warning("%s", line)
     if notice := web_proxies.notice():
         log.warning("%s", notice)
     _form.update({name: getattr(given, name) for name in given.origins if name in FIELDS})
     _be_interrupted_in_order()
-    director = Director(environment, crew, given)
+    director = Director(environment, workers, given)
     try:
         tab = None
         if web_ui is not None:
@@ -152,7 +156,7 @@ def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None
 def _take_part(environment: Environment, runner: WorkerRunner) -> None:
     """Be a worker: play when the master says so, and end with it."""
     given = _command_line(environment)
-    worker = Worker(runner, reports_folder(given).absolute())
+    worker = WorkerLink(runner, reports_folder(given).absolute())
 
     def quit_in_order(**_: Any) -> None:
         _leave_it_to_the_main_greenlet()

@@ -13,7 +13,7 @@ from locust.env import Environment
 
 from harness.load.api import CONNECT_LIMIT_S, NETWORK_LIMIT_S, Api
 from harness.load.game import Game, GameRefused
-from harness.load.station import current_station
+from harness.load.worker_run import current_worker_run
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +34,11 @@ class GameHost(FastHttpUser):
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
-        self._station = current_station()
+        self._worker_run = current_worker_run()
         # The web form's host is only shown: cron and the eyes are bound to the target of the start.
-        self.client.base_url = self._station.target.service_url
-        self._api = Api(self.client, self._station.target, self._station.history)
-        self._slot = self._station.next_slot()
+        self.client.base_url = self._worker_run.target.service_url
+        self._api = Api(self.client, self._worker_run.target, self._worker_run.history)
+        self._slot = self._worker_run.next_slot()
         self._number = 0
 
     @contextmanager
@@ -48,12 +48,12 @@ class GameHost(FastHttpUser):
         A step that the service refuses ends the game; the record holds why.
         """
         if self._number:
-            gevent.sleep(self._station.chance(self._slot, self._number, "pause").uniform(0, PAUSE_S))
-        while self._station.draining.is_set():
+            gevent.sleep(self._worker_run.chance(self._slot, self._number, "pause").uniform(0, PAUSE_S))
+        while self._worker_run.draining.is_set():
             gevent.sleep(1.0)
         self._number += 1
-        game = Game(self._station, self._api, self._slot, self._number)
-        self._station.playing += 1
+        game = Game(self._worker_run, self._api, self._slot, self._number)
+        self._worker_run.playing += 1
         try:
             yield game
         except GameRefused as refusal:
@@ -61,4 +61,4 @@ class GameHost(FastHttpUser):
             gevent.sleep(REFUSED_PAUSE_S)
         finally:
             game.leave()
-            self._station.playing -= 1
+            self._worker_run.playing -= 1

@@ -12,16 +12,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.checks import INTEGRITY, METRICS, Census, Evidence, FaultWindow, Finding, Samples, evidence_of
-from harness.checks.distributions import distribution
-from harness.checks.games import worst_games
-from harness.checks.measurement import MEASUREMENT, complete_run
-from harness.checks.recovery import Recovery, recovery_of
-from harness.checks.stages import stages
-from harness.checks.timeline import timeline
 from harness.history import RunFolder, read_history
 from harness.history.run import utc_now
 from harness.history.witnesses import Witness
+from harness.judge import INTEGRITY, METRICS, Census, Evidence, FaultWindow, Finding, Samples, evidence_of
+from harness.judge.distributions import distribution
+from harness.judge.games import worst_games
+from harness.judge.measurement import MEASUREMENT, complete_run
+from harness.judge.recovery import Recovery, recovery_of
+from harness.judge.stages import stages
+from harness.judge.timeline import timeline
 from harness.report.calibration_file import in_report, newest
 from harness.report.reasons import conclusion
 from harness.report.scenarios import read_all_scenarios

@@ -20,8 +20,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.checks import METRICS, Evidence, Samples, evidence_of
 from harness.history import RunFolder, read_history
+from harness.judge import METRICS, Evidence, Samples, evidence_of
 from harness.report.build import judge
 from harness.report.markdown import code, text
 from harness.report.scenarios import read_all_scenarios

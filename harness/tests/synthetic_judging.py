@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.checks import Evidence, Window, evidence_of
-from harness.checks.findings import Expectation, Finding, judge_all
+from harness.judge import Evidence, Window, evidence_of
+from harness.judge.findings import Expectation, Finding, judge_all
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_run import NS, START, Shape, about_run, history_of
 

@@ -117,7 +117,7 @@ def a_scenario(name: str, outcome: str, bins: int) -> dict[str, Any]:
     messages = {
         "failed": "fail: the backlog is drained within 15 s of its end: measured nothing (never)\n"
         "    name phase_changed, actor player-3, game game-17\n"
-        f"record: /work/reports/20261123-210000-0000-synthetic/arenas/{name}\nagain: {command}",
+        f"record: /work/reports/20261123-210000-0000-synthetic/testbeds/{name}\nagain: {command}",
         "inconclusive": "inconclusive: health names pubnub in time: not exercised",
         "skipped": "needs `PUBNUB_ORIGIN` | and <keys>",
     }
@@ -135,8 +135,8 @@ def timeline(bins: int) -> dict[str, Any]:
     """Return a timeline of bins of a second, in which an outage goes by in its middle third."""
     out = range(bins // 3, 2 * bins // 3)
 
-    def series(panel: str, title: str, unit: str, calm: float, shaken: float | None) -> dict[str, Any]:
-        values = [shaken if second in out else calm * (1 + second % 7 / 10) for second in range(bins)]
+    def series(panel: str, title: str, unit: str, settled: float, shaken: float | None) -> dict[str, Any]:
+        values = [shaken if second in out else settled * (1 + second % 7 / 10) for second in range(bins)]
         return {"panel": panel, "title": title, "unit": unit, "values": values}
 
     return {

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from harness.checks import evidence_of
 from harness.cli import main
+from harness.judge import evidence_of
 from harness.report import write_reports
 from harness.report.build import judge
 from harness.report.reasons import conclusion

@@ -130,8 +130,8 @@ def test_a_fail_on_a_busy_machine_counts_only_if_the_quickest_sample_shows_it_to
     def row_of(*about: Any, **more: Any) -> Row:
         return next(row for row in rows_of(crowd(measured(), *about, **more)) if row.injected == 0.05)
 
-    calm = row_of(40.0, 0.015, spared=5)
-    assert calm.verdict == "fail"
+    settled = row_of(40.0, 0.015, spared=5)
+    assert settled.verdict == "fail"
     crowded = row_of(99.0, 0.015, spared=5)
     assert crowded.verdict == "inconclusive"
     assert "the machine's CPU was used to 99 %, and the quickest sample is as it should be" in crowded.reason

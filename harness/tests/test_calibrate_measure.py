@@ -12,8 +12,8 @@ import pytest
 from harness.calibrate.judge import judge
 from harness.calibrate.measure import Findings, findings
 from harness.calibrate.plan import Plan
-from harness.checks import evidence_of
 from harness.history import SCHEMA, History, HistoryFile
+from harness.judge import evidence_of
 from harness.sla.policy import load_policy
 from harness.stack.proxies import LOAD_SERVICE, PLAYERS_PUBNUB, SERVICE_PUBNUB
 

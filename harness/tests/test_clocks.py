@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from harness.checks import evidence_of
 from harness.history import SCHEMA, History, HistoryFile
+from harness.judge import evidence_of
 from harness.report.build import judge
 from harness.report.gate import validate
 from harness.sla.policy import load_policy

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 from scipy import stats
 
-from harness.checks import Samples
 from harness.cli import main
 from harness.history import RunFolder
+from harness.judge import Samples
 from harness.report.compare import bootstrap_quantiles
 from harness.sla.policy import DEFAULT_POLICY
 from harness.tests.synthetic_run import Shape, synthetic_rows, write_run

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.checks import evidence_of
-from harness.checks.findings import Expectation, Finding, judge_all
 from harness.experiment import HealthyThroughout, MonitorP95, NobodyFails, TimersOnTime
 from harness.history.schema import ROWS_DROPPED
 from harness.history.witnesses import Doubt, Witness
+from harness.judge import evidence_of
+from harness.judge.findings import Expectation, Finding, judge_all
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_judging import FAULT, SHAPE, at, during, plus
 from harness.tests.synthetic_run import about_run, history_of, synthetic_rows

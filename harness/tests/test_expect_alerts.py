@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.checks.findings import Expectation
 from harness.experiment import (
     AlertOnce,
     AlertRaised,
@@ -16,6 +15,7 @@ from harness.experiment import (
     AlertsSilent,
     AlertsSilentBefore,
 )
+from harness.judge.findings import Expectation
 from harness.observe.alerts import SERVICE, UNREADABLE
 from harness.tests.synthetic_judging import SHAPE, at, judge, plus
 from harness.tests.synthetic_run import synthetic_rows

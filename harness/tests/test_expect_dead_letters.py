@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.checks.integrity import REPLAYED
 from harness.experiment import DeadLetters, LeftAlone, NoRetryStorm, ReplayHeard
 from harness.experiment.operator import DEAD_LETTER
+from harness.judge.integrity import REPLAYED
 from harness.observe.publish_log import ATTEMPT
 from harness.tests.synthetic_judging import SHAPE, at, during, judge, plus
 from harness.tests.synthetic_run import synthetic_rows

@@ -5,8 +5,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.checks import Window, evidence_of
-from harness.checks.findings import Expectation, judge_all
 from harness.experiment import Finding
 from harness.experiment.expect_ticks import (
     HerdServed,
@@ -16,6 +14,8 @@ from harness.experiment.expect_ticks import (
     SentAgainUnderSameId,
 )
 from harness.history import read_history
+from harness.judge import Window, evidence_of
+from harness.judge.findings import Expectation, judge_all
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_run import NS, START, Shape, synthetic_rows, write_run
 

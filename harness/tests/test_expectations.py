@@ -5,8 +5,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.checks import Evidence, Window, evidence_of
-from harness.checks.findings import Expectation, judge_all
 from harness.experiment import (
     BacklogDrained,
     EveryoneHears,
@@ -27,6 +25,8 @@ from harness.experiment import (
     TimersOnTime,
 )
 from harness.history import read_history
+from harness.judge import Evidence, Window, evidence_of
+from harness.judge.findings import Expectation, judge_all
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_run import NS, START, Shape, synthetic_rows, write_run
 

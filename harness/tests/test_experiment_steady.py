@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from harness.checks.findings import Finding
-from harness.experiment import Arenas, Experiment, Inconclusive
+from harness.experiment import Experiment, Inconclusive, Testbeds
 from harness.experiment import experiment as module
 from harness.history import now_ns
+from harness.judge.findings import Finding
 from harness.sla.policy import load_policy
 from harness.sla.verdict import Verdict
 
@@ -41,10 +41,10 @@ def steady(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steady:
         monkeypatch.setattr(Experiment, "_watch", watch)
         policy = load_policy()
         subject = Experiment(
-            session=tmp_path, arenas=Arenas(tmp_path, policy), policy=policy, id="x", title="", command=""
+            session=tmp_path, testbeds=Testbeds(tmp_path, policy), policy=policy, id="x", title="", command=""
         )
-        subject._arena = SimpleNamespace(  # type: ignore[assignment]  # a real one is a stack and its load
-            calm_since_ns=now_ns(), evidence=lambda: SimpleNamespace(tick_s=0.5)
+        subject._testbed = SimpleNamespace(  # type: ignore[assignment]  # a real one is a stack and its load
+            settled_since_ns=now_ns(), evidence=lambda: SimpleNamespace(tick_s=0.5)
         )
         subject.steady("3s")
         return looks
@@ -91,9 +91,9 @@ def test_a_fault_waits_until_a_game_is_to_fall_due(
     monkeypatch.setattr(Experiment, "_watch", lambda _, seconds: watched.append(seconds))
     policy = load_policy()
     subject = Experiment(
-        session=tmp_path, arenas=Arenas(tmp_path, policy), policy=policy, id="x", title="", command=""
+        session=tmp_path, testbeds=Testbeds(tmp_path, policy), policy=policy, id="x", title="", command=""
     )
-    subject._arena = SimpleNamespace(falls_due=falls_due)  # type: ignore[assignment]  # as above
+    subject._testbed = SimpleNamespace(falls_due=falls_due)  # type: ignore[assignment]  # as above
     subject._until_something_is_due()
     assert len(watched) == taken - 1
     assert next(answers, None) is None

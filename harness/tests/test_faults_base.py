@@ -13,13 +13,13 @@ import pytest
 
 from harness.commands.fault import command as fault_command
 from harness.faults import FaultError, MissingPartError, NotExercisedError, find_kind, kinds
-from harness.faults.access import WrongSecrets
 from harness.faults.base import Exercised, Fault, System, duration, parameters
 from harness.faults.database import AdvisoryLock
 from harness.faults.flags import FlagOff
 from harness.faults.network import Bandwidth, Down, Latency
 from harness.faults.process import Kill, Pause
 from harness.faults.schedule import Entry, Outcome, Schedule, candidates, check
+from harness.faults.unauthorised import WrongSecrets
 from harness.history import HistoryWriter, read_history
 from harness.target import Target
 from harness.tests.permitted import deployment

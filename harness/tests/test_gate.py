@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from harness.checks import evidence_of
 from harness.cli import main
+from harness.judge import evidence_of
 from harness.report import read_report, write_reports
 from harness.report.build import judge
 from harness.report.gate import change_thresholds, validate

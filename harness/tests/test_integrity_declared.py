@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.checks import Evidence, evidence_of
-from harness.checks.integrity import REPLAYED, SILENCING, illegal, lost_events, out_of_order
 from harness.faults import kinds
+from harness.judge import Evidence, evidence_of
+from harness.judge.integrity import REPLAYED, SILENCING, illegal, lost_events, out_of_order
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.checks import evidence_of
-from harness.checks.lag import CRON, EARS, lag_s
-from harness.checks.measurement import probe_effect
+from harness.judge import evidence_of
+from harness.judge.lag import CRON, EARS, lag_s
+from harness.judge.measurement import probe_effect
 from harness.sla.policy import Policy, load_policy
 from harness.sla.verdict import judge_objective
 from harness.tests.synthetic_run import NS, START, about_run, history_of, synthetic_rows

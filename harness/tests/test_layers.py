@@ -18,7 +18,7 @@ LAYERS = (
     ("live",),
     ("faults", "report"),
     ("observe",),
-    ("checks", "stack"),
+    ("judge", "stack"),
     ("history", "sla", "target"),
     ("files", "limits", "load_options", "output", "sessions", "web_proxies"),
 )

@@ -459,7 +459,7 @@ def test_what_goes_on_is_written_at_every_look_and_judged_when_it_is_time(
     assert read_live(run.path) == last
 
 
-@pytest.mark.parametrize("where", ["scenarios", "arenas"])
+@pytest.mark.parametrize("where", ["scenarios", "testbeds"])
 def test_the_faults_of_scenarios_are_found_while_their_record_goes_on(
     tmp_path: Path, rows: pd.DataFrame, where: str
 ) -> None:

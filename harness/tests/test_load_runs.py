@@ -17,11 +17,11 @@ import pytest
 import requests
 
 import harness
-from harness.checks import evidence_of
-from harness.checks.measurement import workers_clock
 from harness.history import RunFolder, Witness, open_run, read_history
 from harness.history.witnesses import read_doubts
-from harness.load.station import Orders, writable_run
+from harness.judge import evidence_of
+from harness.judge.measurement import workers_clock
+from harness.load.worker_run import RunSpec, writable_run
 from harness.sla.policy import load_policy
 from harness.stack import Stack, start_stack
 from harness.target import Target
@@ -272,11 +272,11 @@ def test_a_worker_that_cannot_see_the_masters_folder_keeps_its_own(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     target = Target("http://127.0.0.1:9", "x", "x", "x")
-    orders = Orders("a-run", tmp_path / "masters" / "a-run", "sw-", None, target, index=0)
-    own = writable_run(orders, tmp_path / "reports")
+    spec = RunSpec("a-run", tmp_path / "masters" / "a-run", "sw-", None, target, index=0)
+    own = writable_run(spec, tmp_path / "reports")
     assert own.path.parent == tmp_path / "reports"
     assert own.read()["of_run"] == "a-run"
-    assert f"{orders.folder} can't be written from here" in caplog.text
+    assert f"{spec.folder} can't be written from here" in caplog.text
 
 
 def test_ctrl_c_keeps_what_was_seen_and_leaves_nobody(stack: Stack, tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_a_killed_locust_leaves_nobody_and_a_readable_record(stack: Stack, tmp_p
     options = ("--processes=2", "--no-report", f"--master-bind-port={port}", f"--master-port={port}")
     with play(stack, tmp_path, *options) as locust:
         locust.wait_for("steady")
-        assert len(locust.family) >= 5, "two workers, their ears, the watch"
+        assert len(locust.family) >= 5, "two workers, their subscribers, the watch"
         locust.process.kill()
         locust.process.wait()
         assert locust.nobody_is_left()

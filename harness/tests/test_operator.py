@@ -13,12 +13,12 @@ import asyncpg
 import pytest
 import requests
 
-from harness.checks.integrity import REPLAYED
 from harness.experiment.operator import DAWDLER, DEAD_LETTER, FLOOD, OPERATOR, Operator
 from harness.faults.flags import FlagOff
 from harness.faults.network import Down
 from harness.faults.pubnub import Status
 from harness.history import HistoryWriter, read_history
+from harness.judge.integrity import REPLAYED
 from harness.stack import Stack, StackOptions, start_stack
 
 PREFIX = "sw0a0b0c0d-"

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.experiment import Arenas, Experiment, experiment
+from harness.experiment import Experiment, Testbeds, experiment
 from harness.experiment.suite import account_for_missing, write_plan, write_result
 from harness.faults.network import Down
 from harness.history import RunFolder
@@ -187,7 +187,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 def test_a_crash_leaves_the_faults_that_were_on(tmp_path: Path) -> None:
     policy = load_policy()
     subject = Experiment(
-        session=tmp_path, arenas=Arenas(tmp_path, policy), policy=policy, id="x", title="", command=""
+        session=tmp_path, testbeds=Testbeds(tmp_path, policy), policy=policy, id="x", title="", command=""
     )
     with subject:
         fault = Down("service-pubnub")
@@ -415,10 +415,10 @@ def test_a_scenario_may_skip_itself_while_games_are_played(
             raise AssertionError("what is skipped is not judged")
 
     playing = Playing()
-    monkeypatch.setattr(Arenas, "take", lambda *_: playing)
+    monkeypatch.setattr(Testbeds, "take", lambda *_: playing)
     policy = load_policy()
     subject = Experiment(
-        session=tmp_path, arenas=Arenas(tmp_path, policy), policy=policy, id="x", title="", command=""
+        session=tmp_path, testbeds=Testbeds(tmp_path, policy), policy=policy, id="x", title="", command=""
     )
     with subject:
         with pytest.raises(pytest.skip.Exception) as skipped, subject.games():
@@ -484,11 +484,11 @@ def test_a_result_that_can_not_be_written_costs_no_other(
 def test_what_does_not_end_in_order_costs_no_report(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def close(self: Arenas) -> None:
+    def close(self: Testbeds) -> None:
         raise RuntimeError("postgres survived")
 
     pytester.makepyfile(test_demo=THREE)
-    monkeypatch.setattr(Arenas, "close", close)
+    monkeypatch.setattr(Testbeds, "close", close)
     done = session(pytester, "--stormwatch-reports=reports")
     assert "did not end in order: postgres survived" in done.stdout.str()
     assert tally(verdict(pytester)) == ["passed"] * 3

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.checks import FaultWindow, evidence_of
-from harness.checks.recovery import Recovery, recovery_of
+from harness.judge import FaultWindow, evidence_of
+from harness.judge.recovery import Recovery, recovery_of
 from harness.report.build import judge
 from harness.report.gate import validate
 from harness.sla.policy import load_policy

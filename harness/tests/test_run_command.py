@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from harness.commands.run import _again
 from harness.commands.run import command as run_command
-from harness.history.again import command_line, with_seed
+from harness.history.command import command_line, with_seed
 from harness.load.options import load_options
 from harness.target import Target
 from harness.tests.test_load_options import parse

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.checks import Evidence, evidence_of
-from harness.checks.stages import stages
-from harness.checks.timeline import timeline
+from harness.judge import Evidence, evidence_of
+from harness.judge.stages import stages
+from harness.judge.timeline import timeline
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
 

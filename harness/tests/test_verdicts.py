@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.checks import evidence_of
 from harness.history import Doubt, Witness
+from harness.judge import evidence_of
 from harness.report.build import judge
 from harness.report.gate import validate
 from harness.sla.policy import Policy, load_policy
@@ -547,7 +547,7 @@ def test_a_check_that_crashes_says_so_and_leaves_the_others_alone(
 
 
 def _metrics() -> dict[str, Any]:
-    from harness.checks import METRICS
+    from harness.judge import METRICS
 
     return dict(METRICS)
 

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.checks import INTEGRITY, METRICS, Evidence, Samples
-from harness.checks.metrics import metric
 from harness.history import Doubt, Witness, create_run
 from harness.history.witnesses import WORKER, doubts, doubts_about, read_doubts
+from harness.judge import INTEGRITY, METRICS, Evidence, Samples
+from harness.judge.metrics import metric
 from harness.report.build import build_report
 from harness.sla.policy import METRICS as PROMISED
 from harness.sla.policy import load_policy

@@ -21,7 +21,7 @@ UNKEEPABLE = frozenset({"pubnub:drop", "pubnub:reorder", "database:trigger-dropp
 
 #: Files that go where another one goes: strangers come to where flags are turned, and a single scenario
 #: fills up a worker that has some of its kind.
-_NEIGHBOURS = {"test_strangers": "test_rollback", "test_pubnub_memory": "test_pubnub_outage"}
+_NEIGHBOURS = {"test_unauthorised_calls": "test_rollback", "test_pubnub_memory": "test_pubnub_outage"}
 
 _RANDOM = "random"
 _SHORTEST_S, _LONGEST_S = 5.0, 3600.0

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from harness.experiment import Alerting, AlertsSilent, Experiment, RefusesClearly
-from harness.faults.access import WrongSecrets
 from harness.faults.network import Down
 from harness.faults.ticks import SlowTicks
+from harness.faults.unauthorised import WrongSecrets
 
 RULES = Path(__file__).parents[2] / "service" / "alerts.yml"
 #: A tick over its limit is over the rule's threshold. Grace periods would only prolong the recovery.

@@ -12,9 +12,9 @@ from typing import Final
 
 import pandas as pd
 
-from harness.checks import Evidence, Window
-from harness.checks.findings import Expectation, Finding, compare, unseen, within
 from harness.experiment.expectations import BEFORE, ReadingReturns
+from harness.judge import Evidence, Window
+from harness.judge.findings import Expectation, Finding, compare, unseen, within
 
 #: Sessions that one replica of the reference service may have: its pool's and its relay's.
 SESSIONS_OF_REPLICA: Final = 21

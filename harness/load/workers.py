@@ -17,9 +17,9 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 from harness.history import HistoryWriter, RunFolderError, now_ns
 from harness.history.witnesses import WORKER, Doubt, doubts, read_doubts
 from harness.load.capacity import see_that_it_fits
-from harness.load.ears import ObserverError
 from harness.load.options import OptionError
-from harness.load.station import Orders, Station, arrive
+from harness.load.subscribers import ObserverError
+from harness.load.worker_run import RunSpec, WorkerRun, start_worker_run
 from harness.observe.readings import reading
 from harness.target import ConsentError
 
@@ -48,18 +48,18 @@ _CLOCK_APART_S: Final = 0.2
 _FORESEEN: Final = (ObserverError, ConsentError, OptionError, RunFolderError, OSError)
 
 
-class CrewError(Exception):
+class WorkersError(Exception):
     """Those who play can't begin; the message says who and why."""
 
 
-class Crew(Protocol):
-    """What the director has played by."""
+class Workers(Protocol):
+    """Those processes that play the games of a run."""
 
     #: Whether they are other processes than the director's.
     apart: bool
 
-    def begin(self, orders: Orders) -> None:
-        """Make ready to play; raises :class:`CrewError` or :class:`ObserverError`."""
+    def begin(self, spec: RunSpec) -> None:
+        """Make ready to play; raises :class:`WorkersError` or :class:`ObserverError`."""
 
     @property
     def recorders(self) -> list[str]:
@@ -79,52 +79,52 @@ class Crew(Protocol):
         """Let players hear what is still to come, then close; return what the record lacks."""
 
 
-class Alone:
-    """The crew of a Locust without workers: its own process."""
+class LocalWorker:
+    """The only worker of a Locust without workers: its own process."""
 
     apart = False
 
     def __init__(self, reports: Path) -> None:
         self._reports = reports
-        self._station: Station | None = None
+        self._worker_run: WorkerRun | None = None
         self.recorders: list[str] = []
 
-    def begin(self, orders: Orders) -> None:
+    def begin(self, spec: RunSpec) -> None:
         """Make ready to play."""
-        self.recorders = orders.recorders
-        self._station = Station(orders, self._reports)
-        self._station.wait_until_ready()
-        arrive(self._station)
+        self.recorders = spec.recorders
+        self._worker_run = WorkerRun(spec, self._reports)
+        self._worker_run.wait_until_ready()
+        start_worker_run(self._worker_run)
 
     def compare_clocks(self, history: HistoryWriter) -> None:
         """Do nothing: this process and its observers have one clock."""
 
     def drain(self) -> None:
         """Begin no more games."""
-        if self._station is not None:
-            self._station.draining.set()
+        if self._worker_run is not None:
+            self._worker_run.draining.set()
 
     @property
     def drained(self) -> bool:
         """Whether all games ended and all players heard of it."""
-        return self._station is None or self._station.drained
+        return self._worker_run is None or self._worker_run.drained
 
     def end(self, within_s: float) -> list[Doubt]:
         """Close."""
-        station, self._station = self._station, None
-        return [] if station is None else station.end(within_s)
+        worker_run, self._worker_run = self._worker_run, None
+        return [] if worker_run is None else worker_run.end(within_s)
 
 
-class Workers:
-    """The crew of a Locust master, told by messages."""
+class RemoteWorkers:
+    """The workers of a Locust master, told by messages."""
 
     apart = True
 
     def __init__(self, runner: MasterRunner) -> None:
         self._runner = runner
-        self._orders: Orders | None = None
+        self._spec: RunSpec | None = None
         #: What each worker was told.
-        self._told: dict[str, Orders] = {}
+        self._told: dict[str, RunSpec] = {}
         self._began: dict[str, AsyncResult[None]] = {}
         self._ended: dict[str, AsyncResult[list[Doubt]]] = {}
         self.recorders: list[str] = []
@@ -142,14 +142,14 @@ class Workers:
         runner.register_message(CLOCK, self._on_clock)
         runner.environment.events.worker_connect.add_listener(self._on_connect)
 
-    def begin(self, orders: Orders) -> None:
+    def begin(self, spec: RunSpec) -> None:
         """Tell all workers what to do and wait until they can."""
-        self._orders = orders
+        self._spec = spec
         self._told, self._began, self._ended, self._drained = {}, {}, {}, {}
         self.recorders, self._missing, self._going_on = [], [], False
         clients = [client.id for client in self._runner.clients.all]
         if not clients:
-            raise CrewError("no worker is connected; start one with --worker, or leave out --master")
+            raise WorkersError("no worker is connected; start one with --worker, or leave out --master")
         for client in clients:
             self._tell(client)
         deadline = time.monotonic() + BEGIN_LIMIT_S
@@ -157,7 +157,7 @@ class Workers:
             try:
                 self._began[client].get(timeout=max(0.0, deadline - time.monotonic()))
             except gevent.Timeout:
-                raise CrewError(f"worker {client} did not begin within {BEGIN_LIMIT_S:g} s") from None
+                raise WorkersError(f"worker {client} did not begin within {BEGIN_LIMIT_S:g} s") from None
         self._going_on = True
 
     def compare_clocks(self, history: HistoryWriter) -> None:
@@ -185,7 +185,7 @@ class Workers:
 
     def end(self, within_s: float) -> list[Doubt]:
         """Tell all workers to close and wait until they have."""
-        self._orders, self._going_on = None, False
+        self._spec, self._going_on = None, False
         self._runner.send_message(END, {"within_s": within_s})
         deadline = time.monotonic() + within_s + END_LIMIT_S
         missing = list(self._missing)
@@ -199,13 +199,13 @@ class Workers:
         return missing
 
     def _tell(self, client: str) -> None:
-        orders = self._orders
-        if orders is None:
+        spec = self._spec
+        if spec is None:
             return
         self._began[client] = AsyncResult()
         self._ended[client] = AsyncResult()
         mine = replace(
-            orders,
+            spec,
             index=self._runner.get_worker_index(client),
             # Locust announces one that connects before it counts it.
             processes=len({client, *filter(self._is_there, self._runner.clients)}),
@@ -220,7 +220,7 @@ class Workers:
         return node is not None and node.state != STATE_MISSING
 
     def _on_connect(self, client_id: str, **_: Any) -> None:
-        # One that joins in mid-run gets its orders too. (Known ones were told by `begin`.)
+        # One that joins in mid-run gets its spec too. (Known ones were told by `begin`.)
         if client_id not in self._began:
             self._tell(client_id)
 
@@ -236,7 +236,7 @@ class Workers:
         mine = self._told[msg.node_id]
         self._ended[msg.node_id].set([])  # there is no record to close
         if not self._going_on:
-            began.set_exception(CrewError(f"{mine.name} can't begin: {error}"))
+            began.set_exception(WorkersError(f"{mine.name} can't begin: {error}"))
             return
         # Games that are meant for it would wait for ever: it leaves, and Locust gives them to the others.
         reason = f"{mine.name} joined late and can't begin: {error}"
@@ -264,13 +264,13 @@ class Workers:
             ended.set(read_doubts(msg.data["missing"]))
 
 
-class Worker:
+class WorkerLink:
     """A Locust worker's side of the messages."""
 
     def __init__(self, runner: WorkerRunner, reports: Path) -> None:
         self._runner = runner
         self._reports = reports
-        self._station: Station | None = None
+        self._worker_run: WorkerRun | None = None
         # Concurrent, so that heartbeats go on meanwhile.
         runner.register_message(BEGIN, self._on_begin, concurrent=True)
         runner.register_message(DRAIN, self._on_drain)
@@ -279,26 +279,26 @@ class Worker:
 
     def end(self, within_s: float) -> None:
         """Close and tell the master; does nothing the second time."""
-        station, self._station = self._station, None
-        if station is not None:
-            missing = [doubt.entry() for doubt in station.end(within_s)]
+        worker_run, self._worker_run = self._worker_run, None
+        if worker_run is not None:
+            missing = [doubt.entry() for doubt in worker_run.end(within_s)]
             self._runner.send_message(ENDED, {"missing": missing})
 
     def abandon(self) -> bool:
         """Close at once, there is no master any more; return whether a run was going on."""
-        if self._station is None:
+        if self._worker_run is None:
             return False
-        self._station.abandon()
+        self._worker_run.abandon()
         return True
 
     def _on_begin(self, msg: Message, environment: Environment, **_: Any) -> None:
         try:
-            orders = Orders.from_message(msg.data)
-            if not orders.anyway:
-                see_that_it_fits(orders.options, processes=orders.processes, own_stack=False)
-            environment.host = orders.permission.target.service_url
-            self._station = Station(orders, self._reports)
-            self._station.wait_until_ready()
+            spec = RunSpec.from_message(msg.data)
+            if not spec.anyway:
+                see_that_it_fits(spec.options, processes=spec.processes, own_stack=False)
+            environment.host = spec.permission.target.service_url
+            self._worker_run = WorkerRun(spec, self._reports)
+            self._worker_run.wait_until_ready()
         except Exception as failure:
             # Whatever it is: the master waits for an answer.
             if isinstance(failure, _FORESEEN):
@@ -306,17 +306,17 @@ class Worker:
             else:
                 log.exception("this worker can't begin")
             self.abandon()
-            self._station = None
+            self._worker_run = None
             self._runner.send_message(BEGAN, {"error": str(failure) or type(failure).__name__})
             return
-        arrive(self._station)
-        missing = [doubt.entry() for doubt in self._station.missing]
+        start_worker_run(self._worker_run)
+        missing = [doubt.entry() for doubt in self._worker_run.missing]
         self._runner.send_message(BEGAN, {"error": None, "missing": missing})
         gevent.spawn(self._tell_status)
 
     def _on_drain(self, **_: Any) -> None:
-        if self._station is not None:
-            self._station.draining.set()
+        if self._worker_run is not None:
+            self._worker_run.draining.set()
 
     def _on_clock(self, msg: Message, **_: Any) -> None:
         self._runner.send_message(CLOCK, {"asked_ns": msg.data["asked_ns"], "there_ns": now_ns()})
@@ -325,7 +325,7 @@ class Worker:
         self.end(msg.data["within_s"])
 
     def _tell_status(self) -> None:
-        while (station := self._station) is not None:
-            if station.draining.is_set():
-                self._runner.send_message(STATUS, {"drained": station.drained})
+        while (worker_run := self._worker_run) is not None:
+            if worker_run.draining.is_set():
+                self._runner.send_message(STATUS, {"drained": worker_run.drained})
             gevent.sleep(_STATUS_EVERY_S)

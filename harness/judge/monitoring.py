@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from harness.checks.evidence import NS, Evidence
+from harness.judge.evidence import NS, Evidence
 
 #: The reading of how many games of others were overdue, and how near to a tick it tells of it.
 OTHERS_OVERDUE: Final = "others_overdue"

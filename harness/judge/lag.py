@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from harness.checks.evidence import Evidence
+from harness.judge.evidence import Evidence
 
 #: Of the worst lags of each second, this share is no more than what is counted with.
 QUANTILE: Final = 0.99

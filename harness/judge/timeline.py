@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.checks.evidence import NS, Evidence
+from harness.judge.evidence import NS, Evidence
 
 #: Bins of a timeline, at most.
 MOST_BINS: Final = 600

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.faults import FaultError, NotExercisedError, find_kind
-from harness.faults.access import MADE, STRANGER, WrongSecrets
+from harness.faults.unauthorised import MADE, STRANGER, WrongSecrets
 from harness.history import HistoryWriter, read_history
 from harness.target import Target
 from harness.tests.http_stub import Answers, Request, served

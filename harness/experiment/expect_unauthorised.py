@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.checks import Evidence, Window
-from harness.checks.findings import Finding, none_of, succeeded, unseen, within
-from harness.faults.access import MADE, STRANGER
+from harness.faults.unauthorised import MADE, STRANGER
+from harness.judge import Evidence, Window
+from harness.judge.findings import Finding, none_of, succeeded, unseen, within
 from harness.observe.secrets import FOUND
 
 

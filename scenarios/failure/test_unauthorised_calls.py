@@ -11,7 +11,7 @@ from harness.experiment import (
     TimersOnTime,
     search_for_secrets,
 )
-from harness.faults.access import WrongSecrets
+from harness.faults.unauthorised import WrongSecrets
 
 #: As in the scenarios of flags: those that agree share a stack.
 SHORT_GRACE = {"GRACE_PERIOD": "1s"}

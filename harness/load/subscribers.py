@@ -17,7 +17,7 @@ from harness.observe.process import Assignment
 SUBSCRIBE_LIMIT_S: Final = 15.0
 
 
-class Ears:
+class Subscribers:
     """Subscriber processes that share the games of one Locust process between them.
 
     Parameters
@@ -105,4 +105,4 @@ class Ears:
         return on_report
 
 
-__all__ = ["Ears", "ObserverError"]
+__all__ = ["ObserverError", "Subscribers"]

@@ -14,8 +14,8 @@ from typing import Any, Final, Protocol
 
 import pandas as pd
 
-from harness.checks.declared import ALWAYS, STAMPED, WITNESSES_OF
-from harness.checks.evidence import NS, Evidence, Window
+from harness.judge.declared import ALWAYS, STAMPED, WITNESSES_OF
+from harness.judge.evidence import NS, Evidence, Window
 from harness.sla.verdict import Verdict
 
 #: Examples kept with a finding: enough to look into, not a dump.

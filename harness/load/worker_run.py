@@ -1,4 +1,4 @@
-"""What one Locust process has to take part in a run: its history, its players' ears, its options."""
+"""What one Locust process has to take part in a run: its history, its subscribers, its options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gevent.event import AsyncResult, Event
 from harness.history import HistoryWriter, RunFolder
 from harness.history.run import create_run
 from harness.history.witnesses import Doubt, doubts_about, witnesses_of
-from harness.load.ears import Ears
+from harness.load.subscribers import Subscribers
 from harness.load_options import LoadOptions
 from harness.observe.process import Assignment
 from harness.observe.readings import OwnReadings
@@ -31,7 +31,7 @@ _LAG_PROBE_S: Final = 0.02
 
 
 @dataclass(frozen=True)
-class Orders:
+class RunSpec:
     """What the master tells every Locust process of a run. Holds the target's secrets."""
 
     run_id: str
@@ -91,54 +91,54 @@ class Orders:
         )
 
 
-class Station:
+class WorkerRun:
     """One Locust process's part in a run, from its begin to its end.
 
     Parameters
     ----------
-    orders : what to do.
+    spec : what to do.
     reports : where to write if the master's run folder is not to be seen from here.
     """
 
-    def __init__(self, orders: Orders, reports: Path) -> None:
-        self.orders = orders
-        self.options = orders.options
-        self.target = orders.permission.target
+    def __init__(self, spec: RunSpec, reports: Path) -> None:
+        self.spec = spec
+        self.options = spec.options
+        self.target = spec.permission.target
         self.draining = Event()
         #: Games begun and not yet over.
         self.playing = 0
-        run = writable_run(orders, reports)
+        run = writable_run(spec, reports)
         #: What is missing of the record from the beginning.
-        self.missing = [] if run.path == orders.folder else elsewhere(orders, run)
-        self.history = HistoryWriter(run.history, orders.name, orders.run_id)
-        assignments = [Assignment(name, orders.run_id, run.history, self.target) for name in orders.observers]
-        self.ears = Ears(assignments, run.logs)
+        self.missing = [] if run.path == spec.folder else elsewhere(spec, run)
+        self.history = HistoryWriter(run.history, spec.name, spec.run_id)
+        assignments = [Assignment(name, spec.run_id, run.history, self.target) for name in spec.observers]
+        self.subscribers = Subscribers(assignments, run.logs)
         self._slots = 0
-        self._own = gevent.spawn(observe_itself, orders.name, self.history)
+        self._own = gevent.spawn(observe_itself, spec.name, self.history)
 
     def wait_until_ready(self) -> None:
-        """Wait for the players' ears.
+        """Wait for the subscribers.
 
         Raises
         ------
         ObserverError
             They could not begin.
         """
-        self.ears.wait_until_ready()
+        self.subscribers.wait_until_ready()
 
     @property
     def drained(self) -> bool:
         """Whether no game is being played and no player listens any more."""
-        return self.playing == 0 and self.ears.open == 0
+        return self.playing == 0 and self.subscribers.open == 0
 
     def next_slot(self) -> str:
         """Return the name of another host: unique in the run."""
         self._slots += 1
-        return f"{self._slots}" if self.orders.index is None else f"{self.orders.index + 1}.{self._slots}"
+        return f"{self._slots}" if self.spec.index is None else f"{self.spec.index + 1}.{self._slots}"
 
     def game_id(self, slot: str, number: int) -> str:
         """Return the id of a host's next game: unique among all games of all runs."""
-        return f"{self.orders.prefix}{slot.replace('.', '-')}-{number}"
+        return f"{self.spec.prefix}{slot.replace('.', '-')}-{number}"
 
     def chance(self, *of: object) -> random.Random:
         """Return the dice of one game: the same for the same seed."""
@@ -147,20 +147,20 @@ class Station:
     def end(self, within_s: float) -> list[Doubt]:
         """Let the players hear what is still to come, then close; return what is missing of the record."""
         self.draining.set()
-        missing = self.ears.stop(within_s)
+        missing = self.subscribers.stop(within_s)
         self._own.kill()
         try:
             self.history.close()
         except OSError as error:
-            reason = f"{self.orders.name} could not write its whole history: {error.strerror}"
-            missing += doubts_about(self.orders.name, reason)
+            reason = f"{self.spec.name} could not write its whole history: {error.strerror}"
+            missing += doubts_about(self.spec.name, reason)
         return missing
 
     def abandon(self) -> None:
         """Close at once, as far as possible."""
         self.draining.set()
         self._own.kill(block=False)
-        self.ears.kill()
+        self.subscribers.kill()
         self.history.flush()
 
 
@@ -187,43 +187,43 @@ def observe_itself(name: str, history: HistoryWriter) -> None:
             told = error is not None
 
 
-_arrived: AsyncResult[Station] = AsyncResult()
+_started: AsyncResult[WorkerRun] = AsyncResult()
 
 
-def arrive(station: Station) -> None:
-    """Make ``station`` the one that this process's users play at."""
-    global _arrived  # noqa: PLW0603 - a Locust process takes part in one run at a time
-    if _arrived.ready():
-        _arrived = AsyncResult()
-    _arrived.set(station)
+def start_worker_run(worker_run: WorkerRun) -> None:
+    """Make ``worker_run`` the one that this process's users play at."""
+    global _started  # noqa: PLW0603 - a Locust process takes part in one run at a time
+    if _started.ready():
+        _started = AsyncResult()
+    _started.set(worker_run)
 
 
-def current_station() -> Station:
-    """Return this process's station, waiting for it if the master's orders are still under way."""
-    station: Station = _arrived.get()
-    return station
+def current_worker_run() -> WorkerRun:
+    """Return this process's worker run, waiting for it if the master's run spec is still under way."""
+    worker_run: WorkerRun = _started.get()
+    return worker_run
 
 
-def writable_run(orders: Orders, reports: Path) -> RunFolder:
+def writable_run(spec: RunSpec, reports: Path) -> RunFolder:
     """Return the run's folder, or one of our own under ``reports`` if it can't be seen from here."""
-    run = RunFolder(orders.folder)
+    run = RunFolder(spec.folder)
     if run.history.is_dir() and os.access(run.history, os.W_OK):
         return run
-    own = create_run(reports, "worker", of_run=orders.run_id)
+    own = create_run(reports, "worker", of_run=spec.run_id)
     log.warning(
         "the master's run folder %s can't be written from here; this worker's record is in %s: "
         "copy its history/*.arrow into the run's history folder, then `stormwatch report` the run",
-        orders.folder,
+        spec.folder,
         own.path,
     )
     return own
 
 
-def elsewhere(orders: Orders, own: RunFolder) -> list[Doubt]:
+def elsewhere(spec: RunSpec, own: RunFolder) -> list[Doubt]:
     """Return the doubts about a record that is not in the run's folder, until somebody copies it there."""
-    reason = f"{orders.name} can't write to the run's folder: the history of {{}} is in {own.path}"
+    reason = f"{spec.name} can't write to the run's folder: the history of {{}} is in {own.path}"
     return [
         Doubt(witness, reason.format(writer), writer)
-        for writer in orders.recorders
+        for writer in spec.recorders
         for witness in witnesses_of(writer)
     ]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from harness.experiment import NoSecretTold, StrangersMadeNothing, StrangersRefused
-from harness.faults.access import MADE, STRANGER
+from harness.faults.unauthorised import MADE, STRANGER
 from harness.observe.secrets import FOUND
 from harness.tests.synthetic_judging import SHAPE, at, judge, plus
 from harness.tests.synthetic_run import synthetic_rows

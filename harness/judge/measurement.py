@@ -11,13 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.checks.declared import ALWAYS
-from harness.checks.evidence import NS, UNREADABLE, Clock, Evidence, unknown_kinds
-from harness.checks.integrity import INTEGRITY
-from harness.checks.metrics import METRICS
 from harness.history.schema import AS_IN
 from harness.history.shortages import SHORTAGES
 from harness.history.witnesses import Witness, witnesses_of
+from harness.judge.declared import ALWAYS
+from harness.judge.evidence import NS, UNREADABLE, Clock, Evidence, unknown_kinds
+from harness.judge.integrity import INTEGRITY
+from harness.judge.metrics import METRICS
 
 #: Actors of ``resource`` rows that are processes of the harness.
 _HARNESS: Final = r"^(load|observer|prober|cron|player)"

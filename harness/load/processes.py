@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Parts:
+class WatchedProcesses:
     """The parts of a local stack, our own or one that another process runs; none for a real deployment."""
 
     names: tuple[str, ...] = ()

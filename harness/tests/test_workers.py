@@ -25,9 +25,9 @@ with pytest.MonkeyPatch.context() as patch:
     from locust.rpc import Message
     from locust.runners import STATE_MISSING, STATE_RUNNING
 
-    from harness.load import crew as crew_module
-    from harness.load.crew import BEGAN, BEGIN, END, ENDED, CrewError, Worker, Workers
-    from harness.load.station import Orders, elsewhere, writable_run
+    from harness.load import workers as crew_module
+    from harness.load.worker_run import RunSpec, elsewhere, writable_run
+    from harness.load.workers import BEGAN, BEGIN, END, ENDED, RemoteWorkers, WorkerLink, WorkersError
 
 #: Why a worker can't begin.
 FAILS = "observer-2 was not ready after 30 s"
@@ -40,7 +40,7 @@ class Clients(dict[str, Any]):
 
 
 class Master:
-    """Locust's master as the crew sees it: workers ``one``, ``two`` ... answer as ``answers`` says."""
+    """Locust's master as the workers sees it: workers ``one``, ``two`` ... answer as ``answers`` says."""
 
     def __init__(self, answers: dict[str, str | list[dict[str, str]] | None]) -> None:
         self.environment = SimpleNamespace(events=Events())
@@ -84,27 +84,27 @@ class Master:
         self.clients[client].state = STATE_MISSING
 
 
-def orders(tmp_path: Path, **more: Any) -> Orders:
+def spec(tmp_path: Path, **more: Any) -> RunSpec:
     nobody: Any = SimpleNamespace(environment=dict)
-    return Orders("a-run", tmp_path / "masters" / "a-run", "sw-", options("--seed=1"), nobody, **more)
+    return RunSpec("a-run", tmp_path / "masters" / "a-run", "sw-", options("--seed=1"), nobody, **more)
 
 
-def crew_of(master: Master, tmp_path: Path, *clients: str) -> Workers:
-    crew = Workers(master)
+def workers_of(master: Master, tmp_path: Path, *clients: str) -> RemoteWorkers:
+    workers = RemoteWorkers(master)
     for client in clients:
         master.connect(client)
-    crew.begin(orders(tmp_path))
-    return crew
+    workers.begin(spec(tmp_path))
+    return workers
 
 
 def test_a_worker_that_joins_late_and_cannot_begin_is_named_and_leaves(tmp_path: Path) -> None:
     master = Master({"one": None, "two": FAILS})
-    crew = crew_of(master, tmp_path, "one")
+    workers = workers_of(master, tmp_path, "one")
     master.connect("two")
     assert ("quit", "two") in master.told
-    assert crew.recorders == ["load-1", "observer-1"]
+    assert workers.recorders == ["load-1", "observer-1"]
     began = time.monotonic()
-    missing = crew.end(0.0)
+    missing = workers.end(0.0)
     assert time.monotonic() - began < 5, "nobody waits for what it never began"
     reason = f"load-2 joined late and can't begin: {FAILS}"
     assert missing == [Doubt(witness, reason) for witness in WORKER]
@@ -112,41 +112,41 @@ def test_a_worker_that_joins_late_and_cannot_begin_is_named_and_leaves(tmp_path:
 
 def test_a_worker_that_joins_late_and_can_begin_is_a_part_of_the_crew(tmp_path: Path) -> None:
     master = Master({"one": None, "two": None})
-    crew = crew_of(master, tmp_path, "one")
+    workers = workers_of(master, tmp_path, "one")
     master.connect("two")
-    assert crew.recorders == ["load-1", "observer-1", "load-2", "observer-2"]
+    assert workers.recorders == ["load-1", "observer-1", "load-2", "observer-2"]
     assert master.shares == {"one": 1, "two": 2}
-    assert crew.end(0.0) == []
+    assert workers.end(0.0) == []
 
 
 def test_a_worker_that_cannot_begin_keeps_the_run_from_beginning(tmp_path: Path) -> None:
     master = Master({"one": None, "two": FAILS})
-    with pytest.raises(CrewError, match=rf"^load-2 can't begin: {FAILS}$"):
-        crew_of(master, tmp_path, "one", "two")
+    with pytest.raises(WorkersError, match=rf"^load-2 can't begin: {FAILS}$"):
+        workers_of(master, tmp_path, "one", "two")
 
 
 def test_a_killed_worker_is_named(tmp_path: Path) -> None:
     master = Master({"one": None, "two": None})
-    crew = crew_of(master, tmp_path, "one", "two")
+    workers = workers_of(master, tmp_path, "one", "two")
     master.lose("two")
-    crew.drain()
+    workers.drain()
     master._handlers["stormwatch-status"](Message("", {"drained": True}, "one"))
-    assert crew.drained, "nobody waits for its games"
+    assert workers.drained, "nobody waits for its games"
     began = time.monotonic()
-    missing = crew.end(0.0)
+    missing = workers.end(0.0)
     assert time.monotonic() - began < 5
     assert missing == [Doubt(witness, "load-2 left without closing its record") for witness in WORKER]
 
 
 def test_a_worker_that_cannot_see_the_masters_folder_says_where_its_rows_are(tmp_path: Path) -> None:
-    mine = orders(tmp_path, index=1)
+    mine = spec(tmp_path, index=1)
     own = writable_run(mine, tmp_path / "reports")
     missing = elsewhere(mine, own)
     assert {doubt.writer for doubt in missing} == {"load-2", "observer-2"}
     assert {doubt.witness for doubt in missing} == {*witnesses_of("load-2"), *witnesses_of("observer-2")}
     assert f"the history of load-2 is in {own.path}" in missing[0].reason
     master = Master({"one": None, "two": [doubt.entry() for doubt in missing]})
-    assert crew_of(master, tmp_path, "one", "two").end(0.0) == missing
+    assert workers_of(master, tmp_path, "one", "two").end(0.0) == missing
 
 
 def test_rows_that_are_elsewhere_are_in_doubt_until_they_are_copied() -> None:
@@ -178,11 +178,11 @@ class Runner:
 def test_a_worker_whose_share_does_not_fit_its_machine_tells_the_master(
     anyway: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    share = orders(tmp_path, index=1, processes=2, anyway=anyway)
+    share = spec(tmp_path, index=1, processes=2, anyway=anyway)
     monkeypatch.setattr("harness.load.capacity.open_files", lambda: 300)
-    monkeypatch.setattr(crew_module.Orders, "from_message", lambda _: share)
+    monkeypatch.setattr(crew_module.RunSpec, "from_message", lambda _: share)
     runner = Runner()
-    Worker(runner, tmp_path / "reports")
+    WorkerLink(runner, tmp_path / "reports")
     caplog.set_level(logging.ERROR)
     runner.handlers[BEGIN](Message(BEGIN, {}, "two"), argparse.Namespace(host=None))
     ((name, said),) = runner.said

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.checks.declared import rests_on
-from harness.checks.evidence import NS, SUBSCRIBE, Evidence
-from harness.checks.lag import CRON, EARS, lag_s
-from harness.checks.monitoring import of_others, skipped
 from harness.history.witnesses import Witness
+from harness.judge.declared import rests_on
+from harness.judge.evidence import NS, SUBSCRIBE, Evidence
+from harness.judge.lag import CRON, EARS, lag_s
+from harness.judge.monitoring import of_others, skipped
 from harness.sla.policy import METRICS as PROMISED
 
 #: How many of the worst samples a report names.

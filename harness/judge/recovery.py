@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from harness.checks.evidence import NS, Evidence, FaultWindow, Window
-from harness.checks.findings import (
+from harness.judge.evidence import NS, Evidence, FaultWindow, Window
+from harness.judge.findings import (
     EXAMPLES,
     Expectation,
     Finding,

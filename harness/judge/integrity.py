@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.checks.declared import rests_on
-from harness.checks.evidence import NS, Evidence
 from harness.history.witnesses import Witness
+from harness.judge.declared import rests_on
+from harness.judge.evidence import NS, Evidence
 
 #: How many examples of a violation a report names.
 EXAMPLES: Final = 10

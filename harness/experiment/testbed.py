@@ -12,11 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from harness.checks import Evidence, evidence_of
 from harness.experiment.load import LoadProcess
 from harness.faults import Deployment, System
 from harness.history import HistoryWriter, RunFolder, create_run, now_ns, read_history
 from harness.history.run import utc_now
+from harness.judge import Evidence, evidence_of
 from harness.observe.database import due_soon, note_overdue
 from harness.sla.policy import Policy
 from harness.stack import StackOptions, start_stack
@@ -33,7 +33,7 @@ _DRAIN_LIMIT_S: Final = 40.0
 
 @dataclass(frozen=True)
 class Setup:
-    """What an arena is made of: equal setups are interchangeable. Durations are in the policy's notation."""
+    """What a testbed is made of: equal setups are interchangeable. Durations are in the policy's notation."""
 
     count: int = 12
     players: int = 2
@@ -57,11 +57,11 @@ class Setup:
             "seed": self.seed,
             "duration": "24h",
         }
-        # They go with their stack; those on a deployment are removed by the arena.
+        # They go with their stack; those on a deployment are removed by the testbed.
         return [*(f"--{name}={value}" for name, value in options.items()), "--keep-games"]
 
 
-class Arena:
+class Testbed:
     """A running stack (or the deployment that the environment names) and load, and their record.
 
     Parameters
@@ -74,8 +74,11 @@ class Arena:
     ----------
     stack : the running parts, or the deployment.
     history : takes what the experiments themselves do: faults, and what is found overdue.
-    calm_since_ns : since when nothing has been disturbed, Unix ns; None while that is not known.
+    settled_since_ns : since when nothing has been disturbed, Unix ns; None while that is not known.
     """
+
+    #: Not a test, whatever its name begins with.
+    __test__ = False
 
     def __init__(self, setup: Setup, run: RunFolder, policy: Policy) -> None:
         self.setup = setup
@@ -97,7 +100,7 @@ class Arena:
             self.load = LoadProcess(run, self.stack.permission.environment(), setup.load_options())
             failing.enter_context(self.load)
             self.load.wait_for("warm-up", _WARM_UP_LIMIT_S)
-            self.calm_since_ns: int | None = now_ns()
+            self.settled_since_ns: int | None = now_ns()
             self._closing = failing.pop_all()
 
     def evidence(self) -> Evidence:
@@ -208,27 +211,30 @@ def impossible(setup: Setup) -> str | None:
     return None
 
 
-class Arenas:
-    """Gives experiments their arena: the one of the experiment before where that left it as it found it.
+class Testbeds:
+    """Gives experiments their testbed: the one of the experiment before where that left it as it found it.
 
-    Starting a stack and a load takes longer than most experiments. At most one arena is open at a time;
+    Starting a stack and a load takes longer than most experiments. At most one testbed is open at a time;
     use as a context manager, or :meth:`close` it.
 
     Parameters
     ----------
-    folder : takes a run folder for each arena.
+    folder : takes a run folder for each testbed.
     policy : what their records are judged by.
-    shared : False: each experiment gets an arena of its own.
+    shared : False: each experiment gets a testbed of its own.
     """
+
+    #: Not a test, whatever its name begins with.
+    __test__ = False
 
     def __init__(self, folder: Path, policy: Policy, *, shared: bool = True) -> None:
         self._folder = folder
         self._policy = policy
         self._shared = shared
-        self._open: Arena | None = None
+        self._open: Testbed | None = None
 
-    def take(self, setup: Setup, name: str) -> Arena:
-        """Return an arena of ``setup``; whoever takes it gives it back to be taken again.
+    def take(self, setup: Setup, name: str) -> Testbed:
+        """Return a testbed of ``setup``; whoever takes it gives it back to be taken again.
 
         Parameters
         ----------
@@ -240,24 +246,24 @@ class Arenas:
         StackError, ChildError
             It can't be had.
         """
-        arena, self._open = self._open, None
-        if arena is not None:
-            if arena.setup == setup and arena.load.ended is None:
-                return arena
-            arena.close()
+        testbed, self._open = self._open, None
+        if testbed is not None:
+            if testbed.setup == setup and testbed.load.ended is None:
+                return testbed
+            testbed.close()
         number = len(list(self._folder.glob(f"{glob.escape(name)}*"))) if self._folder.exists() else 0
         run = create_run(self._folder, "failure", run_id=f"{name}-{number + 1}" if number else name)
-        return Arena(setup, run, self._policy)
+        return Testbed(setup, run, self._policy)
 
-    def give_back(self, arena: Arena) -> None:
-        """Keep ``arena``, which is as it was, for the next experiment."""
+    def give_back(self, testbed: Testbed) -> None:
+        """Keep ``testbed``, which is as it was, for the next experiment."""
         if self._shared:
-            self._open = arena
+            self._open = testbed
         else:
-            arena.close()
+            testbed.close()
 
     def close(self) -> None:
         """End what is open."""
-        arena, self._open = self._open, None
-        if arena is not None:
-            arena.close()
+        testbed, self._open = self._open, None
+        if testbed is not None:
+            testbed.close()

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from harness.checks.evidence import NS, Evidence
+from harness.judge.evidence import NS, Evidence
 
 #: Games that are shown, and events and deliveries of each.
 GAMES: Final = 8

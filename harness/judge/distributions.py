@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from harness.checks.metrics import Samples
+from harness.judge.metrics import Samples
 
 #: Bins for each factor of ten.
 BINS_A_DECADE: Final = 12

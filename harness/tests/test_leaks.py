@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.checks import Window, evidence_of
-from harness.checks.findings import Finding, judge_all
-from harness.experiment.returns import back_to_level
+from harness.experiment.leaks import back_to_level
 from harness.history import read_history
+from harness.judge import Window, evidence_of
+from harness.judge.findings import Finding, judge_all
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_run import NS, START, Shape, synthetic_rows, write_run
 

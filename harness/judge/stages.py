@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.checks.evidence import NS, Evidence
+from harness.judge.evidence import NS, Evidence
 
 #: Name, title, what it spans. In the order in which they happen.
 STAGES: Final = (
