@@ -19,13 +19,17 @@ from harness.experiment.expect_rollback import (
     TimersStand,
 )
 from harness.experiment.expect_ticks import (
-    HerdServed,
+    DueTogetherServed,
     InFlightAnswered,
     MovesAgain,
     OthersSkip,
     SentAgainUnderSameId,
 )
-from harness.experiment.expect_unauthorised import NoSecretTold, StrangersMadeNothing, StrangersRefused
+from harness.experiment.expect_unauthorised import (
+    NoSecretTold,
+    UnauthorisedCallsMadeNothing,
+    UnauthorisedCallsRefused,
+)
 from harness.experiment.expectations import (
     EveryoneHears,
     FailsClearly,
@@ -59,6 +63,7 @@ __all__ = [
     "BacklogDrained",
     "CatchesUp",
     "DeadLetters",
+    "DueTogetherServed",
     "EveryoneHears",
     "Expectation",
     "ExpectationsFailed",
@@ -68,7 +73,6 @@ __all__ = [
     "HealthNames",
     "HealthyAgain",
     "HealthyThroughout",
-    "HerdServed",
     "InFlightAnswered",
     "Inconclusive",
     "Injection",
@@ -94,12 +98,12 @@ __all__ = [
     "ServesAgain",
     "Setup",
     "Silence",
-    "StrangersMadeNothing",
-    "StrangersRefused",
     "Testbed",
     "Testbeds",
     "TicksSkip",
     "TimersOnTime",
     "TimersStand",
+    "UnauthorisedCallsMadeNothing",
+    "UnauthorisedCallsRefused",
     "search_for_secrets",
 ]

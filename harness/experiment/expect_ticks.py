@@ -1,4 +1,4 @@
-"""What may be expected of ticks that meet, of a herd of expiries, and of work that a process dies over."""
+"""What may be expected of concurrent ticks, of games due together, and of work that a process dies over."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from harness.judge.findings import (
     within,
 )
 
-#: How long a herd may take to be made.
+#: How long games that fall due together may take to be made.
 _MADE_NS: Final = 10 * NS
 
 
@@ -81,7 +81,7 @@ class MovesAgain:
 
 
 @dataclass(frozen=True)
-class HerdServed:
+class DueTogetherServed:
     """Games that fall due in the same instant move once each, and PubNub accepts all their events in time."""
 
     games: int = 5000
@@ -95,24 +95,24 @@ class HerdServed:
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         due = pd.concat([evidence.transitions, evidence.overdue], ignore_index=True)
-        # Its instant is set as the herd is made, which may take longer than until then.
+        # Their instant is set as they are made, which may take longer than until then.
         due = due[within(due["intended_ns"], fault.start_ns - _MADE_NS, fault.end_ns)]
         instants = due.groupby("intended_ns")["game"].nunique()
         if instants.empty or instants.max() < self.games:
             found = 0 if instants.empty else int(instants.max())
             return unseen(self.name, self.within_s, "s", f"at most {found} games fell due at once")
         due_ns = int(str(instants.idxmax()))
-        herd = due[due["intended_ns"] == due_ns]
-        wrong = herd[herd["game"].duplicated(keep=False) | (herd["name"] == "overdue")]
+        games = due[due["intended_ns"] == due_ns]
+        wrong = games[games["game"].duplicated(keep=False) | (games["name"] == "overdue")]
         if len(wrong):
             return none_of(evidence, self.name, wrong, "games", "moved more than once, or never")
         published = evidence.publishes
-        published = published[published["event"].isin(herd["event"]) & succeeded(published)]
-        unpublished = herd[~herd["event"].isin(published["event"])]
+        published = published[published["event"].isin(games["event"]) & succeeded(published)]
+        unpublished = games[~games["event"].isin(published["event"])]
         took = seconds(published["end_ns"], due_ns)
         late = published[took >= self.within_s]
-        moved_s = float(seconds(herd["start_ns"], due_ns).max())
-        explanation = f"{len(herd)} games, the last moved after {moved_s:.2f} s"
+        moved_s = float(seconds(games["start_ns"], due_ns).max())
+        explanation = f"{len(games)} games, the last moved after {moved_s:.2f} s"
         if len(unpublished):
             explanation += f"; {len(unpublished)} events were never accepted"
         measured = math.inf if len(unpublished) else max(float(took.max()), moved_s)

@@ -1,18 +1,18 @@
-"""What may be expected of the service's doors: strangers kept out, and no secret told to anybody."""
+"""What may be expected of unauthorised calls: all are refused, and no secret is told to anybody."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.faults.unauthorised import MADE, STRANGER
+from harness.faults.unauthorised import MADE, UNAUTHORISED
 from harness.judge import Evidence, Window
 from harness.judge.findings import Finding, none_of, succeeded, unseen, within
 from harness.observe.secrets import FOUND
 
 
 @dataclass(frozen=True)
-class StrangersRefused:
-    """Every call without the right secret is refused with 401 or 403: each kind of it, at every door."""
+class UnauthorisedCallsRefused:
+    """Every call without the right secret is refused with 401 or 403: each kind of it, to every route."""
 
     at_least: int = 50
 
@@ -22,8 +22,8 @@ class StrangersRefused:
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         calls = evidence.rows("http")
-        strangers = calls["actor"].astype(str).str.startswith(STRANGER).to_numpy(dtype=bool)
-        calls = calls[strangers & within(calls["start_ns"], fault.start_ns, fault.end_ns).to_numpy()]
+        unauthorised = calls["actor"].astype(str).str.startswith(UNAUTHORISED).to_numpy(dtype=bool)
+        calls = calls[unauthorised & within(calls["start_ns"], fault.start_ns, fault.end_ns).to_numpy()]
         kinds = calls[["name", "actor"]].astype(str).drop_duplicates()
         explanation = f"{len(calls)} calls, {len(kinds)} kinds of them"
         let_in = calls[~succeeded(calls)]
@@ -33,8 +33,8 @@ class StrangersRefused:
 
 
 @dataclass(frozen=True)
-class StrangersMadeNothing:
-    """What strangers tried to make is not there."""
+class UnauthorisedCallsMadeNothing:
+    """What unauthorised calls tried to make is not there."""
 
     @property
     def name(self) -> str:

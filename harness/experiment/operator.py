@@ -78,16 +78,16 @@ class Operator:
             yield
 
     @contextmanager
-    def crowd_looking_on(self, people: int, every_s: float = 0.25) -> Iterator[None]:
+    def people_looking_on(self, people: int, every_s: float = 0.25) -> Iterator[None]:
         """Have so many people look through the games at once, again and again, while the block runs."""
         path = f"/rest/v1/games?id=like.{self._prefix}*&select=id,status&limit=1"
 
         def look(session: requests.Session) -> None:
             self._call(session, "GET", path, route="/rest/v1/games")
 
-        with ExitStack() as crowd:
+        with ExitStack() as looking:
             for _ in range(people):
-                crowd.enter_context(self._again_and_again(every_s, look))
+                looking.enter_context(self._again_and_again(every_s, look))
             yield
 
     @contextmanager

@@ -379,7 +379,7 @@ class ResetAtCommit(TickFault):
 
 @register
 @dataclass(frozen=True)
-class Crowd(TickFault):
+class ConcurrentTicks(TickFault):
     """Every replica is told to tick in the same instant, again and again; the tick at work is held up.
 
     At its end, nobody but cron ticks.
@@ -519,7 +519,7 @@ def _unanswered(callers: Sequence[_Caller]) -> str | None:
 
 @register
 @dataclass(frozen=True)
-class Herd(TickFault):
+class DueTogether(TickFault):
     """Thousands of games fall due in the same instant: their voting is over, all at once.
 
     At its end, nothing happens: its games come to their end as any others do.
@@ -530,7 +530,7 @@ class Herd(TickFault):
     games: int = count(5000, "how many games", most=1_000_000)
     after: str = duration("1s", "how long after the fault's begin they fall due")
 
-    #: Begin of the ids of a run's games, so that the herd is in that run's record.
+    #: Begin of the ids of a run's games, so that these are in that run's record.
     _RUN: ClassVar[re.Pattern[str]] = re.compile(r"sw[0-9a-f]{8}-")
     _KIND_OF_ID: ClassVar[str] = (
         "SELECT format_type(atttypid, NULL) FROM pg_attribute "
@@ -544,7 +544,7 @@ class Herd(TickFault):
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
         with self.sessions(system) as sessions:
-            with self.tried("make the herd"):
+            with self.tried("make the games"):
                 admin = sessions.connect()
                 kind = sessions.value(admin, self._KIND_OF_ID)
                 if kind not in {"text", "character varying"}:
@@ -552,22 +552,22 @@ class Herd(TickFault):
                 newest = sessions.value(admin, "SELECT id FROM games ORDER BY created_at DESC LIMIT 1")
                 run = self._RUN.match(newest or "")
                 # With the mark of a run in any case: `stormwatch clean` finds it.
-                herd = f"{run.group() if run else new_prefix()}herd-{secrets.token_hex(3)}-"
+                mark = f"{run.group() if run else new_prefix()}herd-{secrets.token_hex(3)}-"
                 # One statement, so that all of them have the same expiry.
                 sessions.execute(
                     admin,
                     "INSERT INTO games (id, status, prompt, phase_started_at, phase_expires_at) "
                     "SELECT $1 || n, 'voting', 'A herd of lighthouses', statement_timestamp(), "
                     "statement_timestamp() + make_interval(secs => $2) FROM generate_series(1, $3::int) AS n",
-                    herd,
+                    mark,
                     parse_duration(self.after),
                     self.games,
                 )
             question = "SELECT count(*) FROM games WHERE starts_with(id, $1) AND status = 'voting'"
 
             def exercised() -> str | None:
-                with self.tried("count the herd"):
-                    left = sessions.value(admin, question, herd)
+                with self.tried("count its games"):
+                    left = sessions.value(admin, question, mark)
                 return "none of its games was moved" if left == self.games else None
 
             # Nothing to undo: its games come to their end as any others do.

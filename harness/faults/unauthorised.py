@@ -1,4 +1,4 @@
-"""Strangers at the service's doors: calls with wrong and missing secrets, hammered all the time."""
+"""Unauthorised calls: without a secret or with a wrong one, all the time."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from harness.history import HistoryWriter
     from harness.target import Target
 
-#: How the actors of a stranger's rows begin; what follows is how it tries to get in.
-STRANGER: Final = "stranger: "
-#: Reading of the history: rows of the service's tables that strangers managed to make.
+#: How the actors of these calls' rows begin; what follows is what is wrong with the secret.
+UNAUTHORISED: Final = "stranger: "
+#: Reading of the history: rows of the service's tables that unauthorised calls made.
 MADE: Final = "made_by_strangers"
 
-#: The only statuses that a stranger may see.
+#: The only statuses that may answer an unauthorised call.
 REFUSED: Final = (401, 403)
 
 _ANSWER_LIMIT_S: Final = 15.0
@@ -34,9 +34,9 @@ _ANSWER_LIMIT_S: Final = 15.0
 @register
 @dataclass(frozen=True)
 class WrongSecrets(ServiceFault):
-    """Strangers call everything that needs a secret, without one or with a wrong one, again and again.
+    """Call everything that needs a secret, without one or with a wrong one, again and again.
 
-    At its end, the strangers stop calling.
+    At its end, these calls stop.
     """
 
     name = "wrong-secrets"
@@ -51,20 +51,20 @@ class WrongSecrets(ServiceFault):
 
     @contextmanager
     def observed(self, system: System, history: HistoryWriter | None) -> Iterator[Exercised]:
-        crowd = _Crowd(system.target, history, parse_duration(self.every))
+        calls = _Calls(system.target, history, parse_duration(self.every))
         threads = [
-            threading.Thread(target=crowd.hammer, args=(n, self.strangers), name=f"stranger-{n}", daemon=True)
+            threading.Thread(target=calls.hammer, args=(n, self.strangers), name=f"stranger-{n}", daemon=True)
             for n in range(self.strangers)
         ]
         for thread in threads:
             thread.start()
         try:
-            yield lambda: None if crowd.answered else "no call of a stranger was answered"
+            yield lambda: None if calls.answered else "no unauthorised call was answered"
         finally:
-            crowd.over.set()
+            calls.over.set()
             for thread in threads:
                 thread.join()
-            crowd.count_what_they_made(self)
+            calls.count_what_was_made(self)
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class _Attempt:
         return f"{self.method} {self.path.partition('?')[0]}"
 
 
-class _Crowd:
-    """What the strangers have in common: whom they call, how, and where it is recorded."""
+class _Calls:
+    """What the callers have in common: whom they call, how, and where it is recorded."""
 
     def __init__(self, target: Target, history: HistoryWriter | None, every_s: float) -> None:
         self.over = threading.Event()
@@ -92,12 +92,12 @@ class _Crowd:
         self._target = target
         self._history = history
         self._every_s = every_s
-        #: Begin of the ids of what they would make.
+        #: Begin of the ids of what these calls would make.
         self._mark = f"stranger-{secrets.token_hex(4)}"
         self._attempts = list(_attempts(target, self._mark))
 
     def hammer(self, first: int, step: int) -> None:
-        """Try everything, over and over; of ``step`` strangers this is number ``first``."""
+        """Try everything, over and over; of ``step`` callers this is number ``first``."""
         with requests.Session() as session:
             number = first
             while not self.over.is_set():
@@ -105,8 +105,8 @@ class _Crowd:
                 number += step
                 self.over.wait(self._every_s)
 
-    def count_what_they_made(self, fault: Fault) -> None:
-        """Record how many rows the strangers made, asked with the right secret."""
+    def count_what_was_made(self, fault: Fault) -> None:
+        """Record how many rows these calls made, asked with the right secret."""
         from harness.history.run import now_ns
 
         if self._history is None:
@@ -120,9 +120,9 @@ class _Crowd:
             )
             made = len(answer.json()) if answer.status_code == 200 else None
         except (requests.RequestException, ValueError) as error:
-            raise FaultError(f"{fault}: can't see what the strangers made: {name_of(error)}") from error
+            raise FaultError(f"{fault}: can't see what these calls made: {name_of(error)}") from error
         if made is None:
-            raise FaultError(f"{fault}: can't see what the strangers made: http {answer.status_code}")
+            raise FaultError(f"{fault}: can't see what these calls made: http {answer.status_code}")
         from harness.history.schema import Row
 
         self._history.append(Row("resource", MADE, "fault", start_ns=now_ns(), value=made))
@@ -154,7 +154,7 @@ class _Crowd:
             Row(
                 "http",
                 attempt.route,
-                f"{STRANGER}{attempt.way}",
+                f"{UNAUTHORISED}{attempt.way}",
                 start_ns=start_ns,
                 end_ns=now_ns(),
                 # As it should be: it was kept out.

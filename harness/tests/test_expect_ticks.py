@@ -1,4 +1,4 @@
-"""What is expected of ticks that meet, of herds and of dying processes: kept by some, broken by others."""
+"""Concurrent ticks, games due together, dying processes: expectations that some keep and others break."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 
 from harness.experiment import Finding
 from harness.experiment.expect_ticks import (
-    HerdServed,
+    DueTogetherServed,
     InFlightAnswered,
     MovesAgain,
     OthersSkip,
@@ -115,7 +115,7 @@ def test_nothing_to_move_proves_nothing(judge, rows) -> None:
     assert judge(MovesAgain(within_s=5), rows[~gone]).verdict == "inconclusive"
 
 
-def herd(rows: pd.DataFrame, *, moved_s: float = 0.4, published_s: float = 3.0) -> pd.DataFrame:
+def due_together(rows: pd.DataFrame, *, moved_s: float = 0.4, published_s: float = 3.0) -> pd.DataFrame:
     """Eight games of the run fall due at once; the given times after that they move and are published."""
     of = rows["kind"] == "transition"
     games = rows[of & (rows["name"] == "voting->completed")]["game"].unique()[:8]
@@ -129,50 +129,50 @@ def herd(rows: pd.DataFrame, *, moved_s: float = 0.4, published_s: float = 3.0) 
 
 
 def test_a_herd_that_is_served_passes(judge, rows) -> None:
-    finding = judge(HerdServed(games=8, within_s=5), herd(rows))
+    finding = judge(DueTogetherServed(games=8, within_s=5), due_together(rows))
     assert (finding.verdict, finding.measured) == ("pass", 3.0)
     assert "the last moved after 0.40 s" in finding.explanation
 
 
 def test_a_herd_that_fell_due_while_it_was_still_being_made_is_found(judge, rows) -> None:
     begun_late = Window(FAULT.name, DUE + 2 * NS, FAULT.end_ns)
-    assert judge(HerdServed(games=8, within_s=5), herd(rows), begun_late).measured == 3.0
+    assert judge(DueTogetherServed(games=8, within_s=5), due_together(rows), begun_late).measured == 3.0
 
 
 @pytest.mark.parametrize("spoiled", [{"moved_s": 6.0}, {"published_s": 5.5}], ids=["moved", "published"])
 def test_a_herd_that_is_served_too_late_is_caught(judge, rows, spoiled) -> None:
-    assert judge(HerdServed(games=8, within_s=5), herd(rows, **spoiled)).verdict == "fail"
+    assert judge(DueTogetherServed(games=8, within_s=5), due_together(rows, **spoiled)).verdict == "fail"
 
 
 def test_a_game_of_the_herd_that_is_left_behind_is_caught(judge, rows) -> None:
-    rows = herd(rows)
+    rows = due_together(rows)
     one = rows[(rows["kind"] == "transition") & (rows["intended_ns"] == DUE)].index[0]
     rows.loc[one, ["name", "ok", "error", "event", "start_ns"]] = ["overdue", False, "voting", None, None]
-    finding = judge(HerdServed(games=8, within_s=5), rows)
+    finding = judge(DueTogetherServed(games=8, within_s=5), rows)
     assert (finding.verdict, finding.measured) == ("fail", 1)
     assert finding.examples[0]["game"] == rows.loc[one, "game"]
 
 
 def test_a_game_of_the_herd_that_moves_twice_is_caught(judge, rows) -> None:
-    rows = herd(rows)
+    rows = due_together(rows)
     again = (
         rows[(rows["kind"] == "transition") & (rows["intended_ns"] == DUE)].head(1).assign(event="another")
     )
-    finding = judge(HerdServed(games=8, within_s=5), pd.concat([rows, again]))
+    finding = judge(DueTogetherServed(games=8, within_s=5), pd.concat([rows, again]))
     assert (finding.verdict, finding.measured) == ("fail", 2)
 
 
 def test_an_event_of_the_herd_that_is_never_sent_is_caught(judge, rows) -> None:
-    rows = herd(rows)
+    rows = due_together(rows)
     event = rows[(rows["kind"] == "transition") & (rows["intended_ns"] == DUE)]["event"].iloc[0]
     rows.loc[(rows["kind"] == "publish") & (rows["event"] == event), ["ok", "end_ns"]] = [None, None]
-    finding = judge(HerdServed(games=8, within_s=5), rows)
+    finding = judge(DueTogetherServed(games=8, within_s=5), rows)
     assert (finding.verdict, finding.measured) == ("fail", None)
     assert finding.examples[0]["event"] == event
 
 
 def test_too_small_a_herd_proves_nothing(judge, rows) -> None:
-    finding = judge(HerdServed(games=9, within_s=5), herd(rows))
+    finding = judge(DueTogetherServed(games=9, within_s=5), due_together(rows))
     assert finding.verdict == "inconclusive"
     assert "at most 8 games" in finding.explanation
 

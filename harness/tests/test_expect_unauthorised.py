@@ -1,4 +1,4 @@
-"""Expectations of the doors pass on a service that keeps them, and catch one that lets somebody in."""
+"""Expectations of unauthorised calls pass where all are refused, and catch one that is let in."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from harness.experiment import NoSecretTold, StrangersMadeNothing, StrangersRefused
-from harness.faults.unauthorised import MADE, STRANGER
+from harness.experiment import NoSecretTold, UnauthorisedCallsMadeNothing, UnauthorisedCallsRefused
+from harness.faults.unauthorised import MADE, UNAUTHORISED
 from harness.observe.secrets import FOUND
 from harness.tests.synthetic_judging import SHAPE, at, judge, plus
 from harness.tests.synthetic_run import synthetic_rows
@@ -21,8 +21,9 @@ def rows() -> pd.DataFrame:
 
 def call(number: int, error: str | None = None) -> dict[str, Any]:
     return {
-        "kind": "http", "name": "GET /rest/v1/games", "actor": f"{STRANGER}no secret", "ok": error is None,
-        "start_ns": at(21 + number / 100), "end_ns": at(21.001 + number / 100), "error": error,
+        "kind": "http", "name": "GET /rest/v1/games", "actor": f"{UNAUTHORISED}no secret",
+        "ok": error is None, "error": error,
+        "start_ns": at(21 + number / 100), "end_ns": at(21.001 + number / 100),
     }  # fmt: skip
 
 
@@ -30,35 +31,35 @@ def reading(name: str, value: float, actor: str = "fault", second: float = 31) -
     return {"kind": "resource", "name": name, "actor": actor, "start_ns": at(second), "value": value}
 
 
-def test_strangers_who_are_all_refused_pass(rows: pd.DataFrame) -> None:
-    finding = judge(StrangersRefused(at_least=50), plus(rows, *map(call, range(60))))
+def test_calls_that_are_all_refused_pass(rows: pd.DataFrame) -> None:
+    finding = judge(UnauthorisedCallsRefused(at_least=50), plus(rows, *map(call, range(60))))
     assert finding.verdict == "pass"
     assert finding.explanation == "60 calls, 1 kinds of them"
 
 
 @pytest.mark.parametrize("error", ["http 200", "http 500", "timeout"])
-def test_one_stranger_who_is_not_refused_is_caught(rows: pd.DataFrame, error: str) -> None:
-    finding = judge(StrangersRefused(), plus(rows, *map(call, range(60)), call(99, error)))
+def test_one_call_that_is_not_refused_is_caught(rows: pd.DataFrame, error: str) -> None:
+    finding = judge(UnauthorisedCallsRefused(), plus(rows, *map(call, range(60)), call(99, error)))
     assert (finding.verdict, finding.measured) == ("fail", 1)
     assert finding.examples[0]["error"] == error
 
 
-def test_few_strangers_prove_nothing_unless_one_gets_in(rows: pd.DataFrame) -> None:
-    assert judge(StrangersRefused(at_least=50), plus(rows, call(1))).verdict == "inconclusive"
-    assert judge(StrangersRefused(at_least=50), plus(rows, call(1, "http 200"))).verdict == "fail"
+def test_few_calls_prove_nothing_unless_one_gets_in(rows: pd.DataFrame) -> None:
+    assert judge(UnauthorisedCallsRefused(at_least=50), plus(rows, call(1))).verdict == "inconclusive"
+    assert judge(UnauthorisedCallsRefused(at_least=50), plus(rows, call(1, "http 200"))).verdict == "fail"
 
 
-def test_strangers_who_made_nothing_pass(rows: pd.DataFrame) -> None:
-    assert judge(StrangersMadeNothing(), plus(rows, reading(MADE, 0))).verdict == "pass"
+def test_calls_that_made_nothing_pass(rows: pd.DataFrame) -> None:
+    assert judge(UnauthorisedCallsMadeNothing(), plus(rows, reading(MADE, 0))).verdict == "pass"
 
 
-def test_what_a_stranger_made_is_caught(rows: pd.DataFrame) -> None:
-    assert judge(StrangersMadeNothing(), plus(rows, reading(MADE, 1))).verdict == "fail"
+def test_what_a_call_made_is_caught(rows: pd.DataFrame) -> None:
+    assert judge(UnauthorisedCallsMadeNothing(), plus(rows, reading(MADE, 1))).verdict == "fail"
 
 
 def test_what_nobody_looked_for_is_not_known(rows: pd.DataFrame) -> None:
     earlier = reading(MADE, 0, second=12)
-    assert judge(StrangersMadeNothing(), plus(rows, earlier)).verdict == "inconclusive"
+    assert judge(UnauthorisedCallsMadeNothing(), plus(rows, earlier)).verdict == "inconclusive"
 
 
 SEARCHED = ("logs/service-1.log", "logs/locust.log", "history/load-1.arrow", "report.html")

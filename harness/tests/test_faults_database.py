@@ -24,7 +24,7 @@ from harness.faults.database import (
     TerminateBackends,
 )
 from harness.faults.sessions import Sessions
-from harness.faults.ticks import Herd, _holds
+from harness.faults.ticks import DueTogether, _holds
 from harness.sessions import Who, open_session
 from harness.stack import Postgres
 from harness.target import Target
@@ -303,7 +303,7 @@ def test_a_herd_of_games_whose_ids_are_no_text_says_what_it_needs(server: Server
     try:
         target = replace(server.target, database_url=f"{server.target.database_url}?search_path=uuids")
         with pytest.raises(FaultError, match="the ids of games are uuid; it needs text"):
-            Herd().applied(deployment(target)).__enter__()
+            DueTogether().applied(deployment(target)).__enter__()
     finally:
         service_does(server, "DROP SCHEMA uuids CASCADE")
 

@@ -23,9 +23,9 @@ from harness.faults import Fault, FaultError, MissingPartError, NotExercisedErro
 from harness.faults.mend import mend
 from harness.faults.sessions import Sessions
 from harness.faults.ticks import (
+    ConcurrentTicks,
     CrashAtTick,
-    Crowd,
-    Herd,
+    DueTogether,
     KillAtTick,
     PauseAtTick,
     ResetAtCommit,
@@ -401,13 +401,13 @@ def replica_of(postgres: Postgres) -> Iterator[str]:
             server.shutdown()
 
 
-def test_a_crowd_ticks_in_the_same_instant_and_is_recorded(
+def test_concurrent_ticks_leave_in_the_same_instant_and_are_recorded(
     system: Replicas, postgres: Postgres, tmp_path: Path
 ) -> None:
-    crowd = Crowd(every="1s", at_once=3, hold="400ms")
+    fault = ConcurrentTicks(every="1s", at_once=3, hold="400ms")
     with replica_of(postgres) as url, HistoryWriter(tmp_path, "faults", "run") as history:
         system.target = replace(system.target, service_url=url)
-        with crowd.inject(system, history):
+        with fault.inject(system, history):
             time.sleep(2.5)
     rows = [row for row in read_history(tmp_path).table.to_pylist() if row["kind"] == "monitor"]
     instants = {row["intended_ns"] for row in rows}
@@ -422,16 +422,19 @@ def test_a_crowd_ticks_in_the_same_instant_and_is_recorded(
     assert all(row["ok"] and row["end_ns"] > row["start_ns"] >= row["intended_ns"] for row in rows)
 
 
-def test_a_crowd_that_nobody_answers_is_not_exercised(system: Replicas) -> None:
-    with pytest.raises(NotExercisedError, match="no tick came by"), Crowd(every="100ms").inject(system):
+def test_concurrent_ticks_that_nobody_answers_are_not_exercised(system: Replicas) -> None:
+    with (
+        pytest.raises(NotExercisedError, match="no tick came by"),
+        ConcurrentTicks(every="100ms").inject(system),
+    ):
         time.sleep(0.3)
 
 
-def test_a_herd_falls_due_at_once_in_the_run_of_now(system: Replicas, postgres: Postgres) -> None:
-    herd = "FROM games WHERE id LIKE 'sw01234567-herd-%'"
-    with Herd(games=40, after="1s").inject(system):
+def test_games_fall_due_together_in_the_run_of_now(system: Replicas, postgres: Postgres) -> None:
+    games = "FROM games WHERE id LIKE 'sw01234567-herd-%'"
+    with DueTogether(games=40, after="1s").inject(system):
         found = asyncio.run(
-            value(postgres.url, f"SELECT array[count(*), count(DISTINCT phase_expires_at)] {herd}")
+            value(postgres.url, f"SELECT array[count(*), count(DISTINCT phase_expires_at)] {games}")
         )
         assert found == [40, 1]
         asyncio.run(
@@ -439,25 +442,28 @@ def test_a_herd_falls_due_at_once_in_the_run_of_now(system: Replicas, postgres: 
         )
 
 
-def test_a_herd_outside_of_any_run_bears_a_mark_that_cleaning_finds(
+def test_games_outside_of_any_run_bear_a_mark_that_cleaning_finds(
     system: Replicas, postgres: Postgres
 ) -> None:
     asyncio.run(execute(postgres.service_url, "DELETE FROM games"))
-    with suppress(NotExercisedError), Herd(games=3).inject(system):
+    with suppress(NotExercisedError), DueTogether(games=3).inject(system):
         pass
     ids = asyncio.run(value(postgres.url, "SELECT array_agg(id) FROM games"))
     assert len(ids) == 3
     assert all(prefix_of(id) for id in ids)
 
 
-def test_a_herd_that_nobody_moves_is_not_exercised(system: Replicas) -> None:
-    with pytest.raises(NotExercisedError, match="none of its games was moved"), Herd(games=3).inject(system):
+def test_games_that_nobody_moves_are_not_exercised(system: Replicas) -> None:
+    with (
+        pytest.raises(NotExercisedError, match="none of its games was moved"),
+        DueTogether(games=3).inject(system),
+    ):
         pass
 
 
 @pytest.mark.parametrize(
     "fault",
-    [SlowTicks(), CrashAtTick(), ResetAtCommit(), KillAtTick("service-1"), Crowd(), Herd()],
+    [SlowTicks(), CrashAtTick(), ResetAtCommit(), KillAtTick("service-1"), ConcurrentTicks(), DueTogether()],
     ids=str,
 )
 def test_a_deployment_lacks_what_they_need(fault: Fault) -> None:

@@ -1,4 +1,4 @@
-"""Strangers try everything that needs a secret, and what comes of it is recorded."""
+"""Unauthorised calls try everything that needs a secret, and what comes of it is recorded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.faults import FaultError, NotExercisedError, find_kind
-from harness.faults.unauthorised import MADE, STRANGER, WrongSecrets
+from harness.faults.unauthorised import MADE, UNAUTHORISED, WrongSecrets
 from harness.history import HistoryWriter, read_history
 from harness.target import Target
 from harness.tests.http_stub import Answers, Request, served
@@ -46,7 +46,7 @@ class Service:
 
 
 def hammered(service: Service, folder: Path, at_least: int = 130) -> list[dict[str, Any]]:
-    """Let strangers at ``service`` until they have tried so much; return the record."""
+    """Call ``service`` until so much was tried; return the record."""
     with served(service) as url, HistoryWriter(folder, "faults", "run") as history:
         system = deployment(Target(url, KEY, SECRET, "sub"))
         with QUICK.inject(system, history):
@@ -62,7 +62,7 @@ def test_a_service_that_refuses_everything_is_recorded_so(tmp_path: Path) -> Non
     calls = [row for row in rows if row["kind"] == "http"]
     assert len(calls) == len(service.asked)
     assert all(row["ok"] and row["error"] is None and row["value"] == 401 for row in calls)
-    assert all(row["actor"].startswith(STRANGER) for row in calls)
+    assert all(row["actor"].startswith(UNAUTHORISED) for row in calls)
     (made,) = [row for row in rows if row["name"] == MADE]
     assert made["value"] == 0
 
@@ -71,14 +71,14 @@ def test_every_door_is_tried_in_every_way_and_never_with_the_right_secret(tmp_pa
     service = Service()
     rows = hammered(service, tmp_path)
     ways = {(row["name"], row["actor"]) for row in rows if row["kind"] == "http"}
-    doors = {name for name, _ in ways}
-    assert {name.split(" ")[1].split("/")[1] for name in doors} == {"functions", "rest"}
-    assert len(doors) == 14
-    for door in doors:
-        tried = {actor.removeprefix(STRANGER) for name, actor in ways if name == door}
+    routes = {name for name, _ in ways}
+    assert {name.split(" ")[1].split("/")[1] for name in routes} == {"functions", "rest"}
+    assert len(routes) == 14
+    for route in routes:
+        tried = {actor.removeprefix(UNAUTHORISED) for name, actor in ways if name == route}
         wrong = {f"{which} secret" for which in ("no", "empty", "wrong", "the other", "half of the")}
         assert tried >= wrong
-        assert ("apikey without bearer" in tried) == ("/rest/" in door)
+        assert ("apikey without bearer" in tried) == ("/rest/" in route)
     assert not any(right(request) for request in service.asked)
 
 
@@ -93,7 +93,7 @@ def test_one_door_that_is_open_is_recorded(tmp_path: Path, status: int) -> None:
     assert {row["error"] for row in rows if row["ok"] is False} == {f"http {status}"}
 
 
-def test_what_strangers_made_is_counted(tmp_path: Path) -> None:
+def test_what_unauthorised_calls_made_is_counted(tmp_path: Path) -> None:
     service = Service()
     service.rows = [{"id": "stranger-1"}, {"id": "stranger-2"}]
     (made,) = [row for row in hammered(service, tmp_path) if row["name"] == MADE]
@@ -110,7 +110,7 @@ def test_secrets_stay_out_of_the_record(tmp_path: Path) -> None:
 def test_a_service_that_is_not_there_is_not_exercised() -> None:
     with served(Service()) as url:
         gone = deployment(Target(url, KEY, SECRET, "sub"))
-    with pytest.raises(NotExercisedError, match="no call of a stranger was answered"), QUICK.inject(gone):
+    with pytest.raises(NotExercisedError, match="no unauthorised call was answered"), QUICK.inject(gone):
         time.sleep(0.2)
 
 
@@ -121,7 +121,7 @@ def test_a_count_that_is_refused_is_the_harnesss_failure(tmp_path: Path) -> None
     with (
         served(broken) as url,
         HistoryWriter(tmp_path, "faults", "run") as history,
-        pytest.raises(FaultError, match="can't see what the strangers made: http 500"),
+        pytest.raises(FaultError, match="can't see what these calls made: http 500"),
         QUICK.inject(deployment(Target(url, KEY, SECRET, "sub")), history),
     ):
         time.sleep(0.2)

@@ -19,7 +19,7 @@ SECONDS = 20.0
 #: They lose, shuffle or forgo messages by themselves: no service could keep its promises under them.
 UNKEEPABLE = frozenset({"pubnub:drop", "pubnub:reorder", "database:trigger-dropped"})
 
-#: Files that go where another one goes: strangers come to where flags are turned, and a single scenario
+#: Files that go where another one goes: unauthorised calls go where flags are turned, and a single scenario
 #: fills up a worker that has some of its kind.
 _NEIGHBOURS = {"test_unauthorised_calls": "test_rollback", "test_pubnub_memory": "test_pubnub_outage"}
 

@@ -38,7 +38,7 @@ def test_pool_exhausted(experiment: Experiment) -> None:
     """Statements hang and hold all 20 connections: calls get 503 in time, and no game is lost."""
     with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
         experiment.steady("1500ms")
-        with Operator.of(experiment).crowd_looking_on(people=30):
+        with Operator.of(experiment).people_looking_on(people=30):
             experiment.inject(
                 TableLock(),
                 "12s",

@@ -1,8 +1,8 @@
 """Ticks meet, drag on and die, and thousands of games fall due at once: each game moves exactly once."""
 
 from harness.experiment import Experiment, MonitorP95, NobodyFails, TimersOnTime
-from harness.experiment.expect_ticks import HerdServed, MovesAgain, OthersSkip
-from harness.faults.ticks import CrashAtTick, Crowd, Herd, KillAtTick, PauseAtTick, SlowTicks
+from harness.experiment.expect_ticks import DueTogetherServed, MovesAgain, OthersSkip
+from harness.faults.ticks import ConcurrentTicks, CrashAtTick, DueTogether, KillAtTick, PauseAtTick, SlowTicks
 
 #: Four replicas that all tick by themselves in the same second, besides cron. Players call the first.
 FOUR = {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *", "ENABLE_GRACE_PERIOD": "false"}
@@ -13,7 +13,11 @@ def test_four_in_the_same_second(experiment: Experiment) -> None:
     with experiment.games(replicas=4, service=FOUR):
         experiment.steady("1500ms")
         experiment.inject(
-            Crowd(hold="400ms"), "5s", OthersSkip(within_s=1), TimersOnTime(within_s=3), NobodyFails()
+            ConcurrentTicks(hold="400ms"),
+            "5s",
+            OthersSkip(within_s=1),
+            TimersOnTime(within_s=3),
+            NobodyFails(),
         )
         experiment.recovered()
 
@@ -54,14 +58,14 @@ def test_database_killed_in_mid_tick(experiment: Experiment) -> None:
         experiment.recovered()
 
 
-def test_herd(experiment: Experiment) -> None:
+def test_games_due_together(experiment: Experiment) -> None:
     """5,000 games fall due in the same instant while others are played: all move once, nobody is held up."""
     with experiment.games(replicas=4, service=FOUR):
         experiment.steady("1500ms")
         experiment.inject(
-            Herd(),
+            DueTogether(),
             "6s",
-            HerdServed(games=5000, within_s=15),
+            DueTogetherServed(games=5000, within_s=15),
             TimersOnTime(within_s=3),
             MonitorP95(),
             NobodyFails(),

@@ -6,9 +6,9 @@ from harness.experiment import (
     MonitorP95,
     NobodyFails,
     NoSecretTold,
-    StrangersMadeNothing,
-    StrangersRefused,
     TimersOnTime,
+    UnauthorisedCallsMadeNothing,
+    UnauthorisedCallsRefused,
     search_for_secrets,
 )
 from harness.faults.unauthorised import WrongSecrets
@@ -18,7 +18,7 @@ SHORT_GRACE = {"GRACE_PERIOD": "1s"}
 
 
 def test_wrong_and_missing_secrets(experiment: Experiment) -> None:
-    """Strangers hammer every function and table: all are refused, nothing changes, players play on.
+    """Unauthorised calls to every function and table: all are refused, nothing changes, players play on.
 
     The service lets few of such calls through a second, so it takes a while until each was tried.
     """
@@ -27,8 +27,8 @@ def test_wrong_and_missing_secrets(experiment: Experiment) -> None:
         experiment.inject(
             WrongSecrets(strangers=4, every="20ms"),
             "6s",
-            StrangersRefused(at_least=100),
-            StrangersMadeNothing(),
+            UnauthorisedCallsRefused(at_least=100),
+            UnauthorisedCallsMadeNothing(),
             NoSecretTold(),
             NobodyFails(),
             MonitorP95(under_s=5),
