@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+import aiohttp
 from pubnub.enums import PNReconnectionPolicy
 from pubnub.exceptions import PubNubException
 from pubnub.pnconfiguration import PNConfiguration
 from pubnub.pubnub_asyncio import PubNubAsyncio
+from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
+from pubnub.structures import RequestOptions
 
 from service.breaker import Breaker
 from service.metrics import Metrics
-from service.sdk_http import SdkHttp
 from service.settings import Settings
 
 #: Statuses with which PubNub refuses the message itself; it would refuse it again.
@@ -51,6 +55,25 @@ class AccessDenied(MessageRefused):
     """PubNub does not let us publish; others' messages will hardly fare better."""
 
 
+class Handler(AsyncAiohttpRequestHandler):  # type: ignore[misc]  # the SDK has no types
+    """The SDK's handler for aiohttp, which also keeps the status of an error that is not JSON.
+
+    It follows no redirects: a publish goes where the settings say, or fails.
+    """
+
+    async def async_request(
+        self, options_func: Callable[[], RequestOptions], cancellation_event: asyncio.Event | None
+    ) -> Any:
+        """Carry out a request of the SDK's."""
+        options = options_func()
+        create_response = options.create_response
+        options.allow_redirects = False
+        # The SDK's own reading of JSON comes before its look at the status: a proxy's HTML would hide a 502.
+        options.non_json_response = True
+        options.create_response = lambda _, body: create_response(json.loads(body))
+        return await super().async_request(lambda: options, cancellation_event)
+
+
 class Publisher:
     """A client of the PubNub SDK that publishes, and asks PubNub for the time.
 
@@ -76,7 +99,7 @@ class Publisher:
 
     async def open(self) -> None:
         """Make the client; it connects when it is first used."""
-        self._client = PubNubAsyncio(self._configuration, custom_request_handler=SdkHttp)
+        self._client = PubNubAsyncio(self._configuration, custom_request_handler=Handler)
         await self._client.create_session()
 
     async def close(self) -> None:
@@ -152,20 +175,26 @@ def retry_after_s(value: str, now: datetime) -> float:
 
 
 def _failure(error: Exception) -> PublishError:
-    if isinstance(error, TimeoutError):
-        return PublishError("timeout")
-    if isinstance(error, PubNubException):
-        status = int(error._status_code or 0)
-        kind = AccessDenied if status == _DENIED else MessageRefused if status in _REFUSED else PublishError
-        asked = error.status.client_response.retry_after if status in _HOLDING else None
-        return kind(
-            f"http {status}" if status else "bad answer",
-            retry_after_s=retry_after_s(asked, datetime.now(UTC)) if asked is not None else 0.0,
-        )
-    if isinstance(error, OSError):
-        return PublishError(
-            "connection refused" if isinstance(error, ConnectionRefusedError) else "connection failed"
-        )
-    if isinstance(error, (ValueError, TypeError, IndexError, KeyError)):
-        return PublishError("bad answer")
+    match error:
+        case TimeoutError():
+            return PublishError("timeout")
+        case PubNubException():
+            return _answered(error)
+        case OSError(errno=errno.ECONNREFUSED):
+            return PublishError("connection refused")
+        case OSError() | aiohttp.ClientError():
+            return PublishError("connection failed")
+        case ValueError() | TypeError() | IndexError() | KeyError():
+            return PublishError("bad answer")
     return PublishError(f"connection failed ({type(error).__name__})")
+
+
+def _answered(error: PubNubException) -> PublishError:
+    """Return what an answer with an error means."""
+    status = int(error.get_status_code() or 0)
+    if not status:
+        return PublishError("bad answer")
+    kind = AccessDenied if status == _DENIED else MessageRefused if status in _REFUSED else PublishError
+    asked = error.status.client_response.headers.get("Retry-After") if status in _HOLDING else None
+    wait_s = retry_after_s(asked, datetime.now(UTC)) if asked is not None else 0.0
+    return kind(f"http {status}", retry_after_s=wait_s)

@@ -15,8 +15,7 @@ from pubnub.callbacks import SubscribeCallback
 from pubnub.enums import PNStatusCategory
 from pubnub.pnconfiguration import PNConfiguration
 from pubnub.pubnub_asyncio import AsyncioSubscriptionManager, PubNubAsyncio
-
-from service.sdk_http import SdkHttp
+from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
 
 _LIMIT_S: Final = 60.0
 _AT_ONCE: Final = 200
@@ -54,7 +53,7 @@ async def main(origin: str, subscribe_key: str, first: int, number: int) -> None
             client = PubNubAsyncio(
                 configuration,
                 subscription_manager=AsyncioSubscriptionManager,
-                custom_request_handler=SdkHttp,
+                custom_request_handler=AsyncAiohttpRequestHandler,
             )
             clients.append(client)
             await client.create_session()

@@ -246,7 +246,7 @@ def settings(**more: Any) -> Settings:
     """Return settings of a service that is not started."""
     environment = base_environment("postgresql://u:p@127.0.0.1:1/d", "http://127.0.0.1:1")
     fields = {key.lower(): value for key, value in environment.items() if key not in {"PATH", "PYTHONPATH"}}
-    return load_settings(**fields, **more)
+    return load_settings(**(fields | more))
 
 
 def free_port() -> int:
