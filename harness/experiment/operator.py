@@ -14,8 +14,8 @@ import requests
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.judge.integrity import REPLAYED
-from harness.observe.errors import name_of
 from harness.target import Target
+from harness.target.errors import name_of
 
 if TYPE_CHECKING:
     from harness.experiment.experiment import Experiment

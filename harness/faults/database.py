@@ -26,17 +26,8 @@ from harness.faults.base import (
 )
 from harness.faults.process import named, running
 from harness.faults.sessions import Sessions
-from harness.sessions import NOT_OURS
 from harness.sla.units import parse_duration
-
-#: What asyncpg raises when a statement fails, the session is lost or the server is not there.
-TROUBLE: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
+from harness.target.sessions import NOT_OURS, TROUBLE
 
 #: How the schemas begin that faults make for things of their own; and the table in them, if any, that has
 #: the statements that undo the fault (column ``statement``), should it be killed.

@@ -10,13 +10,13 @@ from typing import Any, Final
 import psutil
 
 from harness.faults.base import FaultError, System
-from harness.faults.database import MARK, TROUBLE, UNDO, insist
+from harness.faults.database import MARK, UNDO, insist
 from harness.faults.flags import FLAGS
 from harness.faults.pubnub import PubNubControl
 from harness.faults.sessions import Sessions
-from harness.sessions import Who
 from harness.stack.errors import StackError
 from harness.stack.proxies import Proxies
+from harness.target.sessions import TROUBLE, Who
 
 #: Names of the toxics that faults make; a toxic that somebody else made is left alone.
 _TOXIC: Final = re.compile(r"[a-z_]+-(upstream|downstream)-[0-9a-f]{6}")

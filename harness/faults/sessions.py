@@ -11,7 +11,7 @@ from typing import Any, Final, Self, TypeVar
 
 import asyncpg
 
-from harness.sessions import Who, open_session
+from harness.target.sessions import Who, open_session
 
 _CONNECT_LIMIT_S: Final = 10.0
 _CALL_LIMIT_S: Final = 60.0

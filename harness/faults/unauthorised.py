@@ -13,8 +13,8 @@ import requests
 
 from harness.faults.base import Exercised, Fault, FaultError, System, count, duration, register
 from harness.faults.service import ServiceFault
-from harness.observe.errors import name_of
 from harness.sla.units import parse_duration
+from harness.target.errors import name_of
 
 if TYPE_CHECKING:
     from harness.history import HistoryWriter

@@ -10,8 +10,8 @@ from typing import Any, Final
 from locust.contrib.fasthttp import FastHttpSession, FastResponse, LocustBadStatusCode
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.observe.errors import BAD_ANSWER, name_of
 from harness.target import Target
+from harness.target.errors import BAD_ANSWER, name_of
 
 #: Says what is wrong with an answer's body, or None.
 Check = Callable[[Any], str | None]

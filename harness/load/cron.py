@@ -11,8 +11,8 @@ from locust.event import EventHook
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.load.api import CONNECT_LIMIT_S, Api, has
-from harness.observe.errors import BAD_ANSWER
 from harness.target import Action, Permission
+from harness.target.errors import BAD_ANSWER
 
 PATH: Final = "/functions/v1/monitor-game-timers"
 #: No tick may take over 30 s; to see that one did, the answer is waited for a little longer.

@@ -12,7 +12,7 @@ from gevent.pool import Group
 from harness.history import now_ns
 from harness.load.api import Answer, Api, Check, has
 from harness.load.worker_run import WorkerRun
-from harness.observe.errors import BAD_ANSWER
+from harness.target.errors import BAD_ANSWER
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from gevent import subprocess
 from locust.contrib.fasthttp import FastHttpSession
 from locust.event import EventHook
 
-from harness.observe.errors import name_of
 from harness.target import Action, Permission, Target
 from harness.target.cleaning import Cleaned, new_prefix, prefix_of
+from harness.target.errors import name_of
 
 _LIMIT_S: Final = 10.0
 _REFUSED: Final = frozenset({401, 403})

@@ -18,7 +18,7 @@ import asyncpg
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.observe.readings import clock_comparison, reading
-from harness.sessions import NOT_OURS, Who, open_session
+from harness.target.sessions import NOT_OURS, TROUBLE, Who, open_session
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +41,6 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _SQL: Final = {
     path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql").glob("*.sql")
 }
-_GONE: Final = (
-    OSError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    # A session that the server ends while a statement is being sent is caught in between two states.
-    asyncpg.InternalClientError,
-    TimeoutError,
-)
 
 
 class DatabaseReader:
@@ -87,7 +79,7 @@ class DatabaseReader:
             due = loop.time() + POLL_S
             try:
                 await self._look()
-            except _GONE as error:
+            except TROUBLE as error:
                 log.warning("the database can't be read: %s: %s", type(error).__name__, error)
                 await self.close()
                 await asyncio.sleep(RECONNECT_S)
@@ -100,7 +92,7 @@ class DatabaseReader:
             try:
                 async with asyncio.timeout(max(1.0, deadline - time.monotonic())):
                     await self._look_at_all()
-            except _GONE as error:
+            except TROUBLE as error:
                 await self.close()
                 if time.monotonic() >= deadline:
                     return f"the database could not be read at the end: {type(error).__name__}: {error}"
@@ -113,7 +105,7 @@ class DatabaseReader:
         """Drop the connection; the next look opens another."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(*_GONE):
+            with contextlib.suppress(*TROUBLE):
                 await connection.close(timeout=1.0)
 
     async def _connected(self) -> asyncpg.Connection[Any]:
@@ -272,7 +264,7 @@ async def why_unreadable(url: str) -> str | None:
             # Prepared, not run: are the tables and columns there, and are we let in?
             for sql in _SQL.values():
                 await connection.prepare(sql)
-    except (*_GONE, ValueError) as error:
+    except (*TROUBLE, ValueError) as error:
         return str(error) or type(error).__name__
     return None
 

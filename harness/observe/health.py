@@ -8,7 +8,7 @@ from typing import Any, Final
 import aiohttp
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.observe.errors import name_of
+from harness.target.errors import name_of
 
 #: Health has to answer within a second whatever hangs; who waits longer than this learns no more.
 LIMIT_S: Final = 5.0

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import asyncpg
 
 from harness.history import now_ns
 from harness.history.witnesses import Doubt, Witness
@@ -31,6 +30,7 @@ from harness.observe.metrics import readings_of
 from harness.observe.process import Observer, run
 from harness.observe.readings import ProcessReadings, machine_readings
 from harness.observe.shortages import LogOfShortages
+from harness.target.sessions import TROUBLE
 
 
 class Watch(Observer):
@@ -56,7 +56,7 @@ class Watch(Observer):
         reader = DatabaseReader(target.database_url, settings["prefix"], self.history)
         try:
             await reader.connect()
-        except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (*TROUBLE, ValueError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
         self._reader = reader
         self._chores.append(self.tasks.create_task(reader.follow()))

@@ -20,9 +20,9 @@ from typing import Any, Final
 import asyncpg
 import requests
 
-from harness.sessions import Who, open_session
 from harness.target.address import Target, TargetError
 from harness.target.consent import Action, ConsentError, Permission, ask
+from harness.target.sessions import TROUBLE, Who, open_session
 
 #: How a prefix looks, and how long it is.
 _MARK: Final = re.compile(r"sw[0-9a-f]{8}-")
@@ -34,13 +34,6 @@ _STATEMENT_LIMIT_S: Final = 60.0
 _SQL: Final = {
     path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql").glob("*.sql")
 }
-_DATABASE_TROUBLE: Final = (
-    OSError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    ValueError,
-)
 
 
 class CleaningError(Exception):
@@ -99,7 +92,7 @@ def leftovers(target: Target) -> list[Leftover]:
     if target.database_url is not None:
         try:
             rows = asyncio.run(_fetch(target.database_url, "leftovers", _LENGTH, f"^{_MARK.pattern}"))
-        except _DATABASE_TROUBLE as error:
+        except (*TROUBLE, ValueError) as error:
             raise CleaningError(f"DATABASE_URL can't be read: {_reason(error)}") from error
         return [Leftover(row["prefix"], row["games"], row["others"], row["newest"]) for row in rows]
     found: dict[str, Leftover] = {}
@@ -134,7 +127,7 @@ def clean(permission: Permission, prefix: str) -> Cleaned:
         try:
             (row,) = asyncio.run(_fetch(target.database_url, "clean", prefix))
             return Cleaned(prefix, dict(row))
-        except _DATABASE_TROUBLE as error:
+        except (*TROUBLE, ValueError) as error:
             why = f"its database refused: {_reason(error)}"
     else:
         why = "its database is out of reach (no DATABASE_URL)"

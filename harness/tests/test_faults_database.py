@@ -25,9 +25,9 @@ from harness.faults.database import (
 )
 from harness.faults.sessions import Sessions
 from harness.faults.ticks import DueTogether, _holds
-from harness.sessions import Who, open_session
 from harness.stack import Postgres
 from harness.target import Target
+from harness.target.sessions import Who, open_session
 from harness.tests.permitted import deployment
 
 TABLES = """

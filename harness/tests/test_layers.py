@@ -19,8 +19,9 @@ LAYERS = (
     ("faults", "report"),
     ("observe",),
     ("judge", "stack"),
-    ("history", "sla", "target"),
-    ("files", "limits", "load_options", "output", "sessions", "web_proxies"),
+    ("target",),
+    ("history", "sla"),
+    ("files", "limits", "load_options", "output", "web_proxies"),
 )
 
 #: Imports that still point the wrong way, with the reason. It only shrinks: delete a line once it is mended.

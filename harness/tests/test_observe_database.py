@@ -11,8 +11,8 @@ import pytest
 
 from harness.history import HistoryWriter, read_history
 from harness.observe.database import DatabaseReader, due_soon, why_unreadable
-from harness.sessions import Who, open_session
 from harness.stack import Stack, start_stack
+from harness.target.sessions import Who, open_session
 
 
 @pytest.fixture(scope="module")

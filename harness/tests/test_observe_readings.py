@@ -11,10 +11,10 @@ import pytest
 
 from harness.history import HistoryWriter, read_history
 from harness.observe.database import _ns, _Seen
-from harness.observe.errors import name_of
 from harness.observe.health import what_is_ill
 from harness.observe.metrics import readings_of
 from harness.observe.readings import OwnReadings, ProcessReadings
+from harness.target.errors import name_of
 
 
 class ServerDisconnectedError(Exception):

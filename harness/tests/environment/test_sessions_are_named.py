@@ -31,4 +31,4 @@ def test_one_module_of_the_harness_opens_sessions() -> None:
         for path in sorted(HARNESS.rglob("*.py"))
         if "tests" not in path.parts and opens_sessions(path.read_text(encoding="utf-8"))
     ]
-    assert found == ["sessions.py"], "open it with harness.sessions.open_session"
+    assert found == ["target/sessions.py"], "open it with harness.target.sessions.open_session"

@@ -1,6 +1,6 @@
-"""Sessions of the harness at a database: opened here and nowhere else, so that each bears a name.
+"""Sessions of the harness at a database. All are opened here, so that each has a name of ours.
 
-Who counts the service's sessions, or harms them, tells ours from them by that name.
+By that name, whoever counts or cuts the service's sessions leaves ours out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import asyncpg
 
 #: How ``application_name`` begins in every session of ours.
 PREFIX: Final = "stormwatch "
+#: What asyncpg raises when a statement fails, the session is lost or the server is not there. A session that
+#: the server ends while a statement is being sent is caught between two states (InternalClientError).
+TROUBLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 #: A condition on ``pg_stat_activity``: the session is none of ours.
 NOT_OURS: Final = f"application_name NOT LIKE '{PREFIX}%'"
 
@@ -40,8 +43,10 @@ async def open_session(
 
     Raises
     ------
-    OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError
+    TROUBLE
         It can't be had.
+    ValueError
+        ``url`` is malformed.
     """
     settings = {**other.pop("server_settings", {}), "application_name": who.value}
     connection: asyncpg.Connection[Any] = await asyncpg.connect(
