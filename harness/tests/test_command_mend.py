@@ -5,8 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from harness.faults.mend import mend
 from harness.faults.pubnub import PubNubControl
 from harness.stack import RemoteStack, Stack, StackOptions, find_stack
 from harness.target import Target
+from harness.tests.helpers import eventually
 from harness.tests.permitted import deployment
 
 STORMWATCH = [sys.executable, "-m", "harness.cli"]
@@ -72,13 +72,6 @@ def query(stack: Stack, question: str) -> Any:
             await session.close(timeout=5)
 
     return asyncio.run(ask())
-
-
-def eventually(holds: Callable[[], Any], limit_s: float = 20.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.05)
 
 
 def is_mended(stack: Stack, remote: RemoteStack) -> bool:

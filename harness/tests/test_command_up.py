@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,6 +24,7 @@ from harness.history import create_run, read_history
 from harness.stack.ports import is_free
 from harness.target import Action, Target
 from harness.target.consent import ask
+from harness.tests.helpers import eventually
 
 STORMWATCH = [sys.executable, "-m", "harness.cli"]
 
@@ -76,13 +76,6 @@ def refused(*arguments: str) -> str:
     result = CliRunner().invoke(main, arguments)
     assert (result.exit_code, type(result.exception)) == (2, SystemExit), result.output
     return result.output.splitlines()[-1]
-
-
-def eventually(holds: Callable[[], Any], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def assert_gone(document: dict[str, Any]) -> None:

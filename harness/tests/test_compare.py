@@ -16,7 +16,7 @@ from harness.cli import main
 from harness.history import RunFolder
 from harness.judge import Samples
 from harness.report.compare import bootstrap_quantiles
-from harness.sla.policy import DEFAULT_POLICY
+from harness.tests.helpers import policy_with
 from harness.tests.synthetic_run import Shape, synthetic_rows, write_run
 
 SHAPE = Shape(games_at_once=100, seconds=60, http_per_s=120)
@@ -139,11 +139,7 @@ def test_a_run_compared_with_itself_is_refused(base: RunFolder) -> None:
 def test_what_is_not_promised_of_a_profile_is_not_compared(
     base: RunFolder, twin: RunFolder, tmp_path: Path
 ) -> None:
-    text = DEFAULT_POLICY.read_text(encoding="utf-8")
-    policy = tmp_path / "sla.toml"
-    policy.write_text(
-        text.replace('metric = "errors"', 'metric = "errors"\nprofiles = ["production"]'), encoding="utf-8"
-    )
+    policy = policy_with(tmp_path, 'metric = "errors"', 'metric = "errors"\nprofiles = ["production"]')
     assert "Error rate" in compare(base.path, twin.path).output
     result = compare(base.path, twin.path, "--sla", policy)
     assert "Error rate" not in result.output

@@ -28,6 +28,7 @@ from harness.faults.ticks import DueTogether, _holds
 from harness.stack import Postgres
 from harness.target import Target
 from harness.target.sessions import Who, open_session
+from harness.tests.helpers import eventually
 from harness.tests.permitted import deployment
 
 TABLES = """
@@ -121,13 +122,6 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-
-
-def eventually(holds: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def left_behind(server: Server) -> Any:

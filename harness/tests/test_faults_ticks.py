@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +38,7 @@ from harness.stack.postgres import OWNER
 from harness.stack.proxies import SERVICE_POSTGRES
 from harness.target import Permission, Target
 from harness.target.cleaning import prefix_of
+from harness.tests.helpers import eventually
 from harness.tests.permitted import deployment, permitted
 
 TABLES = """
@@ -190,13 +191,6 @@ def holder(postgres: Postgres) -> str | None:
             "WHERE locktype = 'advisory' AND granted",
         )
     )
-
-
-def eventually(holds: Callable[[], bool], limit_s: float = 20.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.05)
 
 
 def test_slow_ticks_are_slow_and_nothing_else_is(system: Replicas, postgres: Postgres) -> None:

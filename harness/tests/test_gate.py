@@ -18,6 +18,7 @@ from harness.report import read_report, write_reports
 from harness.report.build import judge
 from harness.report.gate import change_thresholds, validate
 from harness.sla.policy import DEFAULT_POLICY, PolicyError, load_policy
+from harness.tests.helpers import policy_with
 from harness.tests.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows, write_run
 
 SHAPE = Shape(games_at_once=200, seconds=120, http_per_s=60)
@@ -76,14 +77,6 @@ def objective(report: dict[str, Any], name: str) -> dict[str, Any]:
 
 def check(report: dict[str, Any], name: str) -> dict[str, Any]:
     return next(row for row in report["measurement"]["checks"] if row["name"] == name)
-
-
-def policy_with(folder: Path, old: str, new: str) -> Path:
-    text = DEFAULT_POLICY.read_text(encoding="utf-8")
-    assert old in text
-    path = folder / "sla.toml"
-    path.write_text(text.replace(old, new, 1), encoding="utf-8")
-    return path
 
 
 # --- edited reports ------------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 import requests
 
 from harness.stack import Stack, StackOptions, start_stack
+from harness.tests.helpers import eventually
 
 STORMWATCH = [sys.executable, "-m", "harness.cli"]
 LOCUST = [
@@ -176,13 +176,6 @@ def going_on(
     finally:
         process.kill()
         process.wait()
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.1)
 
 
 def games_of_runs(stack: Stack) -> int:

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,7 @@ from harness.live.tail import HistoryTail
 from harness.live.terminal import one_line, render
 from harness.report.build import build_report
 from harness.sla.policy import Policy, load_policy
+from harness.tests.helpers import eventually, policy_with
 from harness.tests.synthetic_run import (
     NS,
     START,
@@ -479,12 +479,8 @@ def test_the_faults_of_scenarios_are_found_while_their_record_goes_on(
 
 def test_the_run_s_own_profile_is_judged_by(tmp_path: Path, rows: pd.DataFrame) -> None:
     run = growing_run(tmp_path, rows)
-    policy = tmp_path / "sla.toml"
-    text = (Path(__file__).parents[2] / "scenarios" / "sla.toml").read_text(encoding="utf-8")
-    policy.write_text(
-        text + '\n[profiles.mine]\ntitle = "x"\nchanges = { "error_rate.threshold" = "7%" }\n',
-        encoding="utf-8",
-    )
+    mine = '[profiles.mine]\ntitle = "x"\nchanges = { "error_rate.threshold" = "7%" }\n\n'
+    policy = policy_with(tmp_path, "[profiles.quick]", f"{mine}[profiles.quick]")
     run.update(profile="mine")
     document = Follower(run, policy).look()
     assert document is not None
@@ -522,22 +518,14 @@ def test_a_missing_or_spoiled_record_is_no_traceback(tmp_path: Path) -> None:
 ENOUGH_S = 60.0
 
 
-def wait_for(what: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + ENOUGH_S
-    while not (found := what()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return found
-
-
 def test_the_process_follows_at_the_lowest_priority_and_judges_once_more_at_the_end(
     tmp_path: Path, rows: pd.DataFrame
 ) -> None:
     run = growing_run(tmp_path, rows)
     with LiveProcess(run) as process:
-        first = wait_for(lambda: read_live(run.path))
+        first = eventually(lambda: read_live(run.path))
         assert psutil.Process(process.pid).nice() == 19
-        assert wait_for(lambda: (read_live(run.path) or {})["updated_at"] > first["updated_at"])
+        assert eventually(lambda: (read_live(run.path) or {})["updated_at"] > first["updated_at"])
     document = read_live(run.path)
     assert document is not None
     assert document["ended"]
@@ -646,7 +634,7 @@ def test_a_terminal_gets_the_table_and_what_stays_are_the_stages(
         shown.stage("steady", 1, 40)
         write_live(tmp_path, live_document(snapshot(rows), judge_so_far(snapshot(rows), policy), every_s=1.0))
         shown.stage("steady", 7, 40)
-        wait_for(lambda: "objective so far" in out.getvalue())
+        eventually(lambda: "objective so far" in out.getvalue())
         assert "7 of 40 s" in out.getvalue()
         assert "p95" in out.getvalue()
         before = len(out.getvalue())

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from harness.live.file import write_live
 from harness.load.web import ObjectivesTab
 from harness.stack import Stack, start_stack
 from harness.tests.browser import find_chromium
+from harness.tests.helpers import eventually
 from harness.tests.test_load_runs import SHORT, Locust, free_port, page_at
 
 ENOUGH_S = 60.0
@@ -173,12 +173,11 @@ def locust_with_web_ui(stack: Stack, folder: Path, *options: str) -> tuple[Locus
 
 
 def wait_for(what: Callable[[], Any], locust: Locust) -> Any:
-    deadline = time.monotonic() + ENOUGH_S
-    while not (found := what()):
+    def found() -> Any:
         assert locust.process.poll() is None, locust.output
-        assert time.monotonic() < deadline, locust.output
-        time.sleep(0.1)
-    return found
+        return what()
+
+    return eventually(found, ENOUGH_S, otherwise=lambda: locust.output)
 
 
 def samples(address: str) -> dict[str, int]:

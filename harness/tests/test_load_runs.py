@@ -25,6 +25,7 @@ from harness.load.worker_run import RunSpec, writable_run
 from harness.sla.policy import load_policy
 from harness.stack import Stack, start_stack
 from harness.target import Target
+from harness.tests.helpers import eventually
 
 PROJECT = Path(harness.__file__).parents[1]
 SCENARIO = PROJECT / "scenarios" / "concurrent_games.py"
@@ -96,11 +97,12 @@ class Locust:
 
     def wait_for(self, text: str) -> None:
         """Wait until it printed ``text``, then note its descendants."""
-        deadline = time.monotonic() + ENOUGH_S
-        while text not in self.output:
+
+        def printed() -> bool:
             assert self.process.poll() is None, self.output
-            assert time.monotonic() < deadline, self.output
-            time.sleep(0.05)
+            return text in self.output
+
+        eventually(printed, ENOUGH_S, otherwise=lambda: self.output)
         self.family = set(psutil.Process(self.process.pid).children(recursive=True))
 
     @property

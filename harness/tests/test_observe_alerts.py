@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import smtplib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from harness.experiment.alerting import Alerting
 from harness.history import HistoryWriter, read_history
 from harness.observe.alerts import SERVICE, UNREADABLE, AlertSinks, AlertWatch, Arrival
 from harness.target import Target
+from harness.tests.helpers import eventually
 from harness.tests.http_stub import Request, served
 
 RULE = "High Error Rate"
@@ -50,13 +50,6 @@ def mail(sinks: AlertSinks, subject: str) -> None:
 
 def told(sinks: AlertSinks) -> list[tuple[str, str, bool | None]]:
     return [(arrival.channel, arrival.rule, arrival.raised) for arrival in sinks.arrivals]
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
 
 
 def test_each_channel_hears_of_raised_and_resolved(sinks: AlertSinks) -> None:

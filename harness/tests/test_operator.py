@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from harness.faults.pubnub import Status
 from harness.history import HistoryWriter, read_history
 from harness.judge.integrity import REPLAYED
 from harness.stack import Stack, StackOptions, start_stack
+from harness.tests.helpers import eventually
 
 PREFIX = "sw0a0b0c0d-"
 
@@ -62,13 +63,6 @@ def overdue(stack: Stack, game: str) -> None:
 
 def status(stack: Stack, game: str) -> str:
     return str(ask(stack, "SELECT status FROM games WHERE id = $1", game))
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def test_games_that_are_over_are_moved_and_others_left_alone(stack: Stack, history: HistoryWriter) -> None:

@@ -16,14 +16,7 @@ from hypothesis import strategies as st
 
 from harness.sla.policy import DEFAULT_POLICY, METRICS, Policy, PolicyError, flatten, load_policy
 from harness.sla.units import format_quantity, parse_duration, parse_quantile, parse_share
-
-
-def edited(tmp_path: Path, old: str, new: str) -> Path:
-    text = DEFAULT_POLICY.read_text(encoding="utf-8")
-    assert old in text
-    path = tmp_path / "sla.toml"
-    path.write_text(text.replace(old, new, 1), encoding="utf-8")
-    return path
+from harness.tests.helpers import policy_with
 
 
 def line_of(path: Path, text: str) -> int:
@@ -89,7 +82,7 @@ def test_the_policy_holds_every_objective_of_the_design() -> None:
 def test_what_is_wrong_is_named_with_its_line(
     old: str, new: str, line: str, complaint: str, tmp_path: Path
 ) -> None:
-    path = edited(tmp_path, old, new)
+    path = policy_with(tmp_path, old, new)
     with pytest.raises(PolicyError) as error:
         load_policy(path)
     assert str(error.value).startswith(f"{path}:{line_of(path, line)}: ")
@@ -247,7 +240,7 @@ def test_a_policy_is_read_without_locust() -> None:
 
 
 def test_a_profile_changes_what_it_says(tmp_path: Path) -> None:
-    path = edited(
+    path = policy_with(
         tmp_path, "[profiles.soak]", '[profiles.soak]\nchanges = { "tolerances" = { "timer" = "3s" } }'
     )
     assert load_policy(path, profile="soak").tolerances.timer == 3.0
@@ -273,7 +266,7 @@ SOAK = "[profiles.soak]"
 def test_changes_of_every_profile_are_checked_by_their_own_line(
     changes: str, complaint: str, tmp_path: Path
 ) -> None:
-    path = edited(tmp_path, SOAK, f"{SOAK}\n{changes}")
+    path = policy_with(tmp_path, SOAK, f"{SOAK}\n{changes}")
     with pytest.raises(PolicyError) as error:
         load_policy(path, profile="quick")
     assert str(error.value).startswith(f"{path}:{line_of(path, changes)}: ")
@@ -282,14 +275,14 @@ def test_changes_of_every_profile_are_checked_by_their_own_line(
 
 def test_a_profile_in_tables_of_its_own_is_named_by_its_line(tmp_path: Path) -> None:
     night = '[profiles.night]\ntitle = "-"\n[profiles.night.changes]\n"tolerances.timer" = "soon"'
-    path = edited(tmp_path, SOAK, f"{night}\n\n{SOAK}")
+    path = policy_with(tmp_path, SOAK, f"{night}\n\n{SOAK}")
     line = line_of(path, "soon")
     with pytest.raises(PolicyError, match=rf":{line}: tolerances.timer: 'soon' is not a duration"):
         load_policy(path)
 
 
 def test_an_objective_may_have_its_own_confidence_and_profiles(tmp_path: Path) -> None:
-    path = edited(
+    path = policy_with(
         tmp_path, 'metric = "errors"', 'metric = "errors"\nconfidence = "99%"\nprofiles = ["production"]'
     )
     policy = load_policy(path)

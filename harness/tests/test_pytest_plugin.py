@@ -5,8 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from harness.faults.network import Down
 from harness.history import RunFolder
 from harness.pytest_plugin import scenario_id
 from harness.sla.policy import load_policy
+from harness.tests.helpers import eventually
 
 pytest_plugins = ["pytester"]
 
@@ -175,13 +174,6 @@ def test_what_can_not_be_read_is_left_for_the_report_to_name(tmp_path: Path, gar
     assert left.read_text(encoding="utf-8") == garbage
     lost = json.loads((run.scenarios / "b" / "scenario.json").read_text(encoding="utf-8"))
     assert (lost["outcome"], lost["message"]) == ("inconclusive", "interrupted: it never ran")
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_crash_leaves_the_faults_that_were_on(tmp_path: Path) -> None:

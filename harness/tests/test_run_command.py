@@ -19,6 +19,7 @@ from harness.commands.run import command as run_command
 from harness.history.command import command_line, with_seed
 from harness.load.options import load_options
 from harness.target import Target
+from harness.tests.helpers import eventually
 from harness.tests.test_load_options import parse
 
 with pytest.MonkeyPatch.context() as patch:
@@ -53,16 +54,12 @@ def eventually_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
     return psutil.wait_procs(processes, timeout=20)[1]
 
 
-def wait_for_window(reports: Path, name: str, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        for path in reports.glob("*/run.json"):
-            if name in [
-                window["name"] for window in json.loads(path.read_text(encoding="utf-8")).get("windows", [])
-            ]:
-                return
-        time.sleep(0.2)
-    pytest.fail(f"no {name} window within {timeout_s} s")
+def wait_for_window(reports: Path, name: str) -> None:
+    def declared() -> bool:
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in reports.glob("*/run.json")]
+        return any(name == window["name"] for run in runs for window in run.get("windows", []))
+
+    eventually(declared, 60, otherwise=lambda: f"no {name} window in time")
 
 
 def test_a_small_run_says_that_it_is_too_small(tmp_path: Path) -> None:

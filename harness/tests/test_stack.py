@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from harness.stack import Stack, StackError, StackOptions, find_stack, running_s
 from harness.stack import part as part_module
 from harness.stack import stack as module
 from harness.stack.ports import PortBlock, is_free
+from harness.tests.helpers import eventually
 
 PROXIES = {"load-service", "service-postgres", "service-pubnub", "players-pubnub"}
 
@@ -53,13 +54,6 @@ def status_of(url: str, path: str = "/health") -> int:
         return connection.getresponse().status
     finally:
         connection.close()
-
-
-def eventually(holds: Callable[[], Any], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def traces_of(stack: Stack) -> tuple[list[psutil.Process], list[int], list[Path]]:

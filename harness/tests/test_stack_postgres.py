@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import asyncpg
@@ -18,6 +17,7 @@ import pytest
 from harness.stack import Postgres, Reaper, StackError
 from harness.stack import postgres as module
 from harness.stack.ports import PortBlock, is_free
+from harness.tests.helpers import eventually
 
 
 async def ask(url: str, question: str) -> object:
@@ -189,11 +189,3 @@ def test_root_has_the_binaries_copied_when_the_server_can_not_read_them(
 def test_blocks_of_ports_do_not_overlap() -> None:
     with PortBlock() as one, PortBlock() as other:
         assert {one.take() for _ in range(8)}.isdisjoint(other.take() for _ in range(8))
-
-
-def eventually(holds: object, timeout_s: float = 15.0) -> None:
-    assert callable(holds)
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from harness.stack import Reaper, reap
+from harness.tests.helpers import eventually
 
 
 @contextmanager
@@ -117,13 +118,6 @@ def test_a_reaper_lets_those_of_what_it_ends_do_their_work(tmp_path: Path) -> No
         outer.watch_group(inner.pid)
         orphan(outer)
     eventually(lambda: not folder.exists())
-
-
-def eventually(holds: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
 
 
 def test_a_folder_goes_though_somebody_writes_into_it_for_a_while(tmp_path: Path) -> None:

@@ -4,15 +4,15 @@ import hashlib
 import http.server
 import os
 import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.stack import Part, Proxies, Reaper, StackError, ToxiproxyError, toxiproxy
 from harness.stack.ports import PortBlock
+from harness.tests.helpers import eventually
 
 #: What a release could serve: small, and it says what a server says.
 STAND_IN = b"#!/bin/sh\necho toxiproxy-server version 2.12.0\n"
@@ -214,13 +214,6 @@ def test_proxies_are_made_and_counted(server: Proxies) -> None:
     with urllib.request.urlopen(f"http://{proxy.listen}/version") as answer:
         assert b"version" in answer.read()
     eventually(lambda: min((server.received_bytes("itself") or {}).values()) > 0)
-
-
-def eventually(holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def test_two_servers_are_told_apart(server: Proxies) -> None:
