@@ -18,11 +18,11 @@ import psutil
 
 from harness.calibrate.plan import ACTIONS, BUSY_PERCENT, MOST_HIT, PLACES, Plan, delay
 from harness.faults.base import Fault
-from harness.faults.pubnub import PubNubControl
 from harness.files import open_log
 from harness.history import RunFolder, now_ns
 from harness.observe.process import Assignment
 from harness.stack import Stack, StackOptions, start_stack
+from harness.stack.pubnub_control import PubNubControl
 from harness.target import game_channel
 
 #: Between two events, and between two calls: each meets an idle system.

@@ -12,10 +12,10 @@ import psutil
 from harness.faults.base import FaultError, System
 from harness.faults.database import MARK, UNDO, insist
 from harness.faults.flags import FLAGS
-from harness.faults.pubnub import PubNubControl
 from harness.faults.sessions import Sessions
 from harness.stack.errors import StackError
 from harness.stack.proxies import Proxies
+from harness.stack.pubnub_control import PubNubControl
 from harness.target.sessions import TROUBLE, Who
 
 #: Names of the toxics that faults make; a toxic that somebody else made is left alone.
@@ -118,10 +118,10 @@ def _pubnub(system: System) -> Iterator[str]:
         return
     control = PubNubControl(url, token)
     for rule in control.rules():
-        if rule["active"]:
-            control.remove(rule["id"])
-            about = ", ".join(rule["operations"]) or "all"
-            yield f"PubNub emulator: rule {rule['action']} on {about} removed"
+        if rule.active:
+            control.remove(rule.id)
+            about = ", ".join(rule.operations) or "all"
+            yield f"PubNub emulator: rule {rule.action} on {about} removed"
 
 
 def _database(system: System) -> Iterator[str]:

@@ -1,15 +1,11 @@
-"""PubNub broken on purpose, by the emulator: a client of its control API, and the faults made with it."""
+"""PubNub broken on purpose, by rules of its emulator."""
 
 from __future__ import annotations
 
-import http.client
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, ClassVar, Final, Self
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any, ClassVar, Final
 
 from harness.faults.base import (
     Exercised,
@@ -23,269 +19,9 @@ from harness.faults.base import (
     register,
     share,
 )
+from harness.faults.process import named
 from harness.sla.units import parse_duration, parse_share
-
-#: Entries of the log fetched at a time.
-_PAGE: Final = 1_000
-
-
-class PubNubControlError(FaultError):
-    """The control API could not be reached or refused; the message says which and why.
-
-    ``status`` is what it answered, None if it did not.
-    """
-
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True)
-class LoggedRequest:
-    """One request that the emulator received, and what became of it. Times are Unix nanoseconds."""
-
-    number: int
-    received_ns: int
-    answered_ns: int
-    method: str
-    #: ``publish``, ``subscribe``, ``time`` ...
-    operation: str
-    #: The first ten of its channels.
-    channels: tuple[str, ...]
-    channel_count: int
-    groups: tuple[str, ...]
-    uuid: str
-    #: The status answered; None: no answer was sent.
-    status: int | None
-    #: ``answered``, ``cut``, ``unanswered`` (both on purpose) or ``gone`` (the client went away first).
-    outcome: str
-    #: Whether it took effect: a publish was accepted, whatever the client was told.
-    effect: bool
-    #: Timetoken of what was published, or cursor that a subscribe was answered with.
-    timetoken: int | None
-    #: Beginning of what was published, as JSON text.
-    message: str | None
-    #: Messages in the answer of a subscribe.
-    delivered: int
-    #: Ids of the rules that changed what happened.
-    rules: tuple[str, ...]
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
-        """Read one entry as the control API sends it."""
-        timetoken = document["timetoken"]
-        return cls(
-            **document
-            | {
-                "channels": tuple(document["channels"]),
-                "groups": tuple(document["groups"]),
-                "rules": tuple(document["rules"]),
-                "timetoken": int(timetoken) if timetoken is not None else None,
-            }
-        )
-
-
-class PubNubControl:
-    """Breaks a PubNub emulator, and reads what it received.
-
-    Parameters
-    ----------
-    url : address of the emulator, past any proxy (``http://127.0.0.1:8090``).
-    token : its control token.
-    timeout_s : how long a request may take.
-
-    Raises
-    ------
-    ValueError
-        ``url`` is not an http address.
-    """
-
-    def __init__(self, url: str, token: str, *, timeout_s: float = 10.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise ValueError(f"control URL {url!r} is not an address such as http://127.0.0.1:8090")
-        self.url = url.rstrip("/")
-        self._host = parts.hostname
-        self._port = parts.port or 80
-        self._token = token
-        self._timeout_s = timeout_s
-
-    def break_requests(
-        self,
-        action: str,
-        *,
-        operations: Sequence[str] = (),
-        channels: Sequence[str] = (),
-        for_s: float | None = None,
-        requests: int | None = None,
-        probability: float = 1.0,
-        seed: int | None = None,
-        open_polls: bool = False,
-        **parameters: Any,
-    ) -> Rule:
-        """Make a rule and return it; as a context manager it ends with its block.
-
-        Parameters
-        ----------
-        action : ``status``, ``delay``, ``no_answer``, ``cut``, ``malformed``, ``drop``, ``duplicate``,
-            ``reorder`` or ``limit``.
-        operations : which requests, by operation (``publish``, ``subscribe`` ...); empty: all
-            (``drop``, ``duplicate``, ``reorder`` and ``limit``: publish and signal).
-        channels : patterns (``game-*``) of which one has to match one of the request's channels; empty: any.
-        for_s : how long the rule holds, in seconds; None: until it is removed.
-        requests : how many requests it applies to; None: any number.
-        probability : chance that it applies to a request that it is about.
-        seed : makes that chance repeatable.
-        open_polls : break long polls that are open now too, not only the next ones.
-        parameters : those of the action: ``stage`` (``before`` or ``after`` the request takes effect),
-            ``status`` and ``retry_after_s``, ``delay_s``, ``repeats``, ``held_s``, ``per_second``.
-
-        Raises
-        ------
-        PubNubControlError
-            The emulator can't be reached or refused the rule.
-        """
-        document = {
-            "action": action,
-            "channels": list(channels),
-            "for_s": for_s,
-            "requests": requests,
-            "probability": probability,
-            "seed": seed,
-            "open_polls": open_polls,
-        } | parameters
-        if operations:
-            document["operations"] = list(operations)
-        return Rule(self, self._request("POST", "/control/rules", document))
-
-    def rules(self) -> list[dict[str, Any]]:
-        """Return all rules, also those that are over, with how often each was applied."""
-        found: list[dict[str, Any]] = self._request("GET", "/control/rules")["rules"]
-        return found
-
-    def rule(self, rule_id: str) -> dict[str, Any]:
-        """Return one rule, with how often it was applied.
-
-        Raises
-        ------
-        PubNubControlError
-            There is none of this id.
-        """
-        return self._request("GET", f"/control/rules/{quote(rule_id, safe='')}")
-
-    def remove(self, rule_id: str) -> dict[str, Any]:
-        """End a rule and return it as it was at its end.
-
-        Raises
-        ------
-        PubNubControlError
-            There is none of this id.
-        """
-        return self._request("DELETE", f"/control/rules/{quote(rule_id, safe='')}")
-
-    def clear(self) -> None:
-        """End all rules."""
-        self._request("DELETE", "/control/rules")
-
-    def reset(self) -> None:
-        """End all rules and forget messages, groups, presence, grants and the log."""
-        self._request("POST", "/control/reset")
-
-    def log(
-        self, *, after: int = 0, operation: str | None = None, channel: str | None = None
-    ) -> Iterator[LoggedRequest]:
-        """Yield what was received, oldest first, fetched page by page.
-
-        The log is bounded: its oldest entries go when it is full. To miss none, read it regularly with
-        the last ``number`` as ``after``.
-
-        Parameters
-        ----------
-        after : only entries with a higher number.
-        operation, channel : only entries of this operation, on this channel.
-        """
-        while True:
-            query = {"after": str(after), "limit": str(_PAGE)}
-            query |= {"operation": operation} if operation else {}
-            query |= {"channel": channel} if channel else {}
-            page = self._request("GET", f"/control/log?{urlencode(query)}")["entries"]
-            for document in page:
-                entry = LoggedRequest.from_document(document)
-                after = entry.number
-                yield entry
-            if len(page) < _PAGE:
-                return
-
-    def clear_log(self) -> None:
-        """Forget the log's entries; numbers go on."""
-        self._request("DELETE", "/control/log")
-
-    def _request(self, method: str, path: str, document: Any = None) -> dict[str, Any]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
-        body = None if document is None else json.dumps(document)
-        try:
-            connection.request(method, path, body, {"Authorization": f"Bearer {self._token}"})
-            response = connection.getresponse()
-            text = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            reason = str(error) or type(error).__name__
-            raise PubNubControlError(
-                f"the PubNub emulator at {self.url} can't be reached: {reason}"
-            ) from error
-        finally:
-            connection.close()
-        try:
-            answer = json.loads(text)
-        except ValueError:
-            answer = None
-        if response.status >= 400 or not isinstance(answer, dict):
-            said = answer.get("message") if isinstance(answer, dict) else "not an answer of its control API"
-            shown = f"{method} {path.partition('?')[0]}: {response.status} {said}"
-            raise PubNubControlError(f"the PubNub emulator at {self.url}: {shown}", response.status)
-        return answer
-
-
-class Rule:
-    """A rule that holds until it is removed, its time is over, or its block ends."""
-
-    def __init__(self, control: PubNubControl, document: dict[str, Any]) -> None:
-        self._control = control
-        self.id: str = document["id"]
-        #: The seed of its chance, to repeat what happened.
-        self.seed: int = document["seed"]
-        self._last = document
-        self._removed = False
-
-    @property
-    def applied(self) -> int:
-        """How many requests it applied to: so far, or until it was removed."""
-        return int(self.document()["applied"])
-
-    def document(self) -> dict[str, Any]:
-        """Return the rule as it is now, or was when it was removed."""
-        if not self._removed:
-            self._last = self._control.rule(self.id)
-        return self._last
-
-    def remove(self) -> None:
-        """End the rule; does nothing if it was removed before, here or with all others."""
-        if self._removed:
-            return
-        try:
-            self._last = self._control.remove(self.id)
-        except PubNubControlError as error:
-            if error.status != 404:
-                raise
-        self._removed = True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.remove()
-
+from harness.stack.pubnub_control import PubNubControl
 
 #: What a fault may be about, besides ``all``; several are separated by commas.
 OPERATIONS: Final = (
@@ -335,16 +71,26 @@ class PubNubFault(Fault):
 
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
-        rule = self._control(system).break_requests(
-            self.action,
-            operations=self.operations(),
-            channels=self.channels,
-            probability=parse_share(self.probability),
-            seed=self.seed,
-            **self.arguments(),
-        )
-        with rule:
-            yield lambda: None if rule.applied else "no request met it"
+        control = self._control(system)
+        with named(self):
+            rule = control.add(
+                self.action,
+                operations=self.operations(),
+                channels=list(self.channels),
+                probability=parse_share(self.probability),
+                seed=self.seed,
+                **self.arguments(),
+            )
+
+        def exercised() -> str | None:
+            with named(self):
+                return None if rule.applied else "no request met it"
+
+        try:
+            yield exercised
+        finally:
+            with named(self):
+                rule.remove()
 
     def _control(self, system: System) -> PubNubControl:
         target = system.target

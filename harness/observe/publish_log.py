@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from harness.faults.pubnub import LoggedRequest, PubNubControl
 from harness.history import HistoryWriter, Row
+from harness.stack.pubnub_control import LoggedRequest, PubNubControl
 from harness.target import Target
 
 #: Name of the ``publish`` rows of single attempts.

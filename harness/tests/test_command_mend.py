@@ -16,8 +16,8 @@ import pytest
 
 from harness.faults import FaultError
 from harness.faults.mend import mend
-from harness.faults.pubnub import PubNubControl
 from harness.stack import RemoteStack, Stack, StackOptions, find_stack
+from harness.stack.pubnub_control import PubNubControl
 from harness.target import Target
 from harness.tests.helpers import eventually
 from harness.tests.permitted import deployment
@@ -123,10 +123,8 @@ def test_rules_of_the_emulator_are_removed(stack: Stack, remote: RemoteStack) ->
     killed(stack, "pubnub:status", "publish", "--status", "500")
     assert list(mend(remote)) == ["PubNub emulator: rule status on publish removed"]
     target = stack.target
-    assert not any(
-        rule["active"]
-        for rule in PubNubControl(target.pubnub_control_url, target.pubnub_control_token).rules()
-    )
+    control = PubNubControl(target.pubnub_control_url, target.pubnub_control_token)
+    assert not any(rule.active for rule in control.rules())
 
 
 def test_paused_and_missing_parts_are_back(stack: Stack, remote: RemoteStack) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 import asyncpg
 
 from harness.faults.database import IdleInTransaction
-from harness.faults.pubnub import PubNubControl
+from harness.stack.pubnub_control import PubNubControl
 
 EARLY = """
     WITH moved AS (

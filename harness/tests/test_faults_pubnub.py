@@ -21,13 +21,12 @@ from harness.faults.pubnub import (
     Duplicate,
     Limit,
     Malformed,
-    PubNubControl,
-    PubNubControlError,
     PubNubFault,
     Reorder,
     Status,
 )
 from harness.history import HistoryWriter, read_history
+from harness.stack.pubnub_control import PubNubControl, PubNubControlError
 from harness.target import Target
 from harness.tests.permitted import deployment
 
@@ -218,13 +217,11 @@ def test_what_is_wrong_is_said_in_one_line(control: PubNubControl, emulator: Emu
     with pytest.raises(PubNubControlError, match="can't be reached"):
         PubNubControl("http://127.0.0.1:1", "token", timeout_s=2).rules()
     with pytest.raises(PubNubControlError, match="action is 'explode'"):
-        control.break_requests("explode")
+        control.add("explode")
     with pytest.raises(FaultError, match="no operation publlish"):
         Status("publlish")
     with pytest.raises(FaultError, match="about messages"):
         Drop("subscribe")
-    with pytest.raises(ValueError, match="not an address"):
-        PubNubControl("emulator:80", "token")
 
 
 def test_a_deployment_without_an_emulator_has_no_such_part(system: Deployment) -> None:

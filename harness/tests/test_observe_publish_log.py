@@ -11,10 +11,10 @@ import pytest
 import requests
 
 from fixtures.pubnub_emulator.process import EmulatorProcess
-from harness.faults.pubnub import PubNubControl
 from harness.history import HistoryWriter, read_history
 from harness.observe.publish_log import ATTEMPT, record_attempts
 from harness.observe.secrets import count_secrets, search, secrets_of
+from harness.stack.pubnub_control import PubNubControl
 from harness.target import Target
 
 
@@ -45,7 +45,7 @@ def test_attempts_are_recorded_with_their_events_also_those_refused(
     emulator: EmulatorProcess, tmp_path: Path
 ) -> None:
     control = PubNubControl(emulator.url, emulator.control_token)
-    control.clear_log()
+    control.reset()
     assert publish(emulator, "one", "event-1") == 200
     with control.break_requests("status", operations=["publish"], status=403, requests=1):
         assert publish(emulator, "two", "event-2") == 403
