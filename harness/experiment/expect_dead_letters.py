@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from harness.experiment.operator import DEAD_LETTER
+from harness.history.names import Publish
 from harness.judge import Evidence, Window
 from harness.judge.findings import Finding, compare, examples_of, none_of, seconds, unseen, within
-from harness.judge.integrity import REPLAYED
 from harness.observe.publish_log import ATTEMPT
 
 #: Publishes that were under way as a refusal was answered.
@@ -103,7 +103,7 @@ class DeadLetters:
         dead = dead[within(failed_ns, fault.start_ns, math.inf)]
         if dead.empty:
             return compare(self.name, math.inf, 0.0, "dead letters", "there was none", [])
-        replayed = rows["event"][(rows["name"] == REPLAYED).to_numpy()]
+        replayed = rows["event"][(rows["name"] == Publish.REPLAYED).to_numpy()]
         otherwise = (dead["error"] != self.reason).to_numpy(dtype=bool)
         left = ~evidence.among(dead["event"], replayed)
         explanation = f"{len(dead)} dead letters, {int(otherwise.sum())} for another reason"
@@ -123,7 +123,7 @@ class ReplayHeard:
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         rows = evidence.rows("publish")
-        rows = rows[(rows["name"] == REPLAYED).to_numpy()]
+        rows = rows[(rows["name"] == Publish.REPLAYED).to_numpy()]
         rows = rows[within(rows["start_ns"], fault.start_ns, math.inf)]
         pairs = evidence.pairs
         pairs = pairs[evidence.among(pairs["event"], rows["event"])]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import requests
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.judge.integrity import REPLAYED
+from harness.history.names import Publish
 from harness.target import Target
 from harness.target.errors import name_of
 
@@ -165,7 +165,7 @@ class Operator:
         replayed = self._call(session, "POST", path, {}, otherwise={"eventIds": []})["eventIds"]
         games = {letter["eventId"]: letter["gameId"] for letter in letters}
         for event in replayed:
-            row = Row("publish", REPLAYED, OPERATOR, games.get(event), event, start_ns=at_ns, ok=True)
+            row = Row("publish", Publish.REPLAYED, OPERATOR, games.get(event), event, start_ns=at_ns, ok=True)
             self._history.append(row)
         return bool(replayed)
 

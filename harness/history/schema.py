@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 
+from harness.history.names import Kind
+
 #: Version of the row layout. A reader refuses files of a newer version, by name.
 SCHEMA_VERSION: Final = 1
-
-Kind = Literal[
-    "monitor",
-    "transition",
-    "trigger",
-    "publish",
-    "delivery",
-    "http",
-    "health",
-    "fault",
-    "alert",
-    "resource",
-]
-
-KINDS: Final[frozenset[str]] = frozenset(get_args(Kind))
 
 _DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
 
@@ -48,13 +35,6 @@ SCHEMA: Final = pa.schema([pa.field(name, type_, nullable=null) for name, type_,
 META_VERSION: Final = b"stormwatch.history"
 META_RUN: Final = b"stormwatch.run"
 META_WRITER: Final = b"stormwatch.writer"
-
-
-#: The reading of how many rows of a writer could not be encoded, and so are missing.
-ROWS_DROPPED: Final = "rows_dropped"
-
-#: Between an error and the first example of it, in the ``error`` of the row that has one.
-AS_IN: Final = ", as in "
 
 
 class Row(NamedTuple):

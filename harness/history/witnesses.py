@@ -20,6 +20,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from harness.history import names
+from harness.history.names import Writer
+
 
 class Witness(StrEnum):
     """Something that a figure rests on. The value stands in run.json and report.json."""
@@ -64,11 +67,11 @@ WORKER: Final = (Witness.PLAYERS, Witness.SUBSCRIBERS)
 
 #: Writer of a history file (a pattern) -> what its rows are. Any other: the run as a whole.
 _RECORDS: Final = (
-    (re.compile(r"cron"), (Witness.CRON,)),
-    (re.compile(r"load(-\d+)?"), (Witness.PLAYERS,)),
-    (re.compile(r"observer-\d+"), (Witness.SUBSCRIBERS,)),
-    (re.compile(r"observer-watch"), (Witness.DATABASE, Witness.HEALTH)),
-    # Not writers: parts of ours that stand between the others.
+    (re.compile(Writer.CRON), (Witness.CRON,)),
+    (re.compile(f"{Writer.LOAD}|{names.WORKER.pattern}"), (Witness.PLAYERS,)),
+    (names.OBSERVER, (Witness.SUBSCRIBERS,)),
+    (re.compile(Writer.WATCH), (Witness.DATABASE, Witness.HEALTH)),
+    # Not writers: processes of ours that stand between the others.
     (re.compile(r"toxiproxy|pubnub"), (Witness.PATHS,)),
 )
 

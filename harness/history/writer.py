@@ -13,11 +13,11 @@ from typing import Final, Self
 import pyarrow as pa
 
 from harness.files import create, make_folder
+from harness.history.names import Reading
 from harness.history.schema import (
     META_RUN,
     META_VERSION,
     META_WRITER,
-    ROWS_DROPPED,
     SCHEMA,
     SCHEMA_VERSION,
     Row,
@@ -143,8 +143,11 @@ class HistoryWriter:
             else:
                 fit.append(row)
         dropped = float(len(rows) - len(fit))
-        told = Row("resource", ROWS_DROPPED, self._writer, start_ns=time.time_ns(), error=why, value=dropped)
-        return [*fit, told]
+        at_ns = time.time_ns()
+        return [
+            *fit,
+            Row("resource", Reading.ROWS_DROPPED, self._writer, start_ns=at_ns, error=why, value=dropped),
+        ]
 
     def _drain_sink(self) -> None:
         self._pending += self._sink.getvalue()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from harness.history.names import Kind
 from harness.history.witnesses import Witness
 
 #: Every row rests on these; so they need not be declared.
@@ -25,7 +26,7 @@ STAMPED: Final = {
 }
 
 #: Kind of row -> whose record it is. Those that whoever breaks and waits writes itself need none.
-WITNESSES_OF: Final[Mapping[str, frozenset[Witness]]] = {
+WITNESSES_OF: Final[Mapping[Kind, frozenset[Witness]]] = {
     "monitor": frozenset({Witness.CRON}),
     "http": frozenset({Witness.PLAYERS}),
     "transition": frozenset({Witness.DATABASE}),

@@ -10,7 +10,6 @@ so that no check compares two clocks by accident.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,8 +21,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from harness.history import KINDS, History, HistoryFile
-from harness.history.schema import ROWS_DROPPED
+from harness.history import KINDS, History, HistoryFile, Kind
+from harness.history.names import (
+    ARROW,
+    OBSERVER,
+    WORKER,
+    Actor,
+    Delivery,
+    Publish,
+    Reading,
+    Tick,
+    Transition,
+    load_writer,
+)
 from harness.history.witnesses import Doubt, doubts_about, read_doubts
 from harness.sla.policy import Policy
 
@@ -37,13 +47,7 @@ _UNRECORDED: Final = (
 )
 
 #: Names of ``delivery`` rows that are not messages.
-SUBSCRIBE: Final = "subscribe"
-UNSUBSCRIBE: Final = "unsubscribe"
-#: Writers of histories that live on a worker's machine.
-_WORKER: Final = re.compile(r"load-\d+")
-_OBSERVER: Final = re.compile(r"observer-(\d+)")
-#: Name of those that are messages nobody could read.
-UNREADABLE: Final = "unreadable"
+_NO_MESSAGES: Final = (Delivery.SUBSCRIBE, Delivery.UNSUBSCRIBE)
 
 _TYPES: Final = {
     pa.int64(): pd.Int64Dtype(),
@@ -113,16 +117,16 @@ class Evidence:
     duplicated: int = 0
     #: The clock of the process that wrote each file, by the file's number.
     file_clocks: Sequence[Clock] = ()
-    _frames: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+    _frames: dict[Kind, pd.DataFrame] = field(default_factory=dict, repr=False)
 
-    def rows(self, kind: str) -> pd.DataFrame:
+    def rows(self, kind: Kind) -> pd.DataFrame:
         """Return the rows of one kind."""
         if kind not in self._frames:
             self._frames[kind] = _to_frame(self.table.filter(_equals(self.table["kind"], kind)))
         return self._frames[kind]
 
     @property
-    def looked_at(self) -> frozenset[str]:
+    def looked_at(self) -> frozenset[Kind]:
         """The kinds of rows that were asked for."""
         return frozenset(self._frames)
 
@@ -133,7 +137,7 @@ class Evidence:
     def identity(self, row: pd.Series) -> dict[str, str]:
         """Return the names of the game, event and actor of a row, where it has them."""
         found = {key: self.label(key, int(row[key])) for key in _MANY if key in row.index}
-        if "actor" in row.index and isinstance(row["actor"], str) and row["actor"] != "database":
+        if "actor" in row.index and isinstance(row["actor"], str) and row["actor"] != Actor.DATABASE:
             found["actor"] = row["actor"]
         return {key: value for key, value in found.items() if value is not None}
 
@@ -148,7 +152,7 @@ class Evidence:
         declared = [doubt for doubt in read_doubts(self.run.get("missing")) if doubt.writer not in writers]
         known = writers | {doubt.writer for doubt in declared}
         unrecorded = [name for name in self.run.get("recorders") or () if name not in known]
-        dropped = self.readings(ROWS_DROPPED).astype({"actor": "string", "error": "string"})
+        dropped = self.readings(Reading.ROWS_DROPPED).astype({"actor": "string", "error": "string"})
         return (
             declared
             + [doubt for name in unrecorded for doubt in doubts_about(name, _UNRECORDED.format(name))]
@@ -229,12 +233,12 @@ class Evidence:
     @cached_property
     def database_clock(self) -> Clock:
         """The clock of Postgres, which stamps transitions."""
-        return self._clock("database")
+        return self._clock(Actor.DATABASE)
 
     @cached_property
     def pubnub_clock(self) -> Clock:
         """The clock of PubNub, which stamps messages (timetokens)."""
-        return self._clock("pubnub")
+        return self._clock(Actor.PUBNUB)
 
     @cached_property
     def subscribers_bound_ns(self) -> int:
@@ -242,7 +246,7 @@ class Evidence:
         bounds = [
             clock.bound_ns or 0
             for clock, file in zip(self.file_clocks, self.files, strict=False)
-            if _OBSERVER.fullmatch(file.writer)
+            if OBSERVER.fullmatch(file.writer)
         ]
         return max(bounds, default=0)
 
@@ -254,8 +258,8 @@ class Evidence:
     def _clock(self, name: str) -> Clock:
         rows = self.rows("resource")
         rows = rows[rows["actor"] == name]
-        offsets = rows[rows["name"] == "clock_offset_ms"]
-        bounds = rows[rows["name"] == "clock_error_bound_ms"]
+        offsets = rows[rows["name"] == Reading.CLOCK_OFFSET]
+        bounds = rows[rows["name"] == Reading.CLOCK_BOUND]
         # An offset and its bound are written one after the other by the same process.
         both = pd.merge_asof(
             _readings_by_file(offsets),
@@ -289,7 +293,7 @@ class Evidence:
     def ticks(self) -> pd.DataFrame:
         """Calls of monitor-game-timers, by their start; ``origin_ns`` is when they were due."""
         rows = self.rows("monitor")
-        ticks = rows[rows["name"].isin(["tick", "skip"])].copy()
+        ticks = rows[rows["name"].isin([Tick.TICK, Tick.SKIP])].copy()
         ticks["origin_ns"] = ticks["intended_ns"].fillna(ticks["start_ns"])
         return ticks.sort_values("start_ns", kind="stable", ignore_index=True)
 
@@ -316,10 +320,10 @@ class Evidence:
     def transitions(self) -> pd.DataFrame:
         """Status changes: ``from``, ``to``; ``moved_ns``, ``committed_ns`` (our clock) and their ``tick``."""
         rows = self.rows("transition")
-        rows = rows[rows["name"] != "overdue"].copy()
+        rows = rows[rows["name"] != Transition.OVERDUE].copy()
         offset = self.database_clock.offset_ns
         names = rows["name"].cat.remove_unused_categories()
-        parts = {name: str(name).partition("->") for name in names.cat.categories}
+        parts = {name: str(name).partition(ARROW) for name in names.cat.categories}
         rows["from"] = names.map({name: part[0] for name, part in parts.items()}).astype("string")
         rows["to"] = names.map({name: part[2] for name, part in parts.items()}).astype("string")
         rows["moved_ns"] = rows["start_ns"] - offset
@@ -332,7 +336,7 @@ class Evidence:
     def overdue(self) -> pd.DataFrame:
         """Games found past due and not moved since: as a rule at the end of the run."""
         rows = self.rows("transition")
-        found = rows[rows["name"] == "overdue"].sort_values("end_ns", kind="stable")
+        found = rows[rows["name"] == Transition.OVERDUE].sort_values("end_ns", kind="stable")
         found = found[~found["game"].duplicated(keep="last")]
         # What counts is the commit: a move bears the time of its tick's begin. Both by the database's clock,
         # which is read a little before others see what is committed.
@@ -352,7 +356,7 @@ class Evidence:
         """Outbox entries; ``created_ns``, ``attempted_ns``, ``published_ns`` on our clock."""
         rows = self.rows("publish")
         # Others tell of single attempts, and of what an operator put back.
-        rows = rows[rows["name"] == "outbox"].copy()
+        rows = rows[rows["name"] == Publish.OUTBOX].copy()
         offset = self.database_clock.offset_ns
         rows["created_ns"] = rows["intended_ns"] - offset
         rows["attempted_ns"] = rows["start_ns"] - offset
@@ -364,7 +368,7 @@ class Evidence:
         """Messages as they came, duplicates included; ``accepted_ns`` on our clock."""
         rows = self.rows("delivery")
         columns = ["name", "actor", "game", "event", "seq", "start_ns", "end_ns"]
-        rows = rows.loc[~rows["name"].isin([SUBSCRIBE, UNSUBSCRIBE]).to_numpy(), columns]
+        rows = rows.loc[~rows["name"].isin(_NO_MESSAGES).to_numpy(), columns]
         rows["accepted_ns"] = rows["start_ns"] - self.pubnub_clock.offset_ns
         return rows.reset_index(drop=True)
 
@@ -384,9 +388,9 @@ class Evidence:
         ``seen_to_ns`` is the last sign of life in the observer's file: what came later was not recorded.
         """
         rows = self.rows("delivery")
-        joined = rows[(rows["name"] == SUBSCRIBE) & rows["ok"].fillna(value=False).astype(bool)]
+        joined = rows[(rows["name"] == Delivery.SUBSCRIBE) & rows["ok"].fillna(value=False).astype(bool)]
         joined = joined[joined["end_ns"].notna() & (joined["game"] >= 0)]
-        left = rows[(rows["name"] == UNSUBSCRIBE) & rows["start_ns"].notna()]
+        left = rows[(rows["name"] == Delivery.UNSUBSCRIBE) & rows["start_ns"].notna()]
         joins = pd.DataFrame(
             {
                 "game": joined["game"],
@@ -527,7 +531,7 @@ def evidence_of(
 
 def _on_one_clock(evidence: Evidence) -> Evidence:
     """Return the evidence with all times of the harness's processes on the master's clock."""
-    workers = {file.writer for file in evidence.files if _WORKER.fullmatch(file.writer)}
+    workers = {file.writer for file in evidence.files if WORKER.fullmatch(file.writer)}
     if not workers:
         return evidence
     given = (evidence.run.get("options") or {}).get("observers")
@@ -540,7 +544,7 @@ def _on_one_clock(evidence: Evidence) -> Evidence:
         offsets = np.array([clock.offset_ns for clock in clocks], dtype=np.int64)
         shift = pa.array(offsets[table["file"].to_numpy()])
         # The start of a delivery is PubNub's, unless it is that of a subscription.
-        named = pc.is_in(table["name"].cast(pa.string()), value_set=pa.array([SUBSCRIBE, UNSUBSCRIBE]))
+        named = pc.is_in(table["name"].cast(pa.string()), value_set=pa.array(_NO_MESSAGES))
         theirs = pc.and_(_equals(table["kind"], "delivery"), pc.invert(named))
         for column, by in (
             ("intended_ns", shift),
@@ -555,9 +559,9 @@ def _on_one_clock(evidence: Evidence) -> Evidence:
 
 def _worker(writer: str, observers: int) -> str | None:
     """Return the worker on whose clock a history was written; None: the master's."""
-    if (observer := _OBSERVER.fullmatch(writer)) is not None:
-        return f"load-{(int(observer[1]) - 1) // observers + 1}"
-    return writer if _WORKER.fullmatch(writer) else None
+    if (observer := OBSERVER.fullmatch(writer)) is not None:
+        return load_writer((int(observer[1]) - 1) // observers + 1)
+    return writer if WORKER.fullmatch(writer) else None
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:
@@ -626,7 +630,7 @@ def _pair_key(first: pd.Series, second: pd.Series) -> NDArray[np.int64]:
     return (first.to_numpy().astype(np.int64) << 32) | second.to_numpy().astype(np.int64)
 
 
-def _equals(column: pa.ChunkedArray, value: str) -> pa.Array:
+def _equals(column: pa.ChunkedArray, value: Kind) -> pa.Array:
     array = _one_array(column)
     index = pc.index(array.dictionary, value).as_py()
     return pc.equal(array.indices, index)

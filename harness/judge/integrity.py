@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.history.names import Publish, move
 from harness.history.witnesses import Witness
 from harness.judge.declared import rests_on
 from harness.judge.evidence import NS, Evidence
@@ -38,9 +39,6 @@ MOVES: Final[frozenset[tuple[str, str]]] = frozenset(
 
 #: Faults, as ``place:name``, while which games move without events: the trigger that makes them is dropped.
 SILENCING: Final = frozenset({"database:trigger-dropped", "service:emergency-rollback"})
-
-#: Name of the ``publish`` rows of dead letters that an operator had sent after all.
-REPLAYED: Final = "replayed"
 
 
 @dataclass(frozen=True)
@@ -174,7 +172,7 @@ def illegal(evidence: Evidence) -> Violations:
     rows = evidence.transitions
     rows = rows[rows["game"] >= 0]
     names = rows["name"].cat.remove_unused_categories()
-    allowed = {f"{a}->{b}" for a, b in MOVES}
+    allowed = {move(before, after) for before, after in MOVES}
     unknown = ~names.isin(allowed).to_numpy()
     order = pd.DataFrame(
         {
@@ -237,7 +235,9 @@ def out_of_order(evidence: Evidence) -> Violations:
 def _replayed_before(evidence: Evidence, receipts: pd.DataFrame) -> NDArray[np.bool_]:
     """Return which of ``receipts`` are of dead letters, and came after those were replayed."""
     published = evidence.rows("publish")
-    replayed = published[(published["name"] == REPLAYED).to_numpy() & (published["event"] >= 0).to_numpy()]
+    replayed = published[
+        (published["name"] == Publish.REPLAYED).to_numpy() & (published["event"] >= 0).to_numpy()
+    ]
     replayed_ns = receipts["event"].map(replayed.groupby("event")["start_ns"].min())
     return (receipts["end_ns"] >= replayed_ns).fillna(value=False).to_numpy(dtype=bool)
 

@@ -12,15 +12,16 @@ from typing import Final
 
 import numpy as np
 
+from harness.history.names import OBSERVER, Actor, Reading
 from harness.judge.evidence import Evidence
 
 #: Of the worst lags of each second, this share is no more than what is counted with.
 QUANTILE: Final = 0.99
 
 #: Actors whose event loops stamp what players hear: their SDK clients live there.
-EARS: Final = r"^observer-\d+$"
+SUBSCRIBERS: Final = rf"^{OBSERVER.pattern}$"
 #: The process that sends cron's ticks and stamps their answers.
-CRON: Final = r"^load$"
+CRON: Final = rf"^{Actor.LOAD}$"
 
 
 def lag_s(evidence: Evidence, actors: str) -> float:
@@ -28,7 +29,7 @@ def lag_s(evidence: Evidence, actors: str) -> float:
 
     The worst of them counts. A reading is the worst lag of a second, and so a bound for all samples of it.
     """
-    rows = evidence.readings("loop_lag_ms")
+    rows = evidence.readings(Reading.LOOP_LAG)
     rows = rows[rows["actor"].astype(str).str.match(actors).to_numpy(dtype=bool)]
     rows = rows[evidence.steady(rows["start_ns"]) & np.isfinite(rows["value"].to_numpy(dtype="float64"))]
     if rows.empty:

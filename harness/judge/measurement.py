@@ -11,18 +11,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.history.schema import AS_IN
-from harness.history.shortages import SHORTAGES
+from harness.history.names import AS_IN, Actor, Delivery, Kind, Reading, Shortage
 from harness.history.witnesses import Witness, witnesses_of
 from harness.judge.declared import ALWAYS
-from harness.judge.evidence import NS, UNREADABLE, Clock, Evidence, unknown_kinds
+from harness.judge.evidence import NS, Clock, Evidence, unknown_kinds
 from harness.judge.integrity import INTEGRITY
 from harness.judge.metrics import METRICS
 
 #: Actors of ``resource`` rows that are processes of the harness.
-_HARNESS: Final = r"^(load|observer|prober|cron|player)"
-#: Whose reading is that of the whole machine.
-_MACHINE: Final = "machine"
+_HARNESS: Final = rf"^({Actor.LOAD}|observer|{Actor.PROBER}|{Actor.CRON}|player)"
 #: How many different reasons are told of.
 _REASONS: Final = 3
 #: In doubt when nothing in particular is.
@@ -88,9 +85,10 @@ def shortages(evidence: Evidence) -> Check:
 def _shortages(evidence: Evidence) -> dict[tuple[str, str], float]:
     """Who lacked what, how often: as processes say of themselves and of parts, and as calls failed for it."""
     found: dict[tuple[str, str], float] = {}
-    for kind in ("http", "health", "monitor", "resource"):
+    kinds: tuple[Kind, ...] = ("http", "health", "monitor", "resource")
+    for kind in kinds:
         rows = evidence.rows(kind)
-        rows = rows[rows["error"].isin(SHORTAGES)].astype({"actor": "string", "error": "string"})
+        rows = rows[rows["error"].isin(list(Shortage))].astype({"actor": "string", "error": "string"})
         if rows.empty:
             continue
         told = kind == "resource"
@@ -191,10 +189,10 @@ def known_rows(evidence: Evidence) -> Check:
 def matched_rows(evidence: Evidence) -> Check:
     """Messages that were received must be readable, and their events must have been made."""
     heard = evidence.messages
-    unreadable = int(np.count_nonzero(heard["name"] == UNREADABLE))
-    nameless = int(np.count_nonzero((heard["name"] == "phase_changed") & (heard["event"] < 0)))
+    unreadable = int(np.count_nonzero(heard["name"] == Delivery.UNREADABLE))
+    nameless = int(np.count_nonzero((heard["name"] == Delivery.PHASE_CHANGED) & (heard["event"] < 0)))
     received = evidence.receipts
-    ours = received[(received["name"] == "phase_changed").to_numpy()]
+    ours = received[(received["name"] == Delivery.PHASE_CHANGED).to_numpy()]
     made = pd.concat([evidence.events["event"], evidence.publishes["event"]])
     limit = evidence.policy.measurement.unmatched
     lonely, total = nameless + unreadable, nameless + unreadable + len(ours)
@@ -223,7 +221,7 @@ def matched_rows(evidence: Evidence) -> Check:
 def _why_unreadable(evidence: Evidence) -> str:
     """The reasons, each with the message that its observer wrote down, if it did."""
     rows = evidence.rows("delivery")
-    told = rows.loc[(rows["name"] == UNREADABLE).to_numpy(), "error"].dropna().astype(str).unique()
+    told = rows.loc[(rows["name"] == Delivery.UNREADABLE).to_numpy(), "error"].dropna().astype(str).unique()
     reasons: dict[str, str] = {}
     for text in sorted(told, key=len, reverse=True):
         reasons.setdefault(text.partition(AS_IN)[0], text)
@@ -239,7 +237,7 @@ def harness_cpu(evidence: Evidence) -> Check:
     """No process of the harness may be short of CPU."""
     return _reading(
         evidence,
-        "cpu_percent",
+        Reading.CPU,
         name="harness_cpu",
         title="Load generator and observers had CPU to spare",
         unit="%",
@@ -254,7 +252,7 @@ def harness_lag(evidence: Evidence) -> Check:
     """No event loop of the harness may have lagged."""
     return _reading(
         evidence,
-        "loop_lag_ms",
+        Reading.LOOP_LAG,
         name="harness_lag",
         title="Event loops of the harness on time",
         unit="s",
@@ -342,7 +340,7 @@ def _bound(clock: Clock) -> int:
 
 def own_clock(evidence: Evidence) -> Check:
     """The harness's own wall clock must not have jumped."""
-    readings = evidence.readings("wall_minus_monotonic_ms")
+    readings = evidence.readings(Reading.WALL_CLOCK)
     readings = readings[np.isfinite(readings["value"].to_numpy(dtype="float64"))]
     spread = readings.groupby("actor", observed=True)["value"].agg(lambda v: v.max() - v.min())
     measured = float(spread.max()) / 1000 if len(spread) else None
@@ -382,9 +380,9 @@ def sane_times(evidence: Evidence) -> Check:
 
 def probe_effect(evidence: Evidence) -> Check:
     """How much of the CPU the harness itself used; shown, not judged."""
-    rows = evidence.readings("cpu_percent")
+    rows = evidence.readings(Reading.CPU)
     # The machine as a whole is no part of itself.
-    rows = rows[evidence.steady(rows["start_ns"]) & (rows["actor"] != _MACHINE).to_numpy(dtype=bool)]
+    rows = rows[evidence.steady(rows["start_ns"]) & (rows["actor"] != Actor.MACHINE).to_numpy(dtype=bool)]
     means = rows.groupby("actor", observed=True)["value"].mean()
     ours = means[means.index.astype(str).str.match(_HARNESS)].sum() if len(means) else 0.0
     total = float(means.sum()) if len(means) else 0.0
@@ -403,19 +401,19 @@ def probe_effect(evidence: Evidence) -> Check:
 
 def machine(evidence: Evidence) -> Check:
     """How busy the machine was, and what other programs used of it; shown, not judged."""
-    rows = evidence.readings("cpu_percent")
+    rows = evidence.readings(Reading.CPU)
     rows = rows[evidence.steady(rows["start_ns"])]
     means = rows.groupby("actor", observed=True)["value"].mean()
     cores = (evidence.run.get("machine") or {}).get("cores")
     others = None
-    if _MACHINE in means.index and isinstance(cores, int) and cores > 0:
-        others = max(float(means[_MACHINE] - means.drop(_MACHINE).sum() / cores), 0.0)
+    if Actor.MACHINE in means.index and isinstance(cores, int) and cores > 0:
+        others = max(float(means[Actor.MACHINE] - means.drop(Actor.MACHINE).sum() / cores), 0.0)
     told = [
         f"{title} {value:.3g}{unit}"
         for title, unit, value in (
-            ("It was busy to", " %", means.get(_MACHINE)),
-            ("steal", " %", _of_machine(evidence, "steal_percent")),
-            ("load average", "", _of_machine(evidence, "load_average")),
+            ("It was busy to", " %", means.get(Actor.MACHINE)),
+            ("steal", " %", _of_machine(evidence, Reading.STEAL)),
+            ("load average", "", _of_machine(evidence, Reading.LOAD_AVERAGE)),
         )
         if value is not None
     ]
@@ -434,9 +432,11 @@ def machine(evidence: Evidence) -> Check:
     )
 
 
-def _of_machine(evidence: Evidence, name: str) -> float | None:
+def _of_machine(evidence: Evidence, name: Reading) -> float | None:
     rows = evidence.readings(name)
-    values = rows.loc[evidence.steady(rows["start_ns"]) & (rows["actor"] == _MACHINE).to_numpy(), "value"]
+    values = rows.loc[
+        evidence.steady(rows["start_ns"]) & (rows["actor"] == Actor.MACHINE).to_numpy(), "value"
+    ]
     return float(values.mean()) if len(values) else None
 
 
@@ -466,7 +466,7 @@ _SPANS: Final = pa.array(["monitor", "http", "health", "trigger"])
 
 def _reading(
     evidence: Evidence,
-    reading: str,
+    reading: Reading,
     *,
     name: str,
     title: str,
@@ -516,7 +516,7 @@ def _clock(evidence: Evidence, clock: Clock, used: bool, doubts: Witness) -> Che
     )
     return Check(
         f"{clock.name}_clock",
-        f"Clock of {'PubNub' if clock.name == 'pubnub' else 'the database'} known",
+        f"Clock of {'PubNub' if clock.name == Actor.PUBNUB else 'the database'} known",
         (known and clock.error_s <= limit) or not used,
         clock.error_s if known else None,
         "s",

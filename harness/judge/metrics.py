@@ -16,10 +16,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.history.names import Delivery, Tick
 from harness.history.witnesses import Witness
 from harness.judge.declared import rests_on
-from harness.judge.evidence import NS, SUBSCRIBE, Evidence
-from harness.judge.lag import CRON, EARS, lag_s
+from harness.judge.evidence import NS, Evidence
+from harness.judge.lag import CRON, SUBSCRIBERS, lag_s
 from harness.judge.monitoring import of_others, skipped
 from harness.sla.policy import METRICS as PROMISED
 
@@ -115,7 +116,7 @@ def monitor_execution(evidence: Evidence) -> Samples:
     """Return how long ticks took, from their schedule to their answer; one that got none: for ever."""
     skips = skipped(evidence)
     ticks = evidence.ticks
-    ticks = ticks[evidence.steady(ticks["origin_ns"]) & (ticks["name"] == "tick").to_numpy(dtype=bool)]
+    ticks = ticks[evidence.steady(ticks["origin_ns"]) & (ticks["name"] == Tick.TICK).to_numpy(dtype=bool)]
     elapsed = _seconds(ticks["end_ns"] - ticks["origin_ns"])
     elapsed[ticks["end_ns"].isna().to_numpy()] = np.inf
     # A call that failed at once did not do its work at once. It did not take 30 seconds either.
@@ -165,7 +166,7 @@ def broadcast_latency(evidence: Evidence) -> Samples:
         clock=evidence.database_clock.bound_ns,
         own_clock_ns=evidence.subscribers_bound_ns,
         clock_name="the database",
-        late=EARS,
+        late=SUBSCRIBERS,
     )
     unknown = int(evidence.transitions["end_ns"].isna().sum())
     if unknown:
@@ -213,7 +214,7 @@ def pubnub_delivery(evidence: Evidence) -> Samples:
         clock=evidence.pubnub_clock.bound_ns,
         own_clock_ns=evidence.subscribers_bound_ns,
         clock_name="PubNub",
-        late=EARS,
+        late=SUBSCRIBERS,
     )
 
 
@@ -224,7 +225,7 @@ def pubnub_delivery(evidence: Evidence) -> Samples:
 def errors(evidence: Evidence) -> Samples:
     """Return which operations did not do what they were asked for."""
     delivery = evidence.rows("delivery")
-    subscribed = delivery[(delivery["name"] == SUBSCRIBE).to_numpy()]
+    subscribed = delivery[(delivery["name"] == Delivery.SUBSCRIBE).to_numpy()]
     ticks = _ticks_that_count(evidence)
     parts = [*(_steady(evidence, rows) for rows in (evidence.rows("http"), subscribed)), ticks]
     others = of_others(evidence, ticks)
@@ -259,7 +260,7 @@ def _ticks_that_count(evidence: Evidence) -> pd.DataFrame:
     stuck = skipped(evidence)
     stuck = stuck.loc[stuck["stuck"], ticks.columns].assign(ok=False, value=np.nan)
     stuck["error"] = pd.Categorical([_STUCK] * len(stuck))
-    ticks = ticks[(ticks["name"] == "tick").to_numpy(dtype=bool)]
+    ticks = ticks[(ticks["name"] == Tick.TICK).to_numpy(dtype=bool)]
     return pd.concat([ticks.astype({"error": "object"}), stuck.astype({"error": "object"})]).astype(
         {"error": "category"}
     )

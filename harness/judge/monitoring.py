@@ -7,13 +7,11 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from harness.history.names import TICK_ERRORS, Reading, Tick
 from harness.judge.evidence import NS, Evidence
 
-#: The reading of how many games of others were overdue, and how near to a tick it tells of it.
-OTHERS_OVERDUE: Final = "others_overdue"
+#: How near to a tick a reading of what is overdue tells of it.
 _NEAR_NS: Final = 2 * NS
-#: The error of a tick that says that it could not move some games.
-TICK_ERRORS: Final = "tick errors"
 
 
 def skipped(evidence: Evidence) -> pd.DataFrame:
@@ -24,9 +22,9 @@ def skipped(evidence: Evidence) -> pd.DataFrame:
     until the record ends. ``stuck`` is what waited longer than is granted to a timer.
     """
     ticks = evidence.ticks
-    rows = ticks[(ticks["name"] == "skip") & evidence.steady(ticks["origin_ns"])].copy()
+    rows = ticks[(ticks["name"] == Tick.SKIP) & evidence.steady(ticks["origin_ns"])].copy()
     at = rows["origin_ns"].to_numpy(dtype="int64")
-    worked = ticks[(ticks["name"] == "tick") & ticks["ok"].fillna(value=False).astype(bool)]
+    worked = ticks[(ticks["name"] == Tick.TICK) & ticks["ok"].fillna(value=False).astype(bool)]
     offset = evidence.database_clock.offset_ns
     moved = evidence.transitions
     moved = moved[(moved["intended_ns"] <= moved["start_ns"]).fillna(value=False).astype(bool)]
@@ -47,7 +45,7 @@ def of_others(evidence: Evidence, ticks: pd.DataFrame) -> np.ndarray:
 
     A tick moves everybody's games, and does not say whose it could not move.
     """
-    rows = evidence.readings(OTHERS_OVERDUE)
+    rows = evidence.readings(Reading.OTHERS_OVERDUE)
     seen = _sorted(rows.loc[(rows["value"] > 0).to_numpy(dtype=bool), "start_ns"])
     start = ticks["origin_ns"].to_numpy(dtype="int64", na_value=0)
     near = np.searchsorted(seen, start - _NEAR_NS) < np.searchsorted(seen, start + _NEAR_NS)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from harness.history.names import Tick
 from harness.judge.evidence import NS, Evidence, FaultWindow, Window
 from harness.judge.findings import (
     EXAMPLES,
@@ -39,7 +40,7 @@ class ServesAgain:
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         ticks = evidence.ticks
         # One that found another running did nothing itself.
-        ticks = ticks[(ticks["name"] == "tick") & succeeded(ticks)]
+        ticks = ticks[(ticks["name"] == Tick.TICK) & succeeded(ticks)]
         ticks = ticks[within(ticks["start_ns"], fault.end_ns, math.inf)]
         heard = evidence.messages
         heard = heard[within(heard["end_ns"], fault.end_ns, math.inf)]

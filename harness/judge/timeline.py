@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.history.names import Reading
 from harness.judge.evidence import NS, Evidence
 
 #: Bins of a timeline, at most.
@@ -21,11 +22,11 @@ _QUANTILES: Final = (0.5, 0.95, 0.99)
 
 #: Readings that are drawn: name -> (panel, title, unit, how several actors are put together).
 _READINGS: Final = {
-    "outbox_depth": ("outbox", "events waiting", "events", "max"),
-    "pool_in_use": ("pool", "connections in use", "connections", "sum"),
-    "pool_size": ("pool", "pool size", "connections", "sum"),
-    "breaker_state": ("breaker", "0 closed, 1 half-open, 2 open", "state", "max"),
-    "users": ("throughput", "users", "users", "sum"),
+    Reading.OUTBOX_DEPTH: ("outbox", "events waiting", "events", "max"),
+    Reading.POOL_IN_USE: ("pool", "connections in use", "connections", "sum"),
+    Reading.POOL_SIZE: ("pool", "pool size", "connections", "sum"),
+    Reading.BREAKER: ("breaker", "0 closed, 1 half-open, 2 open", "state", "max"),
+    Reading.USERS: ("throughput", "users", "users", "sum"),
 }
 
 
@@ -129,7 +130,7 @@ class _Grid:
         values = [round(float(value), 3) for value in counts] if len(at) else [None] * self._bins
         return _series(panel, title, "per s", values)
 
-    def reading(self, evidence: Evidence, name: str) -> dict[str, Any]:
+    def reading(self, evidence: Evidence, name: Reading) -> dict[str, Any]:
         """A reading: the most in each bin, actors together."""
         panel, title, unit, together = _READINGS[name]
         rows = evidence.readings(name)

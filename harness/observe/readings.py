@@ -7,7 +7,7 @@ import time
 import psutil
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.history.shortages import OUT_OF_FILES
+from harness.history.names import Shortage
 from harness.observe.shortages import is_out_of_files, may_open_more, shortage
 
 
@@ -123,7 +123,7 @@ class OwnReadings:
         for row in rows:
             self._history.append(row)
         if starved:
-            self._history.append(shortage(self._actor, OUT_OF_FILES))
+            self._history.append(shortage(self._actor, Shortage.FILES))
         lag_s, self._worst_lag_s = self._worst_lag_s, 0.0
         self._history.append(reading("loop_lag_ms", self._actor, lag_s * 1e3))
         self._history.append(reading("wall_minus_monotonic_ms", self._actor, wall_minus_monotonic_ms()))

@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import Final
 
 from harness.history import Row, now_ns
-from harness.history.shortages import OUT_OF_FILES, OUT_OF_MEMORY, OUT_OF_PORTS, SHORTAGE
+from harness.history.names import Reading, Shortage
 
 #: How Go, libuv and Python word it.
 _WORDS: Final = {
     what: re.compile(words, re.IGNORECASE)
     for what, words in (
-        (OUT_OF_FILES, rb"too many open files|out of system resource"),
-        (OUT_OF_PORTS, rb"cannot assign requested address|address not available"),
-        (OUT_OF_MEMORY, rb"cannot allocate memory|no buffer space available|out of memory"),
+        (Shortage.FILES, rb"too many open files|out of system resource"),
+        (Shortage.PORTS, rb"cannot assign requested address|address not available"),
+        (Shortage.MEMORY, rb"cannot allocate memory|no buffer space available|out of memory"),
     )
 }
 
 
 def shortage(actor: str, what: str, times: int = 1) -> Row:
     """Return the row that says that ``actor`` was ``what``, so often since its last such row."""
-    return Row("resource", SHORTAGE, actor, start_ns=now_ns(), ok=False, error=what, value=times)
+    return Row("resource", Reading.SHORTAGE, actor, start_ns=now_ns(), ok=False, error=what, value=times)
 
 
 def is_out_of_files(error: OSError) -> bool:

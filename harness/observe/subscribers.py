@@ -33,7 +33,7 @@ from pubnub.pubnub_asyncio import PubNubAsyncio
 from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.history.schema import AS_IN
+from harness.history.names import AS_IN
 from harness.observe.process import Observer, run
 from harness.observe.readings import clock_comparison
 from harness.target import Target, game_channel

@@ -6,7 +6,7 @@ import errno
 import socket
 from typing import Final
 
-from harness.history.shortages import OUT_OF_FILES, OUT_OF_MEMORY, OUT_OF_PORTS
+from harness.history.names import Shortage
 
 #: There was an answer, and it was not what it should be.
 BAD_ANSWER: Final = "bad answer"
@@ -19,11 +19,11 @@ _BY_ERRNO: Final = {
     errno.ETIMEDOUT: "timeout",
     errno.EHOSTUNREACH: "unreachable",
     errno.ENETUNREACH: "unreachable",
-    errno.EMFILE: OUT_OF_FILES,
-    errno.ENFILE: OUT_OF_FILES,
-    errno.EADDRNOTAVAIL: OUT_OF_PORTS,
-    errno.ENOMEM: OUT_OF_MEMORY,
-    errno.ENOBUFS: OUT_OF_MEMORY,
+    errno.EMFILE: Shortage.FILES,
+    errno.ENFILE: Shortage.FILES,
+    errno.EADDRNOTAVAIL: Shortage.PORTS,
+    errno.ENOMEM: Shortage.MEMORY,
+    errno.ENOBUFS: Shortage.MEMORY,
 }
 
 #: Libraries' own exceptions, by name: neither gevent's nor aiohttp's need be imported to recognise them.

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from harness.experiment import HealthyThroughout, MonitorP95, NobodyFails, TimersOnTime
-from harness.history.schema import ROWS_DROPPED
+from harness.history.names import Reading
 from harness.history.witnesses import Doubt, Witness
 from harness.judge import evidence_of
 from harness.judge.findings import Expectation, Finding, judge_all
@@ -57,7 +57,13 @@ def test_moves_that_ticks_only_group_do_not_rest_on_the_record_of_ticks(good: pd
 
 
 def test_rows_that_could_not_be_recorded_put_their_writer_in_doubt(good: pd.DataFrame) -> None:
-    told = {"kind": "resource", "name": ROWS_DROPPED, "actor": "load", "start_ns": at(5), "value": 2.0}
+    told = {
+        "kind": "resource",
+        "name": Reading.ROWS_DROPPED,
+        "actor": "load",
+        "start_ns": at(5),
+        "value": 2.0,
+    }
     finding = judge(NobodyFails(), plus(good, told | {"error": "ArrowInvalid in a row of 'http' 'GET /'"}))
     assert finding.verdict == "inconclusive"
     assert "2 rows of load can't be recorded: ArrowInvalid in a row of 'http' 'GET /'" in finding.explanation

@@ -9,7 +9,7 @@ import pytest
 
 from harness.experiment import DeadLetters, LeftAlone, NoRetryStorm, ReplayHeard
 from harness.experiment.operator import DEAD_LETTER
-from harness.judge.integrity import REPLAYED
+from harness.history.names import Publish
 from harness.observe.publish_log import ATTEMPT
 from harness.tests.synthetic_judging import SHAPE, at, during, judge, plus
 from harness.tests.synthetic_run import synthetic_rows
@@ -45,7 +45,7 @@ def dead(event: str, reason: str = "http 403") -> dict[str, Any]:
 
 
 def replayed(event: str, second: float = 31) -> dict[str, Any]:
-    return published(REPLAYED, event, second, True)
+    return published(Publish.REPLAYED, event, second, True)
 
 
 # --- asked to be left alone --------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.history import HistoryError, HistoryWriter, Row, read_history
-from harness.history.schema import ROWS_DROPPED
+from harness.history.names import Reading
 
 
 def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -101,6 +101,6 @@ def test_a_row_that_cannot_be_encoded_is_dropped_alone_and_told_of(tmp_path: Pat
         history.append(Row("http", "GET /", "player-1", start_ns=3))
     rows = read_history(tmp_path).table.to_pylist()
     assert [row["start_ns"] for row in rows if row["kind"] == "http"] == [1, 2, 3]
-    (told,) = [row for row in rows if row["name"] == ROWS_DROPPED]
+    (told,) = [row for row in rows if row["name"] == Reading.ROWS_DROPPED]
     assert (told["actor"], told["value"]) == ("load", 1)
     assert told["error"].endswith("in a row of 'http' 'GET /'")

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from harness.faults import kinds
+from harness.history.names import Publish
 from harness.judge import Evidence, evidence_of
-from harness.judge.integrity import REPLAYED, SILENCING, illegal, lost_events, out_of_order
+from harness.judge.integrity import SILENCING, illegal, lost_events, out_of_order
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
 
@@ -125,7 +126,7 @@ def late_event(rows: pd.DataFrame) -> tuple[pd.DataFrame, str, int]:
 def replay(rows: pd.DataFrame, event: str, at_ns: int) -> pd.DataFrame:
     row = {
         "kind": "publish",
-        "name": REPLAYED,
+        "name": Publish.REPLAYED,
         "actor": "operator",
         "event": event,
         "start_ns": at_ns,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from harness.judge import evidence_of
-from harness.judge.lag import CRON, EARS, lag_s
+from harness.judge.lag import CRON, SUBSCRIBERS, lag_s
 from harness.judge.measurement import probe_effect
 from harness.sla.policy import Policy, load_policy
 from harness.sla.verdict import judge_objective
@@ -118,33 +118,33 @@ def test_a_single_tick_over_the_ceiling_by_less_than_the_lag_is_neither_pass_nor
 
 
 def test_lag_is_the_99th_percentile_of_the_worst_of_those_who_stamp(good_rows: pd.DataFrame) -> None:
-    assert lag_of(lagging(good_rows, "observer-1", 250), EARS) == 0.25
-    assert lag_of(lagging(good_rows, "load", 250), EARS) < 0.01
+    assert lag_of(lagging(good_rows, "observer-1", 250), SUBSCRIBERS) == 0.25
+    assert lag_of(lagging(good_rows, "load", 250), SUBSCRIBERS) < 0.01
     assert lag_of(lagging(good_rows, "load", 250), CRON) == 0.25
 
     # One second in two minutes is beyond the percentile, three are not.
     once = good_rows.copy()
     seconds = once.index[of(once, "resource", "loop_lag_ms") & (once["actor"] == "observer-1") & steady(once)]
     once.loc[seconds[50], "value"] = 800.0
-    assert lag_of(once, EARS) < 0.01
+    assert lag_of(once, SUBSCRIBERS) < 0.01
     once.loc[seconds[50:53], "value"] = 800.0
-    assert lag_of(once, EARS) == 0.8
+    assert lag_of(once, SUBSCRIBERS) == 0.8
 
     # Of two observers the worse, and not the one that watches the database: it stamps nothing.
     lags = once[of(once, "resource", "loop_lag_ms") & (once["actor"] == "observer-1")]
     for actor, expected in (("observer-2", 5.0), ("observer-watch", 0.8)):
         more = pd.concat([once, lags.assign(actor=actor, value=5000.0)], ignore_index=True)
-        assert lag_of(more, EARS) == expected
+        assert lag_of(more, SUBSCRIBERS) == expected
 
 
 def test_lag_outside_the_steady_state_or_unknown_widens_nothing(good_rows: pd.DataFrame) -> None:
     warm = good_rows.copy()
     before = of(warm, "resource", "loop_lag_ms") & (warm["start_ns"] < START + SHAPE.warm_up * NS)
     warm.loc[before, "value"] = 5000.0
-    assert lag_of(warm, EARS) < 0.01
-    assert lag_of(good_rows[~of(good_rows, "resource", "loop_lag_ms")], EARS) == 0
+    assert lag_of(warm, SUBSCRIBERS) < 0.01
+    assert lag_of(good_rows[~of(good_rows, "resource", "loop_lag_ms")], SUBSCRIBERS) == 0
     unreadable = lagging(good_rows, "observer-1", np.nan)
-    assert lag_of(unreadable, EARS) == 0
+    assert lag_of(unreadable, SUBSCRIBERS) == 0
 
 
 def row_of(**changes: Any) -> dict[str, Any]:

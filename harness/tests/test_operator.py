@@ -18,7 +18,7 @@ from harness.faults.flags import FlagOff
 from harness.faults.network import Down
 from harness.faults.pubnub import Status
 from harness.history import HistoryWriter, read_history
-from harness.judge.integrity import REPLAYED
+from harness.history.names import Publish
 from harness.stack import Stack, StackOptions, start_stack
 from harness.tests.helpers import eventually
 
@@ -166,9 +166,9 @@ def test_dead_letters_are_recorded_and_replayed(stack: Stack, history: HistoryWr
     eventually(lambda: ask(stack, "SELECT state FROM event_outbox WHERE game_id = $1", game) == "published")
     rows = {row["name"]: row for row in recorded(history) if row["game"] == game}
     event = ask(stack, "SELECT event_id::text FROM event_outbox WHERE game_id = $1", game)
-    assert rows[DEAD_LETTER]["event"] == rows[REPLAYED]["event"] == event
+    assert rows[DEAD_LETTER]["event"] == rows[Publish.REPLAYED]["event"] == event
     assert (rows[DEAD_LETTER]["error"], rows[DEAD_LETTER]["value"]) == ("http 403", 1)
-    assert rows[DEAD_LETTER]["start_ns"] <= rows[REPLAYED]["start_ns"]
+    assert rows[DEAD_LETTER]["start_ns"] <= rows[Publish.REPLAYED]["start_ns"]
 
 
 def test_a_dead_letter_that_turns_up_late_is_replayed_too(
@@ -185,4 +185,4 @@ def test_a_dead_letter_that_turns_up_late_is_replayed_too(
 
     monkeypatch.setattr(Operator, "_call", call)
     Operator(stack.target, history, PREFIX).replay_dead_letters()
-    assert [row["name"] for row in recorded(history)] == [DEAD_LETTER, REPLAYED]
+    assert [row["name"] for row in recorded(history)] == [DEAD_LETTER, Publish.REPLAYED]

@@ -1,0 +1,164 @@
+"""Names of what a history holds. Whoever writes a row and whoever judges it take them from here.
+
+The values stand in histories on disk: a changed one makes earlier runs unreadable to the checks.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Final, Literal, get_args
+
+#: Kinds of rows.
+Kind = Literal[
+    "monitor", "transition", "trigger", "publish", "delivery", "http", "health", "fault", "alert", "resource",
+]  # fmt: skip
+
+KINDS: Final[frozenset[str]] = frozenset(get_args(Kind))
+
+
+class Actor(StrEnum):
+    """Who wrote a row, or whose reading it is. Players, workers and processes have names of their own."""
+
+    CRON = "cron"
+    LOAD = "load"
+    PROBER = "prober"
+    DATABASE = "database"
+    PUBNUB = "pubnub"
+    MACHINE = "machine"
+    FAULT = "fault"
+    #: Who does what is done by hand.
+    OPERATOR = "operator"
+    #: What the service itself says of its alerts.
+    ALERTS = "/alerts"
+
+
+#: Begin of the actors of unauthorised calls; the way in that was tried follows.
+UNAUTHORISED: Final = "stranger: "
+
+
+class Tick(StrEnum):
+    """Names of ``monitor`` rows."""
+
+    TICK = "tick"
+    #: A tick that found another one running.
+    SKIP = "skip"
+    #: How long the service says that it took.
+    EXECUTION = "execution_ms"
+
+
+class Transition(StrEnum):
+    """Names of ``transition`` rows that are no moves; a move is called by :func:`move`."""
+
+    #: A game found past due and not moved.
+    OVERDUE = "overdue"
+
+
+#: Between the two phases of a move.
+ARROW: Final = "->"
+
+
+def move(before: str, after: str) -> str:
+    """Return the name of the ``transition`` row of a move between two phases."""
+    return f"{before}{ARROW}{after}"
+
+
+class Publish(StrEnum):
+    """Names of ``publish`` rows."""
+
+    #: An event of the outbox, with what became of it.
+    OUTBOX = "outbox"
+    #: A single attempt, as PubNub's emulator saw it.
+    ATTEMPT = "attempt"
+    #: A dead letter that the operator found, and one that was sent after all.
+    DEAD_LETTER = "dead letter"
+    REPLAYED = "replayed"
+    #: A message of a flood: ``start_ns`` is PubNub's timetoken.
+    FLOOD = "flood"
+
+
+class Delivery(StrEnum):
+    """Names of ``delivery`` rows. Messages are called by their type."""
+
+    SUBSCRIBE = "subscribe"
+    UNSUBSCRIBE = "unsubscribe"
+    #: A message that nobody could read.
+    UNREADABLE = "unreadable"
+    PHASE_CHANGED = "phase_changed"
+
+
+class Reading(StrEnum):
+    """Names of ``resource`` rows, with their unit."""
+
+    CPU = "cpu_percent"
+    STEAL = "steal_percent"
+    LOAD_AVERAGE = "load_average"
+    RSS = "rss_bytes"
+    OPEN_FILES = "open_files"
+    #: The worst lag of an event loop since the last reading.
+    LOOP_LAG = "loop_lag_ms"
+    #: How far the wall clock is ahead of the monotonic one.
+    WALL_CLOCK = "wall_minus_monotonic_ms"
+    #: By how much the actor's clock is ahead, and how well that is known.
+    CLOCK_OFFSET = "clock_offset_ms"
+    CLOCK_BOUND = "clock_error_bound_ms"
+    USERS = "users"
+    OUTBOX_DEPTH = "outbox_depth"
+    OUTBOX_AGE = "outbox_age_s"
+    SESSIONS = "service_sessions"
+    POOL_IN_USE = "pool_in_use"
+    POOL_SIZE = "pool_size"
+    BREAKER = "breaker_state"
+    HTTP_CONNECTIONS = "http_connections"
+    #: Games of others than this run that are overdue.
+    OTHERS_OVERDUE = "others_overdue"
+    #: How long a step of the rollback took; the actor is the step.
+    STEP = "step_s"
+    #: Rows that unauthorised calls made.
+    MADE_UNAUTHORISED = "made_by_strangers"
+    #: How often secrets stand in a file; the actor is the file.
+    SECRETS = "secrets_found"
+    #: How often the actor lacked what ``error`` says.
+    SHORTAGE = "shortage"
+    #: How many rows of a writer can't be encoded, and so are missing.
+    ROWS_DROPPED = "rows_dropped"
+
+
+class Shortage(StrEnum):
+    """Errors of calls and readings that the harness itself caused: what its processes ran out of."""
+
+    FILES = "out of open files"
+    PORTS = "out of local ports"
+    MEMORY = "out of memory"
+
+
+#: The error of a tick whose answer tells of games that it could not move.
+TICK_ERRORS: Final = "tick errors"
+
+#: Between an error and the first example of it, in the ``error`` of the row that has one.
+AS_IN: Final = ", as in "
+
+
+class Writer(StrEnum):
+    """Processes that write a history file, by the first part of its name."""
+
+    CRON = "cron"
+    #: The load's own process; workers have numbers (:func:`load_writer`).
+    LOAD = "load"
+    #: Reads the database and health, and samples processes.
+    WATCH = "observer-watch"
+
+
+#: Writers on a worker's machine, and those with subscribers: the group is their number, from 1.
+WORKER: Final = re.compile(r"load-(\d+)")
+OBSERVER: Final = re.compile(r"observer-(\d+)")
+
+
+def load_writer(worker: int) -> str:
+    """Return the writer of a worker's load."""
+    return f"{Writer.LOAD}-{worker}"
+
+
+def observer_writer(number: int) -> str:
+    """Return the writer of a process with subscribers."""
+    return f"observer-{number}"
