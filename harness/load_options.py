@@ -1,30 +1,80 @@
-"""What a load was asked to be, checked: numbers only, for who reads a record as for who plays."""
+"""The options of the load, declared once: arguments, the web form, profiles and run.json are made from it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Final, Literal, get_type_hints
+
+#: How the text of an option is read: a whole number of at least 1, a duration with unit, a duration or
+#: "auto", a whole number or "random".
+Kind = Literal["count", "duration", "auto", "random"]
+
+#: Players ask for the timer every 10 s of a game of two minutes. Scaled down to a game of seconds that
+#: would be a load of timer reads and little else; three reads a game keep the mix of calls sensible.
+SYNCS_PER_GAME: Final = 3
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option as users give it."""
+
+    kind: Kind
+    #: Default, as a user would write it.
+    usual: int | str
+    help: str
+    #: Field of :class:`LoadOptions`.
+    field: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its name in the web form, in a namespace and in run.json's ``options_from``."""
+        return self.field.removesuffix("_s")
+
+    @property
+    def name(self) -> str:
+        """Its name in a profile and, after two dashes, on the command line."""
+        return self.key.replace("_", "-")
 
 
 @dataclass(frozen=True)
 class LoadOptions:
     """The options of a run, checked; durations in seconds."""
 
-    games: int
-    players: int
-    briefing_s: float
-    drawing_s: float
-    voting_s: float
-    tick_s: float
-    sync_s: float
-    wave_size: int
-    wave_every_s: float
-    duration_s: float
-    drain_s: float
-    probe_s: float
-    observers: int
-    seed: int
-    #: Where spawning begins to where the drain begins; overrides ``duration_s``. None: not limited.
+    games: Annotated[int, Option("count", 200, "games at the same time")]
+    players: Annotated[int, Option("count", 4, "players a game, each with a PubNub client of its own")]
+    briefing_s: Annotated[float, Option("duration", "3s", "length of the briefing phase")]
+    drawing_s: Annotated[float, Option("duration", "4s", "length of the drawing phase")]
+    voting_s: Annotated[float, Option("duration", "3s", "length of the voting phase")]
+    tick_s: Annotated[float, Option("duration", "1s", "interval at which cron calls monitor-game-timers")]
+    sync_s: Annotated[
+        float,
+        Option("auto", "auto", f"interval of a player's get-game-timer; auto: {SYNCS_PER_GAME} times a game"),
+    ]
+    wave_size: Annotated[int, Option("count", 25, "games that begin at once while the load builds up")]
+    wave_every_s: Annotated[float, Option("duration", "1s", "time from wave to wave")]
+    duration_s: Annotated[
+        float,
+        Option(
+            "duration",
+            "2min",
+            "length of the steady window, which is judged; Locust's run time limits waves, warm-up and "
+            "steady window together",
+        ),
+    ]
+    drain_s: Annotated[
+        float, Option("duration", "30s", "longest wait at the end for games to finish and events to arrive")
+    ]
+    probe_s: Annotated[float, Option("duration", "1s", "interval of /health probes")]
+    observers: Annotated[
+        int, Option("count", 1, "subscriber processes to each Locust process; one serves some 1000 players")
+    ]
+    seed: Annotated[
+        int,
+        Option("random", "random", "whole number that fixes what players do when; the report tells it"),
+    ]
+    #: Longest time from the first wave to the drain; overrides ``duration_s``. None: not limited.
     run_time_s: float | None = None
 
     @property
@@ -50,3 +100,22 @@ class LoadOptions:
     def spawned(self, elapsed_s: float) -> int:
         """Return how many games there should be ``elapsed_s`` after the first wave."""
         return min(self.games, self.wave_size * (1 + int(elapsed_s / self.wave_every_s)))
+
+    def words(self) -> list[str]:
+        """Return the arguments that mean these options, defaults included."""
+        texts = {
+            Option("count", "", "", field).name: f"{value:.10g}s" if field.endswith("_s") else f"{value}"
+            for field, value in asdict(self).items()
+            if value is not None
+        }
+        return [f"--{name}={text}" for name, text in texts.items()]
+
+
+def _options() -> Iterator[Option]:
+    for field, hint in get_type_hints(LoadOptions, include_extras=True).items():
+        if option := next(iter(getattr(hint, "__metadata__", ())), None):
+            yield replace(option, field=field)
+
+
+#: Every option by its key, in the order of help and web form.
+OPTIONS: Final = {option.key: option for option in _options()}

@@ -25,8 +25,8 @@ from harness.history.witnesses import Doubt, Witness, doubts_about
 from harness.load.capacity import see_that_it_fits_here
 from harness.load.cron import Cron
 from harness.load.observers import ObserverError, ObserverProcess
-from harness.load.options import FIELDS, OptionError, load_options, reports_folder
-from harness.load.origins import in_words
+from harness.load.options import OptionError, load_options
+from harness.load.origins import in_words, origins_of_ours
 from harness.load.plan import load_plan
 from harness.load.preflight import TargetUnusable, check_drive, check_target, earlier_runs, remove_games
 from harness.load.processes import WatchedProcesses
@@ -128,7 +128,7 @@ class Director:
         """
         try:
             options = load_options(self._given)
-            _see_that_it_can_be_written(reports_folder(self._given))
+            _see_that_it_can_be_written(Path(self._given.reports))
             found = self._find(options)
             self._stack_is_here = found is None or bool(self._parts.names)
             self.see_that_it_fits(options)
@@ -248,7 +248,7 @@ class Director:
             if isinstance(error, (ObserverError, WorkersError, RunFolderError, OSError)):
                 raise CannotBegin(str(error)) from error
             raise
-        if origins := in_words(self._given, FIELDS):
+        if origins := in_words(self._given):
             log.info("not left to defaults: %s", origins)
         log.info("the record of this run: %s", folder.path)
         return run
@@ -263,7 +263,7 @@ class Director:
                 raise RunFolderError(f"STORMWATCH_RUN_DIR={given}: {error.strerror}") from error
             return folder
         prepared, self._next_run = self._next_run, None
-        return prepared or create_run(reports_folder(self._given).absolute(), "concurrent-games")
+        return prepared or create_run(Path(self._given.reports).absolute(), "concurrent-games")
 
 
 class Run:
@@ -466,8 +466,9 @@ class Run:
         return {"profile": profile} if profile else {}
 
     def _origins(self) -> dict[str, str]:
-        given: dict[str, str] = getattr(self._environment.parsed_options, "origins", {})
-        return {name: origin for name, origin in given.items() if name in FIELDS}
+        given = self._environment.parsed_options
+        assert given is not None
+        return origins_of_ours(given)
 
     def _command(self) -> dict[str, str]:
         # Whoever handed over a run folder has said already how to do it again, and more than the load.
@@ -538,11 +539,7 @@ def again(options: LoadOptions, target: Target, given: argparse.Namespace) -> st
         words.append(f"--processes={given.processes}")
     if given.anyway:
         words.append("--anyway")
-    for name, value in asdict(options).items():
-        option = f"--{name.removesuffix('_s').replace('_', '-')}"
-        if value is not None:
-            words.append(f"{option}={value:.10g}s" if name.endswith("_s") else f"{option}={value}")
-    return command_line(words)
+    return command_line(words + options.words())
 
 
 def _is_given() -> bool:

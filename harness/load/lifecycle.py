@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 import gevent
@@ -21,8 +22,8 @@ from locust.web import WebUI
 
 from harness import limits, web_proxies
 from harness.load.director import EXIT_INTERRUPTED, EXIT_USAGE, INTERRUPTED_DRAIN_S, CannotBegin, Director
-from harness.load.options import FIELDS, add_options, reports_folder
-from harness.load.origins import origins, parsed, profile_options, take_over
+from harness.load.options import add_options
+from harness.load.origins import origins, origins_of_ours, parsed, profile_options, take_over
 from harness.load.web import ObjectivesTab
 from harness.load.web_form import check_forms
 from harness.load.web_guard import WebRefused, guard
@@ -103,13 +104,13 @@ def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None
     workers = (
         RemoteWorkers(runner)
         if isinstance(runner, MasterRunner)
-        else LocalWorker(reports_folder(given).absolute())
+        else LocalWorker(Path(given.reports).absolute())
     )
     for line in take_over(given, _origins or {}):
         log.warning("%s", line)
     if notice := web_proxies.notice():
         log.warning("%s", notice)
-    _form.update({name: getattr(given, name) for name in given.origins if name in FIELDS})
+    _form.update({key: getattr(given, key) for key in origins_of_ours(given)})
     _be_interrupted_in_order()
     director = Director(environment, workers, given)
     try:
@@ -156,7 +157,7 @@ def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None
 def _take_part(environment: Environment, runner: WorkerRunner) -> None:
     """Be a worker: play when the master says so, and end with it."""
     given = _command_line(environment)
-    worker = WorkerLink(runner, reports_folder(given).absolute())
+    worker = WorkerLink(runner, Path(given.reports).absolute())
 
     def quit_in_order(**_: Any) -> None:
         _leave_it_to_the_main_greenlet()

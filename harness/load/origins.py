@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from harness.load_options import OPTIONS
+
 if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
 
@@ -149,16 +151,17 @@ def _named(option: str, origin: str) -> str:
     return origin if origin.isupper() else f"{option.removeprefix('--')} in {origin}"
 
 
-def in_words(given: argparse.Namespace, names: Mapping[str, object]) -> str:
-    """Return which of the options ``names`` are not left to their defaults, and where they came from."""
-    found: dict[str, str] = getattr(given, "origins", {})
+def in_words(given: argparse.Namespace) -> str:
+    """Return which options of the load are not left to their defaults, and where they came from."""
     by_origin: dict[str, list[str]] = {}
-    for name in names:
-        if name in found:
-            value = f"{given.run_limit_s}s in all" if _is_limited(given, name) else getattr(given, name)
-            by_origin.setdefault(found[name], []).append(f"{name.replace('_', '-')} {value}")
+    for key, origin in origins_of_ours(given).items():
+        limited = key == "duration" and given.run_limit_s is not None
+        value = f"{given.run_limit_s}s in all" if limited else getattr(given, key)
+        by_origin.setdefault(origin, []).append(f"{OPTIONS[key].name} {value}")
     return "; ".join(f"from {origin}: {', '.join(values)}" for origin, values in by_origin.items())
 
 
-def _is_limited(given: argparse.Namespace, name: str) -> bool:
-    return name == "duration" and given.run_limit_s is not None
+def origins_of_ours(given: argparse.Namespace) -> dict[str, str]:
+    """Return key -> origin of the load's options that are not left to their defaults."""
+    found: dict[str, str] = getattr(given, "origins", {})
+    return {key: found[key] for key in OPTIONS if key in found}

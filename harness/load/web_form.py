@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flask import Response, jsonify, request
 
-from harness.load.options import FIELDS, OptionError, load_options
+from harness.load.options import OptionError, load_options
 from harness.load.origins import WEB_FORM
-from harness.load_options import LoadOptions
+from harness.load_options import OPTIONS, LoadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,7 +78,7 @@ def reason_to_refuse(
     wanted = argparse.Namespace(**vars(given))
     wanted.origins = {}
     for name, value in form.items():
-        if name in FIELDS:
+        if name in OPTIONS:
             setattr(wanted, name, value)
         elif name == "host":
             if value.rstrip("/") not in {"", (host or "").rstrip("/")}:
@@ -87,7 +87,7 @@ def reason_to_refuse(
             if value not in {"", "0"}:
                 return f"{name}: give {_OFF[name]} instead"
         elif name not in _PROFILE:
-            near = difflib.get_close_matches(name, FIELDS, n=1)
+            near = difflib.get_close_matches(name, OPTIONS, n=1)
             return f"{name[:40]}: no such option" + (f"; did you mean {near[0]}?" if near else "")
     if _sets(form, given, "duration"):
         wanted.run_limit_s = None
@@ -100,7 +100,7 @@ def reason_to_refuse(
 
 def note(form: Mapping[str, str], given: argparse.Namespace) -> None:
     """Note in ``given`` what a form sets that Locust is about to take over."""
-    changed = [name for name in form if name in FIELDS and _sets(form, given, name)]
+    changed = [name for name in form if name in OPTIONS and _sets(form, given, name)]
     if "duration" in changed:
         given.run_limit_s = given.run_limit_from = None
     given.origins |= dict.fromkeys(changed, WEB_FORM)

@@ -6,7 +6,7 @@ import copy
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from harness.files import DocumentError, read_toml
-from harness.load_options import LoadOptions
+from harness.load_options import OPTIONS
 from harness.sla.units import parse_duration, parse_quantile, parse_share
 
 SCHEMA: Final = "stormwatch.policy/1"
@@ -248,7 +248,7 @@ class Profile(_Model):
     @field_validator("options")
     @classmethod
     def _check_options(cls, options: dict[str, Any]) -> dict[str, Any]:
-        known = [field.name.removesuffix("_s").replace("_", "-") for field in fields(LoadOptions)]
+        known = [option.name for option in OPTIONS.values()]
         for name, value in options.items():
             if name not in known:
                 raise ValueError(f"{name}: the load has no such option; it has: {', '.join(known)}")

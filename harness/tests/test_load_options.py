@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.load.options import FIELDS, OptionError, add_options, load_options
+from harness.load.options import OptionError, add_options, load_options
 from harness.load.origins import hand_over, in_words, origins, parsed, profile_options, take_over
 from harness.load_options import LoadOptions
 
@@ -164,7 +164,7 @@ def test_a_file_counts_like_the_environment(tmp_path: Path) -> None:
 def test_a_run_says_in_a_line_what_is_not_left_to_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCUST_USERS", "7")
     monkeypatch.setenv("LOCUST_RUN_TIME", "60s")
-    said = in_words(parse("--players=2", "--tick=2s"), FIELDS)
+    said = in_words(parse("--players=2", "--tick=2s"))
     assert said == (
         "from LOCUST_USERS: games 7; from the command line: players 2, tick 2s; "
         "from LOCUST_RUN_TIME: duration 60s in all"
