@@ -6,7 +6,13 @@ from pathlib import Path
 
 import click
 
-_MARKS = {"better": "green", "same": "green", "worse": "bold red", "can't tell": "yellow"}
+_MARKS = {
+    "better": "green",
+    "same": "green",
+    "worse": "bold red",
+    "can't tell": "yellow",
+    "not applicable": "dim",
+}
 
 
 @click.command(name="compare")

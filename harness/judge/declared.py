@@ -36,6 +36,16 @@ WITNESSES_OF: Final[Mapping[Kind, frozenset[Witness]]] = {
     "health": frozenset({Witness.HEALTH}),
 }
 
+_RECORDS: Final = frozenset[Witness]().union(*WITNESSES_OF.values())
+
+
+def without(rests_on: Collection[Witness], absent: Mapping[Witness, str]) -> str | None:
+    """Return why none of the records that it rests on is there, by choice; None: one is there."""
+    records = _RECORDS & frozenset(rests_on)
+    if not records or not records <= absent.keys():
+        return None
+    return "; ".join(dict.fromkeys(absent[witness] for witness in sorted(records)))
+
 
 def rests_on(name: str, witnesses: Collection[Witness], *, timed: bool = False) -> frozenset[Witness]:
     """Return all that ``name`` rests on, given what it declares.

@@ -34,7 +34,7 @@ from harness.history.names import (
     Transition,
     load_writer,
 )
-from harness.history.witnesses import Doubt, doubts_about, read_doubts
+from harness.history.witnesses import Doubt, Witness, doubts_about, read_doubts
 from harness.sla.policy import Policy
 
 NS: Final = 1_000_000_000
@@ -167,6 +167,11 @@ class Evidence:
         )
 
     # --- windows -----------------------------------------------------------------------------------
+
+    @cached_property
+    def absent(self) -> dict[Witness, str]:
+        """Witnesses that the run does without by choice, and why."""
+        return {doubt.witness: doubt.reason for doubt in read_doubts(self.run.get("absent"))}
 
     @cached_property
     def windows(self) -> list[Window]:

@@ -158,7 +158,8 @@ def judge_so_far(snapshot: Snapshot, policy: Policy) -> dict[str, Any]:
         # True in a report, where it is a defect of the run; here it is what comes first.
         shaken = [check for check in shaken if check["name"] not in _OF_STEADY]
         objectives = [
-            row | {"reason": NOT_YET} if row["metric"] != "scenarios_passed" else row for row in objectives
+            row if row["metric"] == "scenarios_passed" or row["absent"] else row | {"reason": NOT_YET}
+            for row in objectives
         ]
     verdict = judge_report(
         # Whether a fault is recovered from, only the end of its time shows.

@@ -13,7 +13,12 @@ from rich.text import Text
 
 from harness.report.words import MARKS
 
-_STYLES: Final[Mapping[str, str]] = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
+_STYLES: Final[Mapping[str, str]] = {
+    "pass": "green",
+    "fail": "bold red",
+    "inconclusive": "yellow",
+    "not applicable": "dim",
+}
 
 
 def render(document: Mapping[str, Any], now_s: float) -> RenderableType:

@@ -365,8 +365,7 @@ class Run:
             self._cron = Cron(self._permission, self.options.tick_s, self._history, events)
             self._cron.start()
         else:
-            reason = f"no ticks of ours: {Action.TICK.setting} does not name the target's address"
-            self._missing.append(Doubt(Witness.CRON, reason))
+            self._leave_ticks_to_the_target()
         self._chores = [
             gevent.spawn(self._count_users, self._history),
             gevent.spawn(self._workers.compare_clocks, self._history),
@@ -377,6 +376,13 @@ class Run:
             self._chores.append(gevent.spawn(observe_itself, spec.name, self._history))
         self._began = time.monotonic()
         self._open_window("warm-up")
+
+    def _leave_ticks_to_the_target(self) -> None:
+        reason = f"no ticks of ours: {Action.TICK.setting} does not name the target's address"
+        self.folder.update(absent=[Doubt(Witness.CRON, reason).entry()])
+        if "tick" not in self._origins():
+            reason = "how often the target's own cron ticks is not known: say it with --tick"
+            self._missing.append(Doubt(Witness.SCHEDULE, reason))
 
     def advance(self, users: int) -> bool:
         """Open the next window when it is time; return whether the run goes on."""

@@ -16,6 +16,7 @@ from harness.history import RunFolder, read_history
 from harness.history.run import utc_now
 from harness.history.witnesses import Witness
 from harness.judge import INTEGRITY, METRICS, Census, Evidence, FaultWindow, Finding, Samples, evidence_of
+from harness.judge.declared import without
 from harness.judge.distributions import distribution
 from harness.judge.games import worst_games
 from harness.judge.measurement import MEASUREMENT, complete_run
@@ -47,7 +48,7 @@ _EXPECTATION: Final = tuple(one.name for one in fields(Finding))
 #: What of run.json stands in a report.
 _RUN: Final = (
     "kind", "started_at", "finished_at", "target", "options", "seed", "profile", "command", "versions",
-    "machine", "windows", "interrupted", "missing",
+    "machine", "windows", "interrupted", "missing", "absent",
 )  # fmt: skip
 
 
@@ -162,11 +163,14 @@ def _objective(
         "lag_error": 0.0,
         "ceiling": None,
         "doubts": [],
+        "absent": without(METRICS[objective.metric].rests_on, evidence.absent),
         "source": objective.source,
         "reason": "",
         "explanation": "",
         "worst": [],
     }
+    if row["absent"]:
+        return row | {"verdict": judge_objective(row), "reason": conclusion(row)}
     try:
         found = METRICS[objective.metric](evidence)
         if isinstance(found, Census):

@@ -32,7 +32,7 @@ from harness.sla.units import format_quantity
 
 SCHEMA: Final = "stormwatch.comparison/1"
 
-Change = Literal["better", "worse", "same", "can't tell"]
+Change = Literal["better", "worse", "same", "can't tell", "not applicable"]
 
 #: Resamplings of a bootstrap.
 RESAMPLES: Final = 2000
@@ -141,7 +141,8 @@ def compare(
 
 def _overall(rows: list[dict[str, Any]]) -> Change:
     order: tuple[Change, ...] = ("worse", "can't tell", "better", "same")
-    return min((row["change"] for row in rows), key=order.index, default="can't tell")
+    counted = (row["change"] for row in rows if row["change"] != "not applicable")
+    return min(counted, key=order.index, default="can't tell")
 
 
 def _row(
@@ -162,6 +163,9 @@ def _row(
         "change": "can't tell",
         "reason": "",
     }
+    for side in (base, head):
+        if reason := side.rows.get(name, {}).get("absent"):
+            return row | {"change": "not applicable", "reason": f"{side.id}: {reason}"}
     doubts = [
         f"{side.id}: {doubt}" for side in (base, head) for doubt in side.rows.get(name, {}).get("doubts", [])
     ]
@@ -303,4 +307,10 @@ def comparison_markdown(document: Mapping[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-_MARKS: Final[Mapping[str, str]] = {"better": "✅", "same": "✅", "worse": "❌", "can't tell": "❔"}
+_MARKS: Final[Mapping[str, str]] = {
+    "better": "✅",
+    "same": "✅",
+    "worse": "❌",
+    "can't tell": "❔",
+    "not applicable": "➖",
+}

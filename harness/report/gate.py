@@ -21,6 +21,8 @@ from harness.report.reasons import conclusion
 from harness.report.words import decisive, expected, limited, reason
 from harness.sla.policy import Objective, Policy, PolicyError, flatten, parse_threshold
 from harness.sla.verdict import (
+    NOT_APPLICABLE,
+    RowVerdict,
     Verdict,
     judge_cases,
     judge_expectation,
@@ -29,6 +31,7 @@ from harness.sla.verdict import (
     judge_objective,
     judge_report,
     number,
+    objective_verdicts,
     row_names,
     worst,
 )
@@ -52,7 +55,7 @@ class Row:
     section: str
     name: str
     title: str
-    verdict: Verdict
+    verdict: RowVerdict
     reason: str
     #: It is inconclusive and that was allowed.
     allowed: bool = False
@@ -215,10 +218,11 @@ def _applies(objective: Objective, report: Mapping[str, Any]) -> bool:
 
 
 def rows_not_passed(report: Mapping[str, Any], allow_inconclusive: Collection[str] = ()) -> list[Row]:
-    """Return every row that is not a pass, worst first."""
+    """Return every row that is not a pass, worst first, those that are not applicable last."""
+    verdicts = objective_verdicts(report["objectives"])
     rows = [
-        Row("objective", row["name"], row["title"], row["verdict"], reason(row))
-        for row in report["objectives"]
+        Row("objective", row["name"], row["title"], verdict, reason(row))
+        for row, verdict in zip(report["objectives"], verdicts, strict=True)
     ]
     rows += [
         Row("integrity", row["name"], row["title"], row["verdict"], _integrity_reason(row))
@@ -235,7 +239,7 @@ def rows_not_passed(report: Mapping[str, Any], allow_inconclusive: Collection[st
         for row in rows
         if row.verdict != "pass"
     ]
-    return sorted(rows, key=lambda row: (row.verdict != "fail", row.allowed))
+    return sorted(rows, key=lambda row: (row.verdict == NOT_APPLICABLE, row.verdict != "fail", row.allowed))
 
 
 def faults_not_passed(report: Mapping[str, Any], allow_inconclusive: Collection[str] = ()) -> list[Row]:

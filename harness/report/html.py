@@ -50,7 +50,13 @@ def render_comparison(document: Mapping[str, Any]) -> str:
     page = _environment().get_template("comparison.html.jinja")
     return page.render(
         document=document,
-        looks={"better": "pass", "same": "pass", "worse": "fail", "can't tell": "inconclusive"},
+        looks={
+            "better": "pass",
+            "same": "pass",
+            "worse": "fail",
+            "can't tell": "inconclusive",
+            "not applicable": "quiet",
+        },
         in_words=effect_in_words,
         side=side_in_words,
         specs=script_json(specs),

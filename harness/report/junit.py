@@ -27,7 +27,7 @@ def render_junit(report: Mapping[str, Any]) -> str:
     """Return the JUnit view of a report.
 
     A fail is a ``failure``, an inconclusive row an ``error`` (the promise could not be tested), a
-    skipped scenario ``skipped``.
+    skipped scenario and what is not applicable ``skipped``.
     """
     root = ET.Element("testsuites", name=f"stormwatch {report['run']['id']}")
     objectives = _suite(root, "objectives")
@@ -82,7 +82,7 @@ def _case(suite: ET.Element, group: str, name: str, seconds: float | None = None
 def _outcome(case: ET.Element, verdict: str, summary: str, text: str) -> None:
     if verdict == "pass":
         return
-    tag = {"fail": "failure", "skipped": "skipped"}.get(verdict, "error")
+    tag = {"fail": "failure", "skipped": "skipped", "not applicable": "skipped"}.get(verdict, "error")
     ET.SubElement(case, tag, message=summary, type=verdict).text = text
 
 

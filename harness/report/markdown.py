@@ -30,6 +30,7 @@ _BADGES: Final[Mapping[str, str]] = {
     "pass": "✅ pass",
     "fail": "❌ fail",
     "inconclusive": "❔ inconclusive",
+    "not applicable": "➖ not applicable",
     "passed": "✅ passed",
     "failed": "❌ failed",
     "skipped": "➖ skipped",

@@ -21,6 +21,8 @@ def conclusion(row: Mapping[str, Any], minutes: int | None = None, *, counted: b
     minutes : how long a run would have to be for its samples to decide; None: not known, or for ever.
     counted : whether ``samples_needed`` was worked out for the threshold that the row has.
     """
+    if row.get("absent"):
+        return f"Not applicable: {row['absent']}."
     if row["doubts"]:
         return f"Not judged: {'; '.join(row['doubts'])}"
     if row["verdict"] == "fail":

@@ -25,7 +25,12 @@ from harness.report.words import (
     target,
 )
 
-_STYLES: Final[Mapping[str, str]] = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
+_STYLES: Final[Mapping[str, str]] = {
+    "pass": "green",
+    "fail": "bold red",
+    "inconclusive": "yellow",
+    "not applicable": "dim",
+}
 
 #: How outcomes of scenarios look; the others like what is inconclusive.
 _VERDICTS: Final[Mapping[str, str]] = {"failed": "fail", "error": "fail"}

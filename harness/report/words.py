@@ -10,7 +10,7 @@ from typing import Any, Final
 from harness.sla.units import format_quantity
 from harness.sla.verdict import number
 
-MARKS: Final[Mapping[str, str]] = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
+MARKS: Final[Mapping[str, str]] = {"pass": "✓", "fail": "✗", "inconclusive": "?", "not applicable": "–"}
 
 #: What a verdict of the whole run means, in a sentence.
 MEANING: Final[Mapping[str, str]] = {
@@ -52,6 +52,8 @@ def short_seconds(value: float) -> str:
 
 def reason(row: Mapping[str, Any]) -> str:
     """An objective's figures, and why it is no pass."""
+    if row["verdict"] == "not applicable":
+        return str(row["reason"])
     if row["measured"] is None:
         return f"not measured, promised {target(row)}. {row['reason']}".rstrip()
     return f"{measured(row)} ({interval(row)}), promised {target(row)}. {row['reason']}".rstrip()

@@ -17,6 +17,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 Verdict = Literal["pass", "fail", "inconclusive"]
+#: Of an objective's row: what it is about is not there, by choice. It counts neither way.
+RowVerdict = Literal["pass", "fail", "inconclusive", "not applicable"]
+NOT_APPLICABLE: Final = "not applicable"
 
 _SEVERITY: Final[Mapping[str, int]] = {"pass": 0, "inconclusive": 1, "fail": 2}
 
@@ -25,10 +28,13 @@ INFINITY: Final = "infinity"
 
 
 def worst(verdicts: Iterable[str]) -> Verdict:
-    """Return the worst of ``verdicts``: fail before inconclusive before pass; pass if there are none."""
+    """Return the worst of ``verdicts``: fail before inconclusive before pass; pass if there are none.
+
+    What is not applicable does not count.
+    """
     found: Verdict = "pass"
     for verdict in verdicts:
-        if _SEVERITY[verdict] > _SEVERITY[found]:
+        if verdict != NOT_APPLICABLE and _SEVERITY[verdict] > _SEVERITY[found]:
             found = verdict  # type: ignore[assignment]  # a key of _SEVERITY
     return found
 
@@ -51,8 +57,10 @@ def number(value: float | str | None) -> float | None:
     return None if value is None else float(value)
 
 
-def judge_objective(row: Mapping[str, Any]) -> Verdict:
+def judge_objective(row: Mapping[str, Any]) -> RowVerdict:
     """Return the verdict that an objective's row of report.json amounts to."""
+    if row.get("absent") and row["samples"] == 0:
+        return "not applicable"
     if row["doubts"] or row["samples"] == 0:
         return "inconclusive"
     ceiling = row["ceiling"]
@@ -113,14 +121,21 @@ def judge_report(report: Mapping[str, Any]) -> Verdict:
     """Return the verdict that the rows of a report amount to.
 
     Scenarios count through their objective; faults through the scenario that caused them, or by how they
-    were recovered from. Broken integrity fails the run wherever it was seen.
+    were recovered from. Broken integrity fails the run wherever it was seen. Where no objective is
+    applicable, nothing was judged.
     """
     return worst(
-        [judge_objective(row) for row in report["objectives"]]
+        objective_verdicts(report["objectives"])
         + [judge_integrity(row) for row in report["integrity"]]
         + [judge_fault(row) for row in report["faults"]]
         + [worst(check["verdict"] for check in report["measurement"]["checks"])]
     )
+
+
+def objective_verdicts(rows: Iterable[Mapping[str, Any]]) -> list[RowVerdict]:
+    """Return what each objective's row counts as; where none is applicable, all are inconclusive."""
+    found = [judge_objective(row) for row in rows]
+    return ["inconclusive"] * len(found) if set(found) == {NOT_APPLICABLE} else found
 
 
 def row_names(report: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from harness.history import Doubt, Witness
-from harness.judge import evidence_of
+from harness.judge import METRICS, Samples, evidence_of
 from harness.report.build import judge
 from harness.report.gate import validate
 from harness.sla.policy import Policy, load_policy
@@ -534,22 +535,16 @@ def test_negative_and_missing_latencies_are_named_and_not_judged(
 def test_a_check_that_crashes_says_so_and_leaves_the_others_alone(
     good_rows: pd.DataFrame, policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(_: object) -> None:
+    def crash(_: object) -> Samples:
         raise KeyError("gone")
 
-    monkeypatch.setattr("harness.report.build.METRICS", {**_metrics(), "errors": crash})
+    monkeypatch.setitem(METRICS, "errors", replace(METRICS["errors"], measure=crash))
     report = verdict_of(good_rows, policy)
     row = named(report, "error_rate")
     assert row["verdict"] == "inconclusive"
     assert "the check crashed: KeyError: 'gone'" in row["reason"]
     assert named(report, "availability")["verdict"] == "pass"
     assert report["verdict"] == "inconclusive"
-
-
-def _metrics() -> dict[str, Any]:
-    from harness.judge import METRICS
-
-    return dict(METRICS)
 
 
 def test_an_empty_history_is_inconclusive_in_every_row(good_rows: pd.DataFrame, policy: Policy) -> None:

@@ -1,0 +1,118 @@
+"""What is absent by choice is named once and not counted: no fail, no doubt, and no pass by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from harness.commands.gate import command
+from harness.history import Doubt, History, Witness
+from harness.live.document import Snapshot, judge_so_far, live_document
+from harness.live.terminal import one_line, render
+from harness.report.gate import ReportError, judge_again, validate
+from harness.report.html import render_html
+from harness.report.junit import render_junit
+from harness.report.markdown import render_markdown
+from harness.report.terminal import print_summary
+from harness.report.write import write_reports
+from harness.sla.policy import load_policy
+from harness.tests.synthetic_run import about_run, history_of, synthetic_rows, windows, write_run
+from harness.tests.test_verdicts import SHAPE, late_timers, named, verdict_of
+
+NO_TICKS = "no ticks of ours: STORMWATCH_MAY_TICK does not name the target's address"
+ABSENT = [Doubt(Witness.CRON, NO_TICKS).entry()]
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    """Return a good run whose cron is elsewhere: it has no ticks of ours."""
+    rows = synthetic_rows(SHAPE)
+    return rows[rows["kind"] != "monitor"]
+
+
+@pytest.fixture(scope="module")
+def report(rows: pd.DataFrame) -> dict[str, Any]:
+    return verdict_of(rows, load_policy(), absent=ABSENT)
+
+
+def test_without_ticks_of_ours_monitoring_is_not_applicable_and_the_rest_is_judged(
+    report: dict[str, Any],
+) -> None:
+    assert report["verdict"] == "pass"
+    monitor = named(report, "monitor_execution")
+    assert (monitor["verdict"], monitor["samples"]) == ("not applicable", 0)
+    assert NO_TICKS in monitor["reason"]
+    others = {row["verdict"] for row in report["objectives"] if row is not monitor}
+    assert others == {"pass"}
+
+
+def test_a_broken_promise_still_fails(rows: pd.DataFrame) -> None:
+    found = verdict_of(late_timers(rows.copy()), load_policy(), absent=ABSENT)
+    assert (found["verdict"], named(found, "timer_accuracy")["verdict"]) == ("fail", "fail")
+
+
+def test_an_unknown_schedule_leaves_timers_undecided(rows: pd.DataFrame) -> None:
+    unknown = [Doubt(Witness.SCHEDULE, "how often the target's own cron ticks is not known").entry()]
+    found = verdict_of(late_timers(rows.copy()), load_policy(), absent=ABSENT, missing=unknown)
+    assert named(found, "timer_accuracy")["verdict"] == "inconclusive"
+    assert named(found, "monitor_execution")["verdict"] == "not applicable"
+
+
+def test_what_is_not_applicable_alone_is_no_pass(report: dict[str, Any], tmp_path: Path) -> None:
+    policy = load_policy()
+    only = policy.model_copy(
+        update={"objectives": {"monitor_execution": policy.objectives["monitor_execution"]}}
+    )
+    found = {**report, "objectives": [dict(row) for row in report["objectives"]]}
+    judge_again(found, only)
+    assert found["verdict"] == "inconclusive"
+
+
+def test_a_row_with_samples_cannot_be_declared_absent(report: dict[str, Any]) -> None:
+    forged = [
+        row | {"absent": NO_TICKS, "verdict": "not applicable"} if row["samples"] else row
+        for row in report["objectives"]
+    ]
+    with pytest.raises(ReportError, match="its figures say"):
+        validate({**report, "objectives": forged})
+
+
+def test_every_view_names_it_once(report: dict[str, Any]) -> None:
+    console = Console(width=200)
+    with console.capture() as terminal:
+        print_summary(report, console)
+    for view in (terminal.get(), render_markdown(report), render_junit(report)):
+        assert view.count("STORMWATCH_MAY_TICK") == 1, view
+    assert render_junit(report).count("<skipped") == 1
+    page = render_html(report)
+    assert "not applicable" in page
+    assert page.count("STORMWATCH_MAY_TICK") == 1
+
+
+def test_the_gate_passes_and_names_it(rows: pd.DataFrame, tmp_path: Path) -> None:
+    run = write_run(tmp_path, rows, SHAPE, absent=ABSENT)
+    write_reports(run, load_policy())
+    result = CliRunner().invoke(command, [str(run.path)])
+    assert (result.exit_code, result.output.count(NO_TICKS)) == (0, 1), result.output
+    assert ": pass" in result.output
+
+
+def test_the_live_view_shows_it_from_the_start(rows: pd.DataFrame) -> None:
+    spans = windows(SHAPE)
+    history: History = history_of(rows)
+    about = about_run(SHAPE, absent=ABSENT) | {"windows": spans[:1]}
+    snapshot = Snapshot("run", spans[0]["end_ns"], about, history)
+    figures = judge_so_far(snapshot, load_policy())
+    monitor = next(row for row in figures["objectives"] if row["name"] == "monitor_execution")
+    assert (monitor["verdict"], NO_TICKS in monitor["reason"]) == ("not applicable", True)
+    document = live_document(snapshot, figures, every_s=1.0)
+    assert "not applicable" not in one_line(document)
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(render(document, snapshot.at_ns / 1e9))
+    assert "–" in shown.get()
