@@ -1,7 +1,7 @@
 """The record of a run: who did or saw what, when. Nothing here judges."""
 
 from harness.history.names import KINDS, Kind
-from harness.history.reader import History, HistoryError, HistoryFile, read_history
+from harness.history.reader import History, HistoryError, HistoryFile, HistoryReader, read_history
 from harness.history.run import RunFolder, RunFolderError, create_run, now_ns, open_run
 from harness.history.schema import SCHEMA, SCHEMA_VERSION, Row
 from harness.history.witnesses import Doubt, Witness
@@ -15,6 +15,7 @@ __all__ = [
     "History",
     "HistoryError",
     "HistoryFile",
+    "HistoryReader",
     "HistoryWriter",
     "Kind",
     "Row",

@@ -1,15 +1,21 @@
-"""Reads the history files of a run, up to the last whole batch of each."""
+"""Reads the history files of a run, whole or as they grow, up to the last whole batch of each."""
 
 from __future__ import annotations
 
+import io
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast
 
 import pyarrow as pa
 
 from harness.history.schema import META_RUN, META_VERSION, META_WRITER, SCHEMA, SCHEMA_VERSION
+
+#: What a closed stream ends with. Each of its messages begins with the first half.
+_MARKER: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+_OPEN: Final = "the writer did not close the file"
 
 
 class HistoryError(Exception):
@@ -30,17 +36,14 @@ class HistoryFile:
 
 @dataclass(frozen=True)
 class History:
-    """All rows of a run, in no particular order, and where they came from."""
+    """All rows of a run, in the order of their files, and where they came from."""
 
     table: pa.Table
     files: list[HistoryFile] = field(default_factory=list)
 
 
 def read_history(folder: Path, *, of_run: str | None = None) -> History:
-    """Read every ``*.arrow`` file of ``folder``.
-
-    A file cut off in the middle of a batch (its writer was killed) yields the batches before it and
-    says so in :attr:`HistoryFile.cut_off`.
+    """Read every history file of ``folder``.
 
     Parameters
     ----------
@@ -49,98 +52,186 @@ def read_history(folder: Path, *, of_run: str | None = None) -> History:
     Raises
     ------
     HistoryError
-        The folder is missing, a file is not a history, has a newer schema, two runs are mixed, or the rows
-        are another run's.
+        The folder is missing, or as :meth:`HistoryReader.look`, or the rows are another run's.
     """
     if not folder.is_dir():
         raise HistoryError(f"{folder}: no such history folder; name a run folder made by stormwatch")
-    tables: list[pa.Table] = []
-    files: list[HistoryFile] = []
-    for path in sorted(folder.glob("*.arrow")):
-        table, file = _read_file(path)
-        if table is not None:
-            tables.append(table)
-        files.append(file)
-    runs = {file.run_id for file in files if file.run_id}
-    if len(runs) > 1:
+    history = HistoryReader(folder).look()
+    other = next((file.run_id for file in history.files if file.run_id not in {"", of_run}), None)
+    if of_run is not None and other is not None:
         raise HistoryError(
-            f"{folder}: rows of {len(runs)} runs are mixed ({', '.join(sorted(runs))}); "
-            "keep each run's files in a folder of its own"
-        )
-    if of_run is not None and runs - {of_run}:
-        raise HistoryError(
-            f"{folder}: rows of run {runs.pop()}, but run.json beside it is that of run {of_run}; "
+            f"{folder}: rows of run {other}, but run.json beside it is that of run {of_run}; "
             "put each run's files into its own folder"
         )
-    table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
-    return History(table=table.unify_dictionaries(), files=files)
+    return history
 
 
-def _read_file(path: Path) -> tuple[pa.Table | None, HistoryFile]:
-    batches: list[pa.RecordBatch] = []
-    cut_off: str | None = None
-    with pa.memory_map(str(path)) if path.stat().st_size else pa.BufferReader(b"") as source:
+class HistoryReader:
+    """All history files of a folder, and what was read of them so far.
+
+    Parameters
+    ----------
+    folder : a run's ``history``; may not be there yet.
+    pattern : which files.
+    """
+
+    def __init__(self, folder: Path, pattern: str = "*.arrow") -> None:
+        self._folder = folder
+        self._pattern = pattern
+        self._files: dict[Path, _File] = {}
+
+    def look(self) -> History:
+        """Read what was written since the last look and return all rows so far.
+
+        A batch that is only partly there is left for the next look; :attr:`HistoryFile.cut_off` says so.
+
+        Raises
+        ------
+        HistoryError
+            A file is not a history, is damaged or of a newer schema, or two runs are mixed.
+        """
+        for path in sorted(self._folder.glob(self._pattern)):
+            self._files.setdefault(path, _File(path)).look()
+        files = [self._files[path] for path in sorted(self._files)]
+        runs = {file.run_id for file in files if file.run_id}
+        if len(runs) > 1:
+            raise HistoryError(
+                f"{self._folder}: rows of {len(runs)} runs are mixed ({', '.join(sorted(runs))}); "
+                "keep each run's files in a folder of its own"
+            )
+        tables = [table for file in files for table in file.tables]
+        table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+        return History(table.unify_dictionaries(), [file.found() for file in files])
+
+
+class _File:
+    """One file: how far it was read, and its rows in tables, larger ones first.
+
+    Two tables of like size are made one, so that there are few of them and a row is moved seldom: a
+    table a batch would make everything that looks at them slower each second.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.run_id = ""
+        self.tables: list[pa.Table] = []
+        self._path = path
+        # The name ends with the writer's process id.
+        self._writer = path.stem.rpartition("-")[0] or path.stem
+        self._read_to = 0
+        self._cut_off: str | None = "the file is empty"
+        self._feed = _Feed()
+        self._stream: Any = None
+
+    def look(self) -> None:
+        """Read the whole batches that were appended."""
+        if self._cut_off is None:
+            return
+        with self._path.open("rb", buffering=0) as file:
+            file.seek(self._read_to)
+            fresh = memoryview(file.read())
+        whole, batches = self._whole_batches(fresh)
+        self._feed.append(fresh[:whole])
+        self._read_to += whole
         try:
-            _see_that_nothing_is_compressed(path, source)
-            stream = pa.ipc.open_stream(source)
-        except (pa.ArrowInvalid, OSError) as error:
-            if path.stat().st_size == 0:
-                return None, HistoryFile(path, _writer(path), "", 0, "the file is empty")
-            raise HistoryError(f"{path}: not a history file ({_first_line(error)})") from error
-        metadata = stream.schema.metadata or {}
-        _check_schema(path, stream.schema, metadata)
+            if self._stream is None and whole:
+                self._open()
+            # Asked for no more than there are: a stream that has come to an end once can't go on.
+            self._add([self._next_batch() for _ in range(batches)])
+        except pa.ArrowInvalid as error:
+            raise HistoryError(f"{self._path}: damaged: {_first_line(error)}") from error
+        if self._read_to or fresh:
+            # A stream cut between two batches reads without an error, but lacks the marker.
+            rest = fresh[whole : whole + len(_MARKER)].tobytes()
+            self._cut_off = None if rest == _MARKER else _OPEN
+
+    def found(self) -> HistoryFile:
+        """Return what was found so far."""
+        rows = sum(table.num_rows for table in self.tables)
+        return HistoryFile(self._path, self._writer, self.run_id, rows, self._cut_off)
+
+    def _whole_batches(self, data: memoryview) -> tuple[int, int]:
+        """Return the length of ``data`` up to the end of its last whole batch, and how many there are."""
+        end = batches = 0
+        for kind, position in self._messages(data):
+            # Dictionaries belong to the batch that they stand before: they are read with it.
+            if kind == "record batch":
+                end, batches = position, batches + 1
+            elif kind == "schema":
+                end = position
+        return end, batches
+
+    def _messages(self, data: memoryview) -> Iterator[tuple[str, int]]:
+        if data[:4].tobytes() != _MARKER[: min(4, len(data))]:
+            raise HistoryError(f"{self._path}: not a history file (no Arrow stream at byte {self._read_to})")
+        source = pa.BufferReader(data)
         while True:
             try:
-                batch = stream.read_next_batch()
-            except StopIteration:
-                break
-            except (pa.ArrowInvalid, OSError) as error:
-                cut_off = _first_line(error)
-                break
-            batches.append(checked(path, batch))
-        # A stream that its writer closed ends with a marker of eight bytes; one cut between two
-        # batches reads without an error but lacks it.
-        if cut_off is None and not _ends_with_marker(path):
-            cut_off = "the writer did not close the file"
-    table = pa.Table.from_batches(batches, schema=stream.schema).replace_schema_metadata(None)
-    run_id = metadata.get(META_RUN, b"").decode()
-    writer = metadata.get(META_WRITER, _writer(path).encode()).decode()
-    return table, HistoryFile(path, writer, run_id, table.num_rows, cut_off)
+                message = pa.ipc.read_message(source)
+            except (EOFError, pa.ArrowInvalid, OSError):
+                return  # its end, or the rest is still to come
+            if message.type != "schema" and _is_compressed(message, self._path):
+                raise HistoryError(f"{self._path}: it is compressed, which no history of ours is")
+            yield message.type, source.tell()
 
+    def _open(self) -> None:
+        self._stream = pa.ipc.open_stream(pa.PythonFile(self._feed, mode="r"))
+        schema, metadata = self._stream.schema, self._stream.schema.metadata or {}
+        version = metadata.get(META_VERSION)
+        if version is None:
+            raise HistoryError(f"{self._path}: an Arrow file, but not a history (no {META_VERSION.decode()})")
+        if not version.isdigit() or int(version) > SCHEMA_VERSION:
+            raise HistoryError(
+                f"{self._path}: history schema {version.decode()!r} is newer than {SCHEMA_VERSION}; "
+                "update stormwatch"
+            )
+        if not schema.remove_metadata().equals(SCHEMA):
+            raise HistoryError(f"{self._path}: its columns are not those of history schema {SCHEMA_VERSION}")
+        self.run_id = metadata.get(META_RUN, b"").decode()
+        self._writer = metadata.get(META_WRITER, self._writer.encode()).decode()
 
-def _writer(path: Path) -> str:
-    """The writer's name in a file's name, which ends with its process id."""
-    return path.stem.rpartition("-")[0] or path.stem
-
-
-def _check_schema(path: Path, schema: pa.Schema, metadata: dict[bytes, bytes]) -> None:
-    version = metadata.get(META_VERSION)
-    if version is None:
-        raise HistoryError(f"{path}: an Arrow file, but not a history (no {META_VERSION.decode()} in it)")
-    if not version.isdigit() or int(version) > SCHEMA_VERSION:
-        raise HistoryError(
-            f"{path}: history schema {version.decode()!r} is newer than {SCHEMA_VERSION}; update stormwatch"
-        )
-    if not schema.remove_metadata().equals(SCHEMA):
-        raise HistoryError(f"{path}: its columns are not those of history schema {SCHEMA_VERSION}")
-
-
-def checked(path: Path, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return ``batch`` if its lengths and places lie within it: looking up others would be a crash, or worse.
-
-    Raises
-    ------
-    HistoryError
-        They don't.
-    """
-    try:
+    def _next_batch(self) -> pa.RecordBatch:
+        batch = self._stream.read_next_batch()
+        # Lengths and places beyond the batch would be a crash when they are looked up, or worse.
         batch.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise HistoryError(f"{path}: damaged: {_first_line(error)}") from error
-    return batch
+        return batch
+
+    def _add(self, batches: list[pa.RecordBatch]) -> None:
+        if not batches:
+            return
+        self.tables.append(pa.Table.from_batches(batches).replace_schema_metadata(None))
+        while len(self.tables) > 1 and self.tables[-2].num_rows < 2 * self.tables[-1].num_rows:
+            last = self.tables.pop()
+            self.tables[-1] = _combined([self.tables[-1], last])
 
 
-def is_compressed(message: pa.Message) -> bool:
+class _Feed(io.RawIOBase):
+    """A file that grows at one end and is read at the other, without copying what comes whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._data = memoryview(b"")
+
+    def append(self, data: memoryview) -> None:
+        self._data = memoryview(bytes(self._data) + data) if self._data else data
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        taken = self._data if size < 0 else self._data[:size]
+        self._data = self._data[len(taken) :]
+        return cast("bytes", taken)
+
+
+def _combined(tables: list[pa.Table]) -> pa.Table:
+    return cast("pa.Table", pa.concat_tables(tables).unify_dictionaries().combine_chunks())
+
+
+#: Fields of Arrow's FlatBuffers tables: of a Message, of a DictionaryBatch, of a RecordBatch.
+_HEADER, _DATA, _COMPRESSION = 2, 1, 3
+
+
+def _is_compressed(message: pa.Message, path: Path) -> bool:
     """Return whether a batch of a stream is compressed: the writer compresses none, and one may be huge.
 
     Reads the message's FlatBuffer (``Message.fbs`` of Arrow): pyarrow tells it only by decompressing.
@@ -152,11 +243,7 @@ def is_compressed(message: pa.Message) -> bool:
             header = _field(data, header + struct.unpack_from("<I", data, header)[0], _DATA)
         return bool(header and _field(data, header + struct.unpack_from("<I", data, header)[0], _COMPRESSION))
     except struct.error:
-        raise pa.ArrowInvalid("a message's metadata is damaged") from None
-
-
-#: Fields of Arrow's FlatBuffers tables: of a Message, of a DictionaryBatch, of a RecordBatch.
-_HEADER, _DATA, _COMPRESSION = 2, 1, 3
+        raise HistoryError(f"{path}: damaged: a message's metadata is cut short") from None
 
 
 def _field(data: bytes, table: int, number: int) -> int:
@@ -166,24 +253,6 @@ def _field(data: bytes, table: int, number: int) -> int:
     place = 4 + 2 * number
     offset = struct.unpack_from("<H", data, vtable + place)[0] if place < size else 0
     return table + offset if offset else 0
-
-
-def _see_that_nothing_is_compressed(path: Path, source: Any) -> None:
-    messages = pa.ipc.MessageReader.open_stream(source)
-    while True:
-        try:
-            message = messages.read_next_message()
-        except (StopIteration, EOFError, pa.ArrowInvalid, OSError):
-            break  # its end, or where it was cut off
-        if message.type != "schema" and is_compressed(message):
-            raise HistoryError(f"{path}: it is compressed, which no history of ours is; it is not read")
-    source.seek(0)
-
-
-def _ends_with_marker(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-8, 2)
-        return file.read() == b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
 def _first_line(error: BaseException) -> str:

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.files import read_json
-from harness.history import HistoryError, RunFolder, RunFolderError, now_ns
+from harness.history import HistoryError, HistoryReader, RunFolder, RunFolderError, now_ns
 from harness.live.document import Snapshot, judge_so_far, live_document
 from harness.live.file import write_live
-from harness.live.tail import HistoryTail
 from harness.report.scenarios import read_scenarios
 from harness.sla.policy import Policy, load_policy
 
@@ -53,8 +52,8 @@ class Follower:
         self._least_s = every_s
         self._every_s = every_s
         self._policy: Policy | None = None
-        self._tail = HistoryTail(run.history)
-        self._broken: dict[Path, HistoryTail] = {}
+        self._history = HistoryReader(run.history)
+        self._broken: dict[Path, HistoryReader] = {}
         self._figures: dict[str, Any] | None = None
         self._problem: str | None = None
         self._next_judgement = 0.0
@@ -99,10 +98,10 @@ class Follower:
             run_id=self._run.id,
             at_ns=at_ns,
             about=about,
-            history=self._tail.look(),
+            history=self._history.look(),
             scenarios=read_scenarios(self._run),
             planned=_planned(self._run),
-            broken={folder.name: tail.look() for folder, tail in self._broken.items()},
+            broken={folder.name: reader.look() for folder, reader in self._broken.items()},
             ended=ended,
         )
 
@@ -113,7 +112,7 @@ class Follower:
             if RunFolder(folder).read().get("finished_at"):
                 self._broken.pop(folder, None)
             elif folder not in self._broken:
-                self._broken[folder] = HistoryTail(folder / "history", "fault*.arrow")
+                self._broken[folder] = HistoryReader(folder / "history", "fault*.arrow")
 
     def _judge(self, snapshot: Snapshot) -> None:
         began_s = time.process_time()

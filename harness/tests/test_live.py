@@ -22,7 +22,7 @@ from harness.history import (
     SCHEMA,
     Doubt,
     History,
-    HistoryError,
+    HistoryReader,
     HistoryWriter,
     Row,
     RunFolder,
@@ -35,7 +35,6 @@ from harness.live.document import NOT_YET, SETTLED_S, Snapshot, judge_so_far, li
 from harness.live.file import NAME, read_live, write_live
 from harness.live.follow import LOOK_S, SHARE, Follower, cadence_s
 from harness.live.process import LiveProcess
-from harness.live.tail import HistoryTail
 from harness.live.terminal import one_line, render
 from harness.report.build import build_report
 from harness.sla.policy import Policy, load_policy
@@ -47,7 +46,6 @@ from harness.tests.synthetic_run import (
     about_run,
     history_of,
     synthetic_rows,
-    write_file,
     write_run,
 )
 
@@ -99,80 +97,6 @@ def verdicts(figures: dict[str, Any]) -> dict[str, str]:
     return {row["name"]: row["verdict"] for row in figures["objectives"]}
 
 
-# --- the growing history ---------------------------------------------------------------------------------
-
-
-def test_each_look_finds_what_was_written_since(tmp_path: Path) -> None:
-    tail = HistoryTail(tmp_path)
-    assert tail.look().table.num_rows == 0
-    with HistoryWriter(tmp_path, "load", "a-run", flush_interval_s=3600) as writer:
-        for batch in range(40):
-            for number in range(batch % 4):
-                writer.append(Row("http", f"call-{batch}", f"player-{number}", start_ns=batch))
-            writer.flush()
-            found = tail.look()
-            assert found.table.num_rows == sum(number % 4 for number in range(batch + 1))
-            assert all(file.cut_off for file in found.files)
-    found, whole = tail.look(), read_history(tmp_path)
-    assert found.table.to_pylist() == whole.table.to_pylist()
-    assert found.files == whole.files
-    assert found.files[0].cut_off is None
-
-
-def test_only_what_is_new_is_read(
-    tmp_path: Path, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_file(tmp_path / "load-1.arrow", rows, "a-run", "load")
-    read: list[int] = []
-    opened = Path.open
-
-    def counted(path: Path, mode: str = "r") -> Any:
-        file = opened(path, mode)
-        before = file.read
-        monkeypatch.setattr(file, "read", lambda: read.append(len(data := before())) or data, raising=False)
-        return file
-
-    tail = HistoryTail(tmp_path)
-    first = tail.look()
-    monkeypatch.setattr(Path, "open", counted)
-    again = tail.look()
-    assert again.table.num_rows == first.table.num_rows == len(rows)
-    assert sum(read) == 0
-
-
-@pytest.mark.parametrize("step", [1, 97, 1000])
-def test_a_batch_that_is_only_partly_there_is_left_for_the_next_look(tmp_path: Path, step: int) -> None:
-    with HistoryWriter(tmp_path / "whole", "load", "a-run", flush_interval_s=3600) as writer:
-        for number in range(5):
-            writer.append(Row("http", f"call-{number}", "player-1", start_ns=number))
-            writer.flush()
-    data, tail, seen = writer.path.read_bytes(), HistoryTail(tmp_path), [0]
-    for end in range(step, len(data) + step, step):
-        (tmp_path / "load.arrow").write_bytes(data[:end])
-        seen.append(tail.look().table.num_rows)
-    assert seen == sorted(seen)
-    assert seen[-1] == 5
-    assert tail.look().table.to_pylist() == read_history(tmp_path / "whole").table.to_pylist()
-
-
-def test_what_is_no_history_is_named(tmp_path: Path) -> None:
-    (tmp_path / "load.arrow").write_bytes(b"this is not an Arrow file at all")
-    with pytest.raises(HistoryError, match=r"load\.arrow: not a history file"):
-        HistoryTail(tmp_path).look()
-
-
-def test_a_newer_schema_and_mixed_runs_are_named(tmp_path: Path, rows: pd.DataFrame) -> None:
-    for name in ("newer", "mixed"):
-        (tmp_path / name).mkdir()
-    write_file(tmp_path / "newer" / "a.arrow", rows.head(5), "a-run", "a", version=99)
-    with pytest.raises(HistoryError, match="newer than"):
-        HistoryTail(tmp_path / "newer").look()
-    write_file(tmp_path / "mixed" / "a.arrow", rows.head(5), "a-run", "a")
-    write_file(tmp_path / "mixed" / "b.arrow", rows.head(5), "b-run", "b")
-    with pytest.raises(HistoryError, match="rows of 2 runs are mixed"):
-        HistoryTail(tmp_path / "mixed").look()
-
-
 # --- the document ----------------------------------------------------------------------------------------
 
 
@@ -182,7 +106,7 @@ def test_at_its_end_a_run_is_judged_as_its_report_judges_it(
     run = write_run(tmp_path, rows, SHAPE, files=3)
     run.update(finished_at="2026-09-21T14:20:00.000+00:00")
     report = build_report(run, policy)
-    figures = judge_so_far(Snapshot(run.id, now_ns(), run.read(), HistoryTail(run.history).look()), policy)
+    figures = judge_so_far(Snapshot(run.id, now_ns(), run.read(), HistoryReader(run.history).look()), policy)
     assert figures["verdict"] == report["verdict"]
     for so_far, final in zip(figures["objectives"], report["objectives"], strict=True):
         assert {key: value for key, value in so_far.items() if key != "shown"}.items() <= final.items()

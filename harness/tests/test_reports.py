@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from harness.cli import main
-from harness.history import HistoryError, RunFolder, read_history
+from harness.history import RunFolder
 from harness.report import ReportError, read_report, write_reports
 from harness.report.gate import validate
 from harness.report.junit import render_junit
@@ -391,13 +391,6 @@ def test_histories_of_two_runs_are_not_judged_together(tmp_path: Path) -> None:
     write_file(run.history / "other.arrow", rows.head(10), "another-run", "other")
     result = report_command(run.path)
     assert (result.exit_code, "rows of 2 runs are mixed" in result.output) == (4, True)
-
-
-def test_a_history_of_a_newer_schema_is_refused_by_name(tmp_path: Path) -> None:
-    rows = synthetic_rows(Shape(games_at_once=5, seconds=15))
-    write_file(tmp_path / "new.arrow", rows, "run", "new", version=2)
-    with pytest.raises(HistoryError, match="is newer than 1; update stormwatch"):
-        read_history(tmp_path)
 
 
 def test_a_history_cut_off_anywhere_is_read_up_to_there_and_never_passes(tmp_path: Path) -> None:

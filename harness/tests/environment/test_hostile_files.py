@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +17,6 @@ from harness.cli import main
 from harness.files import MAX_BYTES, DocumentError, read_json, read_toml
 from harness.history import SCHEMA, HistoryError, RunFolder, read_history
 from harness.history.schema import META_RUN, META_VERSION, META_WRITER
-from harness.live.tail import HistoryTail
 from harness.sla.policy import DEFAULT_POLICY, PolicyError, load_policy
 from harness.tests.environment.hostile import COMMAND, in_shell, surroundings
 
@@ -42,20 +40,17 @@ def write_batches(
 
 
 @pytest.mark.parametrize("compression", ["zstd", "lz4"])
-@pytest.mark.parametrize("read", [read_history, lambda folder: HistoryTail(folder).look()])
-def test_a_compressed_history_is_not_unpacked(
-    tmp_path: Path, compression: str, read: Callable[[Path], object]
-) -> None:
+def test_a_compressed_history_is_not_unpacked(tmp_path: Path, compression: str) -> None:
     write_batches(tmp_path / "load-1.arrow", compression)
     before = pa.total_allocated_bytes()
     with pytest.raises(HistoryError, match=r"load-1\.arrow: it is compressed"):
-        read(tmp_path)
+        read_history(tmp_path)
     assert pa.total_allocated_bytes() - before < 1 << 20
 
 
 def test_a_history_as_we_write_it_is_read(tmp_path: Path) -> None:
     write_batches(tmp_path / "load-1.arrow", None, rows=10)
-    assert read_history(tmp_path).table.num_rows == HistoryTail(tmp_path).look().table.num_rows == 20
+    assert read_history(tmp_path).table.num_rows == 20
 
 
 def test_a_history_with_places_outside_of_it_is_damaged(tmp_path: Path) -> None:
@@ -63,8 +58,6 @@ def test_a_history_with_places_outside_of_it_is_damaged(tmp_path: Path) -> None:
     write_batches(tmp_path / "load-1.arrow", None, rows=1, names=names)
     with pytest.raises(HistoryError, match="damaged"):
         read_history(tmp_path)
-    with pytest.raises(HistoryError, match="damaged"):
-        HistoryTail(tmp_path).look()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The history survives what kills its writer, and costs next to nothing."""
+"""The history survives what kills its writer, and is read whole or as it grows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from harness.history import HistoryError, HistoryWriter, Row, read_history
+from harness.history import HistoryError, HistoryReader, HistoryWriter, Row, read_history
 from harness.history.names import Reading
+from harness.tests.synthetic_run import Shape, synthetic_rows, write_file
 
 
 def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -45,25 +47,66 @@ def test_what_was_flushed_survives_a_kill(tmp_path: Path) -> None:
     assert history.files[0].cut_off == "the writer did not close the file"
 
 
-def test_a_file_cut_at_any_byte_yields_its_whole_batches(tmp_path: Path) -> None:
-    with HistoryWriter(tmp_path, "load", "run-1", flush_interval_s=60) as history:
-        for batch in range(3):
-            history.append(Row("health", "health", "prober", start_ns=batch, ok=True))
-            history.flush()
-    whole = history.path.read_bytes()
-    refused: list[int] = []
-    for length in range(0, len(whole), 97):
-        history.path.write_bytes(whole[:length])
-        try:
-            found = read_history(tmp_path)
-        except HistoryError:
-            # Only with the schema at its front is it known for a history at all.
-            refused.append(length)
-            continue
+@pytest.mark.parametrize("step", [1, 97, 1000])
+def test_a_file_cut_at_any_byte_yields_its_whole_batches_at_each_look(tmp_path: Path, step: int) -> None:
+    with HistoryWriter(tmp_path / "whole", "load", "run-1", flush_interval_s=60) as writer:
+        for batch in range(5):
+            writer.append(Row("http", f"call-{batch}", "player-1", start_ns=batch))
+            writer.flush()
+    data, reader, cut = (
+        writer.path.read_bytes(),
+        HistoryReader(tmp_path / "cut"),
+        tmp_path / "cut" / "a.arrow",
+    )
+    cut.parent.mkdir()
+    for end in [*range(0, len(data), step), len(data)]:
+        cut.write_bytes(data[:end])
+        found = reader.look()
         rows = found.table["start_ns"].to_pylist()
         assert rows == list(range(len(rows)))
-        assert found.files[0].cut_off
-    assert max(refused) < 2000
+        assert (found.files[0].cut_off is None) == (end == len(data))
+    assert found.table.to_pylist() == read_history(tmp_path / "whole").table.to_pylist()
+    assert len(rows) == 5
+
+
+def test_each_look_finds_what_was_written_since(tmp_path: Path) -> None:
+    reader = HistoryReader(tmp_path)
+    assert reader.look().table.num_rows == 0
+    with HistoryWriter(tmp_path, "load", "a-run", flush_interval_s=3600) as writer:
+        for batch in range(40):
+            for number in range(batch % 4):
+                writer.append(Row("http", f"call-{batch}", f"player-{number}", start_ns=batch))
+            writer.flush()
+            found = reader.look()
+            assert found.table.num_rows == sum(number % 4 for number in range(batch + 1))
+            # What was read is not read again.
+            writer.path.write_bytes(bytes(writer.path.stat().st_size))
+    found = reader.look()
+    assert found.files[0].cut_off is None
+    assert found.table["start_ns"].to_pylist() == [batch for batch in range(40) for _ in range(batch % 4)]
+
+
+@pytest.mark.parametrize("content", [b"this is not an Arrow file at all", b"\xff\xff\xff\xffno more"])
+def test_what_is_no_history_yields_nothing(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "load.arrow").write_bytes(content)
+    if content[:1] == b"t":
+        with pytest.raises(HistoryError, match=r"load\.arrow: not a history file"):
+            read_history(tmp_path)
+    else:
+        assert read_history(tmp_path).files[0].cut_off
+
+
+def test_a_newer_schema_and_mixed_runs_are_named(tmp_path: Path) -> None:
+    rows: pd.DataFrame = synthetic_rows(Shape(games_at_once=2, seconds=12)).head(5)
+    for name in ("newer", "mixed"):
+        (tmp_path / name).mkdir()
+    write_file(tmp_path / "newer" / "a.arrow", rows, "a-run", "a", version=99)
+    with pytest.raises(HistoryError, match="newer than"):
+        read_history(tmp_path / "newer")
+    write_file(tmp_path / "mixed" / "a.arrow", rows, "a-run", "a")
+    write_file(tmp_path / "mixed" / "b.arrow", rows, "b-run", "b")
+    with pytest.raises(HistoryError, match="rows of 2 runs are mixed"):
+        read_history(tmp_path / "mixed")
 
 
 def test_a_full_disk_loses_nothing_once_there_is_room_again(tmp_path: Path) -> None:
