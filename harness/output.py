@@ -13,11 +13,23 @@ import os
 import re
 import sys
 import unicodedata
+from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+class Exit(IntEnum):
+    """Exit codes; the verdicts' among them are given by :mod:`harness.report.gate`."""
+
+    USAGE = 2
+    #: No report could be read or made: nothing is said of a promise.
+    NO_REPORT = 4
+    #: What shells say of a process that Ctrl-C ended.
+    INTERRUPTED = 130
+
 
 #: Control characters but tab and newline, and what turns the direction of text.
 _CONTROL: Final = re.compile(

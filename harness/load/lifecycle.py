@@ -1,4 +1,4 @@
-"""Ties a run to Locust: options, init, stop, quit; and the shape that lets games begin in waves."""
+"""Ties runs to Locust: options, init, stop, quit, and the shape by which games begin in waves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,14 +23,15 @@ from locust.runners import MasterRunner, WorkerRunner
 from locust.web import WebUI
 
 from harness import limits, web_proxies
-from harness.load.director import EXIT_INTERRUPTED, EXIT_USAGE, INTERRUPTED_DRAIN_S, CannotBegin, Director
+from harness.load.director import CannotBegin, Director
 from harness.load.options import add_options
 from harness.load.origins import origins, origins_of_ours, parsed, profile_options, take_over
+from harness.load.run import INTERRUPTED_DRAIN_S
 from harness.load.web import ObjectivesTab
 from harness.load.web_form import check_forms
 from harness.load.web_guard import WebRefused, guard
 from harness.load.workers import LocalWorker, RemoteWorkers, WorkerLink
-from harness.output import plain
+from harness.output import Exit, plain
 
 log = logging.getLogger(__name__)
 
@@ -38,99 +41,137 @@ _MASTER_CHECK_S: Final = 1.0
 #: Where a master listens for workers, unless it is told otherwise.
 _MASTER_HOST: Final = "127.0.0.1"
 
-_director: Director | None = None
-_tab: ObjectivesTab | None = None
-_worker: WorkerLink | None = None
-#: Where the options came from, once they were read; and what the web form shows.
-_origins: dict[str, str] | None = None
-_form: dict[str, Any] = {}
-
 
 def register(events: Events) -> None:
-    """Have Locust offer the load's options and conduct its runs."""
+    """Have Locust offer the load's options and direct its runs."""
     web_proxies.leave_out()
     limits.raise_open_files()
-    events.init_command_line_parser.add_listener(_prepare_parser)
-    events.init.add_listener(_on_init)
-    gevent.spawn(_end_when_orphaned, os.getpid())
-
-
-def _prepare_parser(parser: LocustArgumentParser) -> None:
-    # Locust makes its parser right before it reads the command line, and again for each look at its page.
-    global _origins  # noqa: PLW0603 - a process has one command line
-    if _origins is not None:
-        add_options(parser, _form)
-        return
-    add_options(parser, profile_options()[1])
-    # A master tells whoever joins where the target is, secrets included: that is nobody elsewhere, unasked.
-    parser.set_defaults(master_bind_host=_MASTER_HOST)
-    given = parsed(parser)
-    _origins = origins(parser, given)
-    if (given.master or given.processes) and not given.worker:
-        # The last chance to say no before Locust forks.
-        try:
-            host = "" if given.master_bind_host == "*" else given.master_bind_host
-            _see_that_it_is_free("Locust's master", host, given.master_bind_port, "--master-bind-port")
-        except CannotBegin as error:
-            parser.error(str(error))
+    lifecycle = _Lifecycle()
+    events.init_command_line_parser.add_listener(lifecycle.prepare_parser)
+    events.init.add_listener(lifecycle.begin)
+    gevent.spawn(lifecycle.end_when_orphaned, os.getpid())
 
 
 class Waves(LoadTestShape):
     """Games begin in waves, are judged for a while, and are drained: as the director says."""
 
-    # --users, --spawn-rate and --run-time are read, by LoadOptions: Locust need not warn about them.
+    # --users, --spawn-rate and --run-time are read by `take_over`: Locust need not warn about them.
     use_common_options = True
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._tick: Callable[[], tuple[int, float] | None] = lambda: None
 
     def tick(self) -> tuple[int, float] | None:
         """Return how many games there should be, or None when the run is over."""
-        if _director is None:
-            return None
-        wanted = _director.tick()
-        if _tab is not None and _director.folder is not None:
-            _tab.follow(_director.folder)
-        return wanted
+        return self._tick()
+
+    def directed_by(self, tick: Callable[[], tuple[int, float] | None]) -> None:
+        """Let ``tick`` decide from now on."""
+        self._tick = tick
+        # In the web form, ours are the only fields that count.
+        Waves.use_common_options = False
 
 
-def _on_init(environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any) -> None:
-    if isinstance(runner, WorkerRunner):
-        _take_part(environment, runner)
-    else:
-        _direct(environment, runner, web_ui)
+class _Lifecycle:
+    """What one Locust process is, from its command line to its end: director or worker."""
 
+    def __init__(self) -> None:
+        #: Where the options came from; None: they have not been read yet.
+        self._origins: dict[str, str] | None = None
+        #: Values that the web form shows in the place of defaults.
+        self._form: dict[str, Any] = {}
+        self._worker: WorkerLink | None = None
 
-def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None:
-    """Be the director: get the target ready, conduct runs, put everything away in the end."""
-    given = _command_line(environment)
-    workers = (
-        RemoteWorkers(runner)
-        if isinstance(runner, MasterRunner)
-        else LocalWorker(Path(given.reports).absolute())
-    )
-    for line in take_over(given, _origins or {}):
-        log.warning("%s", line)
-    if notice := web_proxies.notice():
-        log.warning("%s", notice)
-    _form.update({key: getattr(given, key) for key in origins_of_ours(given)})
-    _be_interrupted_in_order()
-    director = Director(environment, workers, given)
-    try:
+    def prepare_parser(self, parser: LocustArgumentParser) -> None:
+        """Add the load's options to Locust's parser."""
+        # Locust makes its parser right before it reads the command line, and again for each look at its page.
+        if self._origins is not None:
+            add_options(parser, self._form)
+            return
+        add_options(parser, profile_options()[1])
+        # A master tells whoever joins where the target is, secrets included: only this machine may join.
+        parser.set_defaults(master_bind_host=_MASTER_HOST)
+        given = parsed(parser)
+        self._origins = origins(parser, given)
+        if (given.master or given.processes) and not given.worker:
+            # The last chance to say no before Locust forks.
+            try:
+                host = "" if given.master_bind_host == "*" else given.master_bind_host
+                _see_that_it_is_free("Locust's master", host, given.master_bind_port, "--master-bind-port")
+            except CannotBegin as error:
+                parser.error(str(error))
+
+    def begin(self, environment: Environment, runner: Any, web_ui: WebUI | None, **_: Any) -> None:
+        """Be a worker, or direct."""
+        given = environment.parsed_options
+        if given is None:
+            raise TypeError("this scenario is run by the locust command: it needs its options")
+        _be_interrupted_in_order()
+        if isinstance(runner, WorkerRunner):
+            self._take_part(environment, runner, given)
+        else:
+            self._direct(environment, runner, web_ui, given)
+
+    def _direct(
+        self, environment: Environment, runner: Any, web_ui: WebUI | None, given: argparse.Namespace
+    ) -> None:
+        """Get the target ready, direct runs, put everything away in the end."""
+        for line in take_over(given, self._origins or {}):
+            log.warning("%s", line)
+        if notice := web_proxies.notice():
+            log.warning("%s", notice)
+        self._form.update({key: getattr(given, key) for key in origins_of_ours(given)})
+        workers = (
+            RemoteWorkers(runner)
+            if isinstance(runner, MasterRunner)
+            else LocalWorker(Path(given.reports).absolute())
+        )
+        with _refused_in_a_line():
+            if web_ui is not None:
+                _see_that_it_is_free("the web UI", web_ui.host, web_ui.port, "--web-port")
+                how = guard(web_ui, given.web_host_display_name, given.web_base_path)
+                log.info("the web UI listens on %s", how)
+            director = Director.prepared(environment, workers, given)
         tab = None
         if web_ui is not None:
-            _see_that_it_is_free("the web UI", web_ui.host, web_ui.port, "--web-port")
-            how = guard(web_ui, given.web_host_display_name, given.web_base_path)
             check_forms(web_ui, given, lambda: director.folder is not None, director.see_that_it_fits)
             tab = ObjectivesTab(web_ui, given.web_base_path)
-            log.info("the web UI listens on %s", how)
-        director.prepare()
-    except BaseException as error:
-        director.close()
-        if isinstance(error, CannotBegin | WebRefused):
-            print(plain(f"stormwatch: {error}"), file=sys.stderr)
-            sys.exit(EXIT_USAGE)
-        if isinstance(error, KeyboardInterrupt):
-            print("stormwatch: interrupted before the run began", file=sys.stderr)
-            sys.exit(EXIT_INTERRUPTED)
-        raise
+        _direct_runs(environment, director, tab)
+
+    def _take_part(self, environment: Environment, runner: WorkerRunner, given: argparse.Namespace) -> None:
+        """Play when the master says so, and end with it."""
+        self._worker = worker = WorkerLink(runner, Path(given.reports).absolute())
+
+        def quit_in_order(**_: Any) -> None:
+            _leave_it_to_the_main_greenlet()
+            worker.end(INTERRUPTED_DRAIN_S)
+            # Failed requests are for the verdict, not for a worker's exit code.
+            environment.process_exit_code = 0
+
+        environment.events.quitting.add_listener(quit_in_order)
+
+    def end_when_orphaned(self, pid: int) -> None:
+        """In a worker that ``--processes`` forked from ``pid``: end with its master, however that ended.
+
+        Begun before the fork, this goes on in both. Locust's own workers notice a killed master after a
+        minute, and one that could not even begin (its port is in use, its target is not there) never.
+        """
+        while os.getpid() == pid or os.getppid() == pid:
+            gevent.sleep(_MASTER_CHECK_S)
+        if self._worker is not None and self._worker.abandon():
+            log.error("the master is gone: this worker ends in the middle of the run")
+        os._exit(1)
+
+
+def _direct_runs(environment: Environment, director: Director, tab: ObjectivesTab | None) -> None:
+    """Have Locust ask the director, tell it of ends, and show its runs in the tab."""
+
+    def tick() -> tuple[int, float] | None:
+        wanted = director.tick()
+        if tab is not None and director.folder is not None:
+            tab.follow(director.folder)
+        return wanted
 
     def end_run(**_: Any) -> None:
         try:
@@ -145,30 +186,23 @@ def _direct(environment: Environment, runner: Any, web_ui: WebUI | None) -> None
         director.close()
         environment.process_exit_code = director.exit_code
 
-    global _director, _tab
-    # Locust makes the shape by its class; a process has one director.
-    _director, _tab = director, tab
-    # In the web form, ours are the only fields that count.
-    vars(environment.shape_class)["use_common_options"] = False
+    if isinstance(environment.shape_class, Waves):
+        environment.shape_class.directed_by(tick)
     environment.events.test_stop.add_listener(end_run)
     environment.events.quitting.add_listener(quit_in_order)
 
 
-def _take_part(environment: Environment, runner: WorkerRunner) -> None:
-    """Be a worker: play when the master says so, and end with it."""
-    given = _command_line(environment)
-    worker = WorkerLink(runner, Path(given.reports).absolute())
-
-    def quit_in_order(**_: Any) -> None:
-        _leave_it_to_the_main_greenlet()
-        worker.end(INTERRUPTED_DRAIN_S)
-        # Failed requests are for the verdict, not for a worker's exit code.
-        environment.process_exit_code = 0
-
-    environment.events.quitting.add_listener(quit_in_order)
-    _be_interrupted_in_order()
-    global _worker  # noqa: PLW0603 - as with the director
-    _worker = worker
+@contextmanager
+def _refused_in_a_line() -> Iterator[None]:
+    """End the process with a line and an exit code if the load can't begin, or is interrupted before."""
+    try:
+        yield
+    except (CannotBegin, WebRefused) as error:
+        print(plain(f"stormwatch: {error}"), file=sys.stderr)
+        sys.exit(Exit.USAGE)
+    except KeyboardInterrupt:
+        print("stormwatch: interrupted before the run began", file=sys.stderr)
+        sys.exit(Exit.INTERRUPTED)
 
 
 def _be_interrupted_in_order() -> None:
@@ -194,19 +228,6 @@ def _leave_it_to_the_main_greenlet() -> None:
         Event().wait()
 
 
-def _end_when_orphaned(pid: int) -> None:
-    """In a worker that ``--processes`` forked from ``pid``: end with its master, however that ended.
-
-    Begun before the fork, this goes on in both. Locust's own workers notice a killed master after a
-    minute, and one that could not even begin (its port is in use, its target is not there) never.
-    """
-    while os.getpid() == pid or os.getppid() == pid:
-        gevent.sleep(_MASTER_CHECK_S)
-    if _worker is not None and _worker.abandon():
-        log.error("the master is gone: this worker ends in the middle of the run")
-    os._exit(1)
-
-
 def _see_that_it_is_free(who: str, host: str, port: int, option: str) -> None:
     try:
         with socket.create_server((host, port)):
@@ -216,10 +237,3 @@ def _see_that_it_is_free(who: str, host: str, port: int, option: str) -> None:
         raise CannotBegin(
             f"{who} can't listen on {host or '*'}:{port}: {reason}; choose another with {option}"
         ) from error
-
-
-def _command_line(environment: Environment) -> argparse.Namespace:
-    given: argparse.Namespace | None = environment.parsed_options
-    if given is None:
-        raise TypeError("this scenario is run by the locust command: it needs its options")
-    return given

@@ -25,7 +25,7 @@ from harness.tests.test_load_options import parse
 with pytest.MonkeyPatch.context() as patch:
     # gevent must not take over this process.
     patch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
-    from harness.load.director import again
+    from harness.load.reporting import repeating_command
 
 SMALL = ["--games=3", "--players=2", "--briefing=1s", "--drawing=1s", "--voting=1s", "--tick=500ms"]
 
@@ -228,7 +228,7 @@ def test_a_load_alone_is_done_again_with_all_that_was_left_to_defaults_or_chance
     stack = Target("http://127.0.0.1:1", "a-key", "a-secret", "demo", origin="embedded")
     given = parse("-f", "scenarios/concurrent_games.py", "--games=7", "--briefing=250ms", "--users=9")
     options = load_options(given)
-    words = shlex.split(again(options, stack, given))
+    words = shlex.split(repeating_command(options, stack, given))
     assert words[:4] == ["locust", "-f", "scenarios/concurrent_games.py", "--headless"]
     repeated = load_options(parse(*words[3:]))
     assert repeated == dataclasses.replace(options, sync_s=pytest.approx(options.sync_s))
@@ -240,7 +240,7 @@ def test_a_load_on_a_deployment_names_it_and_no_key() -> None:
         "https://stage.example", "a-key", "a-secret", "demo", database_url="postgres://u:pa55word@h/d"
     )
     options = load_options(parse("--run-time=5m", "--processes=2"))
-    found = again(options, there, parse("-f", "my games.py", "--processes=2"))
+    found = repeating_command(options, there, parse("-f", "my games.py", "--processes=2"))
     assert found.startswith("locust -f 'my games.py' --headless ")
     assert "--host=https://stage.example --processes=2" in found
     assert "--run-time=300s" in found

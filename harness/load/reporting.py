@@ -1,0 +1,92 @@
+"""What a run of the load says of itself: its command, what it was asked to be, and its verdict."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from dataclasses import asdict
+from typing import Any
+
+from harness.history import RunFolder
+from harness.history.command import command_line
+from harness.history.witnesses import Doubt, Witness
+from harness.load.origins import origins_of_ours
+from harness.load_options import LoadOptions
+from harness.output import Exit, plain
+from harness.target import Action, Permission, Target
+
+log = logging.getLogger(__name__)
+
+
+def about_run(
+    options: LoadOptions, permission: Permission, given: argparse.Namespace, *, alone: bool
+) -> dict[str, Any]:
+    """Return what run.json says of a load before it begins.
+
+    Parameters
+    ----------
+    alone : whether the run is this load and nothing else; else whoever began the run tells its profile and
+        its command.
+    """
+    about = {
+        "options": asdict(options),
+        "options_from": origins_of_ours(given),
+        "target": permission.target.public(),
+        "seed": options.seed,
+        "interrupted": False,
+    }
+    if Action.TICK not in permission:
+        reason = f"no ticks of ours: {Action.TICK.setting} does not name the target's address"
+        about["absent"] = [Doubt(Witness.CRON, reason).entry()]
+    if profile := getattr(given, "profile", None):
+        about["profile"] = profile
+    if alone:
+        about["command"] = repeating_command(options, permission.target, given)
+    return about
+
+
+def doubts_from_the_start(permission: Permission, given: argparse.Namespace) -> list[Doubt]:
+    """Return what the record of a load will lack, whatever happens."""
+    doubts = []
+    if permission.target.database_url is None:
+        reason = "no DATABASE_URL: transitions, triggers and the outbox were not read"
+        doubts.append(Doubt(Witness.DATABASE, reason))
+    if Action.TICK not in permission and "tick" not in origins_of_ours(given):
+        reason = "how often the target's own cron ticks is not known: say it with --tick"
+        doubts.append(Doubt(Witness.SCHEDULE, reason))
+    return doubts
+
+
+def repeating_command(options: LoadOptions, target: Target, given: argparse.Namespace) -> str:
+    """Return the command that plays the same load again, with all that was left to defaults or chance."""
+    words = ["locust", "-f", given.locustfile, "--headless"]
+    if target.origin != "embedded":
+        words.append(f"--host={target.service_url}")
+    if given.processes is not None:
+        words.append(f"--processes={given.processes}")
+    if given.anyway:
+        words.append("--anyway")
+    return command_line(words + options.words())
+
+
+def judge(folder: RunFolder) -> int:
+    """Write the reports of a finished run, show the objectives, and return the verdict's exit code."""
+    from harness.report import write_reports
+    from harness.report.gate import verdict_exit_code
+    from harness.report.terminal import print_summary
+    from harness.sla.policy import load_policy
+
+    try:
+        policy = load_policy()
+        profile = folder.read().get("profile")
+        if profile in policy.profiles:
+            policy = load_policy(profile=profile)
+        document = write_reports(folder, policy)
+    except Exception as error:  # whatever it is: the record is there, and judging can be tried again
+        log.exception("%s: the report could not be written", folder.path)
+        print(plain(f"no report: {error}; try `stormwatch report {os.path.relpath(folder.path)}`"))
+        return Exit.NO_REPORT
+    print_summary(document)
+    print(f"report: {os.path.relpath(folder.path / 'report.html')}")
+    return verdict_exit_code(document)

@@ -1,0 +1,105 @@
+"""The target of the load: found or started, and seen to be one that can be driven."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from locust.env import Environment
+
+from harness.load.capacity import see_that_it_fits_here
+from harness.load.plan import load_plan
+from harness.load.preflight import check_drive, check_target, earlier_runs
+from harness.load.processes import WatchedProcesses
+from harness.load_options import LoadOptions
+from harness.target import Action, Permission, Target, deployment_named, forget_deployment
+from harness.target.consent import ask
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadTarget:
+    """A target that may be loaded and can be driven."""
+
+    permission: Permission
+    #: Its processes on this machine.
+    processes: WatchedProcesses
+    #: Ends what was started for it.
+    stop: Callable[[], None] = lambda: None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs on this machine, as far as is known."""
+        return self.permission.own or bool(self.processes.names)
+
+
+def find_target(
+    environment: Environment,
+    given: argparse.Namespace,
+    options: LoadOptions,
+    logs: Callable[[], Path | None],
+) -> LoadTarget:
+    """Return the deployment that was named, else a stack that is started now.
+
+    Parameters
+    ----------
+    environment : Locust's; its host is set to the target's address.
+    given : the command line.
+    options : what is to be played.
+    logs : returns the folder for the logs of a stack; None: one of the stack's own.
+
+    Raises
+    ------
+    TargetError, ConsentError
+        The environment names a deployment by halves, or nobody consented to load it.
+    StackError
+        The stack could not be started.
+    TooLargeError
+        This machine is too small for the load.
+    TargetUnusable
+        The target can't be driven.
+    """
+    if given.local:
+        forget_deployment()
+        environment.host = None
+    if environment.host or deployment_named():
+        found = _deployment(environment.host, options)
+        see_that_it_fits_here(options, given, own_stack=found.is_here)
+    else:
+        see_that_it_fits_here(options, given, own_stack=True)
+        found = _own_stack(logs())
+    try:
+        _check(found.permission)
+    except BaseException:
+        found.stop()
+        raise
+    environment.host = found.permission.target.service_url
+    return found
+
+
+def _deployment(host: str | None, options: LoadOptions) -> LoadTarget:
+    target = Target.from_environment(host=host)
+    permission = ask(target, [Action.LOAD], load_plan(options), optional=[Action.TICK], say=log.info)
+    return LoadTarget(permission, WatchedProcesses.of_others(target))
+
+
+def _own_stack(logs: Path | None) -> LoadTarget:
+    from harness.stack import StackOptions, start_stack
+
+    log.info("starting a local stack")
+    stack = start_stack(StackOptions(log_folder=logs), say=log.info)
+    return LoadTarget(stack.permission, WatchedProcesses.of_own(stack), stack.stop)
+
+
+def _check(permission: Permission) -> None:
+    """See that the target can be driven, and warn of what is wrong with it all the same."""
+    if ill := check_target(permission.target):
+        log.warning("the service says that it is unhealthy already: %s", ", ".join(ill))
+    if unserved := check_drive(permission):
+        log.warning("the service could not serve a first game: %s", unserved)
+    if left := [] if permission.own else earlier_runs(permission.target):
+        log.warning("games of earlier runs are left (%s): `stormwatch clean` removes them", ", ".join(left))
