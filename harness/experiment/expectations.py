@@ -258,7 +258,7 @@ class Intact:
         return f"integrity: {INTEGRITY[self.check].title.lower()}: none"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        found = INTEGRITY[self.check].look(evidence, [doubt.witness for doubt in evidence.doubts])
+        found = INTEGRITY[self.check].look(evidence, [doubt.witness for doubt in evidence.doubts_since(0)])
         if found.looked_at == 0:
             return unseen(self.name, 0.0, "cases", "there was nothing to look at")
         verdict: Verdict = "fail" if found.violations else "inconclusive" if found.doubts else "pass"

@@ -130,6 +130,8 @@ class Shortage(StrEnum):
     FILES = "out of open files"
     PORTS = "out of local ports"
     MEMORY = "out of memory"
+    #: Connections came faster than they were accepted; the kernel dropped some.
+    QUEUE = "out of room for new connections"
 
 
 #: The error of a tick whose answer tells of games that it could not move.

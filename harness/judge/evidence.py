@@ -30,6 +30,7 @@ from harness.history.names import (
     Delivery,
     Publish,
     Reading,
+    Shortage,
     Tick,
     Transition,
     load_writer,
@@ -38,6 +39,8 @@ from harness.history.witnesses import Doubt, Witness, doubts_about, read_doubts
 from harness.sla.policy import Policy
 
 NS: Final = 1_000_000_000
+#: How long after it happened a shortage is told of, at most.
+_TOLD_WITHIN_NS: Final = 2 * NS
 #: How long after the time of its commit a move may not be seen by others yet.
 _SEEN_AFTER_NS: Final = NS
 
@@ -172,6 +175,45 @@ class Evidence:
     def absent(self) -> dict[Witness, str]:
         """Witnesses that the run does without by choice, and why."""
         return {doubt.witness: doubt.reason for doubt in read_doubts(self.run.get("absent"))}
+
+    def doubts_since(self, start_ns: int) -> list[Doubt]:
+        """Return the doubts about what happened from a time on: those of the run, and shortages since."""
+        lacked = self.shortages
+        lacked = lacked.loc[lacked["at_ns"] >= start_ns, ["who", "what"]].drop_duplicates()
+        found = list(self.doubts)
+        for who, what in lacked.itertuples(index=False):
+            found += doubts_about(who, f"{who} was {what}")
+        return found
+
+    @cached_property
+    def shortages(self) -> pd.DataFrame:
+        """What processes of the harness lacked: ``who``, ``what``, ``at_ns`` (when it was told), ``times``.
+
+        As they say of themselves and of others of ours, and as calls failed for it. Where a fault struck a
+        process of ours on purpose, that it accepted nothing meanwhile is none.
+        """
+        kinds: tuple[Kind, ...] = ("http", "health", "monitor", "resource")
+        found = []
+        for kind in kinds:
+            rows = self.rows(kind)
+            rows = rows[rows["error"].isin(list(Shortage))]
+            told = kind == "resource"
+            who = rows["actor"] if told else rows["file"].map(lambda number: self.files[number].writer)
+            times = rows["value"].astype("float64") if told else 1.0
+            at_ns = rows["end_ns"].fillna(rows["start_ns"])
+            columns = {"who": who.astype("string"), "what": rows["error"].astype("string"), "at_ns": at_ns}
+            found.append(pd.DataFrame(columns).assign(times=times))
+        lacked = pd.concat(found, ignore_index=True)
+        queues = (lacked["what"] == Shortage.QUEUE).to_numpy(dtype=bool)
+        struck = np.zeros(len(lacked), dtype=bool)
+        for fault in self.faults if queues.any() else ():
+            until_ns = _TOLD_WITHIN_NS + (self.span[1] if fault.end_ns is None else fault.end_ns)
+            during = lacked["at_ns"].between(fault.start_ns, until_ns).to_numpy(dtype=bool)
+            of_process = [
+                fault.name.startswith("process:") and fault.name.endswith(f" {who}") for who in lacked["who"]
+            ]
+            struck |= during & np.array(of_process, dtype=bool)
+        return lacked[~(queues & struck)].reset_index(drop=True)
 
     @cached_property
     def windows(self) -> list[Window]:

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 import pandas as pd
 
+from harness.history.witnesses import Doubt
 from harness.judge.declared import ALWAYS, STAMPED, WITNESSES_OF
 from harness.judge.evidence import NS, Evidence, Window
 from harness.sla.verdict import Verdict
@@ -56,28 +57,30 @@ def judge_all(evidence: Evidence, fault: Window, expectations: Iterable[Expectat
     What must never happen judges its doubts itself: what was recorded twice was done twice.
     """
     findings = []
+    doubts = evidence.doubts_since(fault.start_ns)
     for expectation in expectations:
         try:
             # Frames of its own tell what it looks at.
-            seen = replace(evidence, _frames={}) if evidence.doubts else evidence
+            seen = replace(evidence, _frames={}) if doubts else evidence
             finding = expectation.judge(seen, fault)
-            findings.append(finding if finding.integrity else _doubted(finding, seen))
+            findings.append(finding if finding.integrity else _doubted(finding, seen, doubts))
         except Exception as error:
             why = f"the check itself failed: {type(error).__name__}: {error}"
             findings.append(Finding(expectation.name, "inconclusive", None, None, explanation=why))
     return findings
 
 
-def _doubted(finding: Finding, evidence: Evidence) -> Finding:
-    """Return the finding, made inconclusive by doubts about what its judge looked at in ``evidence``."""
+def _doubted(finding: Finding, evidence: Evidence, doubts: list[Doubt]) -> Finding:
+    """Return the finding, made inconclusive by ``doubts`` about what its judge looked at in ``evidence``."""
     witnesses = ALWAYS.union(*(WITNESSES_OF.get(kind, frozenset()) for kind in evidence.looked_at))
     if finding.unit == "s":
         witnesses = witnesses.union(*(STAMPED.get(witness, frozenset()) for witness in witnesses))
-    reasons = dict.fromkeys(doubt.reason for doubt in evidence.doubts if doubt.witness in witnesses)
+    reasons = dict.fromkeys(doubt.reason for doubt in doubts if doubt.witness in witnesses)
     if not reasons or finding.verdict == "inconclusive":
         return finding
     explanation = "; ".join(filter(None, [*reasons, finding.explanation]))
-    return replace(finding, verdict="inconclusive", explanation=explanation)
+    # No figure: one that is within its threshold would say pass.
+    return replace(finding, verdict="inconclusive", measured=None, explanation=explanation)
 
 
 def compare(

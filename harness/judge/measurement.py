@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.history.names import AS_IN, Actor, Delivery, Kind, Reading, Shortage
+from harness.history.names import AS_IN, Actor, Delivery, Reading
 from harness.history.witnesses import Witness, witnesses_of
 from harness.judge.declared import ALWAYS
 from harness.judge.evidence import NS, Clock, Evidence, unknown_kinds
@@ -66,37 +66,21 @@ def touched(witnesses: Collection[Witness]) -> list[str]:
 
 def shortages(evidence: Evidence) -> Check:
     """No process of the harness may have run out of anything: what it then lost, nobody else lost."""
-    found = _shortages(evidence)
-    told = ", ".join(f"{who} {what} ({times:g} times)" for (who, what), times in sorted(found.items()))
+    found = evidence.shortages.groupby(["who", "what"], as_index=False)["times"].sum()
+    told = ", ".join(f"{who} {what} ({times:g} times)" for who, what, times in found.itertuples(index=False))
     return Check(
         "shortages",
         "Nothing of the harness's own ran out",
-        not found,
-        float(sum(found.values())),
+        found.empty,
+        float(found["times"].sum()),
         "times",
         0,
-        f"{told}: what failed by that is not the service's. Give more (`ulimit -n`), or play fewer games."
-        if found
-        else "Open files, local ports and memory sufficed.",
-        frozenset(witness for who, _ in found for witness in witnesses_of(who)) or RUN,
+        "Open files, local ports, memory and accept queues sufficed."
+        if found.empty
+        else f"{told}: what failed by that is not the service's. Give more (`ulimit -n`), or play fewer "
+        "games.",
+        frozenset(witness for who in found["who"] for witness in witnesses_of(who)) or RUN,
     )
-
-
-def _shortages(evidence: Evidence) -> dict[tuple[str, str], float]:
-    """Who lacked what, how often: as processes say of themselves and of parts, and as calls failed for it."""
-    found: dict[tuple[str, str], float] = {}
-    kinds: tuple[Kind, ...] = ("http", "health", "monitor", "resource")
-    for kind in kinds:
-        rows = evidence.rows(kind)
-        rows = rows[rows["error"].isin(list(Shortage))].astype({"actor": "string", "error": "string"})
-        if rows.empty:
-            continue
-        told = kind == "resource"
-        who = rows["actor"] if told else rows["file"].map(lambda number: evidence.files[number].writer)
-        times = rows["value"] if told else rows["value"].fillna(0.0).map(lambda _: 1.0)
-        for what, count in zip(zip(who, rows["error"], strict=True), times, strict=True):
-            found[what] = found.get(what, 0.0) + float(count)
-    return found
 
 
 def steady_state(evidence: Evidence) -> Check:

@@ -23,13 +23,15 @@ from typing import Any
 import aiohttp
 
 from harness.history import now_ns
+from harness.history.names import Shortage
 from harness.history.witnesses import Doubt, Witness
+from harness.observe.accept_queues import AcceptQueues
 from harness.observe.database import DatabaseReader
 from harness.observe.health import HealthProber
 from harness.observe.metrics import readings_of
 from harness.observe.process import Observer, run
 from harness.observe.readings import ProcessReadings, machine_readings
-from harness.observe.shortages import LogOfShortages
+from harness.observe.shortages import LogOfShortages, shortage
 from harness.target.sessions import TROUBLE
 
 
@@ -45,6 +47,7 @@ class Watch(Observer):
         self._set_processes(settings["processes"])
         self._metrics: Mapping[str, str] = settings["metrics"]
         self._logs = [LogOfShortages(name, Path(log)) for name, log in settings["logs"].items()]
+        self._queues = AcceptQueues()
         self._reader: DatabaseReader | None = None
         prober = HealthProber(target.service_url, settings["probe_s"], self.history, self._session)
         self._chores = [
@@ -82,6 +85,11 @@ class Watch(Observer):
             if known is None or known.pid != pid:
                 self._processes[name] = ProcessReadings(name, pid, family=name == "postgres")
 
+    def _own_processes(self) -> dict[str, int]:
+        """Return the processes of the harness among those watched: they are the ones whose logs are read."""
+        own = self.assignment.settings["logs"]
+        return {name: process.pid for name, process in self._processes.items() if name in own}
+
     async def _sample(self) -> None:
         loop = asyncio.get_running_loop()
         machine_readings()
@@ -100,6 +108,8 @@ class Watch(Observer):
                 for log in self._logs:
                     for row in log.rows():
                         self.history.append(row)
+                for actor, times in self._queues.dropped(self._own_processes()).items():
+                    self.history.append(shortage(actor, Shortage.QUEUE, times))
                 for actor, url in self._metrics.items():
                     scrapes.create_task(self._scrape(actor, url))
 
