@@ -23,11 +23,12 @@ from locust.runners import MasterRunner, WorkerRunner
 from locust.web import WebUI
 
 from harness import limits, web_proxies
+from harness.live.tab import ObjectivesTab
+from harness.live.tab import register as register_tab
 from harness.load.director import CannotBegin, Director
 from harness.load.options import add_options
 from harness.load.origins import origins, origins_of_ours, parsed, profile_options, take_over
 from harness.load.run import INTERRUPTED_DRAIN_S
-from harness.load.web import ObjectivesTab
 from harness.load.web_form import check_forms
 from harness.load.web_guard import WebRefused, guard
 from harness.load.workers import LocalWorker, RemoteWorkers, WorkerLink
@@ -136,7 +137,7 @@ class _Lifecycle:
         tab = None
         if web_ui is not None:
             check_forms(web_ui, given, lambda: director.folder is not None, director.see_that_it_fits)
-            tab = ObjectivesTab(web_ui, given.web_base_path)
+            tab = register_tab(web_ui, given.web_base_path)
         _direct_runs(environment, director, tab)
 
     def _take_part(self, environment: Environment, runner: WorkerRunner, given: argparse.Namespace) -> None:

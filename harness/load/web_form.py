@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from flask import Response, jsonify, request
 
@@ -40,22 +40,21 @@ def check_forms(
     busy : tells whether a run goes on.
     see_that_it_fits : raises :class:`OptionError` if this machine is too small for a load.
     """
-    app = web_ui.app
-    assert app is not None
-    swarm = app.view_functions["locust.swarm"]
+    environment = web_ui.environment
 
-    def checked() -> Any:
+    def check() -> Response | None:
         form = request.form.to_dict()
-        reason = _reason_not_to_begin(web_ui.environment, busy) or reason_to_refuse(
-            form, given, web_ui.environment.host, see_that_it_fits
+        reason = _reason_not_to_begin(environment, busy) or _reason_to_refuse(
+            form, given, environment.host, see_that_it_fits
         )
         if reason is None:
-            note(form, given)
-            return swarm()
-        answer: Response = jsonify({"success": False, "message": reason, "host": web_ui.environment.host})
-        return answer
+            _note(form, given)
+            return None
+        return jsonify({"success": False, "message": reason, "host": environment.host})
 
-    app.view_functions["locust.swarm"] = web_ui.auth_required_if_enabled(checked)
+    checked = web_ui.auth_required_if_enabled(check)
+    assert web_ui.app is not None
+    web_ui.app.before_request(lambda: checked() if request.endpoint == "locust.swarm" else None)
 
 
 def _reason_not_to_begin(environment: Environment, busy: Callable[[], bool]) -> str | None:
@@ -68,7 +67,7 @@ def _reason_not_to_begin(environment: Environment, busy: Callable[[], bool]) -> 
     return None
 
 
-def reason_to_refuse(
+def _reason_to_refuse(
     form: Mapping[str, str],
     given: argparse.Namespace,
     host: str | None,
@@ -98,7 +97,7 @@ def reason_to_refuse(
     return None
 
 
-def note(form: Mapping[str, str], given: argparse.Namespace) -> None:
+def _note(form: Mapping[str, str], given: argparse.Namespace) -> None:
     """Note in ``given`` what a form sets that Locust is about to take over."""
     changed = [name for name in form if name in OPTIONS and _sets(form, given, name)]
     if "duration" in changed:

@@ -15,7 +15,7 @@ import requests
 
 from harness.history import HistoryWriter, Row, RunFolder, create_run, now_ns
 from harness.live.file import write_live
-from harness.load.web import ObjectivesTab
+from harness.live.tab import ObjectivesTab, register
 from harness.stack import Stack, start_stack
 from harness.tests.browser import find_chromium
 from harness.tests.helpers import eventually
@@ -59,7 +59,7 @@ def followed(tab: ObjectivesTab, run: RunFolder, monkeypatch: pytest.MonkeyPatch
         def stop(self) -> None:
             started.append(f"stop {self.run.id}")
 
-    monkeypatch.setattr("harness.load.web.LiveProcess", Noted)
+    monkeypatch.setattr("harness.live.tab.LiveProcess", Noted)
     tab.follow(run)
     return started
 
@@ -75,7 +75,7 @@ def document(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("base", [None, "/load"])
 def test_the_tab_is_one_of_locusts_and_its_page_loads_what_fills_it(base: str | None) -> None:
     ui = web_ui(web_base_path=base)
-    ObjectivesTab(ui, base)
+    register(ui, base)
     client = ui.app.test_client()
     index = client.get(f"{base or ''}/").text
     assert '"extended_tabs": [{"key": "objectives", "title": "Objectives"}]' in index
@@ -88,13 +88,13 @@ def test_the_tab_is_one_of_locusts_and_its_page_loads_what_fills_it(base: str | 
 
 def test_other_pages_of_locust_stay_as_they_are() -> None:
     ui = web_ui()
-    ObjectivesTab(ui, None)
+    register(ui, None)
     assert "tab.js" not in ui.app.test_client().get("/tasks").text
 
 
 def test_before_a_run_there_is_nothing_to_show() -> None:
     ui = web_ui()
-    ObjectivesTab(ui, None)
+    register(ui, None)
     client = ui.app.test_client()
     assert client.get("/stormwatch/live.json").json == {"live": None, "age_s": None, "report": False}
     missing = client.get("/stormwatch/report")
@@ -103,9 +103,9 @@ def test_before_a_run_there_is_nothing_to_show() -> None:
 
 def test_what_was_written_is_served_with_its_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ui, run = web_ui(), create_run(tmp_path, "x")
-    tab = ObjectivesTab(ui, None)
+    tab = register(ui, None)
     followed(tab, run, monkeypatch)
-    monkeypatch.setattr("harness.load.web.time.time", lambda: 1767225605.5)
+    monkeypatch.setattr("harness.live.tab.time.time", lambda: 1767225605.5)
     write_live(run.path, document(figures={"judged_at": "2026-01-01T00:00:03.000+00:00"}))
     (run.path / "report.html").write_text("<title>a report</title>", encoding="utf-8")
     client = ui.app.test_client()
@@ -118,7 +118,7 @@ def test_what_was_written_is_served_with_its_age(tmp_path: Path, monkeypatch: py
 def test_one_process_follows_a_run_and_the_next_run_has_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tab = ObjectivesTab(web_ui(), None)
+    tab = register(web_ui(), None)
     first, second = (create_run(tmp_path, "x", run_id=name) for name in ("first", "second"))
     started = followed(tab, first, monkeypatch)
     tab.follow(first)
@@ -135,8 +135,8 @@ def test_a_run_goes_on_where_no_process_can_be_started(
     def refuse(_run: RunFolder) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("harness.load.web.LiveProcess", refuse)
-    ObjectivesTab(web_ui(), None).follow(create_run(tmp_path, "x"))
+    monkeypatch.setattr("harness.live.tab.LiveProcess", refuse)
+    register(web_ui(), None).follow(create_run(tmp_path, "x"))
     assert "can't be shown: Too many open files" in caplog.text
 
 
@@ -144,7 +144,7 @@ def test_a_run_goes_on_where_no_process_can_be_started(
 def test_locusts_login_guards_the_tab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     ui, run = web_ui(web_login=True), create_run(tmp_path, "x")
     ui.login_manager.user_loader(lambda _id: None)
-    tab = ObjectivesTab(ui, None)
+    tab = register(ui, None)
     followed(tab, run, monkeypatch)
     write_live(run.path, document(run="secret"))
     answer = ui.app.test_client().get(f"/stormwatch{path}")

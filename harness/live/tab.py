@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 TITLE: Final = "Objectives"
 
-_FILES: Final = Path(__file__).parents[1] / "live" / "web"
+_FILES: Final = Path(__file__).parent / "web"
 _REPORT: Final = "report.html"
 
 #: The page needs nothing but itself and its figures, and stands in no frame but Locust's.
@@ -35,7 +35,7 @@ _POLICY: Final = (
 )
 
 
-#: Where a run takes place was settled when Locust started, and how many play is said by options of ours.
+#: Hides Locust's own fields: the target is that of the start, and options of ours say how many play.
 _ADDED: Final = (
     "<style>.MuiFormControl-root:has("
     "input:is([name=host], [name=userCount], [name=spawnRate], [name=runTime])){display:none}</style>"
@@ -44,32 +44,11 @@ _ADDED: Final = (
 
 
 class ObjectivesTab:
-    """The tab, the page behind it (``/stormwatch``), and the process that follows the run.
+    """The run that the tab shows, and the process that follows it."""
 
-    Parameters
-    ----------
-    web_ui : Locust's, not yet started. Its login, if it asks for one, guards the tab too.
-    base_path : Locust's ``--web-base-path``.
-    """
-
-    def __init__(self, web_ui: WebUI, base_path: str | None) -> None:
+    def __init__(self) -> None:
         self._run: RunFolder | None = None
         self._process: LiveProcess | None = None
-        tabs = web_ui.template_args.setdefault("extended_tabs", [])
-        tabs.append({"title": TITLE, "key": TITLE.lower()})
-        routes = Blueprint("stormwatch", __name__, url_prefix=base_path)
-        for path, view in (
-            ("/stormwatch", self._page),
-            ("/stormwatch/tab.js", self._script),
-            ("/stormwatch/live.json", self._live),
-            ("/stormwatch/report", self._report),
-        ):
-            guarded = web_ui.auth_required_if_enabled(view)
-            routes.add_url_rule(path, endpoint=path.rpartition("/")[2].replace(".", "-"), view_func=guarded)
-        app = web_ui.app
-        assert app is not None
-        app.register_blueprint(routes)
-        app.after_request(_with_script)
 
     def follow(self, run: RunFolder) -> None:
         """Show this run from now on; the one before is let go of."""
@@ -88,16 +67,18 @@ class ObjectivesTab:
         if process is not None:
             process.stop()
 
-    def _page(self) -> Response:
+    def page(self) -> Response:
+        """Answer ``/stormwatch``, the page in the tab."""
         page = Response((_FILES / "page.html").read_text(encoding="utf-8"), mimetype="text/html")
         page.headers["Content-Security-Policy"] = _POLICY
         return page
 
-    def _script(self) -> Response:
+    def script(self) -> Response:
+        """Answer ``/stormwatch/tab.js``, which fills the tab."""
         return Response((_FILES / "tab.js").read_text(encoding="utf-8"), mimetype="text/javascript")
 
-    def _live(self) -> Response:
-        """The document, and how old its figures are: the browser's clock may be another."""
+    def live(self) -> Response:
+        """Answer the document, and how old its figures are: the browser's clock may be another."""
         live = None if self._run is None else read_live(self._run.path)
         answer = {
             "live": live,
@@ -108,14 +89,40 @@ class ObjectivesTab:
         text = json.dumps(answer, ensure_ascii=False, separators=(",", ":"))
         return Response(text, mimetype="application/json", headers={"Cache-Control": "no-store"})
 
-    def _report(self) -> Response:
+    def report(self) -> Response:
+        """Answer the report of a run that ended."""
         if self._run is None or not (self._run.path / _REPORT).is_file():
             abort(404, "there is no report yet: it is made when a run ends")
         return send_file((self._run.path / _REPORT).absolute())
 
 
+def register(web_ui: WebUI, base_path: str | None) -> ObjectivesTab:
+    """Add the tab to Locust's web UI and return it, to be told of runs.
+
+    Parameters
+    ----------
+    web_ui : Locust's, not yet started. Its login, if it asks for one, guards the tab too.
+    base_path : Locust's ``--web-base-path``.
+    """
+    tab = ObjectivesTab()
+    web_ui.template_args.setdefault("extended_tabs", []).append({"title": TITLE, "key": TITLE.lower()})
+    routes = Blueprint("stormwatch", __name__, url_prefix=base_path)
+    for path, view in (
+        ("/stormwatch", tab.page),
+        ("/stormwatch/tab.js", tab.script),
+        ("/stormwatch/live.json", tab.live),
+        ("/stormwatch/report", tab.report),
+    ):
+        guarded = web_ui.auth_required_if_enabled(view)
+        routes.add_url_rule(path, endpoint=path.rpartition("/")[2].replace(".", "-"), view_func=guarded)
+    assert web_ui.app is not None
+    web_ui.app.register_blueprint(routes)
+    web_ui.app.after_request(_with_script)
+    return tab
+
+
 def _age_s(live: dict[str, Any]) -> float:
-    """Seconds since what the figures are about; without figures, since the document was written."""
+    """Return the age of the figures in seconds; without figures, of the document."""
     at = live["figures"]["judged_at"] if live["figures"] else live["updated_at"]
     return max(0.0, time.time() - datetime.fromisoformat(at).timestamp())
 
