@@ -94,8 +94,8 @@ def _python() -> Finding:
 def _folders() -> Finding:
     """Look at the folders that a run writes to: temporary files, the cache, its reports."""
     from harness.history.run import DEFAULT_REPORTS
+    from harness.process import Reaper
     from harness.stack.folders import cache_folder, scratch_folder
-    from harness.stack.reaper import Reaper
 
     with Reaper() as reaper:
         scratch = scratch_folder(reaper, for_socket="control")
@@ -121,7 +121,8 @@ def _postgres() -> Finding:
 
 
 def _toxiproxy() -> Finding:
-    from harness.stack import Part, Proxies, Reaper, toxiproxy
+    from harness.process import Reaper
+    from harness.stack import Proxies, StackProcess, toxiproxy
     from harness.stack.ports import PortBlock
 
     binary = toxiproxy.find()
@@ -132,13 +133,10 @@ def _toxiproxy() -> Finding:
         )
         return Finding("Toxiproxy", "", "", False, note)
     with Reaper() as reaper, PortBlock() as block, tempfile.TemporaryDirectory() as folder:
-        part = Part(toxiproxy.plan(binary, block.take(), Path(folder, "toxiproxy.log")), reaper)
-        part.start()
-        try:
-            part.wait(_LIMIT_S)
-            Proxies(f"http://{part.endpoint}").create("doctor", "127.0.0.1:0", part.endpoint)
-        finally:
-            part.stop(grace_s=1.0)
+        spec = toxiproxy.spec(binary, block.take(), Path(folder, "toxiproxy.log"))
+        with StackProcess(spec, reaper).start() as process:
+            process.wait_until_ready(_LIMIT_S)
+            Proxies(f"http://{process.endpoint}").create("doctor", "127.0.0.1:0", process.endpoint)
     path = str(binary.path)
     source = binary.source if path in binary.source else f"{binary.source}: {_short(path)}"
     notes = ["started and made a proxy", binary.doubt and "unverified: its checksum is none that is pinned"]
@@ -163,21 +161,19 @@ def _pubnub() -> Finding:
     version = f"SDK {_version('pubnub')}"
     if os.environ.get("PUBNUB_PUBLISH_KEY") and os.environ.get("PUBNUB_SUBSCRIBE_KEY"):
         return _real_pubnub(version)
-    from harness.stack import Part, Reaper
+    from harness.process import Reaper
+    from harness.stack import StackProcess
     from harness.stack.ports import PortBlock
-    from harness.stack.pubnub import MODULE, plan
+    from harness.stack.pubnub import MODULE, spec
     from harness.stack.stack import PROJECT, inherited_environment
 
     with Reaper() as reaper, PortBlock() as block, tempfile.TemporaryDirectory() as folder:
         environment = inherited_environment()
         log = Path(folder, "pubnub.log")
-        part = Part(plan(block.take(), log, environment, control_token="doctor", folder=PROJECT), reaper)  # noqa: S106  # gone in a moment
-        part.start()
-        try:
-            part.wait(_LIMIT_S)
-            timetoken = _ask_time(part.endpoint, ssl=False)
-        finally:
-            part.stop(grace_s=1.0)
+        emulator = spec(block.take(), log, environment, control_token="doctor", folder=PROJECT)  # noqa: S106  # gone in a moment
+        with StackProcess(emulator, reaper).start() as process:
+            process.wait_until_ready(_LIMIT_S)
+            timetoken = _ask_time(process.endpoint, ssl=False)
     note = f"started, and the SDK was told the time: {timetoken}"
     return Finding("PubNub", version, f"emulator {MODULE}", True, note)
 

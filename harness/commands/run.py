@@ -290,14 +290,14 @@ class _Job:
         self.display.stage("set-up")
         with LoadProcess(self._run, self._environment | profile, options) as load:
             self._follow(load, lambda: self._show(load.windows))
-            if load.ended == click.UsageError.exit_code:
+            if load.exit_code == click.UsageError.exit_code:
                 # Nothing was played: what is wrong was found out before.
-                why = load.tail(1)
+                why = load.last_words(1)
                 self.live.kill()
                 shutil.rmtree(self._run.path)
                 raise click.UsageError(why)
-            if load.ended != 0:
-                why = f"the load ended with {load.ended}: {load.tail()}"
+            if load.exit_code != 0:
+                why = f"the load ended with {load.exit_code}: {load.last_words()}"
                 self._run.doubt(Doubt(Witness.RUN, why))
                 self._run.update(interrupted=True)
 
@@ -328,7 +328,7 @@ class _Job:
 
     def _follow(self, child: Child, show: Callable[[], None]) -> None:
         asked = False
-        while child.ended is None:
+        while child.exit_code is None:
             if not self.interrupted():
                 show()
             elif not asked:

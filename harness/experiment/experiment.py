@@ -309,7 +309,7 @@ class Experiment:
             # Nobody knows what it left behind.
             testbed.close()
             raise
-        if alone or testbed.load.ended is not None:
+        if alone or testbed.load.exit_code is not None:
             testbed.close()
         else:
             self._testbeds.give_back(testbed)
@@ -463,8 +463,8 @@ class Experiment:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             load = self._testbed.load
-            if load.ended is not None:
-                raise Inconclusive(f"the load ended by itself with {load.ended}: {load.tail()}")
+            if load.exit_code is not None:
+                raise Inconclusive(f"the load ended by itself with {load.exit_code}: {load.last_words()}")
             for name in _OURS:
                 if name in self.stack.parts and name not in self._touched and self.stack.pid(name) is None:
                     raise Inconclusive(f"{name}, a part of the harness, ended by itself: see {self.run.logs}")

@@ -77,10 +77,12 @@ class LoadProcess(Child):
         """
         deadline = time.monotonic() + timeout_s
         while window not in self.windows:
-            if self.ended is not None:
-                raise ChildError(f"Locust ended with {self.ended} before its {window} window: {self.tail()}")
+            if self.exit_code is not None:
+                raise ChildError(
+                    f"Locust ended with {self.exit_code} before its {window} window: {self.last_words()}"
+                )
             if time.monotonic() > deadline:
                 raise ChildError(
-                    f"Locust did not reach its {window} window in {timeout_s:g} s: {self.tail()}"
+                    f"Locust did not reach its {window} window in {timeout_s:g} s: {self.last_words()}"
                 )
             time.sleep(_POLL_S)

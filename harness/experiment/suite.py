@@ -180,5 +180,5 @@ class ScenarioSuite(Child):
         ChildError
             It could not run them, or there were none.
         """
-        if self.ended not in _JUDGED:
-            raise ChildError(f"pytest ended with {self.ended}: {self.tail()}; see {self.log}")
+        if self.exit_code not in _JUDGED:
+            raise ChildError(f"pytest ended with {self.exit_code}: {self.last_words()}; see {self.log_path}")

@@ -142,8 +142,8 @@ class Testbed:
         ChildError
             They did not, in time.
         """
-        if self.load.ended is None:
-            self.load.stop(_DRAIN_LIMIT_S)
+        if self.load.exit_code is None:
+            self.load.finish(_DRAIN_LIMIT_S)
 
     def _remove_games(self) -> None:
         prefix = self.run.read().get("game_prefix")
@@ -248,7 +248,7 @@ class Testbeds:
         """
         testbed, self._open = self._open, None
         if testbed is not None:
-            if testbed.setup == setup and testbed.load.ended is None:
+            if testbed.setup == setup and testbed.load.exit_code is None:
                 return testbed
             testbed.close()
         number = len(list(self._folder.glob(f"{glob.escape(name)}*"))) if self._folder.exists() else 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from harness.process.errors import ProcessError
 
-class StackError(Exception):
-    """A part can't be had, started or reached; the message names it, why, and the way out."""
+
+class StackError(ProcessError):
+    """A process of the stack can't be had, started or reached; the message names it, why, and what to do."""
 
 
 class PortTakenError(StackError):
-    """A part found its port taken by a stranger; another try on other ports may work."""
+    """A process found its port taken by a stranger; another try on other ports may work."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import platformdirs
 
+from harness.process import Reaper
 from harness.stack.errors import StackError
-from harness.stack.reaper import Reaper
 
 if TYPE_CHECKING:
     from pwd import struct_passwd

@@ -21,16 +21,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from filelock import FileLock
 
+from harness.process import ProcessSpec, Reaper, remove, run_as
 from harness.stack.errors import PortTakenError, StackError
 from harness.stack.folders import cache_folder, can_enter, can_read_all, scratch_folder, shared_folder
-from harness.stack.part import Part, Plan
 from harness.stack.ports import PortBlock
-from harness.stack.reap import remove
-from harness.stack.reaper import Reaper
+from harness.stack.process import StackProcess
 
 if TYPE_CHECKING:
     from pwd import struct_passwd
@@ -98,7 +97,7 @@ class Installation:
                 cwd="/",
                 timeout=_TOOL_LIMIT_S,
                 check=False,
-                **_as(self.user),
+                **run_as(self.user),
                 encoding="utf-8",
             )
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -142,13 +141,13 @@ class Postgres:
         self._own_reaper: Reaper | None = None
         self._block: PortBlock | None = None
         self._folder: Path | None = None
-        self._part: Part | None = None
+        self._process: StackProcess | None = None
         self._password = ""
         self.port = 0
         self.installation: Installation
 
     @property
-    def part(self) -> Part:
+    def process(self) -> StackProcess:
         """The server's process.
 
         Raises
@@ -156,9 +155,9 @@ class Postgres:
         StackError
             It was not started.
         """
-        if self._part is None:
+        if self._process is None:
             raise StackError("postgres was not started")
-        return self._part
+        return self._process
 
     @property
     def url(self) -> str:
@@ -186,7 +185,7 @@ class Postgres:
             while True:
                 self.launch()
                 try:
-                    self.part.wait(_READY_S)
+                    self.process.wait_until_ready(_READY_S)
                 except PortTakenError:
                     if self._given_port is not None:
                         raise
@@ -196,7 +195,7 @@ class Postgres:
             self.stop()
             raise
 
-    def launch(self) -> Part:
+    def launch(self) -> StackProcess:
         """Start the server without waiting for it.
 
         Raises
@@ -223,14 +222,14 @@ class Postgres:
             self._block = self._block or PortBlock()
             self.port = self._block.take()
         log_path = self._log_path or self._folder / "postgres.log"
-        self._part = Part(self._plan(self._folder / "data", log_path), self._reaper)
-        self._part.start()
-        return self._part
+        self._process = StackProcess(self._spec(self._folder / "data", log_path), self._reaper)
+        self._process.start()
+        return self._process
 
     def stop(self) -> None:
         """End the server at once, as its data are thrown away, and remove its folder."""
-        if self._part is not None:
-            self._part.stop(grace_s=1.5)
+        if self._process is not None:
+            self._process.stop(grace_s=1.5)
         if self._folder is not None and self._reaper is not None:
             remove(self._folder)
             if not self._folder.exists():  # else the reaper tries again
@@ -249,12 +248,12 @@ class Postgres:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _plan(self, data: Path, log_path: Path) -> Plan:
+    def _spec(self, data: Path, log_path: Path) -> ProcessSpec:
         command = [str(self.installation.bin / "postgres"), "-D", str(data), "-p", str(self.port)]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
         port = self.port
-        return Plan(
+        return ProcessSpec(
             name="postgres",
             command=command,
             address=("127.0.0.1", port),
@@ -440,7 +439,3 @@ def _make_template(installation: Installation, home: Path, folder: Path, reaper:
 def _environment() -> dict[str, str]:
     # Variables such as PGDATA or PGOPTIONS of whoever runs us are none of this server's business.
     return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C", "TZ": "UTC"}
-
-
-def _as(user: struct_passwd | None) -> dict[str, Any]:
-    return {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}

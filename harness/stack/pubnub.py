@@ -1,4 +1,4 @@
-"""The PubNub emulator as a part of the stack."""
+"""The PubNub emulator as a process of the stack."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from harness.stack.part import Plan, answers_http
+from harness.process import ProcessSpec, answers_http
 
 MODULE: Final = "fixtures.pubnub_emulator"
 
 
-def plan(
+def spec(
     port: int, log_path: Path, environment: Mapping[str, str], *, control_token: str, folder: Path
-) -> Plan:
+) -> ProcessSpec:
     """Return how the emulator is run on ``port`` of 127.0.0.1."""
-    return Plan(
+    return ProcessSpec(
         name="pubnub",
         command=[sys.executable, "-m", MODULE, "--host", "127.0.0.1", "--port", str(port)],
         address=("127.0.0.1", port),

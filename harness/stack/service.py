@@ -1,4 +1,4 @@
-"""The service, or one replica of it, as a part of the stack."""
+"""The service, or one replica of it, as a process of the stack."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from harness.stack.part import Plan, answers_http
+from harness.process import ProcessSpec, answers_http
 
 MODULE: Final = "service"
 
 
-def plan(name: str, port: int, log_path: Path, environment: Mapping[str, str], *, folder: Path) -> Plan:
+def spec(
+    name: str, port: int, log_path: Path, environment: Mapping[str, str], *, folder: Path
+) -> ProcessSpec:
     """Return how a replica of the service is run on ``port`` of 127.0.0.1.
 
-    Ready is what answers `/health` at all: whether it is healthy is for the checks to judge.
+    It is ready once it answers `/health` at all: whether it is healthy is for the checks to judge.
     """
-    return Plan(
+    return ProcessSpec(
         name=name,
         command=[sys.executable, "-m", MODULE, "--host", "127.0.0.1", "--port", str(port)],
         address=("127.0.0.1", port),

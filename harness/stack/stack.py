@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING, Final, Self
 import harness
 from harness import limits, web_proxies
 from harness.files import make_folder
+from harness.process import ProcessSpec, Reaper, remove, stop_all, wait_until_ready
 from harness.stack import pubnub, service
 from harness.stack.advertisement import FOLDER as ADVERTISED
 from harness.stack.advertisement import Advertisement
 from harness.stack.control import ControlServer
 from harness.stack.errors import PortTakenError, StackError
 from harness.stack.folders import cache_folder, fits_a_socket, scratch_folder
-from harness.stack.part import Part, Plan, stop_all, wait_for
 from harness.stack.ports import PortBlock
 from harness.stack.postgres import OWNER, Postgres
+from harness.stack.process import StackProcess
 from harness.stack.proxies import LOAD_SERVICE, PLAYERS_PUBNUB, SERVICE_POSTGRES, SERVICE_PUBNUB, Proxies
-from harness.stack.reap import remove
-from harness.stack.reaper import Reaper
 from harness.target import DEFAULT_PUBNUB_ORIGIN, Permission, Target
 from harness.target.consent import of_own_stack
 
@@ -107,7 +106,7 @@ class Stack:
         if self.options.replicas < 1:
             raise StackError(f"replicas={self.options.replicas}: at least one is needed")
         self.id = secrets.token_hex(3)
-        self.parts: dict[str, Part] = {}
+        self.parts: dict[str, StackProcess] = {}
         self.proxies: Proxies
         self.target: Target
         self.service_urls: list[str] = []
@@ -211,7 +210,7 @@ class Stack:
         """Return the process id of a part, None while it is down."""
         return self.part(name).pid
 
-    def part(self, name: str) -> Part:
+    def part(self, name: str) -> StackProcess:
         """Return a part.
 
         Raises
@@ -259,9 +258,9 @@ class Stack:
         inherited = inherited_environment()
         control_token = secrets.token_urlsafe(24)
 
-        self._launch(toxiproxy.plan(binary, block.take(), self._log("toxiproxy")), reaper)
+        self._launch(toxiproxy.spec(binary, block.take(), self._log("toxiproxy")), reaper)
         if options.pubnub is None:
-            emulator = pubnub.plan(
+            emulator = pubnub.spec(
                 block.take(), self._log("pubnub"), inherited, control_token=control_token, folder=PROJECT
             )
             self._launch(emulator, reaper)
@@ -279,14 +278,14 @@ class Stack:
         self._routes = self._routing(block, service_ports)
         self.proxies = Proxies(f"http://{self.parts['toxiproxy'].endpoint}")
         self.target = self._describe(postgres, control_token)
-        wait_for([self.parts["toxiproxy"]], _READY_S)
+        wait_until_ready([self.parts["toxiproxy"]], _READY_S)
         self._make_proxies()
-        wait_for([self.parts["postgres"]], _READY_S)
+        wait_until_ready([self.parts["postgres"]], _READY_S)
         for number, port in enumerate(service_ports, start=1):
             name = f"service-{number}"
             environment = inherited | self._service_environment(number, postgres)
-            self._launch(service.plan(name, port, self._log(name), environment, folder=PROJECT), reaper)
-        wait_for(self.parts.values(), _READY_S)
+            self._launch(service.spec(name, port, self._log(name), environment, folder=PROJECT), reaper)
+        wait_until_ready(self.parts.values(), _READY_S)
 
     def _routing(self, block: PortBlock, service_ports: list[int]) -> Mapping[str, tuple[str, str]]:
         """Return proxy -> (where it listens, where it leads)."""
@@ -348,8 +347,8 @@ class Stack:
         assert self._folder is not None
         return self._folder / "flags.env"
 
-    def _launch(self, plan: Plan, reaper: Reaper) -> None:
-        part = self.parts[plan.name] = Part(plan, reaper)
+    def _launch(self, spec: ProcessSpec, reaper: Reaper) -> None:
+        part = self.parts[spec.name] = StackProcess(spec, reaper)
         part.start()
 
     def _log(self, name: str) -> Path:

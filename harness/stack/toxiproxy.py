@@ -1,4 +1,4 @@
-"""The Toxiproxy server: found, fetched or built, checked to work, and run as a part of the stack.
+"""The Toxiproxy server: found, fetched or built, checked to work, and run as a process of the stack.
 
 ``python -m harness.stack.toxiproxy`` obtains it once, into the cache. The first of these that works is
 taken: ``TOXIPROXY_BIN``, ``toxiproxy-server`` on PATH, the cache, the release binary (its checksum pinned
@@ -31,9 +31,9 @@ from typing import Final
 from filelock import FileLock
 
 from harness import web_proxies
+from harness.process import ProcessSpec, answers_http
 from harness.stack.errors import StackError
 from harness.stack.folders import cache_folder
-from harness.stack.part import Plan, answers_http
 
 VERSION: Final = "2.12.0"
 BIN_VARIABLE: Final = "TOXIPROXY_BIN"
@@ -226,9 +226,9 @@ def _is_release(path: Path) -> bool:
         return False
 
 
-def plan(binary: Binary, port: int, log_path: Path) -> Plan:
+def spec(binary: Binary, port: int, log_path: Path) -> ProcessSpec:
     """Return how the server is run on ``port`` of 127.0.0.1, counting what passes its proxies."""
-    return Plan(
+    return ProcessSpec(
         name="toxiproxy",
         command=[str(binary.path), "-host", "127.0.0.1", "-port", str(port), "-proxy-metrics"],
         address=("127.0.0.1", port),

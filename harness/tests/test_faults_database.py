@@ -44,7 +44,7 @@ class Server:
 
     def __init__(self, postgres: Postgres) -> None:
         self.postgres = postgres
-        self.parts = {"postgres": postgres.part}
+        self.parts = {"postgres": postgres.process}
         self.target = target_of(postgres)
 
     def pid(self, name: str) -> int | None:

@@ -29,7 +29,8 @@ from harness.faults.network import (
     SlowClose,
     Stall,
 )
-from harness.stack import Part, Proxies, Reaper, ToxiproxyError, toxiproxy
+from harness.process import Reaper
+from harness.stack import Proxies, StackProcess, ToxiproxyError, toxiproxy
 from harness.stack import proxies as stack_proxies
 from harness.stack.ports import PortBlock
 from harness.target import Target
@@ -41,7 +42,7 @@ BODY = os.urandom(3000)
 class Server:
     """A web server behind a proxy called `web`."""
 
-    def __init__(self, proxies: Proxies, part: Part) -> None:
+    def __init__(self, proxies: Proxies, part: StackProcess) -> None:
         self.proxies = proxies
         self.parts = {"toxiproxy": part}
         self.target = Target("http://127.0.0.1:9", "key", "cron", "sub", toxiproxy_url=proxies.url)
@@ -83,9 +84,8 @@ def server() -> Iterator[Server]:
     thread = threading.Thread(target=web.serve_forever)
     thread.start()
     with Reaper() as reaper, PortBlock() as block:
-        part = Part(toxiproxy.plan(toxiproxy.obtain(), block.take(), Path(os.devnull)), reaper)
-        part.start()
-        part.wait(20)
+        part = StackProcess(toxiproxy.spec(toxiproxy.obtain(), block.take(), Path(os.devnull)), reaper)
+        part.start().wait_until_ready(20)
         proxies = Proxies(f"http://{part.endpoint}")
         proxies.create("web", f"127.0.0.1:{block.take()}", f"127.0.0.1:{web.server_port}")
         proxies.create("unused", f"127.0.0.1:{block.take()}", f"127.0.0.1:{web.server_port}")
@@ -368,9 +368,8 @@ def test_a_target_without_toxiproxy_lacks_the_part() -> None:
 def test_a_toxiproxy_that_goes_away_is_the_harness_failure(server: Server) -> None:
     binary = toxiproxy.obtain()
     with Reaper() as reaper, PortBlock() as block:
-        part = Part(toxiproxy.plan(binary, block.take(), Path(os.devnull)), reaper)
-        part.start()
-        part.wait(20)
+        part = StackProcess(toxiproxy.spec(binary, block.take(), Path(os.devnull)), reaper)
+        part.start().wait_until_ready(20)
         proxies = Proxies(f"http://{part.endpoint}")
         proxies.create("web", f"127.0.0.1:{block.take()}", "127.0.0.1:9")
         other = Server(proxies, part)

@@ -32,7 +32,8 @@ from harness.faults.ticks import (
     SlowTicks,
 )
 from harness.history import HistoryWriter, read_history
-from harness.stack import Part, Postgres, Proxies, Reaper, StackError, toxiproxy
+from harness.process import Reaper
+from harness.stack import Postgres, Proxies, StackError, StackProcess, toxiproxy
 from harness.stack.ports import PortBlock
 from harness.stack.postgres import OWNER
 from harness.stack.proxies import SERVICE_POSTGRES
@@ -74,7 +75,7 @@ class Replicas:
 
     def __init__(self, postgres: Postgres) -> None:
         self.postgres = postgres
-        self.parts: dict[str, Any] = {"postgres": postgres.part}
+        self.parts: dict[str, Any] = {"postgres": postgres.process}
         self.target = Target("http://127.0.0.1:9", "key", "secret", "sub", database_url=postgres.url)
 
     @property
@@ -122,9 +123,8 @@ def postgres() -> Iterator[Postgres]:
 def proxies(postgres: Postgres) -> Iterator[Proxies]:
     """A Toxiproxy with the proxy of the database."""
     with Reaper() as reaper, PortBlock() as block:
-        part = Part(toxiproxy.plan(toxiproxy.obtain(), block.take(), Path(os.devnull)), reaper)
-        part.start()
-        part.wait(20)
+        part = StackProcess(toxiproxy.spec(toxiproxy.obtain(), block.take(), Path(os.devnull)), reaper)
+        part.start().wait_until_ready(20)
         proxies = Proxies(f"http://{part.endpoint}")
         proxies.create(SERVICE_POSTGRES, f"127.0.0.1:{block.take()}", f"127.0.0.1:{postgres.port}")
         yield proxies

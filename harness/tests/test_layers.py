@@ -20,7 +20,7 @@ LAYERS = (
     ("observe",),
     ("judge", "stack"),
     ("target",),
-    ("history", "sla"),
+    ("history", "process", "sla"),
     ("files", "limits", "load_options", "output", "web_proxies"),
 )
 

@@ -15,8 +15,8 @@ import asyncpg
 import psutil
 import pytest
 
+from harness.process import child as child_module
 from harness.stack import Stack, StackError, StackOptions, find_stack, running_stacks, start_stack
-from harness.stack import part as part_module
 from harness.stack import stack as module
 from harness.stack.ports import PortBlock, is_free
 from harness.tests.helpers import eventually
@@ -40,7 +40,7 @@ def test_ctrl_c_right_after_a_part_was_started_leaves_no_part_behind(monkeypatch
                 begun.append(psutil.Process(self.pid))
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(part_module.subprocess, "Popen", Interrupted)
+    monkeypatch.setattr(child_module.subprocess, "Popen", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         Stack().start()
     (orphan,) = begun
@@ -118,7 +118,7 @@ def test_the_harness_reads_the_database_past_the_proxies(stack: Stack) -> None:
 
 def test_secrets_stay_out_of_what_is_shown_and_logged(stack: Stack) -> None:
     secrets = stack.target.secrets()
-    shown = repr(stack.target) + repr([part.plan for part in stack.parts.values()])
+    shown = repr(stack.target) + repr([part.spec for part in stack.parts.values()])
     shown += " ".join(
         argument for part in stack.parts.values() for argument in psutil.Process(part.pid).cmdline()
     )

@@ -14,7 +14,8 @@ import asyncpg
 import psutil
 import pytest
 
-from harness.stack import Postgres, Reaper, StackError
+from harness.process import Reaper
+from harness.stack import Postgres, StackError
 from harness.stack import postgres as module
 from harness.stack.ports import PortBlock, is_free
 from harness.tests.helpers import eventually
@@ -50,7 +51,7 @@ async def test_refuses_a_wrong_password() -> None:
 
 def test_leaves_neither_process_nor_port_nor_folder_behind() -> None:
     with Postgres() as postgres:
-        pid, port, folder = postgres.part.pid, postgres.port, postgres._folder
+        pid, port, folder = postgres.process.pid, postgres.port, postgres._folder
         assert pid is not None
         assert folder is not None
         assert folder.exists()
@@ -65,7 +66,7 @@ def test_leaves_nothing_behind_when_its_starter_is_killed() -> None:
         import os, signal
         from harness.stack import Postgres
         postgres = Postgres().start()
-        print(postgres.part.pid, postgres.port, postgres._folder, flush=True)
+        print(postgres.process.pid, postgres.port, postgres._folder, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     done = subprocess.run(
@@ -86,7 +87,7 @@ def test_a_server_that_was_killed_leaves_no_shared_memory_behind(orderly: bool) 
         postgres = Postgres().start()
         print((postgres._folder / "data" / "postmaster.pid").read_text().splitlines()[6], flush=True)
         print(postgres._folder, flush=True)
-        postgres.part.kill()
+        postgres.process.kill()
         postgres.stop() if {orderly} else os.kill(os.getpid(), signal.SIGKILL)
     """)
     done = subprocess.run(
@@ -109,7 +110,7 @@ def test_a_fork_of_the_starter_keeps_nothing_alive() -> None:
         if child == 0:
             os.close(1)
             time.sleep(60)
-        print(postgres.part.pid, child, flush=True)
+        print(postgres.process.pid, child, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     done = subprocess.run(
@@ -125,12 +126,11 @@ def test_a_fork_of_the_starter_keeps_nothing_alive() -> None:
 def test_comes_back_on_the_same_port_after_being_killed() -> None:
     with Postgres() as postgres:
         asyncio.run(ask(postgres.url, "CREATE TABLE kept (id int)"))
-        first = postgres.part.pid
-        postgres.part.kill()
+        first = postgres.process.pid
+        postgres.process.kill()
         assert not module.takes_connections(postgres.port)
-        postgres.part.start()
-        postgres.part.wait(20)
-        assert postgres.part.pid != first
+        postgres.process.start().wait_until_ready(20)
+        assert postgres.process.pid != first
         assert asyncio.run(ask(postgres.url, "SELECT count(*) FROM kept")) == 0
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.stack import Part, Proxies, Reaper, StackError, ToxiproxyError, toxiproxy
+from harness.process import Reaper
+from harness.stack import Proxies, StackError, StackProcess, ToxiproxyError, toxiproxy
 from harness.stack.ports import PortBlock
 from harness.tests.helpers import eventually
 
@@ -63,9 +64,8 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def server() -> Iterator[Proxies]:
     binary = toxiproxy.obtain()
     with Reaper() as reaper, PortBlock() as block:
-        part = Part(toxiproxy.plan(binary, block.take(), Path(os.devnull)), reaper)
-        part.start()
-        part.wait(20)
+        part = StackProcess(toxiproxy.spec(binary, block.take(), Path(os.devnull)), reaper)
+        part.start().wait_until_ready(20)
         yield Proxies(f"http://{part.endpoint}")
         part.stop(1.0)
 
@@ -219,9 +219,8 @@ def test_proxies_are_made_and_counted(server: Proxies) -> None:
 def test_two_servers_are_told_apart(server: Proxies) -> None:
     binary = toxiproxy.obtain()
     with Reaper() as reaper, PortBlock() as block:
-        part = Part(toxiproxy.plan(binary, block.take(), Path(os.devnull)), reaper)
-        part.start()
-        part.wait(20)
+        part = StackProcess(toxiproxy.spec(binary, block.take(), Path(os.devnull)), reaper)
+        part.start().wait_until_ready(20)
         try:
             other = Proxies(f"http://{part.endpoint}")
             other.create("only-there", "127.0.0.1:0", "127.0.0.1:9")

@@ -329,7 +329,7 @@ async def _received_by_subscribers(
         "service": [service.process.pid],
         "emulator": [parts.emulator.pid],
         "subscribers": [process.pid for process in processes],
-        "Postgres": [parts.postgres.part.pid or 0],
+        "Postgres": [parts.postgres.process.pid or 0],
     }
 
     def cpu() -> dict[str, float]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.stack import Reaper, reap
+from harness.process import Reaper, reap
 from harness.tests.helpers import eventually
 
 
@@ -68,8 +68,8 @@ def test_groups_and_paths_that_were_named_go(tmp_path: Path) -> None:
     (folder / "file").touch()
     reaper = Reaper()
     with sleeper() as ours, sleeper() as forgotten, sleeper() as bystander:
-        reaper.watch_group(ours.pid)
-        reaper.watch_group(forgotten.pid)
+        reaper.watch_process(ours.pid)
+        reaper.watch_process(forgotten.pid)
         reaper.forget(forgotten.pid)
         reaper.watch_path(folder)
         orphan(reaper)
@@ -82,14 +82,14 @@ def test_groups_and_paths_that_were_named_go(tmp_path: Path) -> None:
 def test_an_orderly_end_leaves_processes_alone() -> None:
     with sleeper() as ours:
         with Reaper() as reaper:
-            reaper.watch_group(ours.pid)
+            reaper.watch_process(ours.pid)
         assert ours.poll() is None
 
 
 NESTED = """
 import subprocess, sys, time
 from pathlib import Path
-from harness.stack import Reaper
+from harness.process import Reaper
 
 reaper = Reaper()
 reaper.watch_path(Path(sys.argv[1]))
@@ -97,7 +97,7 @@ Path(sys.argv[1]).mkdir()
 # It goes when it must, not when it is asked to.
 command = ["sh", "-c", "trap '' TERM; echo; sleep 60"]
 stubborn = subprocess.Popen(command, env=reaper.environment, process_group=0)
-reaper.watch_group(stubborn.pid)
+reaper.watch_process(stubborn.pid)
 time.sleep(60)
 """
 
@@ -115,7 +115,7 @@ def test_a_reaper_lets_those_of_what_it_ends_do_their_work(tmp_path: Path) -> No
     with inner:
         assert inner.stdout is not None
         inner.stdout.readline()
-        outer.watch_group(inner.pid)
+        outer.watch_process(inner.pid)
         orphan(outer)
     eventually(lambda: not folder.exists())
 

@@ -13,16 +13,15 @@ import weakref
 from pathlib import Path
 from typing import Any, Final, Self
 
-from harness.stack import reap
+from harness.process import reap
 
-_PROGRAM: Final = Path(reap.__file__)
 _MARKER: Final = "STORMWATCH_OWNER"
 
 _living: weakref.WeakSet[Reaper] = weakref.WeakSet()
 
 
 class Reaper:
-    """Ends process groups and removes paths when this process is gone, even after ``kill -9``.
+    """Ends processes and removes paths when this process is gone, even after ``kill -9``.
 
     It notices by a pipe that only this process holds open; a fork of this process lets go of it.
     """
@@ -32,13 +31,13 @@ class Reaper:
         reading, self._pipe = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_PROGRAM), f"{_MARKER}={self._marker}"],
+                [sys.executable, "-P", reap.__file__, f"{_MARKER}={self._marker}"],
                 stdin=reading,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 cwd="/",
-                env=os.environ | dict([reap.REAPER.split("=")]),
+                env={**os.environ, reap.REAPER: "yes"},
             )
         finally:
             os.close(reading)
@@ -46,19 +45,19 @@ class Reaper:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What to put into a child's environment, so that it is found even if nobody got to name it."""
+        """What a child's environment needs, so that it is found even if nobody got to name it."""
         return {_MARKER: self._marker}
 
-    def watch_group(self, pid: int, gentle: int = signal.SIGTERM) -> None:
-        """End the process group of ``pid``: by ``gentle`` first, by SIGKILL soon after."""
-        self._tell(do="group", pid=pid, signal=int(gentle))
+    def watch_process(self, pid: int, gentle: int = signal.SIGTERM) -> None:
+        """End a process and its descendants: by ``gentle`` first, by SIGKILL soon after."""
+        self._tell(do="process", what=pid, signal=int(gentle))
 
     def watch_path(self, path: Path) -> None:
         """Remove ``path``, a file or a whole folder."""
-        self._tell(do="path", path=str(path))
+        self._tell(do="path", what=str(path))
 
     def forget(self, what: int | Path) -> None:
-        """Leave a process group or a path alone: it is gone already."""
+        """Leave a process or a path alone: it is gone already."""
         self._tell(do="forget", what=what if isinstance(what, int) else str(what))
 
     def close(self, *, sweep: bool = False) -> None:
