@@ -164,7 +164,7 @@ def _run(code: str) -> str:
 
 def prepare(folder: str, millions: float) -> None:
     """Write a synthetic history (three of ten rows are deliveries) and print how many rows it has."""
-    from harness.tests.synthetic_run import Shape, synthetic_rows, write_run
+    from fixtures.synthetic_run import Shape, synthetic_rows, write_run
 
     shape = Shape(games_at_once=max(round(200 * millions), 1), seconds=1216, http_per_s=round(270 * millions))
     rows = synthetic_rows(shape)

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fixtures.synthetic_run import NS, START, Shape, synthetic_rows, write_run
 from harness.report import write_reports
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import NS, START, Shape, synthetic_rows, write_run
 
 
 def loaded_report(folder: Path, shape: Shape) -> dict[str, Any]:

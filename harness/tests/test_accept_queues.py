@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import synthetic_rows
 from harness.experiment import NobodyFails
 from harness.experiment.expectations import Intact
 from harness.history import read_history
@@ -24,7 +25,6 @@ from harness.sla.policy import load_policy
 from harness.target import Target
 from harness.tests.helpers import eventually
 from harness.tests.synthetic_judging import SHAPE, at, during, judge, plus
-from harness.tests.synthetic_run import synthetic_rows
 from harness.tests.test_verdicts import named, verdict_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts them")

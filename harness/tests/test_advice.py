@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from fixtures.synthetic_run import Shape, about_run, history_of, synthetic_rows, write_run
 from harness.cli import main
 from harness.judge import evidence_of
 from harness.report import write_reports
 from harness.report.build import judge
 from harness.report.reasons import conclusion
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import Shape, about_run, history_of, synthetic_rows, write_run
 from harness.tests.test_lag import lagging, one_second, slower
 from harness.tests.test_verdicts import SHAPE, named, of, verdict_of
 

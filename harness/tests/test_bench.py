@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from fixtures.synthetic_run import Shape, synthetic_rows, write_file, write_run
 from harness import bench
 from harness.bench import Judged, Quantiles
-from harness.tests.synthetic_run import Shape, synthetic_rows, write_file, write_run
 
 SMALL = Judged(10**6, 2.0, 1.5, 0.5)
 LARGE = Judged(10**7, 18.0, 16.0, 3.5)

@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from fixtures.synthetic_run import NS, START, Shape, synthetic_rows, write_file, write_run
 from harness.cli import main
 from harness.history import HistoryError, RunFolder
 from harness.report import write_reports
 from harness.report.build import build_report
 from harness.report.scenarios import read_scenarios
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import NS, START, Shape, synthetic_rows, write_file, write_run
 
 SHAPE = Shape(games_at_once=5, players=2, seconds=20, http_per_s=2)
 #: What is shown and not judged: where it is made, and what its absence is noted as.

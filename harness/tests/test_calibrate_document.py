@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from fixtures.synthetic_run import Shape, synthetic_rows, write_run
 from harness.calibrate.judge import document
 from harness.calibrate.measure import Findings, Lost
 from harness.calibrate.plan import Plan
@@ -30,7 +31,6 @@ from harness.report.html import render_html
 from harness.report.markdown import render_markdown
 from harness.report.write import write_reports
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import Shape, synthetic_rows, write_run
 from harness.tests.test_calibrate_judge import GAMES, QUIET, measured
 
 SHAPE = Shape(games_at_once=5, seconds=20)

@@ -9,12 +9,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from fixtures.synthetic_run import NS, START, about_run, synthetic_rows
 from harness.history import SCHEMA, History, HistoryFile
 from harness.judge import evidence_of
 from harness.report.build import judge
 from harness.report.gate import validate
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import NS, START, about_run, synthetic_rows
 from harness.tests.test_verdicts import MIDDLE, SHAPE, late_events, named, of, two_swapped_events
 
 Report = dict[str, Any]

@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 from scipy import stats
 
+from fixtures.synthetic_run import Shape, synthetic_rows, write_run
 from harness.cli import main
 from harness.history import RunFolder
 from harness.judge import Samples
 from harness.report.compare import bootstrap_quantiles
 from harness.tests.helpers import policy_with
-from harness.tests.synthetic_run import Shape, synthetic_rows, write_run
 
 SHAPE = Shape(games_at_once=100, seconds=60, http_per_s=120)
 

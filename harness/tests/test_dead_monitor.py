@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import NS, START, synthetic_rows
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import NS, START, synthetic_rows
 from harness.tests.test_verdicts import MIDDLE, SHAPE, named, of, verdict_of
 
 STEADY = START + SHAPE.warm_up * NS

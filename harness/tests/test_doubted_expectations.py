@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import about_run, history_of, synthetic_rows
 from harness.experiment import HealthyThroughout, MonitorP95, NobodyFails, TimersOnTime
 from harness.history.names import Reading
 from harness.history.witnesses import Doubt, Witness
@@ -14,7 +15,6 @@ from harness.judge import evidence_of
 from harness.judge.findings import Expectation, Finding, judge_all
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_judging import FAULT, SHAPE, at, during, plus
-from harness.tests.synthetic_run import about_run, history_of, synthetic_rows
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import synthetic_rows
 from harness.experiment import (
     AlertOnce,
     AlertRaised,
@@ -18,7 +19,6 @@ from harness.experiment import (
 from harness.judge.findings import Expectation
 from harness.observe.alerts import SERVICE, UNREADABLE
 from harness.tests.synthetic_judging import SHAPE, at, judge, plus
-from harness.tests.synthetic_run import synthetic_rows
 
 RULE, OTHER = "PubNub API Failures", "High Error Rate"
 CHANNELS = ("slack", "pagerduty")

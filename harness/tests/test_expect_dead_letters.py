@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import synthetic_rows
 from harness.experiment import DeadLetters, LeftAlone, NoRetryStorm, ReplayHeard
 from harness.experiment.operator import DEAD_LETTER
 from harness.history.names import Publish
 from harness.observe.publish_log import ATTEMPT
 from harness.tests.synthetic_judging import SHAPE, at, during, judge, plus
-from harness.tests.synthetic_run import synthetic_rows
 
 FEW = NoRetryStorm(per_event=2, per_second=5)
 

@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import NS, synthetic_rows
 from harness.experiment import MakesNoEvents, MovedByHand, NoGrace, RolledBack, TicksSkip, TimersStand
 from harness.experiment.operator import DAWDLER, OPERATOR
 from harness.faults.rollback import STEP, EmergencyRollback
 from harness.judge import Window
 from harness.tests.synthetic_judging import FAULT, SHAPE, at, during, judge, plus
-from harness.tests.synthetic_run import NS, synthetic_rows
 
 ROLLBACK = Window(str(EmergencyRollback()), FAULT.start_ns, FAULT.end_ns)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import NS, START, Shape, synthetic_rows, write_run
 from harness.experiment import Finding
 from harness.experiment.expect_ticks import (
     DueTogetherServed,
@@ -17,7 +18,6 @@ from harness.history import read_history
 from harness.judge import Window, evidence_of
 from harness.judge.findings import Expectation, judge_all
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import NS, START, Shape, synthetic_rows, write_run
 
 FAULT = Window("tick:slow postgres", START + 20 * NS, START + 30 * NS)
 SHAPE = Shape(games_at_once=12, players=2, seconds=40, http_per_s=20)

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import synthetic_rows
 from harness.experiment import NoSecretTold, UnauthorisedCallsMadeNothing, UnauthorisedCallsRefused
 from harness.faults.unauthorised import MADE, UNAUTHORISED
 from harness.observe.secrets import FOUND
 from harness.tests.synthetic_judging import SHAPE, at, judge, plus
-from harness.tests.synthetic_run import synthetic_rows
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import NS, START, Shape, synthetic_rows, write_run
 from harness.experiment import (
     BacklogDrained,
     EveryoneHears,
@@ -28,7 +29,6 @@ from harness.history import read_history
 from harness.judge import Evidence, Window, evidence_of
 from harness.judge.findings import Expectation, judge_all
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import NS, START, Shape, synthetic_rows, write_run
 
 FAULT = Window("network:down service-pubnub", START + 20 * NS, START + 30 * NS)
 SHAPE = Shape(games_at_once=12, players=2, seconds=50, http_per_s=20)

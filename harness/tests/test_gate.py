@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
+from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows, write_run
 from harness.cli import main
 from harness.judge import evidence_of
 from harness.report import read_report, write_reports
@@ -19,7 +20,6 @@ from harness.report.build import judge
 from harness.report.gate import change_thresholds, validate
 from harness.sla.policy import DEFAULT_POLICY, PolicyError, load_policy
 from harness.tests.helpers import policy_with
-from harness.tests.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows, write_run
 
 SHAPE = Shape(games_at_once=200, seconds=120, http_per_s=60)
 

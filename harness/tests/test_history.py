@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import Shape, synthetic_rows, write_file
 from harness.history import HistoryError, HistoryReader, HistoryWriter, Row, read_history
 from harness.history.names import Reading
-from harness.tests.synthetic_run import Shape, synthetic_rows, write_file
 
 
 def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.synthetic_run import Shape
 from harness import output
 from harness.report.html import render_html
 from harness.report.junit import render_junit
@@ -22,7 +23,6 @@ from harness.report.markdown import code, render_markdown, text
 from harness.report.terminal import print_summary
 from harness.sla.verdict import INFINITY
 from harness.tests.synthetic_report import eventful, loaded_report
-from harness.tests.synthetic_run import Shape
 
 MARK = "HOSTILE"
 WORDS = (

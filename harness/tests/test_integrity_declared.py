@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
 from harness.faults import kinds
 from harness.history.names import Publish
 from harness.judge import Evidence, evidence_of
 from harness.judge.integrity import SILENCING, illegal, lost_events, out_of_order
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
 
 SHAPE = Shape(games_at_once=12, players=2, seconds=50, http_per_s=2)
 BEGIN, END = START + 20 * NS, START + 30 * NS

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import NS, START, about_run, history_of, synthetic_rows
 from harness.judge import evidence_of
 from harness.judge.lag import CRON, SUBSCRIBERS, lag_s
 from harness.judge.measurement import probe_effect
 from harness.sla.policy import Policy, load_policy
 from harness.sla.verdict import judge_objective
-from harness.tests.synthetic_run import NS, START, about_run, history_of, synthetic_rows
 from harness.tests.test_verdicts import SHAPE, named, of, steady, verdict_of
 
 

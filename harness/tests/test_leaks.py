@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import NS, START, Shape, synthetic_rows, write_run
 from harness.experiment.leaks import back_to_level
 from harness.history import read_history
 from harness.judge import Window, evidence_of
 from harness.judge.findings import Finding, judge_all
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import NS, START, Shape, synthetic_rows, write_run
 
 FAULT = Window("network:down service-postgres", START + 20 * NS, START + 30 * NS)
 SHAPE = Shape(games_at_once=4, players=1, seconds=40, http_per_s=5)

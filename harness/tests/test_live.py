@@ -17,6 +17,15 @@ import psutil
 import pytest
 from rich.console import Console
 
+from fixtures.synthetic_run import (
+    NS,
+    START,
+    Shape,
+    about_run,
+    history_of,
+    synthetic_rows,
+    write_run,
+)
 from harness.commands.run import _Display
 from harness.history import (
     SCHEMA,
@@ -39,15 +48,6 @@ from harness.live.terminal import one_line, render
 from harness.report.build import build_report
 from harness.sla.policy import Policy, load_policy
 from harness.tests.helpers import eventually, policy_with
-from harness.tests.synthetic_run import (
-    NS,
-    START,
-    Shape,
-    about_run,
-    history_of,
-    synthetic_rows,
-    write_run,
-)
 
 SHAPE = Shape(games_at_once=60, seconds=40)
 #: In the middle of the steady window.

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from fixtures.synthetic_run import about_run, history_of, synthetic_rows, windows, write_run
 from harness.commands.gate import command
 from harness.history import Doubt, History, Witness
 from harness.live.document import Snapshot, judge_so_far, live_document
@@ -21,7 +22,6 @@ from harness.report.markdown import render_markdown
 from harness.report.terminal import print_summary
 from harness.report.write import write_reports
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import about_run, history_of, synthetic_rows, windows, write_run
 from harness.tests.test_verdicts import SHAPE, late_timers, named, verdict_of
 
 NO_TICKS = "no ticks of ours: STORMWATCH_MAY_TICK does not name the target's address"

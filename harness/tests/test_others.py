@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import synthetic_rows
 from harness.observe.readings import machine_readings
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import synthetic_rows
 from harness.tests.test_verdicts import SHAPE, named, of, verdict_of
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from fixtures.synthetic_run import Shape, synthetic_rows, write_run
 from harness.report.gate import validate
 from harness.report.html import render_comparison, render_html, script_json
 from harness.report.write import write_reports
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_report import eventful, fault, loaded_report, timeline, with_faults
-from harness.tests.synthetic_run import Shape, synthetic_rows, write_run
 
 SHAPE = Shape(games_at_once=20, seconds=40)
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from fixtures.synthetic_run import Shape, synthetic_rows, write_run
 from harness.history import RunFolder
 from harness.report.compare import compare, load_side
 from harness.report.html import render_comparison, render_html
 from harness.sla.policy import load_policy
 from harness.tests.browser import find_chromium
 from harness.tests.synthetic_report import eventful, loaded_report
-from harness.tests.synthetic_run import Shape, synthetic_rows, write_run
 from harness.tests.test_compare import slower
 
 SHAPE = Shape(games_at_once=20, seconds=40)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import NS, about_run, history_of, synthetic_rows
 from harness.judge import FaultWindow, evidence_of
 from harness.judge.recovery import Recovery, recovery_of
 from harness.report.build import judge
@@ -16,7 +17,6 @@ from harness.report.gate import validate
 from harness.sla.policy import load_policy
 from harness.tests import test_verdicts
 from harness.tests.synthetic_judging import SHAPE, at, evidence, plus
-from harness.tests.synthetic_run import NS, about_run, history_of, synthetic_rows
 
 #: Recovered from within 15 s, says the policy.
 OUTAGE = "network:down service-pubnub"

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from fixtures.synthetic_run import NS, START, Shape, synthetic_rows, write_file, write_run
 from harness.cli import main
 from harness.history import RunFolder
 from harness.report import ReportError, read_report, write_reports
@@ -21,7 +22,6 @@ from harness.report.junit import render_junit
 from harness.report.markdown import render_markdown
 from harness.report.terminal import print_summary
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import NS, START, Shape, synthetic_rows, write_file, write_run
 
 SHAPE = Shape(games_at_once=200, seconds=120, http_per_s=60)
 GOLDEN = Path(__file__).parent / "golden"

@@ -11,12 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import synthetic_rows
 from harness.history import read_history
 from harness.observe.shortages import LogOfShortages
 from harness.sla.policy import load_policy
 from harness.target.errors import name_of
 from harness.tests.synthetic_judging import plus
-from harness.tests.synthetic_run import synthetic_rows
 from harness.tests.test_verdicts import MIDDLE, SHAPE, an_unheard_event, named, of, verdict_of
 
 #: As the parts wrote it with too small a limit.

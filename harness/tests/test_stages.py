@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
 from harness.judge import Evidence, evidence_of
 from harness.judge.stages import stages
 from harness.judge.timeline import timeline
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
 
 SHAPE = Shape(games_at_once=20, players=2, seconds=50, http_per_s=2)
 MS = 1_000_000

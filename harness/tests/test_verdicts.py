@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
 from harness.history import Doubt, Witness
 from harness.judge import METRICS, Samples, evidence_of
 from harness.report.build import judge
 from harness.report.gate import validate
 from harness.sla.policy import Policy, load_policy
-from harness.tests.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
 
 SHAPE = Shape(games_at_once=200, seconds=120, http_per_s=60)
 MIDDLE = START + 60 * NS

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from rich.console import Console
 
+from fixtures.synthetic_run import Shape
 from harness.report.gate import validate
 from harness.report.junit import render_junit
 from harness.report.markdown import render_markdown
@@ -24,7 +25,6 @@ from harness.tests.synthetic_report import (
     unseen,
     with_faults,
 )
-from harness.tests.synthetic_run import Shape
 
 GOLDEN = Path(__file__).parent / "golden"
 FIXED_RUN = {

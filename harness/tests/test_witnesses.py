@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from fixtures.synthetic_run import Shape, synthetic_rows, write_run
 from harness.history import Doubt, Witness, create_run
 from harness.history.witnesses import WORKER, doubts, doubts_about, read_doubts
 from harness.judge import INTEGRITY, METRICS, Evidence, Samples
@@ -15,7 +16,6 @@ from harness.judge.metrics import metric
 from harness.report.build import build_report
 from harness.sla.policy import METRICS as PROMISED
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import Shape, synthetic_rows, write_run
 from harness.tests.test_verdicts import (
     SHAPE,
     a_busy_generator,

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from fixtures.synthetic_run import synthetic_rows
 from harness.history import Witness
 from harness.history.witnesses import WORKER, Doubt, doubts_about, witnesses_of
 from harness.sla.policy import load_policy
-from harness.tests.synthetic_run import synthetic_rows
 from harness.tests.test_load_options import options
 from harness.tests.test_verdicts import SHAPE, named, verdict_of
 
