@@ -57,7 +57,7 @@ audit: $(READY) ## known vulnerabilities, dangerous code, faults in workflows
 bench: $(READY) ## speed and memory, as ratios measured side by side; and whether what is reported is true
 	$(BIN)/python -m service.bench
 	$(BIN)/python -m fixtures.pubnub_emulator.bench
-	$(BIN)/python -m harness.bench
+	$(BIN)/python -m fixtures.bench.history
 	$(BIN)/stormwatch calibrate
 
 lock: ## pin the dependencies again (needs uv)

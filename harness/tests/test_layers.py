@@ -11,7 +11,7 @@ ROOT = Path(harness.__file__).parent
 
 #: Topmost first. A package imports from lower lines only, not from its neighbours on the same line.
 LAYERS = (
-    ("cli", "pytest_plugin", "bench"),
+    ("cli", "pytest_plugin"),
     ("commands",),
     ("calibrate",),
     ("experiment", "load"),
@@ -23,11 +23,6 @@ LAYERS = (
     ("history", "process", "sla"),
     ("files", "limits", "load_options", "output", "web_proxies"),
 )
-
-#: Imports that still point the wrong way, with the reason. It only shrinks: delete a line once it is mended.
-WRONG = {
-    ("bench.py", "tests"): "the bench judges a made-up run of the tests",
-}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -73,13 +68,7 @@ def test_every_package_has_its_layer() -> None:
 
 
 def test_imports_go_one_way() -> None:
-    new = wrong() - WRONG.keys()
-    assert not new, f"these import from a layer that is not below theirs: {sorted(new)}"
-
-
-def test_the_list_of_wrong_imports_only_shrinks() -> None:
-    mended = WRONG.keys() - wrong()
-    assert not mended, f"these are mended, delete them from WRONG: {sorted(mended)}"
+    assert not wrong(), f"these import from a layer that is not below theirs: {sorted(wrong())}"
 
 
 def test_the_harness_imports_nothing_of_what_it_tests() -> None:
