@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import shutil
 import signal
@@ -38,17 +39,29 @@ _GIVEN_UP: Final = 130
 
 
 class _RunCommand(click.Command):
-    """Says where the load's options go: a report advises some."""
+    """Names the nearest right option, and says where those of the load go: a report advises some."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            name = error.option_name
-            raise click.UsageError(
-                f"{error.format_message()} The load's options go after `--`: stormwatch run -- {name} ...",
-                ctx,
-            ) from error
+            own = {name for option in self.params for name in (*option.opts, *option.secondary_opts)}
+            raise click.UsageError(_what_was_meant(error.option_name, own), ctx) from error
+
+
+def _what_was_meant(name: str, own: set[str]) -> str:
+    """Return what to tell whoever gave an option that is none of our ``own``."""
+    from harness.experiment.load import load_option_names
+
+    of_load = load_option_names()
+    near = difflib.get_close_matches(name, sorted(own | of_load), n=1)
+    told = f"No such option {name!r}."
+    if name not in of_load and near:
+        told += f" Did you mean {near[0]!r}?"
+    if not near or near[0] not in own:
+        where = near[0] if near else name
+        told += f" The load's options go after `--`: stormwatch run -- {where} ..."
+    return told
 
 
 @click.command(
@@ -159,12 +172,12 @@ def command(
     selection = Selection(None if scenarios == "all" else scenarios, expression)
     try:
         policy = load_policy(sla, profile=profile)
+        if with_failures:
+            see_that_some_match(selection)
         if local:
             forget_deployment()
         plan = _check(load_options, policy.profiles[profile], with_load=with_load)
         permission = _consent(plan, with_failures=with_failures)
-        if with_failures:
-            see_that_some_match(selection)
         run = create_run(
             reports.absolute(),
             "sla",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -43,6 +44,11 @@ def check_load_options(options: Sequence[str], environment: Mapping[str, str]) -
         said = ". ".join(done.stderr.partition("error: ")[2].splitlines())
         raise LoadOptionsError(said or f"the load's options can't be checked (exit code {done.returncode})")
     return done.stdout
+
+
+def load_option_names() -> set[str]:
+    """Return the names of the load's options, Locust's own among them."""
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", check_load_options(["--help"], {})))
 
 
 class LoadProcess(Child):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 import harness
+from harness.experiment import collected
 from harness.experiment.child import Child, ChildError
 from harness.files import make_folder, read_json, write_atomically
 from harness.history import RunFolder, RunFolderError
@@ -104,38 +106,48 @@ class Selection:
 
 
 def see_that_some_match(selection: Selection) -> None:
-    """Collect the scenarios of a selection, and see that there are any.
+    """Collect the scenarios once, and see that a selection has any.
 
     Raises
     ------
     SelectionError
-        There are none, or the selection is not understood. The message names the nearest.
+        It has none, or is not understood. The message names the nearest.
     """
     if selection.expression is None:
         return
-    code, said = _collect(selection)
-    if code == pytest.ExitCode.OK:
+    scenarios = _collect(selection.expression)
+    marked = [one for one in scenarios if selection.marker is None or selection.marker in one["markers"]]
+    if any(one["selected"] for one in marked):
         return
-    if code != pytest.ExitCode.NO_TESTS_COLLECTED:
-        why = next((line for line in said if line.startswith("ERROR: ")), " | ".join(said[-3:]))
-        raise SelectionError(f"-k {selection.expression!r}: {why.removeprefix('ERROR: ')}")
-    whole = replace(selection, expression=None)
-    names = [line.partition("::")[2] for line in _collect(whole)[1] if "::" in line]
     among = f"marked {selection.marker}" if selection.marker else "there are"
-    told = f"-k {selection.expression!r} matches none of the {len(names)} scenarios {among}"
-    if selection.marker and _collect(replace(selection, marker=None))[0] == pytest.ExitCode.OK:
+    told = f"-k {selection.expression!r} matches none of the {len(marked)} scenarios {among}"
+    if any(one["selected"] for one in scenarios):
         raise SelectionError(f"{told}; it matches some of all scenarios: add --scenarios all")
+    names = [one["name"] for one in marked]
     near = difflib.get_close_matches(selection.expression, names, n=3, cutoff=0.4) or sorted(names)[:3]
     raise SelectionError(f"{told}; near are {', '.join(near)}")
 
 
-def _collect(selection: Selection) -> tuple[int, list[str]]:
-    """Return pytest's exit code for collecting a selection, and what it said: node ids, and errors."""
+def _collect(expression: str) -> list[dict[str, Any]]:
+    """Return ``name``, ``markers`` and ``selected`` of each scenario, as pytest collects them."""
+    # The plugins of others take longer to import than the scenarios.
+    plugins = ["-p", "harness.pytest_plugin", "-p", collected.__name__, "-o", "addopts="]
     command = [sys.executable, "-m", "pytest", str(FAILURE), "--collect-only", "-q", "--color=no"]
     done = subprocess.run(
-        [*command, *selection.arguments()], capture_output=True, text=True, encoding="utf-8", check=False
+        [*command, *plugins, "-k", expression],
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
     )
-    return done.returncode, [*done.stdout.splitlines(), *done.stderr.splitlines()]
+    said = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+    found = [line.removeprefix(collected.PREFIX) for line in said if line.startswith(collected.PREFIX)]
+    if done.returncode not in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED} or not found:
+        why = next((line for line in said if line.startswith("ERROR: ")), " | ".join(said[-3:]))
+        raise SelectionError(f"-k {expression!r}: {why.removeprefix('ERROR: ')}")
+    scenarios: list[dict[str, Any]] = json.loads(found[0])
+    return scenarios
 
 
 class SelectionError(Exception):

@@ -180,13 +180,17 @@ def test_the_options_of_the_load_are_known_before_anything_starts(tmp_path: Path
         (["-k", "pubnub and (", "--scenarios", "all"], "-k 'pubnub and (': Wrong expression"),
     ],
 )
-def test_an_expression_that_selects_nothing_is_said_before_anything_starts(
-    tmp_path: Path, options: list[str], said: str
+def test_an_expression_that_selects_nothing_is_said_after_one_collection_before_anything_starts(
+    tmp_path: Path, options: list[str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    started: list[object] = []
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *args, **more: started.append(args) or run(*args, **more))
     done = CliRunner().invoke(run_command, ["--reports", str(tmp_path), *options])
     assert done.exit_code == 2
     assert said in " ".join(done.output.split())
     assert list(tmp_path.iterdir()) == []
+    assert len(started) == 1
 
 
 # --- the command that does it again ----------------------------------------------------------------------
@@ -251,3 +255,21 @@ def test_an_option_of_the_load_as_a_report_advises_it_is_told_where_it_goes() ->
     done = CliRunner().invoke(run_command, ["--duration", "10min"])
     assert done.exit_code == 2
     assert "go after `--`: stormwatch run -- --duration ..." in done.output
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            "--gamez",
+            "Did you mean '--games'? The load's options go after `--`: stormwatch run -- --games ...",
+        ),
+        ("--user", "go after `--`: stormwatch run -- --user ..."),
+        ("--gat", "Did you mean '--gate'?\n"),
+        ("--profil", "Did you mean '--profile'?\n"),
+    ],
+)
+def test_the_nearest_of_all_options_is_named(given: str, told: str) -> None:
+    done = CliRunner().invoke(run_command, [given, "5"])
+    assert done.exit_code == 2
+    assert told in done.output
