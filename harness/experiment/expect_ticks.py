@@ -162,13 +162,10 @@ class InFlightAnswered:
         return f"requests under way as {self.when} begins are answered"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        faults = evidence.rows("fault")
-        faults = faults[
-            (faults["name"] == self.when) & within(faults["start_ns"], fault.start_ns, fault.end_ns)
-        ]
-        if faults.empty:
+        begins = [found.start_ns for found in evidence.faults if found.name == self.when]
+        begin_ns = min((at for at in begins if fault.start_ns <= at < fault.end_ns), default=None)
+        if begin_ns is None:
             return unseen(self.name, 0.0, "requests", f"there was no {self.when}")
-        begin_ns = int(faults["start_ns"].min())
         calls = pd.concat([evidence.rows("http"), evidence.ticks], ignore_index=True)
         under_way = calls[within(calls["start_ns"], 0, begin_ns) & ~within(calls["end_ns"], 0, begin_ns)]
         if under_way.empty:

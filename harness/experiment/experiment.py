@@ -112,7 +112,7 @@ class Injection:
         parts = [
             {
                 "name": part.name,
-                "place": part.name.partition(":")[0],
+                "place": part.fault.place,
                 "started_at": _rfc3339(part.start_ns),
                 "ended_at": _rfc3339(part.end_ns or 0),
                 "error": part.error,

@@ -258,8 +258,10 @@ class _Record:
         self._history.append(
             Row(
                 kind="fault",
-                name=str(self._fault),
+                name=self._fault.name,
                 actor="fault",
+                place=self._fault.place,
+                target=self._fault.target,
                 event=self._event,
                 start_ns=self._start_ns,
                 end_ns=end_ns,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 #: Kinds of rows.
 Kind = Literal[
@@ -31,6 +31,25 @@ class Actor(StrEnum):
     OPERATOR = "operator"
     #: What the service itself says of its alerts.
     ALERTS = "/alerts"
+
+
+class FaultName(NamedTuple):
+    """What a ``fault`` row is about, in columns of their own: ``network``, ``down``, ``service-pubnub``."""
+
+    place: str
+    name: str
+    #: Empty: the place has only one.
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.place}:{self.name} {self.target}".strip()
+
+    @classmethod
+    def parse(cls, text: str) -> FaultName:
+        """Read what ``str`` made: ``network:down service-pubnub``."""
+        kind, _, target = text.partition(" ")
+        place, _, name = kind.partition(":")
+        return cls(place, name, target)
 
 
 #: Begin of the actors of unauthorised calls; the way in that was tried follows.

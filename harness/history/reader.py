@@ -11,7 +11,15 @@ from typing import Any, Final, cast
 
 import pyarrow as pa
 
-from harness.history.schema import META_RUN, META_VERSION, META_WRITER, SCHEMA, SCHEMA_VERSION
+from harness.history.schema import (
+    FIRST_SCHEMA,
+    META_RUN,
+    META_VERSION,
+    META_WRITER,
+    SCHEMA,
+    SCHEMA_VERSION,
+    upgraded,
+)
 
 #: What a closed stream ends with. Each of its messages begins with the first half.
 _MARKER: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -121,6 +129,8 @@ class _File:
         self._cut_off: str | None = "the file is empty"
         self._feed = _Feed()
         self._stream: Any = None
+        #: Whether it is of schema version 1.
+        self._first = False
 
     def look(self) -> None:
         """Read the whole batches that were appended."""
@@ -184,8 +194,11 @@ class _File:
                 f"{self._path}: history schema {version.decode()!r} is newer than {SCHEMA_VERSION}; "
                 "update stormwatch"
             )
-        if not schema.remove_metadata().equals(SCHEMA):
-            raise HistoryError(f"{self._path}: its columns are not those of history schema {SCHEMA_VERSION}")
+        self._first = int(version) == 1
+        if not schema.remove_metadata().equals(FIRST_SCHEMA if self._first else SCHEMA):
+            raise HistoryError(
+                f"{self._path}: its columns are not those of history schema {version.decode()}"
+            )
         self.run_id = metadata.get(META_RUN, b"").decode()
         self._writer = metadata.get(META_WRITER, self._writer.encode()).decode()
 
@@ -198,7 +211,8 @@ class _File:
     def _add(self, batches: list[pa.RecordBatch]) -> None:
         if not batches:
             return
-        self.tables.append(pa.Table.from_batches(batches).replace_schema_metadata(None))
+        table = pa.Table.from_batches(batches).replace_schema_metadata(None)
+        self.tables.append(upgraded(table) if self._first else table)
         while len(self.tables) > 1 and self.tables[-2].num_rows < 2 * self.tables[-1].num_rows:
             last = self.tables.pop()
             self.tables[-1] = _combined([self.tables[-1], last])

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from harness.history.names import Kind
+from harness.history.names import FaultName, Kind
 
 #: Version of the row layout. A reader refuses files of a newer version, by name.
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
 
@@ -27,9 +28,13 @@ COLUMNS: Final = (
     ("ok", pa.bool_(), True),
     ("error", pa.string(), True),
     ("value", pa.float64(), True),
+    ("place", _DICTIONARY, True),
+    ("target", _DICTIONARY, True),
 )
 
 SCHEMA: Final = pa.schema([pa.field(name, type_, nullable=null) for name, type_, null in COLUMNS])
+#: Of version 1: place and target of a fault stood in its name.
+FIRST_SCHEMA: Final = pa.schema(list(SCHEMA)[:-2])
 
 #: Keys of the metadata in each file's schema.
 META_VERSION: Final = b"stormwatch.history"
@@ -63,3 +68,16 @@ class Row(NamedTuple):
     #: Short and stable, so that it can be counted: ``http 503``, ``timeout``.
     error: str | None = None
     value: float | None = None
+    #: Of a fault: what is broken (``network``, ``service-pubnub``); its ``name`` is how (``down``).
+    place: str | None = None
+    target: str | None = None
+
+
+def upgraded(table: pa.Table) -> pa.Table:
+    """Return rows of version 1 as rows of this one."""
+    is_fault = pc.equal(table["kind"].cast(pa.string()), "fault")
+    faults = [row | FaultName.parse(row["name"])._asdict() for row in table.filter(is_fault).to_pylist()]
+    others = table.filter(pc.invert(is_fault))
+    for name, type_, _ in COLUMNS[-2:]:
+        others = others.append_column(SCHEMA.field(name), pa.nulls(len(others), type_))
+    return pa.concat_tables([others, pa.Table.from_pylist(faults, SCHEMA)])

@@ -28,6 +28,7 @@ from harness.history.names import (
     WORKER,
     Actor,
     Delivery,
+    FaultName,
     Publish,
     Reading,
     Shortage,
@@ -58,7 +59,7 @@ _TYPES: Final = {
     pa.bool_(): pd.BooleanDtype(),
 }
 #: Columns with few different values, and those with many.
-_FEW: Final = ("kind", "name", "actor", "error")
+_FEW: Final = ("kind", "name", "actor", "error", "place", "target")
 _MANY: Final = ("game", "event")
 
 
@@ -76,11 +77,16 @@ class FaultWindow:
     """A declared fault: when it began and ended (None: still on when the record ends)."""
 
     id: str
-    name: str
+    fault: FaultName
     start_ns: int
     end_ns: int | None
     #: Why it could not be applied or undone, if so.
     error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Place, name and target in one, as a report shows them."""
+        return str(self.fault)
 
 
 @dataclass(frozen=True)
@@ -248,7 +254,7 @@ class Evidence:
             found.append(
                 FaultWindow(
                     id=str(self.label("event", int(group["event"].iloc[0]))),
-                    name=str(last["name"]),
+                    fault=FaultName(*(str(last[part]) for part in FaultName._fields)),
                     start_ns=int(first["start_ns"]),
                     end_ns=int(ends.iloc[-1]) if len(ends) else None,
                     error=str(errors.iloc[0]) if len(errors) else None,

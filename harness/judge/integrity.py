@@ -37,8 +37,8 @@ MOVES: Final[frozenset[tuple[str, str]]] = frozenset(
     }
 )
 
-#: Faults, as ``place:name``, while which games move without events: the trigger that makes them is dropped.
-SILENCING: Final = frozenset({"database:trigger-dropped", "service:emergency-rollback"})
+#: Place and name of faults while which games move without events: the trigger that makes them is dropped.
+SILENCING: Final = frozenset({("database", "trigger-dropped"), ("service", "emergency-rollback")})
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _made_no_event_on_purpose(evidence: Evidence, moved_ns: pd.Series) -> NDArra
     blur_ns = evidence.database_clock.bound_ns or 0
     found = np.zeros(len(times), dtype=bool)
     for fault in evidence.faults:
-        if fault.name.partition(" ")[0] in SILENCING:
+        if fault.fault[:2] in SILENCING:
             end_ns = np.iinfo(np.int64).max if fault.end_ns is None else fault.end_ns + blur_ns
             found |= (times >= fault.start_ns - blur_ns) & (times <= end_ns)
     return found

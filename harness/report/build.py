@@ -366,7 +366,7 @@ def _fault(evidence: Evidence, fault: FaultWindow) -> dict[str, Any]:
         found = Recovery([unknown], None, None)
     return {
         "name": fault.name,
-        "place": fault.name.partition(":")[0],
+        "place": fault.fault.place,
         "scenario": None,
         "started_at": _moment(fault.start_ns),
         "ended_at": None if fault.end_ns is None else _moment(fault.end_ns),

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from fixtures.synthetic_run import NS, START, Shape, synthetic_rows, write_file, write_run
+from fixtures.synthetic_run import NS, START, Shape, fault_row, synthetic_rows, write_file, write_run
 from harness.cli import main
 from harness.history import HistoryError, RunFolder
 from harness.report import write_reports
@@ -182,8 +182,8 @@ def test_a_recovery_that_can_not_be_judged_is_inconclusive_and_says_so(
     rows: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = {"start_ns": START + 10 * NS, "end_ns": START + 12 * NS, "ok": True}
-    declared = {"kind": "fault", "name": "network:down service-pubnub", "actor": "fault", "event": "f-1"}
-    broken = pd.concat([rows, pd.DataFrame([declared | at])], ignore_index=True).astype(rows.dtypes)
+    declared = fault_row("network:down service-pubnub", **at)
+    broken = pd.concat([rows, pd.DataFrame([declared])], ignore_index=True).astype(rows.dtypes)
     monkeypatch.setattr("harness.report.build.recovery_of", crash)
     report = write_reports(write_run(tmp_path, broken, SHAPE), load_policy())
     (row,) = report["faults"]

@@ -277,9 +277,9 @@ def test_faults_against_a_running_stack(tmp_path: Path) -> None:
             "process:kill service-2: undone; it was exercised",
         )
         rows = read_history(recorded.history).table.to_pylist()
-        assert [(row["kind"], row["name"], row["ok"]) for row in rows] == [
-            ("fault", "process:kill service-2", None),
-            ("fault", "process:kill service-2", True),
+        assert [(row["kind"], row["name"], row["target"], row["ok"]) for row in rows] == [
+            ("fault", "kill", "service-2", None),
+            ("fault", "kill", "service-2", True),
         ]
         assert rows[0]["event"] == rows[1]["event"]
         assert rows[1]["end_ns"] - rows[1]["start_ns"] >= 0.3e9

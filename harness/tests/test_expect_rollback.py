@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, synthetic_rows
+from fixtures.synthetic_run import NS, fault_row, synthetic_rows
 from harness.experiment import MakesNoEvents, MovedByHand, NoGrace, RolledBack, TicksSkip, TimersStand
 from harness.experiment.operator import DAWDLER, OPERATOR
 from harness.faults.rollback import STEP, EmergencyRollback
@@ -199,7 +199,7 @@ def test_without_moves_nothing_is_proven_of_events(rows: pd.DataFrame) -> None:
 def rolled_back(rows: pd.DataFrame, *lengths_s: float, ok: bool = True) -> pd.DataFrame:
     """Add a rollback whose steps took so long, up to the begin of the fault's effect."""
     begun_s = 20 - sum(lengths_s)
-    fault = {"kind": "fault", "name": ROLLBACK.name, "actor": "fault", "event": "f", "start_ns": at(begun_s)}
+    fault = fault_row(ROLLBACK.name, start_ns=at(begun_s))
     steps = []
     for step, length_s in zip(EmergencyRollback.STEPS, lengths_s, strict=False):
         steps.append(

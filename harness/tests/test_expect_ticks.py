@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, START, Shape, synthetic_rows, write_run
+from fixtures.synthetic_run import NS, START, Shape, fault_row, synthetic_rows, write_run
 from harness.experiment import Finding
 from harness.experiment.expect_ticks import (
     DueTogetherServed,
@@ -214,10 +214,7 @@ def with_restart(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     request = rows[(rows["kind"] == "http") & (rows["start_ns"] > DUE)].index[0]
     begin_ns = int(rows.loc[request, "start_ns"]) + 1000
     fault = rows.loc[[request]].assign(
-        kind="fault",
-        name="process:terminate service-1",
-        actor="fault",
-        start_ns=begin_ns,
+        **fault_row("process:terminate service-1", start_ns=begin_ns),
         end_ns=None,
         ok=None,
     )

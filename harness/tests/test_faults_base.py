@@ -80,7 +80,7 @@ def rows_of(
 def test_begin_and_end_are_two_rows_of_one_event(tmp_path: Path) -> None:
     begin, end = rows_of(tmp_path, Noted("a"), None)
     assert begin["event"] == end["event"]
-    assert (begin["name"], begin["actor"]) == ("test:noted a", "fault")
+    assert [begin[key] for key in ("place", "name", "target", "actor")] == ["test", "noted", "a", "fault"]
     assert (begin["end_ns"], begin["ok"]) == (None, None)
     assert end["ok"] is True
     assert begin["start_ns"] == end["start_ns"] <= end["end_ns"]

@@ -80,7 +80,7 @@ def test_each_step_takes_effect_is_recorded_and_taken_back(stack: Stack, tmp_pat
         assert row["ok"] is True
         assert row["value"] == pytest.approx((row["end_ns"] - row["start_ns"]) / 1e9)
     declared = [row for row in rows if row["kind"] == "fault"]
-    assert [row["name"] for row in declared] == ["service:emergency-rollback service"] * 2
+    assert [row["name"] for row in declared] == ["emergency-rollback"] * 2
     assert declared[0]["start_ns"] <= steps[0]["start_ns"]
     assert steps[-1]["end_ns"] <= declared[-1]["end_ns"]
 

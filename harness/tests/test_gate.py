@@ -12,7 +12,16 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows, write_run
+from fixtures.synthetic_run import (
+    NS,
+    START,
+    Shape,
+    about_run,
+    fault_row,
+    history_of,
+    synthetic_rows,
+    write_run,
+)
 from harness.cli import main
 from harness.judge import evidence_of
 from harness.report import read_report, write_reports
@@ -407,10 +416,8 @@ def test_an_objective_is_judged_only_in_runs_of_its_profiles(good_rows: pd.DataF
 
 
 def test_a_fault_during_the_load_is_one_of_the_rows(good_rows: pd.DataFrame) -> None:
-    fault = {
-        "kind": "fault", "name": "network:down service-pubnub", "actor": "fault", "event": "f-1", "ok": True,
-        "start_ns": START + 60 * NS, "end_ns": START + 70 * NS,
-    }  # fmt: skip
+    at = {"start_ns": START + 60 * NS, "end_ns": START + 70 * NS}
+    fault = fault_row("network:down service-pubnub", ok=True, **at)
     rows = pd.concat([good_rows, pd.DataFrame([fault])], ignore_index=True).astype(good_rows.dtypes)
     report = judge(evidence_of(history_of(rows), about_run(SHAPE), load_policy()), "run")
     validate(report)

@@ -11,11 +11,13 @@ import textwrap
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from fixtures.synthetic_run import Shape, synthetic_rows, write_file
-from harness.history import HistoryError, HistoryReader, HistoryWriter, Row, read_history
+from harness.history import SCHEMA, HistoryError, HistoryReader, HistoryWriter, Row, read_history
 from harness.history.names import Reading
+from harness.history.schema import META_RUN, META_VERSION, META_WRITER
 
 
 def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -27,7 +29,7 @@ def test_what_was_flushed_survives_a_kill(tmp_path: Path) -> None:
     writer = run_python(
         """
         import pathlib, sys, time
-        from harness.history import HistoryError, HistoryWriter, Row
+        from harness.history import SCHEMA, HistoryError, HistoryWriter, Row
         history = HistoryWriter(pathlib.Path(sys.argv[1]), "load", "run-1", flush_interval_s=60)
         for number in range(1000):
             history.append(Row("http", "GET /", "player-1", start_ns=number))
@@ -84,6 +86,19 @@ def test_each_look_finds_what_was_written_since(tmp_path: Path) -> None:
     found = reader.look()
     assert found.files[0].cut_off is None
     assert found.table["start_ns"].to_pylist() == [batch for batch in range(40) for _ in range(batch % 4)]
+
+
+def test_a_history_of_the_first_schema_is_read_with_its_faults_in_columns(tmp_path: Path) -> None:
+    schema = pa.schema(list(SCHEMA)[:-2])
+    old = schema.with_metadata({META_VERSION: "1", META_RUN: "run-1", META_WRITER: "load"})
+    fault = {"kind": "fault", "name": "network:down service-pubnub", "actor": "fault", "event": "f-1"}
+    call = {"kind": "http", "name": "GET /", "actor": "player-1"}
+    with pa.ipc.new_stream(str(tmp_path / "load-1.arrow"), old) as stream:
+        stream.write_table(pa.Table.from_pylist([call, fault, call], old))
+    history = read_history(tmp_path)
+    assert history.files[0].rows == 3
+    found = [(row["place"], row["name"], row["target"]) for row in history.table.to_pylist()]
+    assert sorted(found, key=str) == [("network", "down", "service-pubnub"), *[(None, "GET /", None)] * 2]
 
 
 @pytest.mark.parametrize("content", [b"this is not an Arrow file at all", b"\xff\xff\xff\xffno more"])

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
+from fixtures.synthetic_run import NS, START, Shape, about_run, fault_row, history_of, synthetic_rows
 from harness.faults import kinds
 from harness.history.names import Publish
 from harness.judge import Evidence, evidence_of
@@ -40,7 +40,7 @@ def with_rows(rows: pd.DataFrame, *more: dict[str, Any]) -> pd.DataFrame:
 
 def declared(rows: pd.DataFrame, name: str = DROPPED, end_ns: int | None = END) -> pd.DataFrame:
     """Add a fault from BEGIN to END."""
-    begun = {"kind": "fault", "name": name, "actor": "fault", "event": "fault-1", "start_ns": BEGIN}
+    begun = fault_row(name, start_ns=BEGIN)
     ended = [] if end_ns is None else [{**begun, "end_ns": end_ns, "ok": True}]
     return with_rows(rows, begun, *ended)
 
@@ -107,7 +107,7 @@ def test_a_move_that_skips_a_phase_is_illegal_also_in_the_window(rows: pd.DataFr
 
 
 def test_the_faults_that_excuse_are_those_that_there_are() -> None:
-    assert set(kinds()) >= SILENCING
+    assert set(kinds()) >= {f"{place}:{name}" for place, name in SILENCING}
 
 
 # --- dead letters that were replayed -----------------------------------------------------------------

@@ -22,6 +22,7 @@ from fixtures.synthetic_run import (
     START,
     Shape,
     about_run,
+    fault_row,
     history_of,
     synthetic_rows,
     write_run,
@@ -260,7 +261,7 @@ def test_a_window_of_unknown_length_has_no_time_left(rows: pd.DataFrame) -> None
 
 
 def fault_rows(name: str, start_ns: int, end_ns: int | None) -> list[Row]:
-    begin = Row("fault", name, "fault", event=f"fault-{name}", start_ns=start_ns)
+    begin = Row(**fault_row(name, f"fault-{name}", start_ns=start_ns))
     return [begin] if end_ns is None else [begin, begin._replace(end_ns=end_ns, ok=True)]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from fixtures.synthetic_run import fault_row
 from harness.history import HistoryWriter, Row, RunFolder, create_run, now_ns
 from harness.live.file import write_live
 from harness.live.tab import ObjectivesTab, register
@@ -258,7 +259,7 @@ def test_in_a_browser_figures_appear_and_change_and_a_fault_shows_while_it_lasts
             assert refused["refused"] == "games: '-5' is not a whole number of at least 1"
             first, second = (step["figures"] for step in shown)
             run = locust.run
-            fault = Row("fault", "network:down service-pubnub", "fault", event="f", start_ns=now_ns())
+            fault = Row(**fault_row("network:down service-pubnub", start_ns=now_ns()))
             # As `stormwatch fault` records it.
             with HistoryWriter(run.history, "fault", run.id) as history:
                 history.append(fault)

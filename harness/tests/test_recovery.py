@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, about_run, history_of, synthetic_rows
+from fixtures.synthetic_run import NS, about_run, fault_row, history_of, synthetic_rows
+from harness.history.names import FaultName
 from harness.judge import FaultWindow, evidence_of
 from harness.judge.recovery import Recovery, recovery_of
 from harness.report.build import judge
@@ -30,8 +31,7 @@ def rows() -> pd.DataFrame:
 
 def fault(start_s: float, end_s: float | None, name: str = OUTAGE) -> list[dict[str, Any]]:
     """Return the rows of a fault as the harness writes them: one at its begin, one at its end."""
-    begun = {"kind": "fault", "name": name, "actor": "fault", "event": f"f-{start_s:g}", "ok": True}
-    begun["start_ns"] = at(start_s)
+    begun = fault_row(name, f"f-{start_s:g}", ok=True, start_ns=at(start_s))
     return [begun] if end_s is None else [begun, begun | {"end_ns": at(end_s)}]
 
 
@@ -182,13 +182,13 @@ def test_nothing_is_said_of_a_backlog_that_nobody_watched(rows: pd.DataFrame) ->
 def test_the_limit_is_that_of_the_kind_of_fault(rows: pd.DataFrame) -> None:
     record = evidence(plus(rows, *fault(20, 30)))
     for name, limit_s in ((OUTAGE, 15), ("network:down players-pubnub", 25), ("database:lock games", 20)):
-        found = recovery_of(record, dataclasses.replace(record.faults[0], name=name))
+        found = recovery_of(record, dataclasses.replace(record.faults[0], fault=FaultName.parse(name)))
         assert {finding.threshold for finding in found.findings} == {limit_s}
 
 
 def test_faults_are_as_the_record_has_them(rows: pd.DataFrame) -> None:
     (found,) = evidence(plus(rows, *fault(20, 30))).faults
-    assert found == FaultWindow("f-20", OUTAGE, at(20), at(30))
+    assert found == FaultWindow("f-20", FaultName.parse(OUTAGE), at(20), at(30))
 
 
 # --- the run's verdict -----------------------------------------------------------------------------------

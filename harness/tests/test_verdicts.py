@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
+from fixtures.synthetic_run import NS, START, Shape, about_run, fault_row, history_of, synthetic_rows
 from harness.history import Doubt, Witness
 from harness.judge import METRICS, Samples, evidence_of
 from harness.report.build import judge
@@ -332,13 +332,7 @@ def test_a_declared_fault_is_not_judged_as_steady_state(good_rows: pd.DataFrame,
     rows.loc[during, "error"] = "http 503"
     assert named(verdict_of(rows, policy), "error_rate")["verdict"] == "fail"
 
-    fault = {
-        "kind": "fault",
-        "name": "network:down service-postgres",
-        "actor": "fault",
-        "event": "f-1",
-        "ok": True,
-    }
+    fault = fault_row("network:down service-postgres", ok=True)
     begin, end = fault | {"start_ns": MIDDLE}, fault | {"start_ns": MIDDLE, "end_ns": MIDDLE + 10 * NS}
     declared = pd.concat([rows, pd.DataFrame([begin, end])], ignore_index=True).astype(rows.dtypes)
     report = verdict_of(declared, policy)

@@ -28,7 +28,7 @@ def write_batches(
 ) -> None:
     names = pa.array(["http"] * rows) if names is None else names
     columns = [names if not field.nullable else pa.nulls(rows, field.type) for field in SCHEMA]
-    schema = SCHEMA.with_metadata({META_VERSION: "1", META_RUN: "run", META_WRITER: "load"})
+    schema = SCHEMA.with_metadata({META_VERSION: "2", META_RUN: "run", META_WRITER: "load"})
     batch = pa.record_batch(
         [column.cast(field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=schema
     )
