@@ -17,50 +17,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 from harness.history import names
 from harness.history.names import Writer
+from harness.sla.witnesses import Witness
 
-
-class Witness(StrEnum):
-    """Something that a figure rests on. The value stands in run.json and report.json."""
-
-    #: The run as a whole: its windows, its end. Every row rests on it.
-    RUN = "run"
-    #: The harness's proxies and emulators between the parts. Every row rests on them, and with them in doubt
-    #: what did not arrive proves nothing.
-    PATHS = "paths"
-    #: The record of cron's ticks.
-    CRON = "cron"
-    #: That ticks leave when they are due.
-    SCHEDULE = "schedule"
-    #: The record of what players and hosts asked and were answered: the load's processes.
-    PLAYERS = "players"
-    #: The record of what subscribers heard.
-    SUBSCRIBERS = "subscribers"
-    #: That what subscribers hear can be read, and belongs to what was made.
-    MESSAGES = "messages"
-    #: The reader of the database: transitions, trigger times, the outbox.
-    DATABASE = "database"
-    #: The record of health probes.
-    HEALTH = "health"
-    #: The log of attempts to publish.
-    PUBLISH_LOG = "publish log"
-    #: CPU of the load generator and of the observers.
-    CPU = "cpu"
-    #: Event loops of the same: how late they stamp.
-    LOOP = "loop"
-    #: Their wall clocks: that they don't jump.
-    OWN_CLOCK = "own clock"
-    #: Clocks of others, against the master's: the database's, PubNub's, those of processes with subscribers.
-    DATABASE_CLOCK = "database clock"
-    PUBNUB_CLOCK = "pubnub clock"
-    SUBSCRIBERS_CLOCK = "subscribers clock"
-    #: The failure scenarios' results.
-    SCENARIOS = "scenarios"
-
+__all__ = ["WORKER", "Doubt", "Witness", "doubts", "doubts_about", "read_doubts", "witnesses_of"]
 
 #: What a worker's processes record: its players' and its subscribers' rows.
 WORKER: Final = (Witness.PLAYERS, Witness.SUBSCRIBERS)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from harness.history.names import Publish, move
 from harness.history.witnesses import Witness
-from harness.judge.declared import rests_on
 from harness.judge.evidence import NS, Evidence
+from harness.sla.witnesses import rests_on
 
 #: How many examples of a violation a report names.
 EXAMPLES: Final = 10
@@ -271,7 +271,7 @@ def _integrity(
     silenced_by: Collection[Witness] = (),
 ) -> Integrity:
     silent = frozenset({Witness.PATHS, *silenced_by})
-    return Integrity(title, find, cases, rests_on(title, witnesses), silent)
+    return Integrity(title, find, cases, rests_on(*witnesses), silent)
 
 
 #: Name -> what must never happen.

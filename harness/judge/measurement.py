@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 
 from harness.history.names import AS_IN, Actor, Delivery, Reading
 from harness.history.witnesses import Witness, witnesses_of
-from harness.judge.declared import ALWAYS
 from harness.judge.evidence import NS, Clock, Evidence, unknown_kinds
 from harness.judge.integrity import INTEGRITY
-from harness.judge.metrics import METRICS
+from harness.sla.metrics import METRICS
+from harness.sla.witnesses import ALWAYS
 
 #: Actors of ``resource`` rows that are processes of the harness.
 _HARNESS: Final = rf"^({Actor.LOAD}|observer|{Actor.PROBER}|{Actor.CRON}|player)"

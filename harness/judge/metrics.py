@@ -17,12 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.history.names import Delivery, Tick
-from harness.history.witnesses import Witness
-from harness.judge.declared import rests_on
 from harness.judge.evidence import NS, Evidence
 from harness.judge.lag import CRON, SUBSCRIBERS, lag_s
 from harness.judge.monitoring import of_others, skipped
-from harness.sla.policy import METRICS as PROMISED
+from harness.sla.metrics import METRICS as DECLARED
 
 #: How many of the worst samples a report names.
 WORST: Final = 10
@@ -64,54 +62,33 @@ class Census:
     doubts: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A check that gives samples, and the witnesses that these rest on."""
+Measure = Callable[[Evidence], Samples | Census]
 
-    name: str
-    measure: Callable[[Evidence], Samples | Census]
-    rests_on: frozenset[Witness]
+#: Name of a metric -> the function that measures it. Filled by :func:`metric`.
+METRICS: Final[dict[str, Measure]] = {}
 
-    def __call__(self, evidence: Evidence) -> Samples | Census:
-        """Return the samples."""
-        return self.measure(evidence)
+M = TypeVar("M", bound=Measure)
 
 
-#: Name of a metric -> its check. Filled by :func:`metric`.
-METRICS: Final[dict[str, Metric]] = {}
-
-Measure = TypeVar("Measure", bound=Callable[[Evidence], Samples | Census])
-
-
-def metric(*witnesses: Witness) -> Callable[[Measure], Measure]:
-    """Register a check under its own name as the one that measures the policy's metric of that name.
-
-    Parameters
-    ----------
-    witnesses : whose record it reads, and the clocks of others that it compares with ours. What a duration
-        rests on besides (who stamps it, and how) follows from these.
+def metric(measure: M) -> M:
+    """Register a function as the one that measures the metric of its own name.
 
     Raises
     ------
     TypeError
-        It declares no witness, or the policy knows no such metric.
+        No such metric is declared in ``harness/sla/metrics.py``.
     """
-
-    def register(measure: Measure) -> Measure:
-        name = measure.__name__
-        if name not in PROMISED:
-            raise TypeError(f"the policy knows no metric {name!r}; it knows {', '.join(PROMISED)}")
-        timed = PROMISED[name].kind == "quantile"
-        METRICS[name] = Metric(name, measure, rests_on(f"metric {name}", witnesses, timed=timed))
-        return measure
-
-    return register
+    name = measure.__name__
+    if name not in DECLARED:
+        raise TypeError(f"no metric {name!r} is declared; there are {', '.join(DECLARED)}")
+    METRICS[name] = measure
+    return measure
 
 
 # --- latencies ---------------------------------------------------------------------------------------
 
 
-@metric(Witness.CRON)
+@metric
 def monitor_execution(evidence: Evidence) -> Samples:
     """Return how long ticks took, from their schedule to their answer; one that got none: for ever."""
     skips = skipped(evidence)
@@ -147,7 +124,7 @@ def monitor_execution(evidence: Evidence) -> Samples:
     return replace(samples, elapsed=elapsed[~np.isnan(elapsed)])
 
 
-@metric(Witness.DATABASE, Witness.DATABASE_CLOCK, Witness.SUBSCRIBERS, Witness.MESSAGES)
+@metric
 def broadcast_latency(evidence: Evidence) -> Samples:
     """Return, for each pair of event and subscriber, the time from commit to receipt."""
     pairs = evidence.pairs
@@ -177,7 +154,7 @@ def broadcast_latency(evidence: Evidence) -> Samples:
     return samples
 
 
-@metric(Witness.DATABASE)
+@metric
 def trigger_execution(evidence: Evidence) -> Samples:
     """Return how long the broadcasting trigger took, measured by the database."""
     rows = evidence.triggers
@@ -196,7 +173,7 @@ def trigger_execution(evidence: Evidence) -> Samples:
     )
 
 
-@metric(Witness.SUBSCRIBERS, Witness.MESSAGES, Witness.PUBNUB_CLOCK)
+@metric
 def pubnub_delivery(evidence: Evidence) -> Samples:
     """Return the time from PubNub's acceptance of a message to its receipt by each subscriber."""
     rows = evidence.receipts
@@ -221,7 +198,7 @@ def pubnub_delivery(evidence: Evidence) -> Samples:
 # --- rates -------------------------------------------------------------------------------------------
 
 
-@metric(Witness.PLAYERS, Witness.CRON, Witness.SUBSCRIBERS)
+@metric
 def errors(evidence: Evidence) -> Samples:
     """Return which operations did not do what they were asked for."""
     delivery = evidence.rows("delivery")
@@ -269,7 +246,7 @@ def _ticks_that_count(evidence: Evidence) -> pd.DataFrame:
 _STUCK: Final = "skipped with no answer to what was due"
 
 
-@metric(Witness.PLAYERS, Witness.CRON, Witness.HEALTH)
+@metric
 def availability(evidence: Evidence) -> Samples:
     """Return which requests the service answered at all, and with something other than 5xx."""
     http, health = (_steady(evidence, evidence.rows(kind)) for kind in ("http", "health"))
@@ -301,7 +278,7 @@ def _answered(rows: pd.DataFrame) -> NDArray[np.bool_]:
 _NO_ANSWER: Final = rf"(?i){_STUCK}|timeout|timed out|connection|no answer|http 5\d\d|refused|reset"
 
 
-@metric(Witness.DATABASE, Witness.CRON, Witness.SCHEDULE, Witness.OWN_CLOCK)
+@metric
 def timer_accuracy(evidence: Evidence) -> Samples:
     """Return which expiries were acted on in time and not before."""
     moved, overdue = evidence.transitions, evidence.overdue
@@ -348,7 +325,7 @@ def _judged_due(
     return found
 
 
-@metric(Witness.DATABASE, Witness.SUBSCRIBERS, Witness.MESSAGES)
+@metric
 def event_delivery(evidence: Evidence) -> Samples:
     """Return which pairs of event and connected subscriber were received."""
     pairs = evidence.pairs
@@ -366,7 +343,7 @@ def event_delivery(evidence: Evidence) -> Samples:
     )
 
 
-@metric(Witness.SCENARIOS)
+@metric
 def scenarios_passed(evidence: Evidence) -> Census:
     """Return how many of the failure scenarios passed."""
     outcomes = [str(scenario.get("outcome")) for scenario in evidence.scenarios]

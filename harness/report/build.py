@@ -28,7 +28,7 @@ from harness.report.reasons import conclusion
 from harness.report.scenarios import read_all_scenarios
 from harness.report.words import limited
 from harness.sla import statistics
-from harness.sla.policy import METRICS as METRIC_KINDS
+from harness.sla.metrics import METRICS as DECLARED
 from harness.sla.policy import Objective, Policy
 from harness.sla.units import format_quantity
 from harness.sla.verdict import (
@@ -112,7 +112,7 @@ def judge(evidence: Evidence, run_id: str) -> dict[str, Any]:
     drawn = [
         shown(f"The distribution of {metric}", partial(distribution, metric, samples), None)
         for metric, samples in measured.items()
-        if METRIC_KINDS[metric].kind == "quantile" and len(samples.values)
+        if DECLARED[metric].kind == "quantile" and len(samples.values)
     ]
     report["distributions"] = [one for one in drawn if one is not None]
     report["games"] = shown("The worst games", lambda: worst_games(evidence, broken), [])
@@ -163,7 +163,7 @@ def _objective(
         "lag_error": 0.0,
         "ceiling": None,
         "doubts": [],
-        "absent": without(METRICS[objective.metric].rests_on, evidence.absent),
+        "absent": without(DECLARED[objective.metric].rests_on, evidence.absent),
         "source": objective.source,
         "reason": "",
         "explanation": "",

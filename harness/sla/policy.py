@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -25,35 +25,13 @@ from pydantic import (
 
 from harness.files import DocumentError, read_toml
 from harness.load_options import OPTIONS
+from harness.sla.metrics import METRICS, Comparison, Kind
 from harness.sla.units import parse_duration, parse_quantile, parse_share
 
 SCHEMA: Final = "stormwatch.policy/1"
 
 #: The policy of the project, used unless another is named.
 DEFAULT_POLICY: Final = Path(__file__).parents[2] / "scenarios" / "sla.toml"
-
-Kind = Literal["quantile", "rate", "census"]
-
-
-class Metric(NamedTuple):
-    """How something is measured, and on which side of a threshold it is good."""
-
-    kind: Kind
-    comparison: Literal["<", ">"]
-
-
-#: What can be promised about. The checks know the rest.
-METRICS: Final[Mapping[str, Metric]] = {
-    "monitor_execution": Metric("quantile", "<"),
-    "broadcast_latency": Metric("quantile", "<"),
-    "trigger_execution": Metric("quantile", "<"),
-    "pubnub_delivery": Metric("quantile", "<"),
-    "errors": Metric("rate", "<"),
-    "availability": Metric("rate", ">"),
-    "timer_accuracy": Metric("rate", ">"),
-    "event_delivery": Metric("rate", ">"),
-    "scenarios_passed": Metric("census", ">"),
-}
 
 #: A fault as histories name it, with * for anything: ``network:* service-pubnub``, ``pubnub:*``.
 _FAULT_PATTERN: Final = re.compile(r"[^\s:]+:\S+( \S.*)?")
@@ -115,7 +93,7 @@ class Objective(_Model):
 
     title: str
     metric: str
-    comparison: Literal["<", ">"]
+    comparison: Comparison
     #: Seconds for a quantile, a fraction for a rate or a census.
     threshold: float
     quantile: Quantile | None = None
@@ -139,7 +117,7 @@ class Objective(_Model):
     @property
     def unit(self) -> str:
         """Unit of its values in a report: seconds, or percent."""
-        return _unit(self.metric)
+        return METRICS[self.metric].unit
 
     def applies_to(self, profile: str | None) -> bool:
         """Whether it is promised for runs of a profile; None: of none."""
@@ -159,7 +137,7 @@ class Objective(_Model):
         if threshold is None:
             return data
         try:
-            return data | {"threshold": parse_threshold(threshold, _unit(metric))}
+            return data | {"threshold": parse_threshold(threshold, METRICS[metric].unit)}
         except ValueError as error:
             raise ValueError(f"threshold: {error}") from None
 
@@ -176,10 +154,6 @@ class Objective(_Model):
         if self.kind == "census" and self.confidence is not None:
             raise ValueError(f"confidence: {self.metric} counts all there is and needs none")
         return self
-
-
-def _unit(metric: str) -> str:
-    return "s" if METRICS[metric].kind == "quantile" else "%"
 
 
 class Tolerances(_Model):

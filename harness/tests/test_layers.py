@@ -20,7 +20,8 @@ LAYERS = (
     ("observe",),
     ("judge", "stack"),
     ("target",),
-    ("history", "process", "sla"),
+    ("history", "process"),
+    ("sla",),
     ("files", "limits", "load_options", "output", "web_proxies"),
 )
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.sla.policy import DEFAULT_POLICY, METRICS, Policy, PolicyError, flatten, load_policy
+from harness.sla.metrics import METRICS
+from harness.sla.policy import DEFAULT_POLICY, Policy, PolicyError, flatten, load_policy
 from harness.sla.units import format_quantity, parse_duration, parse_quantile, parse_share
 from harness.tests.helpers import policy_with
 

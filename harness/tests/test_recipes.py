@@ -90,10 +90,10 @@ def test_an_objective_of_a_known_metric_is_one_row_of_policy(copy: Copy) -> None
 
 
 def test_a_metric_is_one_function_and_one_row(copy: Copy) -> None:
-    function, row = recipe("A metric")
+    row, function = recipe("A metric")
     copy.add("harness/judge/metrics.py", "\n\n" + function)
     first = "METRICS: Final[Mapping[str, Metric]] = {\n"
-    copy.replace("harness/sla/policy.py", first, first + row)
+    copy.replace("harness/sla/metrics.py", first, first + row)
     found = copy.run("-c", "from harness.judge.metrics import METRICS; print(*METRICS)")
     assert "ticks_answered" in found.split()
     assert len(copy.touched) == 2

@@ -14,11 +14,11 @@ from harness.history.witnesses import WORKER, doubts, doubts_about, read_doubts
 from harness.judge import INTEGRITY, METRICS, Evidence, Samples
 from harness.judge.metrics import metric
 from harness.report.build import build_report
-from harness.sla.policy import METRICS as PROMISED
+from harness.sla.metrics import METRICS as DECLARED
 from harness.sla.policy import load_policy
+from harness.sla.witnesses import rests_on as resting_on
 from harness.tests.test_verdicts import (
     SHAPE,
-    a_busy_generator,
     an_early_move,
     an_unheard_event,
     named,
@@ -45,7 +45,7 @@ def inconclusive(report: Report) -> set[str]:
 
 
 def rests_on(witness: Witness) -> set[str]:
-    of_metrics = {name for name, one in METRICS.items() if witness in one.rests_on}
+    of_metrics = {name for name, one in DECLARED.items() if witness in one.rests_on}
     of_rows = {name for name, one in INTEGRITY.items() if witness in one.rests_on}
     objectives = {
         name for name, objective in load_policy().objectives.items() if objective.metric in of_metrics
@@ -54,40 +54,24 @@ def rests_on(witness: Witness) -> set[str]:
 
 
 def test_everything_that_can_be_promised_declares_its_witnesses() -> None:
-    assert set(METRICS) == set(PROMISED)
-    for one in (*METRICS.values(), *INTEGRITY.values()):
+    assert set(METRICS) == set(DECLARED)
+    for one in (*DECLARED.values(), *INTEGRITY.values()):
         assert one.rests_on - {Witness.RUN, Witness.PATHS}
 
 
 def test_a_metric_without_a_declaration_does_not_load() -> None:
-    def errors(evidence: Evidence) -> Samples:
-        raise NotImplementedError
-
     def unheard_of(evidence: Evidence) -> Samples:
         raise NotImplementedError
 
-    with pytest.raises(TypeError, match="errors declares no witness"):
-        metric()(errors)
     with pytest.raises(TypeError, match="no metric 'unheard_of'"):
-        metric(Witness.PLAYERS)(unheard_of)
+        metric(unheard_of)
+    with pytest.raises(TypeError, match="no witness is declared"):
+        resting_on()
 
 
-def test_a_new_latency_rests_on_the_processes_that_stamp_it(
-    good_rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Whoever adds it says whose record it reads; nothing else has to be extended.
-    monkeypatch.setitem(METRICS, "trigger_execution", METRICS["trigger_execution"])
-
-    def trigger_execution(evidence: Evidence) -> Samples:
-        ticks = METRICS["monitor_execution"](evidence)
-        assert isinstance(ticks, Samples)
-        return ticks
-
-    metric(Witness.PLAYERS)(trigger_execution)
-    assert named(verdict_of(good_rows, load_policy()), "trigger_execution")["verdict"] == "pass"
-    report = verdict_of(a_busy_generator(good_rows.copy()), load_policy())
-    assert named(report, "trigger_execution")["verdict"] == "inconclusive"
-    assert "trigger_execution" in named(report, "harness_cpu")["touches"]
+def test_a_latency_rests_on_the_processes_that_stamp_it() -> None:
+    assert Witness.CPU in resting_on(Witness.PLAYERS, timed=True)
+    assert Witness.CPU not in resting_on(Witness.PLAYERS) | resting_on(Witness.DATABASE, timed=True)
 
 
 @pytest.mark.parametrize("witness", Witness)
