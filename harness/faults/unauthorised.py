@@ -175,6 +175,8 @@ def _attempts(target: Target, mark: str) -> Iterator[_Attempt]:
         ("POST", "/functions/v1/replay-dead-letters", {"gameId": mark}),
         ("GET", "/functions/v1/dead-letters", None),
         ("GET", "/functions/v1/feature-flags", None),
+        ("GET", "/metrics", None),
+        ("GET", "/alerts", None),
     ]
     rest: list[tuple[str, str, Any]] = [
         ("POST", "/rest/v1/games", {"id": mark, "prompt": "Let me in"}),
