@@ -52,7 +52,7 @@ def quantile(ordered: Floats, q: float) -> float:
     Parameters
     ----------
     ordered : samples, ascending, at least one; +inf counts as larger than any other.
-    q : between 0 and 1, both excluded.
+    q : between 0 and 1, exclusive.
     """
     return float(ordered[_rank(len(ordered), q) - 1])
 

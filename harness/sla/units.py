@@ -59,9 +59,7 @@ def parse_quantile(text: str) -> float:
         raise ValueError(f'{text!r} is not a quantile: write it as "p95" or "p99.9"')
     fraction = float(Decimal(match["number"]) / 100)
     if not 0 < fraction < 1:
-        raise ValueError(
-            f"{text!r} is no quantile that samples can decide: it must lie between p0 and p100, both excluded"
-        )
+        raise ValueError(f"{text!r}: a quantile must lie between p0 and p100, exclusive")
     return fraction
 
 

@@ -366,7 +366,7 @@ def test_a_single_change_leaves_the_other_rows_as_they_were_judged(
         ("error_rate.treshold=1%", "nothing is called so"),
         ("latency.threshold=1s", "nothing is called so"),
         ("error_rate.threshold=1s", "'1s' is not a share"),
-        ("error_rate.threshold=0%", "both excluded"),
+        ("error_rate.threshold=0%", "exclusive"),
         ("error_rate.threshold=", "write NAME=VALUE"),
     ],
 )
