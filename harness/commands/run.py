@@ -156,11 +156,11 @@ def command(
       stormwatch run --no-load -k pubnub
       stormwatch run -- --help             the load's options
     """
-    from harness.experiment.child import ChildError
     from harness.experiment.suite import Selection, SelectionError, see_that_some_match
     from harness.history import HistoryError, RunFolderError, create_run
     from harness.live.process import LiveProcess
     from harness.load.origins import hand_over
+    from harness.process import ProcessError
     from harness.report import ReportError
     from harness.report.gate import verdict_exit_code
     from harness.report.terminal import print_summary
@@ -201,7 +201,7 @@ def command(
                 if with_failures and not job.interrupted():
                     job.break_things(selection, workers)
             document = job.judge()
-    except (ChildError, HistoryError, ReportError, RunFolderError, OSError) as error:
+    except (ProcessError, HistoryError, ReportError, RunFolderError, OSError) as error:
         raise NoReportError(f"{error}; what was recorded lies in {run.path}") from error
     except KeyboardInterrupt:
         click.echo(f"given up; what was recorded lies in {run.path}", err=True)

@@ -10,10 +10,6 @@ from pathlib import Path
 from harness.process import ChildProcess, ProcessError, ProcessSpec, Reaper
 
 
-class ChildError(ProcessError):
-    """A process did not start, or did not end when asked to; the message has the end of its log."""
-
-
 class Child(ChildProcess):
     """A process that is killed on leaving the ``with``, and by a reaper should this process be killed.
 
@@ -24,8 +20,6 @@ class Child(ChildProcess):
     log : file that takes its output.
     environment : variables on top of this process's own.
     """
-
-    error = ChildError
 
     def __init__(
         self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
@@ -51,11 +45,11 @@ class Child(ChildProcess):
 
         Raises
         ------
-        ChildError
+        ProcessError
             It did not end in time, and was killed.
         """
         if not self.stop(timeout_s):
-            raise ChildError(
+            raise ProcessError(
                 f"{self.name} did not end within {timeout_s:g} s of SIGTERM: {self.last_words()}"
             )
 

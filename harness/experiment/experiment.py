@@ -18,7 +18,6 @@ from typing import Any, Final, Self
 import asyncpg
 import pytest
 
-from harness.experiment.child import ChildError
 from harness.experiment.expect_unauthorised import NoSecretTold
 from harness.experiment.expectations import (
     EveryoneHears,
@@ -43,9 +42,9 @@ from harness.judge.evidence import NS
 from harness.judge.findings import Expectation, Finding, judge_all
 from harness.judge.recovery import BacklogDrained, HealthyAgain, ServesAgain, detected_after_s, recovery
 from harness.judge.timeline import timeline
+from harness.process import ProcessError
 from harness.sla.policy import Policy
 from harness.sla.units import parse_duration
-from harness.stack import StackError
 from harness.stack.proxies import LOAD_SERVICE, Proxies, ToxiproxyError
 
 #: Between two looks at the record while something is waited for.
@@ -560,7 +559,7 @@ def outcome_of(error: BaseException | None) -> tuple[str, str]:
         return "passed", ""
     if isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception)):
         outcome = "skipped"
-    elif isinstance(error, (Inconclusive, StackError, ChildError, FaultError)):
+    elif isinstance(error, (Inconclusive, ProcessError, FaultError)):
         outcome = "inconclusive"
     elif isinstance(error, (AssertionError, pytest.fail.Exception)):
         outcome = "failed"

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import harness
-from harness.experiment.child import Child, ChildError
+from harness.experiment.child import Child
 from harness.history import RunFolder
+from harness.process import ProcessError
 
 SCENARIO: Final = Path(harness.__file__).parents[1] / "scenarios" / "concurrent_games.py"
 
@@ -78,17 +79,17 @@ class LoadProcess(Child):
 
         Raises
         ------
-        ChildError
+        ProcessError
             It ended before, or did not get there in time.
         """
         deadline = time.monotonic() + timeout_s
         while window not in self.windows:
             if self.exit_code is not None:
-                raise ChildError(
+                raise ProcessError(
                     f"Locust ended with {self.exit_code} before its {window} window: {self.last_words()}"
                 )
             if time.monotonic() > deadline:
-                raise ChildError(
+                raise ProcessError(
                     f"Locust did not reach its {window} window in {timeout_s:g} s: {self.last_words()}"
                 )
             time.sleep(_POLL_S)

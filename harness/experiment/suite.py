@@ -16,9 +16,10 @@ import pytest
 
 import harness
 from harness.experiment import collected
-from harness.experiment.child import Child, ChildError
+from harness.experiment.child import Child
 from harness.files import make_folder, read_json, write_atomically
 from harness.history import RunFolder, RunFolderError
+from harness.process import ProcessError
 from harness.report.scenarios import read_plan
 
 FAILURE: Final = Path(harness.__file__).parents[1] / "scenarios" / "failure"
@@ -189,8 +190,10 @@ class ScenarioSuite(Child):
 
         Raises
         ------
-        ChildError
+        ProcessError
             It could not run them, or there were none.
         """
         if self.exit_code not in _JUDGED:
-            raise ChildError(f"pytest ended with {self.exit_code}: {self.last_words()}; see {self.log_path}")
+            raise ProcessError(
+                f"pytest ended with {self.exit_code}: {self.last_words()}; see {self.log_path}"
+            )

@@ -139,7 +139,7 @@ class Testbed:
 
         Raises
         ------
-        ChildError
+        ProcessError
             They did not, in time.
         """
         if self.load.exit_code is None:
@@ -243,7 +243,7 @@ class Testbeds:
 
         Raises
         ------
-        StackError, ChildError
+        ProcessError
             It can't be had.
         """
         testbed, self._open = self._open, None

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from harness.files import open_log
 from harness.history import RunFolder
+from harness.process import LineProcess, ProcessSpec
 
 #: How long the last judgement may take; a long record needs its time.
 _END_LIMIT_S: Final = 20.0
-_LOG: Final = "live.log"
+#: One core at most, whatever library thinks it could use more.
+_ONE_CORE: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-class LiveProcess:
+class LiveProcess(LineProcess):
     """``python -m harness.live``, which keeps a run's ``live.json`` up to date.
 
     It ends when told to (:meth:`stop`, or leaving the ``with``; by an error: at once), and by itself when
@@ -37,40 +36,14 @@ class LiveProcess:
         command = [sys.executable, "-m", "harness.live", str(run.path), f"--every={every_s}"]
         command += [f"--sla={sla}"] if sla is not None else []
         command += [f"--profile={profile}"] if profile is not None else []
-        with open_log(run.logs / _LOG) as log:
-            # A session of its own: Ctrl-C is for the starter, which ends it in order.
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                start_new_session=True,
-                # One core at most, whatever library thinks it could use more.
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            )
+        super().__init__(
+            ProcessSpec("live view", command, run.logs / "live.log", {**os.environ, **_ONE_CORE})
+        )
+        self.start()
 
-    @property
-    def pid(self) -> int:
-        """The process."""
-        return self._process.pid
-
-    def stop(self) -> None:
+    def stop(self, grace_s: float = _END_LIMIT_S) -> bool:
         """Have it judge once more and end; kill it if that takes too long. Does nothing the second time."""
-        if self._process.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-        try:
-            self._process.wait(_END_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._process.kill()
-        self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
+        return super().stop(grace_s)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -17,6 +17,7 @@ from flask import Blueprint, Response, abort, request, send_file
 from harness.history import RunFolder
 from harness.live.file import read_live
 from harness.live.process import LiveProcess
+from harness.process import ProcessError
 
 if TYPE_CHECKING:
     from locust.web import WebUI
@@ -58,8 +59,8 @@ class ObjectivesTab:
         self._run = run
         try:
             self._process = LiveProcess(run)
-        except OSError as error:  # the run goes on without being shown
-            log.error("the objectives so far can't be shown: %s", error.strerror)  # noqa: TRY400 - foreseen
+        except ProcessError as error:  # the run goes on without being shown
+            log.error("the objectives so far can't be shown: %s", error)  # noqa: TRY400 - foreseen
 
     def stop(self) -> None:
         """Have the run judged a last time; its figures stay to be seen."""

@@ -448,14 +448,16 @@ def test_the_process_follows_at_the_lowest_priority_and_judges_once_more_at_the_
 ) -> None:
     run = growing_run(tmp_path, rows)
     with LiveProcess(run) as process:
+        pid = process.pid
         first = eventually(lambda: read_live(run.path))
-        assert psutil.Process(process.pid).nice() == 19
+        assert psutil.Process(pid).nice() == 19
         assert eventually(lambda: (read_live(run.path) or {})["updated_at"] > first["updated_at"])
     document = read_live(run.path)
     assert document is not None
     assert document["ended"]
     assert document["problem"] is None
-    assert not psutil.pid_exists(process.pid)
+    assert pid is not None
+    assert not psutil.pid_exists(pid)
     assert (run.logs / "live.log").read_text(encoding="utf-8") == ""
 
 

@@ -17,6 +17,7 @@ from fixtures.synthetic_run import fault_row
 from harness.history import HistoryWriter, Row, RunFolder, create_run, now_ns
 from harness.live.file import write_live
 from harness.live.tab import ObjectivesTab, register
+from harness.process import ProcessError
 from harness.stack import Stack, start_stack
 from harness.tests.browser import find_chromium
 from harness.tests.helpers import eventually
@@ -134,11 +135,11 @@ def test_a_run_goes_on_where_no_process_can_be_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(_run: RunFolder) -> None:
-        raise OSError(24, "Too many open files")
+        raise ProcessError("live view can't be started: Too many open files")
 
     monkeypatch.setattr("harness.live.tab.LiveProcess", refuse)
     register(web_ui(), None).follow(create_run(tmp_path, "x"))
-    assert "can't be shown: Too many open files" in caplog.text
+    assert "can't be shown: live view can't be started: Too many open files" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["", "/tab.js", "/live.json", "/report"])

@@ -31,6 +31,7 @@ def test_an_observer_that_is_stopped_lacks_nothing(assignment: Assignment, tmp_p
 def test_an_observer_that_was_killed_is_missed(assignment: Assignment, tmp_path: Path) -> None:
     observer = ObserverProcess("harness.observe.subscribers", assignment, tmp_path)
     observer.wait_until_ready()
+    assert observer.pid is not None
     os.kill(observer.pid, signal.SIGKILL)
     gevent.sleep(0.2)
     assert observer.stop(within_s=0.0) == [
@@ -48,6 +49,7 @@ def test_an_observer_that_cannot_begin_is_named(assignment: Assignment, tmp_path
 def test_sigterm_ends_an_observer_in_order(assignment: Assignment, tmp_path: Path) -> None:
     observer = ObserverProcess("harness.observe.subscribers", assignment, tmp_path)
     observer.wait_until_ready()
+    assert observer.pid is not None
     os.kill(observer.pid, signal.SIGTERM)
     assert observer.stop(within_s=0.0) == []
     assert read_history(assignment.history).files[0].cut_off is None
