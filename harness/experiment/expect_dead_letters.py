@@ -9,11 +9,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from harness.experiment.operator import DEAD_LETTER
 from harness.history.names import Publish
 from harness.judge import Evidence, Window
 from harness.judge.findings import Finding, compare, examples_of, none_of, seconds, unseen, within
-from harness.observe.publish_log import ATTEMPT
 
 #: Publishes that were under way as a refusal was answered.
 _UNDER_WAY_NS: Final = 100_000_000
@@ -97,13 +95,12 @@ class DeadLetters:
         return f"what is refused becomes a dead letter ({self.reason}) and can be replayed"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        rows = evidence.rows("publish")
-        dead = rows[(rows["name"] == DEAD_LETTER).to_numpy()]
+        dead = evidence.published(Publish.DEAD_LETTER)
         failed_ns = dead["start_ns"] - evidence.database_clock.offset_ns
         dead = dead[within(failed_ns, fault.start_ns, math.inf)]
         if dead.empty:
             return compare(self.name, math.inf, 0.0, "dead letters", "there was none", [])
-        replayed = rows["event"][(rows["name"] == Publish.REPLAYED).to_numpy()]
+        replayed = evidence.published(Publish.REPLAYED)["event"]
         otherwise = (dead["error"] != self.reason).to_numpy(dtype=bool)
         left = ~evidence.among(dead["event"], replayed)
         explanation = f"{len(dead)} dead letters, {int(otherwise.sum())} for another reason"
@@ -122,8 +119,7 @@ class ReplayHeard:
         return f"what is replayed is heard by everyone within {self.within_s:g} s"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        rows = evidence.rows("publish")
-        rows = rows[(rows["name"] == Publish.REPLAYED).to_numpy()]
+        rows = evidence.published(Publish.REPLAYED)
         rows = rows[within(rows["start_ns"], fault.start_ns, math.inf)]
         pairs = evidence.pairs
         pairs = pairs[evidence.among(pairs["event"], rows["event"])]
@@ -139,6 +135,5 @@ class ReplayHeard:
 
 def _attempts(evidence: Evidence, fault: Window) -> pd.DataFrame:
     """Return what PubNub was asked to publish while ``fault`` was in effect."""
-    rows = evidence.rows("publish")
-    rows = rows[(rows["name"] == ATTEMPT).to_numpy()]
+    rows = evidence.published(Publish.ATTEMPT)
     return rows[within(rows["start_ns"] - evidence.pubnub_clock.offset_ns, fault.start_ns, fault.end_ns)]

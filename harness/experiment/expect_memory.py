@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harness.experiment.operator import FLOOD
+from harness.history.names import Publish
 from harness.judge import Evidence, Window
 from harness.judge.findings import Finding, none_of, unseen, within
 
@@ -32,8 +32,7 @@ class CatchesUp:
         return f"who comes back hears the newest {self.newest} messages of a flooded channel, in order"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        sent = evidence.rows("publish")
-        sent = sent[(sent["name"] == FLOOD).to_numpy()]
+        sent = evidence.published(Publish.FLOOD)
         sent = sent.assign(accepted_ns=sent["start_ns"] - evidence.pubnub_clock.offset_ns)
         sent = sent[within(sent["accepted_ns"], fault.start_ns, math.inf)]
         wrong: list[pd.DataFrame] = []

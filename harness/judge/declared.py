@@ -6,14 +6,17 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from harness.history import Kind, Witness
+from harness.history.names import Publish
 
-#: Kind of row -> whose record it is. Those that whoever breaks and waits writes itself need none.
-WITNESSES_OF: Final[Mapping[Kind, frozenset[Witness]]] = {
+#: Kind of row (of ``publish`` the name) -> whose record it is. What faults and operators write has none.
+WITNESSES_OF: Final[Mapping[Kind | Publish, frozenset[Witness]]] = {
     "monitor": frozenset({Witness.CRON}),
     "http": frozenset({Witness.PLAYERS}),
     "transition": frozenset({Witness.DATABASE}),
     "trigger": frozenset({Witness.DATABASE}),
     "publish": frozenset({Witness.DATABASE}),
+    Publish.OUTBOX: frozenset({Witness.DATABASE}),
+    Publish.ATTEMPT: frozenset({Witness.PUBLISH_LOG}),
     "delivery": frozenset({Witness.SUBSCRIBERS, Witness.MESSAGES}),
     "health": frozenset({Witness.HEALTH}),
 }

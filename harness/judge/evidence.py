@@ -126,7 +126,7 @@ class Evidence:
     duplicated: int = 0
     #: The clock of the process that wrote each file, by the file's number.
     file_clocks: Sequence[Clock] = ()
-    _frames: dict[Kind, pd.DataFrame] = field(default_factory=dict, repr=False)
+    _frames: dict[Kind | Publish, pd.DataFrame] = field(default_factory=dict, repr=False)
 
     def rows(self, kind: Kind) -> pd.DataFrame:
         """Return the rows of one kind."""
@@ -134,9 +134,16 @@ class Evidence:
             self._frames[kind] = _to_frame(self.table.filter(_equals(self.table["kind"], kind)))
         return self._frames[kind]
 
+    def published(self, name: Publish) -> pd.DataFrame:
+        """Return the ``publish`` rows of one name: each name has a record of its own."""
+        if name not in self._frames:
+            rows = replace(self, _frames={}).rows("publish")
+            self._frames[name] = rows[(rows["name"] == name).to_numpy()]
+        return self._frames[name]
+
     @property
-    def looked_at(self) -> frozenset[Kind]:
-        """The kinds of rows that were asked for."""
+    def looked_at(self) -> frozenset[Kind | Publish]:
+        """The kinds of rows that were asked for, and the names of those of ``publish``."""
         return frozenset(self._frames)
 
     def label(self, column: str, number: int) -> str | None:
@@ -407,9 +414,7 @@ class Evidence:
     @cached_property
     def publishes(self) -> pd.DataFrame:
         """Outbox entries; ``created_ns``, ``attempted_ns``, ``published_ns`` on our clock."""
-        rows = self.rows("publish")
-        # Others tell of single attempts, and of what an operator put back.
-        rows = rows[rows["name"] == Publish.OUTBOX].copy()
+        rows = self.published(Publish.OUTBOX).copy()
         offset = self.database_clock.offset_ns
         rows["created_ns"] = rows["intended_ns"] - offset
         rows["attempted_ns"] = rows["start_ns"] - offset

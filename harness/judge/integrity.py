@@ -234,10 +234,8 @@ def out_of_order(evidence: Evidence) -> Violations:
 
 def _replayed_before(evidence: Evidence, receipts: pd.DataFrame) -> NDArray[np.bool_]:
     """Return which of ``receipts`` are of dead letters, and came after those were replayed."""
-    published = evidence.rows("publish")
-    replayed = published[
-        (published["name"] == Publish.REPLAYED).to_numpy() & (published["event"] >= 0).to_numpy()
-    ]
+    replayed = evidence.published(Publish.REPLAYED)
+    replayed = replayed[(replayed["event"] >= 0).to_numpy()]
     replayed_ns = receipts["event"].map(replayed.groupby("event")["start_ns"].min())
     return (receipts["end_ns"] >= replayed_ns).fillna(value=False).to_numpy(dtype=bool)
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from fixtures.synthetic_run import about_run, history_of, synthetic_rows
-from harness.experiment import HealthyThroughout, MonitorP95, NobodyFails, TimersOnTime
-from harness.history.names import Reading
+from harness.experiment import HealthyThroughout, MonitorP95, NobodyFails, NoRetryStorm, TimersOnTime
+from harness.history.names import Publish, Reading
 from harness.history.witnesses import Doubt, Witness
 from harness.judge import evidence_of
 from harness.judge.findings import Expectation, Finding, judge_all
@@ -50,6 +50,22 @@ def test_it_neither_fails_nor_passes_where_its_witness_is_in_doubt(
         assert finding.verdict == "inconclusive"
         assert finding.explanation.startswith("load-2 ran out of open files")
     assert judge(expectation, bad, Doubt(Witness.RUN, "it was cut off")).verdict == "inconclusive"
+
+
+def test_attempts_to_publish_rest_on_the_log_of_them_and_not_on_the_database(good: pd.DataFrame) -> None:
+    attempts = [
+        {"kind": "publish", "name": Publish.ATTEMPT, "actor": "pubnub", "event": f"e-{n}", "start_ns": at(22)}
+        for n in range(200)
+    ]
+    storm = plus(good, *attempts)
+    calm = NoRetryStorm(per_event=2, per_second=5)
+    assert judge(calm, storm).verdict == "fail"
+    assert judge(calm, storm, Doubt(Witness.DATABASE, "it was not read")).verdict == "fail"
+    unread = judge(calm, storm, Doubt(Witness.PUBLISH_LOG, "the log of attempts was not read"))
+    assert (unread.verdict, unread.explanation.partition(";")[0]) == (
+        "inconclusive",
+        "the log of attempts was not read",
+    )
 
 
 def test_moves_that_ticks_only_group_do_not_rest_on_the_record_of_ticks(good: pd.DataFrame) -> None:
