@@ -1,27 +1,24 @@
 """The proxies of a Toxiproxy server, through `toxiproxy-python`: the only place that touches that client.
 
-The client keeps the server's address in a class, waits without limit and takes a 5xx for success. Here
-every call is made under a lock with the address set, within a time limit, and errors are errors.
+The client's own `Toxiproxy` and `Proxy` know one server a process, wait without limit and take a 5xx for
+success. So only its `APIConsumer` is used: a subclass for each server, with a limit for each call.
 """
 
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import psutil
 import requests
-import toxiproxy.api
-from toxiproxy import Toxiproxy
+from toxiproxy.api import APIConsumer
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
 from harness.stack.errors import StackError
 
-_Answer = TypeVar("_Answer")
 Stream = Literal["upstream", "downstream"]
 
 #: The four proxies of the design: who speaks through it to whom.
@@ -57,33 +54,6 @@ class Proxy:
     toxics: tuple[str, ...]
 
 
-class _LimitedRequests:
-    """What the client believes to be the module `requests`."""
-
-    def __init__(self) -> None:
-        self._session = requests.Session()
-
-    def get(self, **arguments: Any) -> requests.Response:
-        return self._checked(self._session.get(timeout=_LIMIT_S, **arguments))
-
-    def post(self, **arguments: Any) -> requests.Response:
-        return self._checked(self._session.post(timeout=_LIMIT_S, **arguments))
-
-    def delete(self, **arguments: Any) -> requests.Response:
-        return self._checked(self._session.delete(timeout=_LIMIT_S, **arguments))
-
-    @staticmethod
-    def _checked(answer: requests.Response) -> requests.Response:
-        if answer.status_code >= 500:
-            answer.raise_for_status()
-        return answer
-
-
-_lock = threading.Lock()
-_requests = _LimitedRequests()
-toxiproxy.api.requests = _requests
-
-
 class Proxies:
     """The proxies of the Toxiproxy server at ``url``.
 
@@ -96,20 +66,27 @@ class Proxies:
         if not parts.hostname or not parts.port:
             raise ToxiproxyError(f"{url!r} is no address of a Toxiproxy such as http://127.0.0.1:8474")
         self.url = url
-        self._host, self._port = parts.hostname, parts.port
-        self._server = Toxiproxy()
+        self._host = parts.hostname
+        # The client keeps its server's address in the class.
+        self._api = type("Api", (APIConsumer,), {"host": parts.hostname, "port": parts.port})
 
     def create(self, name: str, listen: str, upstream: str) -> None:
         """Make a proxy from ``listen`` to ``upstream``, both ``host:port``."""
-        self._call(lambda: self._server.create(name=name, listen=listen, upstream=upstream), name)
+        # Looked for first: a server that was stopped would do later what it is told now.
+        if name in self.all():
+            raise ToxiproxyError(f"Toxiproxy at {self.url} refuses {name}: there is a proxy of that name")
+        self._call("post", "/proxies", name, json={"name": name, "listen": listen, "upstream": upstream})
 
     def remove(self, name: str) -> None:
         """Remove a proxy, and cut its connections."""
-        self._call(lambda: toxiproxy.api.APIConsumer.delete(f"/proxies/{name}"), name)
+        self._call("delete", f"/proxies/{name}", name)
 
     def all(self) -> dict[str, Proxy]:
         """Return every proxy by its name."""
-        answer = self._call(lambda: toxiproxy.api.APIConsumer.get("/proxies"), "proxies").json()
+        try:
+            found = self._call("get", "/proxies", "proxies").json()
+        except ValueError as error:
+            raise ToxiproxyError(f"{self.url} is no Toxiproxy: its proxies are no JSON ({error})") from error
         return {
             name: Proxy(
                 name=name,
@@ -118,7 +95,7 @@ class Proxies:
                 enabled=proxy["enabled"],
                 toxics=tuple(toxic["name"] for toxic in proxy["toxics"]),
             )
-            for name, proxy in answer.items()
+            for name, proxy in found.items()
         }
 
     def get(self, name: str) -> Proxy:
@@ -130,11 +107,11 @@ class Proxies:
 
     def enable(self, name: str) -> None:
         """Let the proxy listen again."""
-        self._call(lambda: self._proxy(name).enable(), name)
+        self._switch(name, on=True)
 
     def disable(self, name: str) -> None:
         """Cut the proxy's connections and stop it from listening."""
-        self._call(lambda: self._proxy(name).disable(), name)
+        self._switch(name, on=False)
 
     def add_toxic(
         self,
@@ -147,12 +124,10 @@ class Proxies:
         share: float = 1.0,
     ) -> None:
         """Add a toxic named ``toxic`` to a share of the proxy's connections (0 to 1)."""
-        self._call(
-            lambda: self._proxy(proxy).add_toxic(
-                name=toxic, type=kind, stream=stream, toxicity=share, attributes=dict(attributes)
-            ),
-            f"{kind} on {proxy}",
-        )
+        self.get(proxy)
+        wanted = {"name": toxic, "type": kind, "stream": stream, "toxicity": share}
+        path = f"/proxies/{proxy}/toxics"
+        self._call("post", path, f"{kind} on {proxy}", json={**wanted, "attributes": dict(attributes)})
 
     def remove_toxic(self, proxy: str, toxic: str) -> None:
         """Take a toxic off the proxy.
@@ -162,10 +137,7 @@ class Proxies:
         """
         there = self.get(proxy)
         try:
-            self._call(
-                lambda: toxiproxy.api.APIConsumer.delete(f"/proxies/{proxy}/toxics/{toxic}"),
-                f"removal of {toxic} from {proxy}",
-            )
+            self._call("delete", f"/proxies/{proxy}/toxics/{toxic}", f"removal of {toxic} from {proxy}")
         except ToxiproxyHangsError as error:
             raise ToxiproxyError(f"{error}; {self._make_anew(there)}") from error
 
@@ -173,7 +145,7 @@ class Proxies:
         """Replace a proxy that Toxiproxy hangs on, and tell what came of that."""
         try:
             # A server that is stopped altogether would do later what it is told now.
-            self._call(lambda: toxiproxy.api.APIConsumer.get("/version"), "version")
+            self._call("get", "/version", "version")
             self.remove(proxy.name)
             self.create(proxy.name, proxy.listen, proxy.upstream)
         except ToxiproxyError as error:
@@ -186,9 +158,9 @@ class Proxies:
         Toxiproxy counts a connection's bytes when the connection ends, not before.
         None if the server does not count (it was started without ``-proxy-metrics``).
         """
-        # Not part of the client: it knows of proxies and toxics only.
-        text = self._call(lambda: _requests.get(url=f"{self.url}/metrics"), "metrics").text
-        if "toxiproxy_" not in text and "# HELP" not in text:
+        try:
+            text = self._call("get", "/metrics", "metrics").text
+        except _RefusedError:  # it has no such page
             return None
         counted: dict[Stream, int] = {"upstream": 0, "downstream": 0}
         for labels, value in _COUNTER.findall(text):
@@ -215,25 +187,27 @@ class Proxies:
             for socket in sockets
         )
 
-    def _proxy(self, name: str) -> Any:
-        proxy = self._server.get_proxy(name)
-        if proxy is None:
-            raise NotFound(f"there is no proxy {name!r}")
-        return proxy
+    def _switch(self, name: str, *, on: bool) -> None:
+        self.get(name)
+        self._call("post", f"/proxies/{name}", name, json={"enabled": on})
 
-    def _call(self, call: Callable[[], _Answer], what: str) -> _Answer:
-        with _lock:
-            self._server.update_api_consumer(self._host, self._port)
-            try:
-                return call()
-            except (NotFound, ProxyExists, InvalidToxic) as error:
-                raise ToxiproxyError(f"Toxiproxy at {self.url} refuses {what}: {_words(error)}") from error
-            except requests.Timeout as error:
-                raise ToxiproxyHangsError(
-                    f"Toxiproxy at {self.url} did not answer within {_LIMIT_S:g} s ({what})"
-                ) from error
-            except (requests.RequestException, ValueError) as error:
-                raise ToxiproxyError(f"Toxiproxy at {self.url} does not answer ({what}): {error}") from error
+    def _call(self, method: str, path: str, what: str, **more: Any) -> requests.Response:
+        try:
+            answer: requests.Response = getattr(self._api, method)(path, timeout=_LIMIT_S, **more)
+            answer.raise_for_status()
+        except (NotFound, ProxyExists, InvalidToxic) as error:
+            raise _RefusedError(f"Toxiproxy at {self.url} refuses {what}: {_words(error)}") from error
+        except requests.Timeout as error:
+            raise ToxiproxyHangsError(
+                f"Toxiproxy at {self.url} did not answer within {_LIMIT_S:g} s ({what})"
+            ) from error
+        except requests.RequestException as error:
+            raise ToxiproxyError(f"Toxiproxy at {self.url} does not answer ({what}): {error}") from error
+        return answer
+
+
+class _RefusedError(ToxiproxyError):
+    """Toxiproxy answered that it does not do that."""
 
 
 def _words(error: Exception) -> str:
