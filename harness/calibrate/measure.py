@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -139,7 +139,7 @@ def _samples(evidence: Evidence, path: Path, step: Mapping[str, Any]) -> Seconds
 def _during(evidence: Evidence, step: Mapping[str, Any]) -> Evidence:
     """The same evidence with this step as its steady state."""
     window = {"name": "steady", "start_ns": step["start_ns"], "end_ns": step["end_ns"]}
-    return replace(evidence, run={**evidence.run, "windows": [window]}, _frames={})
+    return evidence.unseen(run={**evidence.run, "windows": [window]})
 
 
 # --- losses ------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ so that no check compares two clocks by accident.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,11 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from harness.history import KINDS, History, HistoryFile, Kind
+from harness.history import History, HistoryFile, Kind
 from harness.history.names import (
     ARROW,
     OBSERVER,
-    WORKER,
     Actor,
     Delivery,
     FaultName,
@@ -34,12 +32,15 @@ from harness.history.names import (
     Shortage,
     Tick,
     Transition,
-    load_writer,
 )
 from harness.history.witnesses import Doubt, Witness, doubts_about, read_doubts
+from harness.judge.clocks import NS, Clock, compared, on_masters_clock, workers_of
+from harness.judge.pairs import pairs_of, subscriptions_of
+from harness.judge.table import MANY, encoded, frame_of, pair_key, repeated
 from harness.sla.policy import Policy
 
-NS: Final = 1_000_000_000
+__all__ = ["NS", "Clock", "Evidence", "FaultWindow", "Window", "evidence_of"]
+
 #: How long after it happened a shortage is told of, at most.
 _TOLD_WITHIN_NS: Final = 2 * NS
 #: How long after the time of its commit a move may not be seen by others yet.
@@ -52,15 +53,6 @@ _UNRECORDED: Final = (
 
 #: Names of ``delivery`` rows that are not messages.
 _NO_MESSAGES: Final = (Delivery.SUBSCRIBE, Delivery.UNSUBSCRIBE)
-
-_TYPES: Final = {
-    pa.int64(): pd.Int64Dtype(),
-    pa.int16(): pd.Int16Dtype(),
-    pa.bool_(): pd.BooleanDtype(),
-}
-#: Columns with few different values, and those with many.
-_FEW: Final = ("kind", "name", "actor", "error", "place", "target")
-_MANY: Final = ("game", "event")
 
 
 @dataclass(frozen=True)
@@ -87,21 +79,6 @@ class FaultWindow:
     def name(self) -> str:
         """Place, name and target in one, as a report shows them."""
         return str(self.fault)
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Another clock against the harness's: ``offset_ns`` is that clock minus ours, known to ``bound_ns``."""
-
-    name: str
-    offset_ns: int = 0
-    #: None: it was never compared.
-    bound_ns: int | None = None
-
-    @property
-    def error_s(self) -> float:
-        """Error bound of a comparison with it, in seconds; 0 where it is not known."""
-        return 0.0 if self.bound_ns is None else self.bound_ns / NS
 
 
 @dataclass
@@ -131,15 +108,19 @@ class Evidence:
     def rows(self, kind: Kind) -> pd.DataFrame:
         """Return the rows of one kind."""
         if kind not in self._frames:
-            self._frames[kind] = _to_frame(self.table.filter(_equals(self.table["kind"], kind)))
+            self._frames[kind] = frame_of(self.table, kind)
         return self._frames[kind]
 
     def published(self, name: Publish) -> pd.DataFrame:
         """Return the ``publish`` rows of one name: each name has a record of its own."""
         if name not in self._frames:
-            rows = replace(self, _frames={}).rows("publish")
+            rows = self.unseen().rows("publish")
             self._frames[name] = rows[(rows["name"] == name).to_numpy()]
         return self._frames[name]
+
+    def unseen(self, **changes: Any) -> Evidence:
+        """Return the same evidence with ``changes``, of which nothing was looked at yet."""
+        return replace(self, **changes, _frames={})
 
     @property
     def looked_at(self) -> frozenset[Kind | Publish]:
@@ -152,7 +133,7 @@ class Evidence:
 
     def identity(self, row: pd.Series) -> dict[str, str]:
         """Return the names of the game, event and actor of a row, where it has them."""
-        found = {key: self.label(key, int(row[key])) for key in _MANY if key in row.index}
+        found = {key: self.label(key, int(row[key])) for key in MANY if key in row.index}
         if "actor" in row.index and isinstance(row["actor"], str) and row["actor"] != Actor.DATABASE:
             found["actor"] = row["actor"]
         return {key: value for key, value in found.items() if value is not None}
@@ -293,12 +274,12 @@ class Evidence:
     @cached_property
     def database_clock(self) -> Clock:
         """The clock of Postgres, which stamps transitions."""
-        return self._clock(Actor.DATABASE)
+        return self.clock(Actor.DATABASE)
 
     @cached_property
     def pubnub_clock(self) -> Clock:
         """The clock of PubNub, which stamps messages (timetokens)."""
-        return self._clock(Actor.PUBNUB)
+        return self.clock(Actor.PUBNUB)
 
     @cached_property
     def subscribers_bound_ns(self) -> int:
@@ -315,37 +296,9 @@ class Evidence:
         """The clocks of the workers of the record, which have processes of their own, by their names."""
         return {clock.name: clock for clock in self.file_clocks if clock.name}
 
-    def _clock(self, name: str) -> Clock:
-        rows = self.rows("resource")
-        rows = rows[rows["actor"] == name]
-        offsets = rows[rows["name"] == Reading.CLOCK_OFFSET]
-        bounds = rows[rows["name"] == Reading.CLOCK_BOUND]
-        # An offset and its bound are written one after the other by the same process.
-        both = pd.merge_asof(
-            _readings_by_file(offsets),
-            _readings_by_file(bounds),
-            on="at",
-            by="file",
-            suffixes=("_offset", "_bound"),
-            direction="forward",
-            tolerance=NS,
-        )
-        both = both[np.isfinite(both["value_offset"]) & np.isfinite(both["value_bound"])]
-        if both.empty:
-            return Clock(name)
-        if self.file_clocks:
-            # Compared with the writer's clock, which was compared with the master's.
-            writers = [self.file_clocks[number] for number in both["file"]]
-            both["value_offset"] += [clock.offset_ns / 1e6 for clock in writers]
-            both["value_bound"] += [(clock.bound_ns or 0) / 1e6 for clock in writers]
-        # Each round trip proves an interval that holds the offset; together they prove its intersection.
-        # Where they contradict each other a clock was moved: the error is then as large as the gap.
-        low = float((both["value_offset"] - both["value_bound"]).max())
-        high = float((both["value_offset"] + both["value_bound"]).min())
-        bound = abs(high - low) / 2
-        if low > high:
-            bound += float(both["value_bound"].min())
-        return Clock(name, round((low + high) / 2 * 1e6), math.ceil(bound * 1e6))
+    def clock(self, name: str) -> Clock:
+        """Return what the record tells of a clock: of the database, of PubNub, or of a worker."""
+        return compared(self.rows("resource"), name, self.file_clocks)
 
     # --- frames of one kind, with the columns that checks share ----------------------------------------
 
@@ -365,7 +318,7 @@ class Evidence:
     @cached_property
     def _tick_starts(self) -> NDArray[np.int64]:
         # Here ticks only group what others recorded: whoever asks for that does not look at them.
-        ticks = replace(self, _frames={}).ticks
+        ticks = self.unseen().ticks
         return ticks["start_ns"].dropna().to_numpy(dtype="int64")
 
     def tick_of(self, times: pd.Series) -> NDArray[np.int64]:
@@ -436,8 +389,8 @@ class Evidence:
         rows = self.messages
         rows = rows[(rows["event"] >= 0) & rows["end_ns"].notna()]
         rows = rows.take(np.argsort(rows["end_ns"].to_numpy(dtype="int64"), kind="stable"))
-        key = _pair_key(rows["event"], rows["actor"].cat.codes)
-        return rows[~_repeated(key)].reset_index(drop=True)
+        key = pair_key(rows["event"], rows["actor"].cat.codes)
+        return rows[~repeated(key)].reset_index(drop=True)
 
     @cached_property
     def subscriptions(self) -> pd.DataFrame:
@@ -445,33 +398,7 @@ class Evidence:
 
         ``seen_to_ns`` is the last sign of life in the observer's file: what came later was not recorded.
         """
-        rows = self.rows("delivery")
-        joined = rows[(rows["name"] == Delivery.SUBSCRIBE) & rows["ok"].fillna(value=False).astype(bool)]
-        joined = joined[joined["end_ns"].notna() & (joined["game"] >= 0)]
-        left = rows[(rows["name"] == Delivery.UNSUBSCRIBE) & rows["start_ns"].notna()]
-        joins = pd.DataFrame(
-            {
-                "game": joined["game"],
-                "actor": joined["actor"],
-                "from_ns": joined["end_ns"].astype("int64"),
-                "file": joined["file"].astype("int64"),
-            }
-        )
-        joins["key"] = _pair_key(joins["game"], joins["actor"].cat.codes)
-        leaves = pd.DataFrame({"left_ns": left["start_ns"].astype("int64")})
-        leaves["key"] = _pair_key(left["game"], left["actor"].cat.codes)
-        joins = pd.merge_asof(
-            joins.sort_values("from_ns", kind="stable"),
-            leaves.sort_values("left_ns", kind="stable"),
-            left_on="from_ns",
-            right_on="left_ns",
-            by="key",
-            direction="forward",
-        )
-        seen = joins["file"].map(self._last_sign_of_life).astype("int64")
-        joins["seen_to_ns"] = seen
-        joins["to_ns"] = joins["left_ns"].astype("Int64").fillna(seen).astype("int64")
-        return joins[["game", "actor", "from_ns", "to_ns", "seen_to_ns"]]
+        return subscriptions_of(self.rows("delivery"), self._last_sign_of_life)
 
     @cached_property
     def _last_sign_of_life(self) -> dict[int, int]:
@@ -501,46 +428,13 @@ class Evidence:
         ``received_ns`` is null where it never came; ``settled`` says whether the observer watched long
         enough after the commit for that to mean anything.
         """
-        subscriptions, events = self.subscriptions, self.events
-        left = pd.DataFrame(
-            {
-                "row": np.arange(len(events)),
-                "game": events["game"].to_numpy(),
-                "committed_ns": events["committed_ns"].astype("int64"),
-            }
+        return pairs_of(
+            self.events,
+            self.subscriptions,
+            self.receipts,
+            blur_ns=self.subscribers_bound_ns + (self.database_clock.bound_ns or 0),
+            settle_ns=int(self.policy.tolerances.settle * NS),
         )
-        right = pd.DataFrame(
-            {
-                "subscription": np.arange(len(subscriptions)),
-                "game": subscriptions["game"].to_numpy(),
-                "from_ns": subscriptions["from_ns"],
-                "to_ns": subscriptions["to_ns"],
-            }
-        )
-        pairs = left[left["game"] >= 0].merge(right, on="game")
-        # Connected for certain: whatever the clocks' errors are, within their bounds.
-        blur_ns = self.subscribers_bound_ns + (self.database_clock.bound_ns or 0)
-        since_ns, until_ns = pairs["from_ns"] + blur_ns, pairs["to_ns"] - blur_ns
-        pairs = pairs[(since_ns <= pairs["committed_ns"]) & (pairs["committed_ns"] < until_ns)]
-        event = events.iloc[pairs["row"].to_numpy()].reset_index(drop=True)
-        subscriber = subscriptions.iloc[pairs["subscription"].to_numpy()].reset_index(drop=True)
-        event["actor"] = subscriber["actor"]
-        key = _pair_key(event["event"], event["actor"].cat.codes)
-        receipts = self.receipts
-        got = pd.DataFrame(
-            {
-                "key": _pair_key(receipts["event"], receipts["actor"].cat.codes),
-                "received_ns": receipts["end_ns"],
-                "accepted_ns": receipts["accepted_ns"],
-            }
-        )
-        found = pd.DataFrame({"key": key}).merge(got, on="key", how="left")
-        event["received_ns"] = found["received_ns"]
-        event["accepted_ns"] = found["accepted_ns"]
-        settle = int(self.policy.tolerances.settle * NS)
-        event["settled"] = (event["committed_ns"] + settle <= subscriber["seen_to_ns"]).to_numpy(dtype=bool)
-        # A subscriber that connected twice at once still hears an event once.
-        return event[~_repeated(key)].reset_index(drop=True)
 
     def among(self, events: pd.Series, known: pd.Series) -> NDArray[np.bool_]:
         """Return which of ``events`` are in ``known``; both are numbers of events."""
@@ -563,137 +457,12 @@ def evidence_of(
     scenarios: Sequence[Mapping[str, Any]] = (),
 ) -> Evidence:
     """Return the evidence that ``history`` holds; rows that stand there twice are counted and dropped."""
-    columns: dict[str, pa.Array] = {}
-    labels: dict[str, pa.Array] = {}
-    for name in history.table.column_names:
-        column = history.table[name]
-        if name in _MANY:
-            # All chunks of one call share one dictionary; unifying them again would take ten times as long.
-            chunks = column.dictionary_encode().chunks
-            labels[name] = chunks[0].dictionary if chunks else pa.array([], pa.string())
-            numbers = [pc.fill_null(chunk.indices, -1) for chunk in chunks]
-            columns[name] = pa.concat_arrays(numbers) if numbers else pa.array([], pa.int32())
-        elif name in _FEW:
-            column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-            columns[name] = _one_array(pa.table({name: column}).unify_dictionaries()[name])
-        else:
-            columns[name] = _one_array(column)
-    files = np.repeat(np.arange(len(history.files), dtype=np.int16), [file.rows for file in history.files])
-    table = pa.table(columns | {"file": files})
-    twice = _repeated(_fingerprints(table))
-    duplicated = int(np.count_nonzero(twice))
-    if duplicated:
-        table = table.filter(pa.array(~twice)).combine_chunks()
-    return _on_one_clock(Evidence(table, labels, history.files, run, policy, scenarios, duplicated))
-
-
-def _on_one_clock(evidence: Evidence) -> Evidence:
-    """Return the evidence with all times of the harness's processes on the master's clock."""
-    workers = {file.writer for file in evidence.files if WORKER.fullmatch(file.writer)}
-    if not workers:
+    table, labels, duplicated = encoded(history)
+    evidence = Evidence(table, labels, history.files, run, policy, scenarios, duplicated)
+    observers = (run.get("options") or {}).get("observers")
+    workers = workers_of(history.files, observers if isinstance(observers, int) else 1)
+    if not any(workers):
         return evidence
-    given = (evidence.run.get("options") or {}).get("observers")
-    names = [_worker(file.writer, given if isinstance(given, int) else 1) for file in evidence.files]
-    names = [name if name in workers else None for name in names]
-    known = {name: evidence._clock(name) for name in set(names) if name is not None}
-    clocks = [Clock("", bound_ns=0) if name is None else known[name] for name in names]
-    table = evidence.table
-    if any(clock.offset_ns for clock in clocks):
-        offsets = np.array([clock.offset_ns for clock in clocks], dtype=np.int64)
-        shift = pa.array(offsets[table["file"].to_numpy()])
-        # The start of a delivery is PubNub's, unless it is that of a subscription.
-        named = pc.is_in(table["name"].cast(pa.string()), value_set=pa.array(_NO_MESSAGES))
-        theirs = pc.and_(_equals(table["kind"], "delivery"), pc.invert(named))
-        for column, by in (
-            ("intended_ns", shift),
-            ("start_ns", pc.if_else(theirs, 0, shift)),
-            ("end_ns", shift),
-        ):
-            place = table.column_names.index(column)
-            table = table.set_column(place, column, pc.subtract(table[column], by))
-        table = table.combine_chunks()
-    return replace(evidence, table=table, file_clocks=clocks, _frames={})
-
-
-def _worker(writer: str, observers: int) -> str | None:
-    """Return the worker on whose clock a history was written; None: the master's."""
-    if (observer := OBSERVER.fullmatch(writer)) is not None:
-        return load_writer((int(observer[1]) - 1) // observers + 1)
-    return writer if WORKER.fullmatch(writer) else None
-
-
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # no rows: pyarrow keeps an empty chunked array
-        array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
-    return array
-
-
-def unknown_kinds(table: pa.Table) -> int:
-    """Return how many rows are of a kind that no check knows."""
-    counts = pc.value_counts(table["kind"]).to_pylist()
-    return sum(entry["counts"] for entry in counts if entry["values"] not in KINDS)
-
-
-def _fingerprints(table: pa.Table) -> NDArray[np.uint64]:
-    """One number a row: rows agree in it when they agree in what tells rows apart.
-
-    64 bits: two of ten million different rows meet with a probability of 3 in a million.
-    """
-
-    def numbers(name: str) -> NDArray[np.uint64]:
-        column = _one_array(table[name])
-        column = column.indices if pa.types.is_dictionary(column.type) else column
-        plain: NDArray[np.int64] = pc.fill_null(column, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-        return plain.view(np.uint64)
-
-    low = np.uint64(0xFFFF)
-    found = numbers("kind") << np.uint64(48) | (numbers("name") & low) << np.uint64(32) | numbers("actor")
-    for pair in (("game", "event"), ("start_ns",), ("end_ns",)):
-        for shift, name in enumerate(pair):
-            found ^= numbers(name) << np.uint64(32 * shift)
-        _mix(found)
-    return found
-
-
-def _repeated(keys: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which keys were there before."""
-    ordered = np.sort(keys)
-    if not (ordered[1:] == ordered[:-1]).any():  # as a rule, and five times faster to see than by hashing
-        return np.zeros(len(keys), dtype=bool)
-    return pd.Series(keys).duplicated().to_numpy()
-
-
-def _mix(x: NDArray[np.uint64]) -> None:
-    """The finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), in place."""
-    x += np.uint64(0x9E3779B97F4A7C15)
-    x ^= x >> np.uint64(30)
-    x *= np.uint64(0xBF58476D1CE4E5B9)
-    x ^= x >> np.uint64(27)
-    x *= np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
-
-
-def _readings_by_file(rows: pd.DataFrame) -> pd.DataFrame:
-    rows = rows[rows["start_ns"].notna()]
-    at = rows["start_ns"].astype("int64")
-    found = pd.DataFrame({"at": at, "file": rows["file"], "value": rows["value"]})
-    return found.sort_values("at", kind="stable")
-
-
-def _pair_key(first: pd.Series, second: pd.Series) -> NDArray[np.int64]:
-    """One number for a pair of numbers."""
-    return (first.to_numpy().astype(np.int64) << 32) | second.to_numpy().astype(np.int64)
-
-
-def _equals(column: pa.ChunkedArray, value: Kind) -> pa.Array:
-    array = _one_array(column)
-    index = pc.index(array.dictionary, value).as_py()
-    return pc.equal(array.indices, index)
-
-
-def _to_frame(table: pa.Table) -> pd.DataFrame:
-    frame: pd.DataFrame = table.to_pandas(types_mapper=_TYPES.get)
-    return frame
+    known = {name: evidence.clock(name) for name in set(workers) if name is not None}
+    clocks = [Clock("", bound_ns=0) if name is None else known[name] for name in workers]
+    return replace(evidence, table=on_masters_clock(table, clocks), file_clocks=clocks).unseen()

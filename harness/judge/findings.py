@@ -62,7 +62,7 @@ def judge_all(evidence: Evidence, fault: Window, expectations: Iterable[Expectat
     for expectation in expectations:
         try:
             # Frames of its own tell what it looks at.
-            seen = replace(evidence, _frames={}) if doubts else evidence
+            seen = evidence.unseen() if doubts else evidence
             finding = expectation.judge(seen, fault)
             findings.append(finding if finding.integrity else _doubted(finding, seen, doubts))
         except Exception as error:

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 
 from harness.history.names import AS_IN, Actor, Delivery, Reading
 from harness.history.witnesses import Witness, witnesses_of
-from harness.judge.evidence import NS, Clock, Evidence, unknown_kinds
+from harness.judge.evidence import NS, Clock, Evidence
 from harness.judge.integrity import INTEGRITY
+from harness.judge.table import unknown_kinds
 from harness.sla.metrics import METRICS
 from harness.sla.witnesses import ALWAYS
 

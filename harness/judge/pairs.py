@@ -1,0 +1,95 @@
+"""Which subscriber should have heard which event, and when it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from harness.history.names import Delivery
+from harness.judge.table import pair_key, repeated
+
+
+def subscriptions_of(rows: pd.DataFrame, last_seen_ns: Mapping[int, int]) -> pd.DataFrame:
+    """Return when subscribers were connected: ``game``, ``actor``, ``from_ns``, ``to_ns``, ``seen_to_ns``.
+
+    Parameters
+    ----------
+    rows : of kind ``delivery``.
+    last_seen_ns : last sign of life of each file's writer: what came later was not recorded.
+    """
+    joined = rows[(rows["name"] == Delivery.SUBSCRIBE) & rows["ok"].fillna(value=False).astype(bool)]
+    joined = joined[joined["end_ns"].notna() & (joined["game"] >= 0)]
+    left = rows[(rows["name"] == Delivery.UNSUBSCRIBE) & rows["start_ns"].notna()]
+    joins = pd.DataFrame(
+        {
+            "game": joined["game"],
+            "actor": joined["actor"],
+            "from_ns": joined["end_ns"].astype("int64"),
+            "file": joined["file"].astype("int64"),
+        }
+    )
+    joins["key"] = pair_key(joins["game"], joins["actor"].cat.codes)
+    leaves = pd.DataFrame({"left_ns": left["start_ns"].astype("int64")})
+    leaves["key"] = pair_key(left["game"], left["actor"].cat.codes)
+    joins = pd.merge_asof(
+        joins.sort_values("from_ns", kind="stable"),
+        leaves.sort_values("left_ns", kind="stable"),
+        left_on="from_ns",
+        right_on="left_ns",
+        by="key",
+        direction="forward",
+    )
+    seen = joins["file"].map(last_seen_ns).astype("int64")
+    joins["seen_to_ns"] = seen
+    joins["to_ns"] = joins["left_ns"].astype("Int64").fillna(seen).astype("int64")
+    return joins[["game", "actor", "from_ns", "to_ns", "seen_to_ns"]]
+
+
+def pairs_of(
+    events: pd.DataFrame, subscriptions: pd.DataFrame, receipts: pd.DataFrame, *, blur_ns: int, settle_ns: int
+) -> pd.DataFrame:
+    """Return every pair of an event and a subscriber that was connected when it was committed.
+
+    Parameters
+    ----------
+    blur_ns : error bound of the clocks that commits and connections are compared by.
+    settle_ns : how long after its commit an event may arrive.
+    """
+    left = pd.DataFrame(
+        {
+            "row": np.arange(len(events)),
+            "game": events["game"].to_numpy(),
+            "committed_ns": events["committed_ns"].astype("int64"),
+        }
+    )
+    right = pd.DataFrame(
+        {
+            "subscription": np.arange(len(subscriptions)),
+            "game": subscriptions["game"].to_numpy(),
+            "from_ns": subscriptions["from_ns"],
+            "to_ns": subscriptions["to_ns"],
+        }
+    )
+    pairs = left[left["game"] >= 0].merge(right, on="game")
+    # Connected for certain: whatever the clocks' errors are, within their bounds.
+    since_ns, until_ns = pairs["from_ns"] + blur_ns, pairs["to_ns"] - blur_ns
+    pairs = pairs[(since_ns <= pairs["committed_ns"]) & (pairs["committed_ns"] < until_ns)]
+    event = events.iloc[pairs["row"].to_numpy()].reset_index(drop=True)
+    subscriber = subscriptions.iloc[pairs["subscription"].to_numpy()].reset_index(drop=True)
+    event["actor"] = subscriber["actor"]
+    key = pair_key(event["event"], event["actor"].cat.codes)
+    got = pd.DataFrame(
+        {
+            "key": pair_key(receipts["event"], receipts["actor"].cat.codes),
+            "received_ns": receipts["end_ns"],
+            "accepted_ns": receipts["accepted_ns"],
+        }
+    )
+    found = pd.DataFrame({"key": key}).merge(got, on="key", how="left")
+    event["received_ns"] = found["received_ns"]
+    event["accepted_ns"] = found["accepted_ns"]
+    event["settled"] = (event["committed_ns"] + settle_ns <= subscriber["seen_to_ns"]).to_numpy(dtype=bool)
+    # A subscriber that connected twice at once still hears an event once.
+    return event[~repeated(key)].reset_index(drop=True)
