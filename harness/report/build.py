@@ -24,7 +24,7 @@ from harness.judge.recovery import Recovery, recovery_of
 from harness.judge.stages import stages
 from harness.judge.timeline import timeline
 from harness.report.calibration_file import in_report, newest
-from harness.report.reasons import conclusion
+from harness.report.reasons import conclusion, with_cause
 from harness.report.scenarios import read_all_scenarios
 from harness.report.words import limited
 from harness.sla import statistics
@@ -102,6 +102,8 @@ def judge(evidence: Evidence, run_id: str) -> dict[str, Any]:
         "stages": shown("The stages", lambda: stages(evidence), []) if loaded else [],
         "notes": shown.notes,
     }
+    for row in report["objectives"]:
+        row["reason"] = with_cause(row, checks)
     broken = [
         str(example["game"])
         for row in report["integrity"]

@@ -8,7 +8,7 @@ way it errs. What was edited everywhere alike, a threshold for one, only a polic
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Final
 import jsonschema
 
 from harness.files import DocumentError, parse_json, read_json, read_text
-from harness.report.reasons import conclusion
+from harness.report.reasons import conclusion, with_cause
 from harness.report.words import decisive, expected, limited, reason
 from harness.sla.policy import Objective, Policy, PolicyError, flatten, parse_threshold
 from harness.sla.verdict import (
@@ -160,7 +160,7 @@ def judge_again(report: dict[str, Any], policy: Policy) -> None:
         # What was not measured has none.
         if row["samples"] and objective.ceiling != (row["ceiling"] or {}).get("threshold"):
             raise _needs_record(f"objective {name!r}: the policy has another ceiling")
-        _set_threshold(row, objective.threshold)
+        _set_threshold(row, objective.threshold, report["measurement"]["checks"])
         judged.append(row)
     if not judged:
         raise _needs_record("nothing that the policy promises is in the report")
@@ -192,17 +192,18 @@ def change_thresholds(report: dict[str, Any], changes: Mapping[str, str]) -> Non
         if row is None or field != "threshold":
             raise _needs_record(f"--set {name}={text} changes more than a threshold")
         try:
-            _set_threshold(row, parse_threshold(text, row["unit"]))
+            _set_threshold(row, parse_threshold(text, row["unit"]), report["measurement"]["checks"])
         except ValueError as error:
             raise PolicyError(f"--set {name}: {error}") from error
     report["verdict"] = judge_report(report)
 
 
-def _set_threshold(row: dict[str, Any], threshold: float) -> None:
+def _set_threshold(row: dict[str, Any], threshold: float, checks: Iterable[Mapping[str, Any]]) -> None:
     row["threshold"] = threshold if row["unit"] == "s" else round(threshold * 100, 12)
     row["samples_needed"] = None
     row["verdict"] = judge_objective(row)
     row["reason"] = conclusion(row, counted=False)
+    row["reason"] = with_cause(row, checks)
 
 
 def _needs_record(why: str) -> ReportError:

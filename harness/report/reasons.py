@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from harness.report.words import count
@@ -11,6 +11,8 @@ from harness.sla.verdict import judge_objective, number
 
 #: Runs longer than this are nothing to advise.
 _LONGEST_MIN: Final = 7 * 24 * 60
+#: From this share of the machine on, other programs are named as a cause.
+_BUSY_PERCENT: Final = 25.0
 
 
 def conclusion(row: Mapping[str, Any], minutes: int | None = None, *, counted: bool = True) -> str:
@@ -28,6 +30,21 @@ def conclusion(row: Mapping[str, Any], minutes: int | None = None, *, counted: b
     if row["verdict"] == "fail":
         return _why_failed(row)
     return "" if row["verdict"] == "pass" else _why_undecided(row, minutes, counted=counted)
+
+
+def with_cause(row: Mapping[str, Any], checks: Iterable[Mapping[str, Any]]) -> str:
+    """Return an objective's reason, and that other programs kept the machine busy where they did.
+
+    Parameters
+    ----------
+    checks : the report's measurement checks.
+    """
+    reason = str(row["reason"])
+    others = next((number(check["measured"]) for check in checks if check["name"] == "machine"), None)
+    unjudged = not reason or row["doubts"] or row.get("absent") or row["metric"] == "scenarios_passed"
+    if unjudged or others is None or others < _BUSY_PERCENT:
+        return reason
+    return f"{reason} Other programs used {others:.0f} % of this machine meanwhile, which may be why."
 
 
 def _why_undecided(row: Mapping[str, Any], minutes: int | None, *, counted: bool) -> str:

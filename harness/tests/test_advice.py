@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from fixtures.synthetic_run import Shape, about_run, history_of, synthetic_rows, write_run
+from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows, write_run
 from harness.cli import main
+from harness.history.names import Reading
 from harness.judge import evidence_of
 from harness.report import write_reports
 from harness.report.build import judge
+from harness.report.gate import change_thresholds
 from harness.report.reasons import conclusion
 from harness.sla.policy import load_policy
+from harness.tests.synthetic_judging import plus
 from harness.tests.test_lag import lagging, one_second, slower
-from harness.tests.test_verdicts import SHAPE, named, of, verdict_of
+from harness.tests.test_verdicts import SHAPE, late_timers, named, of, verdict_of
 
 SMALL = Shape(games_at_once=10, seconds=30, http_per_s=20)
 
@@ -41,6 +45,25 @@ def test_a_row_that_more_samples_decide_says_so_in_minutes_and_as_an_option() ->
     assert row["verdict"] == "inconclusive"
     minutes = -(-row["samples_needed"] * SMALL.seconds // (60 * row["samples"]))
     assert row["reason"].endswith(f"a run of {minutes} min (--duration {minutes}min).")
+
+
+def busy_machine(rows: pd.DataFrame, percent: float) -> pd.DataFrame:
+    """Other programs use all that the run's own processes leave of ``percent``."""
+    second = {"kind": "resource", "name": Reading.CPU, "actor": "machine", "value": percent}
+    return plus(rows, *(second | {"start_ns": START + (SMALL.warm_up + 3 + n) * NS} for n in range(3)))
+
+
+@pytest.mark.parametrize(("percent", "named_as_cause"), [(98, True), (20, False)])
+def test_timers_on_a_busy_machine_are_told_what_kept_it_busy(
+    percent: float, named_as_cause: bool, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path, busy_machine(late_timers(synthetic_rows(SMALL)), percent), SMALL)
+    report = write_reports(run, load_policy())
+    row = named(report, "timer_accuracy")
+    assert row["verdict"] != "pass"
+    assert ("% of this machine meanwhile, which may be why" in row["reason"]) is named_as_cause
+    change_thresholds(report, {"timer_accuracy.threshold": "99.99%"})
+    assert ("which may be why" in named(report, "timer_accuracy")["reason"]) is named_as_cause
 
 
 def test_lag_that_no_number_of_samples_takes_away_is_said_instead(good_rows: pd.DataFrame) -> None:
