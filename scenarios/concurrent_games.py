@@ -2,6 +2,8 @@
 
     locust -f scenarios/concurrent_games.py               brings up the local stack, opens the web UI
     locust -f scenarios/concurrent_games.py --headless    plays, judges, exits by the verdict
+    stormwatch run -- --help                              lists its options: Locust's own help is printed
+                                                          before this file is read
 
 Each Locust user is a host who has game after game played. While they do, cron ticks on schedule, every
 player listens through a PubNub client of its own, and what happened is read from the database; all of
