@@ -7,8 +7,9 @@ except what was not recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -24,17 +25,9 @@ from harness.sla.witnesses import rests_on
 EXAMPLES: Final = 10
 
 #: From -> to; ``cancelled`` is allowed from everywhere but the ends.
-MOVES: Final[frozenset[tuple[str, str]]] = frozenset(
-    {
-        ("waiting", "briefing"),
-        ("briefing", "drawing"),
-        ("drawing", "voting"),
-        ("voting", "completed"),
-        ("waiting", "cancelled"),
-        ("briefing", "cancelled"),
-        ("drawing", "cancelled"),
-        ("voting", "cancelled"),
-    }
+MOVES: Final = frozenset(
+    {*pairwise(("waiting", "briefing", "drawing", "voting", "completed"))}
+    | {(phase, "cancelled") for phase in ("waiting", "briefing", "drawing", "voting")}
 )
 
 #: Place and name of faults while which games move without events: the trigger that makes them is dropped.
@@ -62,20 +55,15 @@ def lost_transitions(evidence: Evidence) -> Violations:
     rows = evidence.overdue
     allowed = int((evidence.tick_s + evidence.policy.tolerances.timer) * NS)
     late = rows["end_ns"] - rows["intended_ns"]
-    lost = rows[(late > allowed).fillna(value=False).to_numpy(dtype=bool)]
-    return Violations(
-        violations=len(lost),
-        deniable=len(lost),
-        looked_at=len(evidence.transitions) + len(rows),
-        definition="Games past due by more than a tick and the tolerance when the run ended, never moved.",
-        examples=[
-            _example(
-                evidence,
-                row,
-                f"still {row['error']} {(row['end_ns'] - row['intended_ns']) / NS:.1f} s after its expiry",
-            )
-            for _, row in lost.head(EXAMPLES).iterrows()
-        ],
+    return _violations(
+        evidence,
+        rows[(late > allowed).fillna(value=False).to_numpy(dtype=bool)],
+        len(evidence.transitions) + len(rows),
+        "Games past due by more than a tick and the tolerance when the run ended, never moved.",
+        lambda row: (
+            f"still {row['error']} {(row['end_ns'] - row['intended_ns']) / NS:.1f} s after its expiry"
+        ),
+        deniable=True,
     )
 
 
@@ -95,15 +83,9 @@ def lost_events(evidence: Evidence) -> Violations:
     silent = silent[(silent["event"] < 0) & bool((silent["event"] >= 0).any())]
     silent = silent[~_made_no_event_on_purpose(evidence, silent["moved_ns"])]
     examples = (
-        [
-            _example(evidence, row, "none of its subscribers got it")
-            for _, row in unheard.head(EXAMPLES).iterrows()
-        ]
-        + [_example(evidence, row, f"given up: {row['error']}") for _, row in dead.head(EXAMPLES).iterrows()]
-        + [
-            _example(evidence, row, f"{row['name']} made no event")
-            for _, row in silent.head(EXAMPLES).iterrows()
-        ]
+        _examples(evidence, unheard, lambda row: "none of its subscribers got it")
+        + _examples(evidence, dead, lambda row: f"given up: {row['error']}")
+        + _examples(evidence, silent, lambda row: f"{row['name']} made no event")
     )
     return Violations(
         violations=len(unheard) + len(dead) + len(silent),
@@ -133,18 +115,13 @@ def early(evidence: Evidence) -> Violations:
     rows = evidence.transitions
     rows = rows[rows["intended_ns"].notna() & rows["start_ns"].notna()]
     ahead = rows["intended_ns"] - rows["start_ns"]
-    # The database keeps microseconds.
-    found = rows[(ahead > 1000).to_numpy(dtype=bool)]
-    return Violations(
-        violations=len(found),
-        looked_at=len(rows),
-        definition="Games whose timer moved them before the phase's expiry.",
-        examples=[
-            _example(
-                evidence, row, f"{row['name']} {(row['intended_ns'] - row['start_ns']) / 1e6:.3f} ms early"
-            )
-            for _, row in found.head(EXAMPLES).iterrows()
-        ],
+    return _violations(
+        evidence,
+        # The database keeps microseconds.
+        rows[(ahead > 1000).to_numpy(dtype=bool)],
+        len(rows),
+        "Games whose timer moved them before the phase's expiry.",
+        lambda row: f"{row['name']} {(row['intended_ns'] - row['start_ns']) / 1e6:.3f} ms early",
     )
 
 
@@ -156,14 +133,12 @@ def double(evidence: Evidence) -> Violations:
     again = pd.DataFrame({"game": games, "to": rows["to"].astype(str).to_numpy()}).duplicated().to_numpy()
     numbers = pd.DataFrame({"game": games, "seq": rows["seq"].to_numpy(dtype="float64", na_value=np.nan)})
     same_number = (numbers.duplicated() & numbers["seq"].notna()).to_numpy()
-    found = rows[again | same_number]
-    return Violations(
-        violations=len(found),
-        looked_at=len(rows),
-        definition="Games that entered the same phase twice, or gave the same number to two changes.",
-        examples=[
-            _example(evidence, row, f"{row['name']} once more") for _, row in found.head(EXAMPLES).iterrows()
-        ],
+    return _violations(
+        evidence,
+        rows[again | same_number],
+        len(rows),
+        "Games that entered the same phase twice, or gave the same number to two changes.",
+        lambda row: f"{row['name']} once more",
     )
 
 
@@ -172,8 +147,21 @@ def illegal(evidence: Evidence) -> Violations:
     rows = evidence.transitions
     rows = rows[rows["game"] >= 0]
     names = rows["name"].cat.remove_unused_categories()
-    allowed = {move(before, after) for before, after in MOVES}
-    unknown = ~names.isin(allowed).to_numpy()
+    unknown = ~names.isin({move(before, after) for before, after in MOVES}).to_numpy()
+    torn, gaps = _torn(rows)
+    return _violations(
+        evidence,
+        rows[unknown | torn],
+        len(rows),
+        "Moves other than waiting → briefing → drawing → voting → completed (or to cancelled), "
+        "or that do not start in the phase where the game was.",
+        lambda row: str(row["name"]),
+        doubts=[f"{gaps} changes are missing in the record"] if gaps else [],
+    )
+
+
+def _torn(rows: pd.DataFrame) -> tuple[NDArray[np.bool_], int]:
+    """Return which moves do not start where the game's last one ended, and how many follow a gap."""
     order = pd.DataFrame(
         {
             "row": np.arange(len(rows)),
@@ -190,15 +178,7 @@ def illegal(evidence: Evidence) -> Violations:
     gap = broken & (order["seq"] - order["seq"].shift() > 1).to_numpy()
     torn = np.zeros(len(rows), dtype=bool)
     torn[order["row"].to_numpy()[broken & ~gap]] = True
-    found = rows[unknown | torn]
-    return Violations(
-        violations=len(found),
-        looked_at=len(rows),
-        definition="Moves other than waiting → briefing → drawing → voting → completed (or to cancelled), "
-        "or that do not start in the phase where the game was.",
-        examples=[_example(evidence, row, str(row["name"])) for _, row in found.head(EXAMPLES).iterrows()],
-        doubts=[f"{np.count_nonzero(gap)} changes are missing in the record"] if gap.any() else [],
-    )
+    return torn, int(np.count_nonzero(gap))
 
 
 def out_of_order(evidence: Evidence) -> Violations:
@@ -209,26 +189,19 @@ def out_of_order(evidence: Evidence) -> Violations:
     rows = evidence.receipts
     rows = rows[rows["seq"].notna() & (rows["game"] >= 0)]
     rows = rows[~_replayed_before(evidence, rows)]
+    seq = rows["seq"].to_numpy(dtype="int64")
     ordered = pd.DataFrame(
-        {
-            "row": np.arange(len(rows)),
-            "game": rows["game"].to_numpy(),
-            "actor": rows["actor"].cat.codes.to_numpy(),
-            "seq": rows["seq"].to_numpy(dtype="int64"),
-        }
+        {"game": rows["game"].to_numpy(), "actor": rows["actor"].cat.codes.to_numpy(), "seq": seq}
     )
-    highest = ordered.groupby(["game", "actor"], sort=False)["seq"].cummax()
-    found = rows[(ordered["seq"] < highest).to_numpy()]
-    return Violations(
-        violations=len(found),
-        deniable=len(found),
-        looked_at=len(rows),
-        definition="Events that a subscriber received for the first time after one of the same game with a "
-        "higher number, other than replayed dead letters.",
-        examples=[
-            _example(evidence, row, f"number {row['seq']} came after a higher one")
-            for _, row in found.head(EXAMPLES).iterrows()
-        ],
+    highest = ordered.groupby(["game", "actor"], sort=False)["seq"].cummax().to_numpy()
+    return _violations(
+        evidence,
+        rows[seq < highest],
+        len(rows),
+        "Events that a subscriber received for the first time after one of the same game with a higher "
+        "number, other than replayed dead letters.",
+        lambda row: f"number {row['seq']} came after a higher one",
+        deniable=True,
     )
 
 
@@ -268,27 +241,19 @@ def _integrity(
     *witnesses: Witness,
     silenced_by: Collection[Witness] = (),
 ) -> Integrity:
-    silent = frozenset({Witness.PATHS, *silenced_by})
-    return Integrity(title, find, cases, rests_on(*witnesses), silent)
+    return Integrity(title, find, cases, rests_on(*witnesses), frozenset({Witness.PATHS, *silenced_by}))
 
+
+_HEARD: Final = (Witness.SUBSCRIBERS, Witness.MESSAGES)
+_LATE: Final = (Witness.DATABASE, Witness.SCHEDULE)
 
 #: Name -> what must never happen.
 INTEGRITY: Final[Mapping[str, Integrity]] = {
     "lost_transitions": _integrity(
-        "Lost transitions",
-        lost_transitions,
-        "transitions",
-        Witness.DATABASE,
-        silenced_by={Witness.DATABASE, Witness.SCHEDULE},
+        "Lost transitions", lost_transitions, "transitions", Witness.DATABASE, silenced_by=_LATE
     ),
     "lost_events": _integrity(
-        "Lost events",
-        lost_events,
-        "deliveries",
-        Witness.DATABASE,
-        Witness.SUBSCRIBERS,
-        Witness.MESSAGES,
-        silenced_by={Witness.SUBSCRIBERS, Witness.MESSAGES},
+        "Lost events", lost_events, "deliveries", Witness.DATABASE, *_HEARD, silenced_by=_HEARD
     ),
     "early": _integrity("Moved early", early, "transitions", Witness.DATABASE),
     "double": _integrity("Moved twice", double, "transitions", Witness.DATABASE),
@@ -297,12 +262,34 @@ INTEGRITY: Final[Mapping[str, Integrity]] = {
         "Out of order",
         out_of_order,
         "deliveries",
-        Witness.SUBSCRIBERS,
-        Witness.MESSAGES,
+        *_HEARD,
         Witness.OWN_CLOCK,
         silenced_by={Witness.OWN_CLOCK},
     ),
 }
+
+
+def _violations(
+    evidence: Evidence,
+    found: pd.DataFrame,
+    looked_at: int,
+    definition: str,
+    tell: Callable[[pd.Series], str],
+    *,
+    deniable: bool = False,
+    doubts: Sequence[str] = (),
+) -> Violations:
+    """Return the rows that were ``found`` as violations, each told of by ``tell``."""
+    examples = _examples(evidence, found, tell)
+    return Violations(
+        len(found), looked_at, definition, examples, list(doubts), len(found) if deniable else 0
+    )
+
+
+def _examples(
+    evidence: Evidence, rows: pd.DataFrame, tell: Callable[[pd.Series], str]
+) -> list[dict[str, Any]]:
+    return [_example(evidence, row, tell(row)) for _, row in rows.head(EXAMPLES).iterrows()]
 
 
 def _example(evidence: Evidence, row: pd.Series, detail: str) -> dict[str, Any]:
