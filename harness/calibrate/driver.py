@@ -33,12 +33,13 @@ from locust.contrib.fasthttp import FastHttpSession
 from locust.event import EventHook
 
 from harness.history import HistoryWriter, now_ns
-from harness.load.api import CONNECT_LIMIT_S, NETWORK_LIMIT_S, Api, has
+from harness.load.api import CONNECT_LIMIT_S, Api
 from harness.load.cron import Cron
 from harness.load.observers import ObserverError, ObserverProcess
 from harness.load.subscribers import Subscribers
 from harness.load.worker_run import observe_itself
 from harness.observe.process import Assignment
+from harness.target.client import ANSWER_LIMIT_S, has
 from harness.target.consent import handed_over
 
 Item = TypeVar("Item")
@@ -87,7 +88,7 @@ class Driver:
             logs,
         )
         self._hook = EventHook()
-        self._api = Api(self._session(NETWORK_LIMIT_S), self._target, self._history)
+        self._api = Api(self._session(ANSWER_LIMIT_S), self._target, self._history)
         self._made = 0
 
     def wait_until_ready(self) -> dict[str, Any]:

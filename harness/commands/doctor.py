@@ -234,7 +234,7 @@ def _target() -> Finding:
     health = body if isinstance(body, dict) else {}
     if status not in {200, 503} or not health:
         return found(False, f"GET /health answers {status}, not a health report; give the base address")
-    key = {"apikey": target.service_role_key, "Authorization": f"Bearer {target.service_role_key}"}
+    key = target.keys
     refused, _ = _get(target.service_url, "/rest/v1/games?select=id&limit=1", key)
     if refused in {401, 403}:
         return found(False, f"SUPABASE_SERVICE_ROLE_KEY was refused ({refused}); set the right one")

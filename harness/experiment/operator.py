@@ -8,14 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Self
-
-import requests
+from typing import TYPE_CHECKING, Final, Self
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import Publish
 from harness.target import Target
-from harness.target.errors import name_of
+from harness.target.client import Client
 
 if TYPE_CHECKING:
     from harness.experiment.experiment import Experiment
@@ -32,7 +30,6 @@ FLOOD: Final = "flood"
 _BROADCAST: Final = "/functions/v1/broadcast-pubnub-event"
 _TIMER: Final = "/functions/v1/get-game-timer"
 _MOVE: Final = "/rest/v1/rpc/transition_game_status"
-_ANSWER_LIMIT_S: Final = 15.0
 _LOOK_S: Final = 0.25
 #: For so long no dead letter must turn up, then all are replayed.
 _QUIET_S: Final = 1.5
@@ -82,8 +79,8 @@ class Operator:
         """Have so many people look through the games at once, again and again, while the block runs."""
         path = f"/rest/v1/games?id=like.{self._prefix}*&select=id,status&limit=1"
 
-        def look(session: requests.Session) -> None:
-            self._call(session, "GET", path, route="/rest/v1/games")
+        def look(client: Client) -> None:
+            client.call("GET", path)
 
         with ExitStack() as looking:
             for _ in range(people):
@@ -96,7 +93,7 @@ class Operator:
 
         It begins once some of them have been through their drawing phase; all have been when it is left.
         """
-        with self._again_and_again(every_s, lambda session: self._start_dawdler(session, drawing_s)):
+        with self._again_and_again(every_s, lambda client: self._start_dawdler(client, drawing_s)):
             self._wait_until(lambda waiting, through: through >= _DAWDLERS)
             yield
         self._wait_until(lambda waiting, through: not waiting)
@@ -132,16 +129,16 @@ class Operator:
         An event that was refused last of all may only be set aside a moment later.
         """
         quiet_since = time.monotonic()
-        with requests.Session() as session:
+        with self._client() as client:
             while time.monotonic() < quiet_since + _QUIET_S:
-                if self._replay(session):
+                if self._replay(client):
                     quiet_since = time.monotonic()
                 time.sleep(_LOOK_S)
         self._history.flush()
 
-    def _replay(self, session: requests.Session) -> bool:
+    def _replay(self, client: Client) -> bool:
         """Replay what dead letters there are now; return whether any was put back."""
-        told = self._call(session, "GET", "/functions/v1/dead-letters", otherwise={"deadLetters": []})
+        told = client.call("GET", "/functions/v1/dead-letters").body_or({"deadLetters": []})
         letters = told["deadLetters"]
         if not letters:
             return False
@@ -162,7 +159,7 @@ class Operator:
             )
         at_ns = now_ns()
         path = "/functions/v1/replay-dead-letters"
-        replayed = self._call(session, "POST", path, {}, otherwise={"eventIds": []})["eventIds"]
+        replayed = client.call("POST", path, body={}).body_or({"eventIds": []})["eventIds"]
         games = {letter["eventId"]: letter["gameId"] for letter in letters}
         for event in replayed:
             row = Row("publish", Publish.REPLAYED, OPERATOR, games.get(event), event, start_ns=at_ns, ok=True)
@@ -176,9 +173,9 @@ class Operator:
         """
         deadline = time.monotonic() + _DAWDLING_LIMIT_S
         path = f"/rest/v1/games?id=like.{self._prefix}{DAWDLER}-*&select=status"
-        with requests.Session() as session:
+        with self._client() as client:
             while time.monotonic() < deadline:
-                games = self._call(session, "GET", path, route="/rest/v1/games", otherwise=[])
+                games = client.call("GET", path).body_or([])
                 through = sum(game["status"] in {"voting", "completed"} for game in games)
                 if games and enough(len(games) - through, through):
                     return
@@ -191,12 +188,12 @@ class Operator:
         """
         deadline = time.monotonic() + _DRAWING_LIMIT_S
         path = f"/rest/v1/games?id=like.{self._prefix}*&status=eq.drawing&select=id"
-        with requests.Session() as session:
+        with self._client() as client:
             while time.monotonic() < deadline:
                 left_s: dict[str, float] = {}
-                for game in self._call(session, "GET", path, route="/rest/v1/games", otherwise=[]):
+                for game in client.call("GET", path).body_or([]):
                     body = {"gameId": game["id"]}
-                    timer = self._call(session, "POST", _TIMER, body, game=game["id"], otherwise={})
+                    timer = client.call("POST", _TIMER, body=body, game=game["id"]).body_or({})
                     if timer.get("phase") == "drawing" and timer["timeRemaining"] >= least_s:
                         left_s[game["id"]] = timer["timeRemaining"]
                 if left_s and min(left_s.values()) <= longest_s:
@@ -206,7 +203,7 @@ class Operator:
 
     def _flood(self, game: str, messages: int) -> None:
         time.sleep(_FLOOD_AFTER_S)
-        with requests.Session() as session:
+        with self._client() as client:
             for number in range(1, messages + 1):
                 body = {
                     "type": "test",
@@ -217,7 +214,7 @@ class Operator:
                     "data": {"number": number},
                 }
                 sent_ns = now_ns()
-                answer = self._call(session, "POST", _BROADCAST, body, game=game, otherwise={})
+                answer = client.call("POST", _BROADCAST, body=body, game=game).body_or({})
                 if not answer.get("success"):
                     continue
                 self._history.append(
@@ -235,8 +232,8 @@ class Operator:
                     )
                 )
 
-    def _move_expired(self, session: requests.Session) -> None:
-        expired = self._call(session, "POST", "/rest/v1/rpc/find_expired_games", {}, otherwise=[])
+    def _move_expired(self, client: Client) -> None:
+        expired = client.call("POST", "/rest/v1/rpc/find_expired_games", body={}).body_or([])
         for game in expired:
             if not game["game_id"].startswith(self._prefix):
                 continue
@@ -246,9 +243,9 @@ class Operator:
                 "p_expected_status": game["status"],
             }
             # A conflict: somebody else moved it meanwhile.
-            self._call(session, "POST", _MOVE, body, game=game["game_id"], expect=(200, 409))
+            client.call("POST", _MOVE, body=body, game=game["game_id"], expect=(200, 409))
 
-    def _start_dawdler(self, session: requests.Session, drawing_s: float) -> None:
+    def _start_dawdler(self, client: Client, drawing_s: float) -> None:
         game = f"{self._prefix}{DAWDLER}-{next(self._numbers)}"
         row = {
             "id": game,
@@ -257,19 +254,19 @@ class Operator:
             "drawing_duration_s": drawing_s,
             "voting_duration_s": 0.1,
         }
-        self._call(session, "POST", "/rest/v1/games", row, game=game, expect=(201,))
+        client.call("POST", "/rest/v1/games", body=row, game=game, expect=(201,))
         player = {"game_id": game, "user_id": f"{game}-player"}
-        self._call(session, "POST", "/rest/v1/game_participants", player, game=game, expect=(201,))
-        self._call(session, "POST", _MOVE, {"p_game_id": game, "p_new_status": "briefing"}, game=game)
+        client.call("POST", "/rest/v1/game_participants", body=player, game=game, expect=(201,))
+        client.call("POST", _MOVE, body={"p_game_id": game, "p_new_status": "briefing"}, game=game)
 
     @contextmanager
-    def _again_and_again(self, every_s: float, work: Callable[[requests.Session], None]) -> Iterator[None]:
+    def _again_and_again(self, every_s: float, work: Callable[[Client], None]) -> Iterator[None]:
         over = threading.Event()
 
         def go_on() -> None:
-            with requests.Session() as session:
+            with self._client() as client:
                 while not over.wait(every_s):
-                    work(session)
+                    work(client)
 
         thread = threading.Thread(target=go_on, name=OPERATOR, daemon=True)
         thread.start()
@@ -279,48 +276,5 @@ class Operator:
             over.set()
             thread.join()
 
-    def _call(
-        self,
-        session: requests.Session,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        route: str | None = None,
-        game: str | None = None,
-        expect: tuple[int, ...] = (200,),
-        otherwise: Any = None,
-    ) -> Any:
-        """Call the service, record it, and return the answer's body; ``otherwise`` if it failed."""
-        key = self._target.service_role_key
-        start_ns = now_ns()
-        status: int | None = None
-        decoded: Any = otherwise
-        try:
-            answer = session.request(
-                method,
-                f"{self._target.service_url}{path}",
-                json=body,
-                headers={"apikey": key, "Authorization": f"Bearer {key}"},
-                timeout=_ANSWER_LIMIT_S,
-            )
-            status = answer.status_code
-            error = None if status in expect else f"http {status}"
-            if error is None and answer.content:
-                decoded = answer.json()
-        except (requests.RequestException, ValueError) as failure:
-            error = name_of(failure)
-        self._history.append(
-            Row(
-                "http",
-                f"{method} {route or path}",
-                OPERATOR,
-                game=game,
-                start_ns=start_ns,
-                end_ns=now_ns(),
-                ok=error is None,
-                error=error,
-                value=status,
-            )
-        )
-        return decoded
+    def _client(self) -> Client:
+        return Client(self._target, OPERATOR, self._history)

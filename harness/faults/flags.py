@@ -10,12 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-import requests
+from typing import TYPE_CHECKING, Final
 
 from harness.faults.base import Exercised, Fault, FaultError, MissingPartError, System, register
 from harness.stack.proxies import LOAD_SERVICE
+from harness.target.client import Client, has
 
 if TYPE_CHECKING:
     from harness.target import Target
@@ -27,6 +26,7 @@ FLAGS: Final = ("ENABLE_TIMER_MONITORING", "ENABLE_PUBNUB_BROADCASTING", "ENABLE
 _SEEN_LIMIT_S: Final = 10.0
 _AGAIN_S: Final = 0.05
 _ANSWER_LIMIT_S: Final = 2.0
+_FLAGS: Final = "/functions/v1/feature-flags"
 
 #: Several flags may be turned at a time, each by a fault of its own.
 _turning: Final = threading.Lock()
@@ -114,14 +114,8 @@ class FlagOff(Fault):
             time.sleep(_AGAIN_S)
         return told
 
-    def _told(self, target: Target) -> Any:
+    def _told(self, target: Target) -> object:
         """Return what the service says of the flag; None: it does not answer."""
-        try:
-            answer = requests.get(
-                f"{target.service_url}/functions/v1/feature-flags",
-                headers={"Authorization": f"Bearer {target.service_role_key}"},
-                timeout=_ANSWER_LIMIT_S,
-            )
-            return answer.json()["flags"][self.target]
-        except (requests.RequestException, ValueError, KeyError, TypeError):
-            return None
+        with Client(target, "fault", limit_s=_ANSWER_LIMIT_S) as client:
+            flags = client.call("GET", _FLAGS, check=has("flags")).body_or({}).get("flags")
+        return flags.get(self.target) if isinstance(flags, dict) else None

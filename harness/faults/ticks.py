@@ -6,17 +6,14 @@ Who is at a tick is seen from outside: the tick runs under an advisory lock (``k
 
 from __future__ import annotations
 
-import http.client
-import json
 import re
 import secrets
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
-from urllib.parse import urlsplit
 
 from harness.faults.base import (
     Exercised,
@@ -35,21 +32,19 @@ from harness.faults.database import LOCK_LIMIT, MARK, DatabaseFault, insist, unt
 from harness.faults.network import Down
 from harness.faults.process import down, named, running, stopped
 from harness.faults.sessions import Sessions
+from harness.history import HistoryWriter, now_ns
 from harness.sla.units import parse_duration
 from harness.stack.proxies import LOAD_SERVICE, SERVICE_POSTGRES, Proxies, ToxiproxyError
-from harness.target import Action
+from harness.target import Action, Target, monitor
 from harness.target.cleaning import new_prefix
+from harness.target.client import Client
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from harness.history import HistoryWriter
-
 #: Advisory lock that the reference service's ticks run under.
 MONITOR_LOCK: Final = "8462001"
 
-_PATH: Final = "/functions/v1/monitor-game-timers"
-_ANSWER_LIMIT_S: Final = 35.0
 _CAUGHT_LIMIT_S: Final = 20.0
 #: How long a session may take to end once its client is cut off, besides what it is held up.
 _CUT_LIMIT_S: Final = 3.0
@@ -403,7 +398,7 @@ class ConcurrentTicks(TickFault):
                 f"{self}: nobody consented to ticks, which move others' games too ({Action.TICK.setting})"
             )
         callers = [
-            _Caller(actor, url, system.target.cron_secret, history)
+            _Caller(actor, replace(system.target, service_url=url), history)
             for actor, url in self._replicas(system)
             for _ in range(self.at_once)
         ]
@@ -420,8 +415,6 @@ class ConcurrentTicks(TickFault):
                 clock.join()
 
     def _keep_time(self, callers: Sequence[_Caller], over: threading.Event) -> None:
-        from harness.history.run import now_ns
-
         every_s = parse_duration(self.every)
         threads: list[threading.Thread] = []
         while not over.wait(every_s - time.time() % every_s):
@@ -453,63 +446,20 @@ class ConcurrentTicks(TickFault):
 class _Caller:
     """Ticks one replica, and records what it answers as cron does."""
 
-    def __init__(self, actor: str, url: str, secret: str, history: HistoryWriter | None) -> None:
+    def __init__(self, actor: str, target: Target, history: HistoryWriter | None) -> None:
         self.actor = actor
         self.answered = 0
-        self._address = urlsplit(url)
-        self._secret = secret
+        self._target = target
         self._history = history
 
     def tick(self, due_ns: int) -> None:
-        """Send one tick that is due at ``due_ns`` (Unix ns)."""
-        from harness.history.run import now_ns
-
-        start_ns = now_ns()
-        body: dict[str, Any] = {}
-        try:
-            body, error = self._ask()
-        except TimeoutError:
-            error = "timeout"
-        except (OSError, http.client.HTTPException, ValueError):
-            error = "connection failed"
-        self.answered += error is None
-        if self._history is None:
-            return
-        from harness.history.schema import Row
-
-        self._history.append(
-            Row(
-                "monitor",
-                "skip" if body.get("skipped") else "tick",
-                self.actor,
-                intended_ns=due_ns,
-                start_ns=start_ns,
-                end_ns=now_ns(),
-                ok=error is None,
-                error=error,
-                value=body.get("processed"),
-            )
-        )
-
-    def _ask(self) -> tuple[dict[str, Any], str | None]:
-        https = self._address.scheme == "https"
-        kind = http.client.HTTPSConnection if https else http.client.HTTPConnection
-        connection = kind(self._address.netloc, timeout=_ANSWER_LIMIT_S)
-        try:
-            connection.request(
-                "POST",
-                f"{self._address.path.rstrip('/')}{_PATH}",
-                "{}",
-                {"x-cron-secret": self._secret, "content-type": "application/json"},
-            )
-            answer = connection.getresponse()
-            text = answer.read()
-        finally:
-            connection.close()
-        if answer.status != 200:
-            return {}, f"http {answer.status}"
-        body: dict[str, Any] = json.loads(text)
-        return body, "tick errors" if body.get("errors") else None
+        """Send one tick that is due at ``due_ns`` (Unix ns), on a connection of its own."""
+        with Client(self._target, self.actor, limit_s=monitor.ANSWER_LIMIT_S) as client:
+            headers = monitor.headers(self._target.cron_secret)
+            answer = client.call("POST", monitor.PATH, body={}, headers=headers, check=monitor.check)
+        self.answered += answer.ok
+        if self._history is not None:
+            self._history.append(monitor.row(answer, self.actor, due_ns))
 
 
 def _unanswered(callers: Sequence[_Caller]) -> str | None:

@@ -6,19 +6,15 @@ import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
-
-import requests
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from harness.faults.base import Exercised, Fault, FaultError, System, count, duration, register
 from harness.faults.service import ServiceFault
+from harness.history import HistoryWriter, Row, now_ns
 from harness.sla.units import parse_duration
-from harness.target.errors import name_of
-
-if TYPE_CHECKING:
-    from harness.history import HistoryWriter
-    from harness.target import Target
+from harness.target import Target
+from harness.target.client import Client
 
 #: How the actors of these calls' rows begin; what follows is what is wrong with the secret.
 UNAUTHORISED: Final = "stranger: "
@@ -27,8 +23,6 @@ MADE: Final = "made_by_strangers"
 
 #: The only statuses that may answer an unauthorised call.
 REFUSED: Final = (401, 403)
-
-_ANSWER_LIMIT_S: Final = 15.0
 
 
 @register
@@ -98,71 +92,34 @@ class _Calls:
 
     def hammer(self, first: int, step: int) -> None:
         """Try everything, over and over; of ``step`` callers this is number ``first``."""
-        with requests.Session() as session:
+        with Client(self._target, UNAUTHORISED) as client:
             number = first
             while not self.over.is_set():
-                self._try(session, self._attempts[number % len(self._attempts)])
+                self._try(client, self._attempts[number % len(self._attempts)])
                 number += step
                 self.over.wait(self._every_s)
 
     def count_what_was_made(self, fault: Fault) -> None:
         """Record how many rows these calls made, asked with the right secret."""
-        from harness.history.run import now_ns
-
         if self._history is None:
             return
-        key = self._target.service_role_key
-        try:
-            answer = requests.get(
-                f"{self._target.service_url}/rest/v1/games?id=like.{self._mark}*&select=id",
-                headers={"apikey": key, "Authorization": f"Bearer {key}"},
-                timeout=_ANSWER_LIMIT_S,
-            )
-            made = len(answer.json()) if answer.status_code == 200 else None
-        except (requests.RequestException, ValueError) as error:
-            raise FaultError(f"{fault}: can't see what these calls made: {name_of(error)}") from error
-        if made is None:
-            raise FaultError(f"{fault}: can't see what these calls made: http {answer.status_code}")
-        from harness.history.schema import Row
-
+        with Client(self._target, "fault") as client:
+            answer = client.call("GET", f"/rest/v1/games?id=like.{self._mark}*&select=id")
+        if not answer.ok:
+            raise FaultError(f"{fault}: can't see what these calls made: {answer.error}")
+        made = len(answer.body)
         self._history.append(Row("resource", MADE, "fault", start_ns=now_ns(), value=made))
 
-    def _try(self, session: requests.Session, attempt: _Attempt) -> None:
-        from harness.history.run import now_ns
-
-        start_ns = now_ns()
-        status: int | None = None
-        try:
-            answer = session.request(
-                attempt.method,
-                f"{self._target.service_url}{attempt.path}",
-                json=attempt.body,
-                headers=dict(attempt.headers),
-                timeout=_ANSWER_LIMIT_S,
-                allow_redirects=False,
-            )
-            status = answer.status_code
-            error = None if status in REFUSED else f"http {status}"
-        except requests.RequestException as failure:
-            error = name_of(failure)
-        self.answered += status is not None
-        if self._history is None:
-            return
-        from harness.history.schema import Row
-
-        self._history.append(
-            Row(
-                "http",
-                attempt.route,
-                f"{UNAUTHORISED}{attempt.way}",
-                start_ns=start_ns,
-                end_ns=now_ns(),
-                # As it should be: it was kept out.
-                ok=error is None,
-                error=error,
-                value=status,
-            )
+    def _try(self, client: Client, attempt: _Attempt) -> None:
+        answer = client.call(
+            attempt.method, attempt.path, body=attempt.body, headers=attempt.headers, expect=REFUSED
         )
+        self.answered += answer.status is not None
+        if self._history is not None:
+            # That it was kept out is as it should be, whatever the refusal's body.
+            error = None if answer.status in REFUSED else answer.error
+            row = replace(answer, error=error).row(attempt.route, f"{UNAUTHORISED}{attempt.way}")
+            self._history.append(row)
 
 
 def _attempts(target: Target, mark: str) -> Iterator[_Attempt]:

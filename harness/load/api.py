@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Final
 
-from locust.contrib.fasthttp import FastHttpSession, FastResponse, LocustBadStatusCode
+from locust.contrib.fasthttp import FastHttpSession, LocustBadStatusCode
 
-from harness.history import HistoryWriter, Row, now_ns
+from harness.history import HistoryWriter, now_ns
 from harness.target import Target
-from harness.target.errors import BAD_ANSWER, name_of
+from harness.target.client import Answer, Check, outcome
+from harness.target.errors import name_of
 
-#: Says what is wrong with an answer's body, or None.
-Check = Callable[[Any], str | None]
-
-#: The service answers within its own limit of 10 s, if only to say that it can't; who waits longer hangs.
-NETWORK_LIMIT_S: Final = 15.0
 CONNECT_LIMIT_S: Final = 5.0
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of a call."""
-
-    #: HTTP status; None: there was no answer.
-    status: int | None
-    #: The body, decoded; None if it was no JSON.
-    body: Any
-    #: Short and stable, None if all was well.
-    error: str | None
-    start_ns: int
-    end_ns: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether it was answered, with an expected status and a body that passed its check."""
-        return self.error is None
 
 
 class Api:
@@ -55,10 +30,7 @@ class Api:
     def __init__(self, session: FastHttpSession, target: Target, history: HistoryWriter) -> None:
         self._session = session
         self._history = history
-        self._bearer = {
-            "apikey": target.service_role_key,
-            "Authorization": f"Bearer {target.service_role_key}",
-        }
+        self._keys = target.keys
 
     def call(
         self,
@@ -74,7 +46,7 @@ class Api:
         game: str | None = None,
         intended_ns: int | None = None,
     ) -> Answer:
-        """Call the service with the bearer key and record an ``http`` row.
+        """Call the service with its key and record an ``http`` row.
 
         Parameters
         ----------
@@ -84,21 +56,8 @@ class Api:
         intended_ns : when the call was due, if it was on a schedule.
         """
         name = f"{method} {route or path}"
-        answer = self.send(method, path, name, {**self._bearer, **(headers or {})}, body, expect, check)
-        self._history.append(
-            Row(
-                "http",
-                name,
-                actor,
-                game=game,
-                intended_ns=intended_ns,
-                start_ns=answer.start_ns,
-                end_ns=answer.end_ns,
-                ok=answer.ok,
-                error=answer.error,
-                value=answer.status,
-            )
-        )
+        answer = self.send(method, path, name, {**self._keys, **(headers or {})}, body, expect, check)
+        self._history.append(answer.row(name, actor, game=game, intended_ns=intended_ns))
         return answer
 
     def send(
@@ -120,39 +79,15 @@ class Api:
             # Locust has read the body already; how that went it keeps to itself. To it, a status of 400
             # and above is a broken connection too.
             failure = response.request_meta["exception"]
-            status = response.status_code or None
             decoded: Any = None
+            error: str | None
             if failure is not None and not isinstance(failure, LocustBadStatusCode):
                 # There was no answer, or the connection broke in its midst.
-                error: str | None = name_of(failure)
+                error = name_of(failure)
             else:
-                decoded, readable = _decoded(response)
-                if status not in expect:
-                    error = f"http {status}"
-                elif not readable:
-                    error = BAD_ANSWER
-                else:
-                    error = check(decoded) if check is not None else None
+                decoded, error = outcome(response.status_code, response.content or b"", expect, check)
             if error is None:
                 response.success()
             else:
                 response.failure(error)
-        return Answer(status, decoded, error, start_ns, end_ns)
-
-
-def has(*fields: str) -> Check:
-    """Return a check that the body is an object with ``fields``."""
-
-    def check(body: Any) -> str | None:
-        return None if isinstance(body, dict) and all(field in body for field in fields) else BAD_ANSWER
-
-    return check
-
-
-def _decoded(response: FastResponse) -> tuple[Any, bool]:
-    """Return the body and whether it was empty or JSON."""
-    try:
-        content = response.content
-        return (json.loads(content), True) if content else (None, True)
-    except ValueError:
-        return None, False
+        return Answer(response.status_code or None, decoded, error, start_ns, end_ns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import gevent
 from gevent.pool import Group
@@ -10,17 +10,12 @@ from locust.contrib.fasthttp import FastHttpSession
 from locust.event import EventHook
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.load.api import CONNECT_LIMIT_S, Api, has
-from harness.target import Action, Permission
-from harness.target.errors import BAD_ANSWER
+from harness.history.names import Actor, Tick
+from harness.load.api import CONNECT_LIMIT_S, Api
+from harness.target import Action, Permission, monitor
 
-PATH: Final = "/functions/v1/monitor-game-timers"
-#: No tick may take over 30 s; to see that one did, the answer is waited for a little longer.
-ANSWER_LIMIT_S: Final = 35.0
 #: Ticks that may be out at once.
 _CONCURRENCY: Final = 100
-
-_FIELDS: Final = has("processed", "errors", "skipped", "executionTime", "timestamp", "requestId")
 
 
 class Cron:
@@ -35,13 +30,13 @@ class Cron:
             target.service_url,
             request_event,
             user=None,
-            network_timeout=ANSWER_LIMIT_S,
+            network_timeout=monitor.ANSWER_LIMIT_S,
             connection_timeout=CONNECT_LIMIT_S,
             max_retries=0,
             concurrency=_CONCURRENCY,
         )
         self._api = Api(session, target, history)
-        self._headers = {"x-cron-secret": target.cron_secret}
+        self._headers = monitor.headers(target.cron_secret)
         self._every_ns = round(every_s * 1e9)
         self._history = history
         self._ticks = Group()
@@ -68,50 +63,27 @@ class Cron:
     def _tick(self, due_ns: int) -> None:
         start_ns = now_ns()
         try:
-            answer = self._api.send("POST", PATH, f"POST {PATH}", self._headers, body={}, check=_check)
+            answer = self._api.send(
+                "POST", monitor.PATH, f"POST {monitor.PATH}", self._headers, body={}, check=monitor.check
+            )
         except gevent.GreenletExit:
-            self._record("tick", due_ns, start_ns, None, "unanswered", None)
+            self._record(Tick.TICK, due_ns, start_ns, ok=False, error="unanswered")
             raise
-        body: dict[str, Any] = answer.body if answer.error in {None, _TICK_ERRORS} else {}
-        name = "skip" if body.get("skipped") else "tick"
-        self._record(name, due_ns, answer.start_ns, answer.end_ns, answer.error, body.get("processed"))
-        if "executionTime" in body:
-            took_ms = float(body["executionTime"])
-            self._record("execution_ms", due_ns, answer.start_ns, answer.end_ns, None, took_ms)
+        self._history.append(monitor.row(answer, Actor.CRON, due_ns))
+        if "executionTime" in (told := monitor.told(answer)):
+            took_ms = float(told["executionTime"])
+            self._record(Tick.EXECUTION, due_ns, answer.start_ns, answer.end_ns, value=took_ms)
 
     def _record(
         self,
         name: str,
         due_ns: int,
         start_ns: int,
-        end_ns: int | None,
-        error: str | None,
-        value: float | None,
+        end_ns: int | None = None,
+        *,
+        ok: bool = True,
+        error: str | None = None,
+        value: float | None = None,
     ) -> None:
-        self._history.append(
-            Row(
-                "monitor",
-                name,
-                "cron",
-                intended_ns=due_ns,
-                start_ns=start_ns,
-                end_ns=end_ns,
-                ok=error is None,
-                error=error,
-                value=value,
-            )
-        )
-
-
-_TICK_ERRORS: Final = "tick errors"
-
-
-def _check(body: Any) -> str | None:
-    """Say what is wrong with a tick's answer: its shape, or errors that it tells of."""
-    wrong = _FIELDS(body)
-    if wrong is not None:
-        return wrong
-    errors, took_ms = body["errors"], body["executionTime"]
-    if not isinstance(took_ms, (int, float)):
-        return BAD_ANSWER
-    return _TICK_ERRORS if errors else None
+        row = Row("monitor", name, Actor.CRON, None, None, None, due_ns, start_ns, end_ns, ok, error, value)
+        self._history.append(row)

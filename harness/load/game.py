@@ -10,8 +10,9 @@ from gevent.event import Event
 from gevent.pool import Group
 
 from harness.history import now_ns
-from harness.load.api import Answer, Api, Check, has
+from harness.load.api import Api
 from harness.load.worker_run import WorkerRun
+from harness.target.client import Answer, Check, has
 from harness.target.errors import BAD_ANSWER
 
 log = logging.getLogger(__name__)

@@ -166,8 +166,7 @@ def _see_that_it_can_be_read(database_url: str) -> None:
 
 
 def _keys(target: Target) -> dict[str, str]:
-    key = target.service_role_key
-    return {"apikey": key, "Authorization": f"Bearer {key}", "Prefer": "return=representation"}
+    return {**target.keys, "Prefer": "return=representation"}
 
 
 def _words(answer: object) -> str:

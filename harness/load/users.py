@@ -11,9 +11,10 @@ import gevent
 from locust import FastHttpUser
 from locust.env import Environment
 
-from harness.load.api import CONNECT_LIMIT_S, NETWORK_LIMIT_S, Api
+from harness.load.api import CONNECT_LIMIT_S, Api
 from harness.load.game import Game, GameRefused
 from harness.load.worker_run import current_worker_run
+from harness.target.client import ANSWER_LIMIT_S
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class GameHost(FastHttpUser):
     """A slot in which one game after the other is played, each with an id and players of its own."""
 
     abstract = True
-    network_timeout = NETWORK_LIMIT_S
+    network_timeout = ANSWER_LIMIT_S
     connection_timeout = CONNECT_LIMIT_S
     #: Calls of one game that may be out at once: timers are asked on schedule even while answers hang.
     concurrency = 64

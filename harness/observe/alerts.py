@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Self
 
-import requests
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.target import Target
+from harness.target.client import Answer, Client, has
 
 #: The actor of what the service itself says.
 SERVICE: Final = "/alerts"
@@ -173,8 +173,7 @@ class AlertWatch:
 
     def __init__(self, sinks: AlertSinks, target: Target, history: HistoryWriter) -> None:
         self._sinks = sinks
-        self._url = f"{target.service_url}{SERVICE}"
-        self._headers = target.authorization
+        self._target = target
         self._history = history
         self._over = threading.Event()
         self._changed = threading.Condition()
@@ -209,24 +208,21 @@ class AlertWatch:
             self._changed.notify_all()
 
     def _look_again_and_again(self) -> None:
-        with requests.Session() as session:
+        with Client(self._target, SERVICE, limit_s=_ANSWER_LIMIT_S) as client:
             while not self._over.wait(_LOOK_S):
-                self._look(session)
+                self._look(client.call("GET", SERVICE, check=has("alerts")))
 
-    def _look(self, session: requests.Session) -> None:
-        start_ns = now_ns()
-        try:
-            alerts = session.get(self._url, headers=self._headers, timeout=_ANSWER_LIMIT_S).json()["alerts"]
-        except (requests.RequestException, ValueError, KeyError, TypeError):
+    def _look(self, answer: Answer) -> None:
+        if not answer.ok:
             return  # that it does not answer is the health prober's to say
-        end_ns = now_ns()
+        alerts = answer.body["alerts"]
         for alert in alerts:
             row = Row(
                 "alert",
                 alert["name"],
                 SERVICE,
-                start_ns=start_ns,
-                end_ns=end_ns,
+                start_ns=answer.start_ns,
+                end_ns=answer.end_ns,
                 ok=alert["state"] == "ok",
                 value=alert["value"],
             )

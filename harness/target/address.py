@@ -96,6 +96,11 @@ class Target:
         """Header that lets us see what the service shows to nobody else."""
         return {"Authorization": f"Bearer {self.service_role_key}"}
 
+    @property
+    def keys(self) -> dict[str, str]:
+        """Headers that let us use the service's functions and its REST interface."""
+        return {"apikey": self.service_role_key, **self.authorization}
+
     def environment(self) -> dict[str, str]:
         """Return the target as environment variables, secrets included: for child processes."""
         found = {name: getattr(self, attribute) for name, attribute in _FIELD_OF.items()}

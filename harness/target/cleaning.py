@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
-import requests
 
 from harness.target.address import Target, TargetError
+from harness.target.client import Client
 from harness.target.consent import Action, ConsentError, Permission, ask
+from harness.target.errors import BAD_ANSWER
 from harness.target.sessions import TROUBLE, Who, open_session
 
 #: How a prefix looks, and how long it is.
@@ -158,19 +159,18 @@ def _remaining(target: Target, prefix: str) -> str:
 
 
 def _call(target: Target, method: str, path: str) -> list[dict[str, Any]]:
-    key = target.service_role_key
-    headers = {"apikey": key, "Authorization": f"Bearer {key}", "Prefer": "return=representation"}
-    where = f"{method} /rest/v1/{path.partition('?')[0]}"
-    try:
-        answer = requests.request(
-            method, f"{target.service_url}/rest/v1/{path}", headers=headers, timeout=_ANSWER_LIMIT_S
-        )
-        rows = answer.json() if answer.ok else None
-    except (requests.RequestException, ValueError) as error:
-        raise CleaningError(f"{where}: {type(error).__name__}") from error
-    if not isinstance(rows, list):
-        raise CleaningError(f"{where} answered {answer.status_code}: {answer.text[:200]}")
+    headers = {**target.keys, "Prefer": "return=representation"}
+    with Client(target, "cleaning", limit_s=_ANSWER_LIMIT_S) as client:
+        answer = client.call(method, f"/rest/v1/{path}", headers=headers, check=_is_list)
+    if answer.error is not None:
+        came = f"answered {answer.status}: {json.dumps(answer.body)[:200]}" if answer.status else answer.error
+        raise CleaningError(f"{method} /rest/v1/{path.partition('?')[0]} {came}")
+    rows: list[dict[str, Any]] = answer.body
     return rows
+
+
+def _is_list(body: Any) -> str | None:
+    return None if isinstance(body, list) else BAD_ANSWER
 
 
 async def _fetch(url: str, statement: str, *arguments: Any) -> list[asyncpg.Record]:

@@ -34,7 +34,10 @@ _BY_NAME: Final = {
     "ClientOSError": "connection reset",
     "ClientPayloadError": "connection reset",
     "RemoteDisconnected": "connection reset",
+    "IncompleteRead": "connection reset",
     "HTTPParseError": BAD_ANSWER,
+    "BadStatusLine": BAD_ANSWER,
+    "InvalidChunkLength": BAD_ANSWER,
     "JSONDecodeError": BAD_ANSWER,
 }
 

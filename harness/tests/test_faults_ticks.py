@@ -1,7 +1,6 @@
 """Faults of ticks against a real server, and a replica that does nothing but tick."""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +35,10 @@ from harness.stack import Postgres, Proxies, StackError, StackProcess, toxiproxy
 from harness.stack.ports import PortBlock
 from harness.stack.postgres import OWNER
 from harness.stack.proxies import SERVICE_POSTGRES
-from harness.target import Permission, Target
+from harness.target import Permission, Target, monitor
 from harness.target.cleaning import prefix_of
 from harness.tests.helpers import eventually
+from harness.tests.http_stub import Request, served
 from harness.tests.permitted import deployment, permitted
 
 TABLES = """
@@ -371,28 +370,17 @@ def test_a_cut_that_was_left_behind_can_be_mended(
 def replica_of(postgres: Postgres) -> Iterator[str]:
     """A replica that ticks when it is told to, and skips while another tick is at work; its address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            assert self.headers["x-cron-secret"] == "secret"
-            try:
-                asyncio.run(execute(postgres.service_url, f"SET lock_timeout = '100ms'; {TICK}"))
-                answer = {"processed": 5, "errors": 0, "skipped": 0}
-            except asyncpg.LockNotAvailableError:
-                answer = {"processed": 0, "errors": 0, "skipped": 1}
-            body = json.dumps(answer).encode()
-            self.send_response(200 if self.path == "/functions/v1/monitor-game-timers" else 404)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever).start()
+    def answer(request: Request) -> tuple[int, Any]:
+        assert (request.path, request.headers["x-cron-secret"]) == (monitor.PATH, "secret")
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
+            asyncio.run(execute(postgres.service_url, f"SET lock_timeout = '100ms'; {TICK}"))
+            told = {"processed": 5, "skipped": 0}
+        except asyncpg.LockNotAvailableError:
+            told = {"processed": 0, "skipped": 1}
+        return 200, {"errors": 0, "executionTime": 1.5, "timestamp": "now", "requestId": "one", **told}
+
+    with served(answer) as url:
+        yield url
 
 
 def test_concurrent_ticks_leave_in_the_same_instant_and_are_recorded(

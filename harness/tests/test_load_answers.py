@@ -1,4 +1,4 @@
-"""What the load makes of answers that are cut off, or are none."""
+"""What the load's client and the other one make of answers that are cut off, or are none."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.history import HistoryWriter, read_history
+from harness.target import Target
+from harness.target.client import Client, has
+from harness.tests.http_stub import Request, served
 
 #: In a process of its own: Locust patches the standard library.
 CALL = """
 import json, sys
 from locust.contrib.fasthttp import FastHttpSession
 from locust.env import Environment
-from harness.load.api import Api, has
+from harness.load.api import Api
 from harness.target import Target
+from harness.target.client import has
 
 errors = []
 for url in sys.argv[1:]:
@@ -69,7 +78,7 @@ def answering(data: bytes) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_an_answer_that_is_cut_off_is_no_bad_one() -> None:
+def test_the_load_finds_that_an_answer_that_is_cut_off_is_no_bad_one() -> None:
     with ExitStack() as stack:
         urls = [stack.enter_context(answering(data)) for data, _ in ANSWERS]
         command = [sys.executable, "-c", CALL, *urls]
@@ -79,3 +88,27 @@ def test_an_answer_that_is_cut_off_is_no_bad_one() -> None:
     assert done.returncode == 0, done.stderr
     found = dict(zip([data for data, _ in ANSWERS], json.loads(done.stdout), strict=True))
     assert found == dict(ANSWERS)
+
+
+#: urllib3 takes a head that is cut off for a whole one.
+@pytest.mark.parametrize(("data", "error"), [one for one in ANSWERS if not one[0].endswith(b"content-le")])
+def test_so_does_the_other_client_and_records_it(data: bytes, error: str | None, tmp_path: Path) -> None:
+    with HistoryWriter(tmp_path, "test", "run") as history, answering(data) as url:
+        target = Target(url, service_role_key="-", cron_secret="-", pubnub_subscribe_key="-")
+        with Client(target, "somebody", history) as client:
+            answer = client.call("GET", "/games?id=eq.7", expect=(200, 409), check=has("a"), game="7")
+    assert answer.error == error
+    (row,) = read_history(tmp_path).table.to_pylist()
+    assert (row["kind"], row["name"], row["actor"], row["game"]) == ("http", "GET /games", "somebody", "7")
+    assert (row["ok"], row["error"], row["value"]) == (error is None, error, answer.status)
+
+
+def test_a_client_takes_no_other_login_from_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login somebody password else\n", encoding="utf-8")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    asked: list[Request] = []
+    with served(lambda request: (200, asked.append(request))) as url:
+        target = Target(url, service_role_key="key", cron_secret="-", pubnub_subscribe_key="-")
+        with Client(target, "somebody") as client:
+            assert client.call("GET", "/").ok
+    assert asked[0].headers["authorization"] == "Bearer key"

@@ -20,6 +20,7 @@ from harness.faults.pubnub import Status
 from harness.history import HistoryWriter, read_history
 from harness.history.names import Publish
 from harness.stack import Stack, StackOptions, start_stack
+from harness.target.client import Answer, Client
 from harness.tests.helpers import eventually
 
 PREFIX = "sw0a0b0c0d-"
@@ -180,9 +181,10 @@ def test_a_dead_letter_that_turns_up_late_is_replayed_too(
     }  # fmt: skip
     there = iter([[], [], [letter], []])
 
-    def call(_: Operator, __: requests.Session, method: str, *rest: Any, **more: Any) -> Any:
-        return {"deadLetters": next(there, [])} if method == "GET" else {"eventIds": ["an-event"]}
+    def call(_: Client, method: str, path: str, **more: Any) -> Answer:
+        body = {"deadLetters": next(there, [])} if method == "GET" else {"eventIds": ["an-event"]}
+        return Answer(200, body, None, 0, 0)
 
-    monkeypatch.setattr(Operator, "_call", call)
+    monkeypatch.setattr(Client, "call", call)
     Operator(stack.target, history, PREFIX).replay_dead_letters()
     assert [row["name"] for row in recorded(history)] == [DEAD_LETTER, Publish.REPLAYED]
