@@ -16,7 +16,7 @@ import click
 
 if TYPE_CHECKING:
     from harness.faults import Fault, System
-    from harness.faults.base import Parameter
+    from harness.faults.parameters import Parameter
     from harness.history import HistoryWriter
 
 _RANDOM: Final = "random"
@@ -65,7 +65,7 @@ class _Faults(click.Group):
 
 
 def _write_faults(formatter: click.HelpFormatter) -> None:
-    from harness.faults.base import kinds, places
+    from harness.faults import kinds, places
 
     for place, about in places().items():
         with formatter.section(f"{place}: {about[0].lower()}{about[1:].replace('``', '').removesuffix('.')}"):
@@ -108,7 +108,7 @@ def command(ctx: click.Context, stack_id: str | None, run_folder: Path | None) -
 def _command_of(kind: type[Fault]) -> click.Command:
     from dataclasses import MISSING, fields
 
-    from harness.faults.base import parameters
+    from harness.faults.parameters import parameters
 
     default = next(field.default for field in fields(kind) if field.name == "target")
     target = click.Argument(["target"], required=default is MISSING)
@@ -286,7 +286,7 @@ def _wait(fault: Fault, for_s: float | None) -> None:
 
 
 def _seconds(text: str | None, ctx: click.Context) -> float | None:
-    from harness.faults.base import LONGEST_S
+    from harness.faults.parameters import LONGEST_S
     from harness.sla.units import parse_duration
 
     if text is None:

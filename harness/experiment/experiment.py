@@ -34,7 +34,7 @@ from harness.experiment.secret_scan import record_secrets
 from harness.experiment.suite import finished, write_result
 from harness.experiment.testbed import Setup, Testbed, Testbeds, impossible
 from harness.faults import Fault, FaultError, MissingPartError, System
-from harness.faults.base import LONGEST_S
+from harness.faults.parameters import LONGEST_S
 from harness.faults.schedule import Schedule, check
 from harness.history import HistoryWriter, RunFolder, now_ns
 from harness.judge import INTEGRITY, Evidence, FaultWindow, Window

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from harness.faults.base import Exercised, Fault, FaultError, MissingPartError, System, register
+from harness.faults.base import Exercised, Fault
+from harness.faults.errors import FaultError, MissingPartError
+from harness.faults.system import System
 from harness.stack.proxies import LOAD_SERVICE
 from harness.target.client import Client, has
 
@@ -32,7 +34,6 @@ _FLAGS: Final = "/functions/v1/feature-flags"
 _turning: Final = threading.Lock()
 
 
-@register
 @dataclass(frozen=True)
 class FlagOff(Fault):
     """Turn a feature flag off in the service's flags file, and back to what it was.

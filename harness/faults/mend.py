@@ -5,44 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psutil
 
-from harness.faults.base import FaultError, System
-from harness.faults.database import MARK, UNDO, insist
+from harness.faults.database import MARK
+from harness.faults.database import SQL as DATABASE_SQL
+from harness.faults.errors import FaultError
 from harness.faults.flags import FLAGS
 from harness.faults.sessions import Sessions
+from harness.faults.system import System
 from harness.stack.errors import StackError
 from harness.stack.proxies import Proxies
 from harness.stack.pubnub_control import PubNubControl
 from harness.target.sessions import TROUBLE, Who
+from harness.target.sql import named_statements
 
 #: Names of the toxics that faults make; a toxic that somebody else made is left alone.
 _TOXIC: Final = re.compile(r"[a-z_]+-(upstream|downstream)-[0-9a-f]{6}")
 
-_SESSIONS: Final = f"""
-    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-    WHERE pid <> pg_backend_pid()
-      AND (application_name = '{Who.FAULT}' OR usename LIKE 'stormwatch\\_outsider\\_%')
-"""  # noqa: S608  # names of ours
-#: Ours alone: what stands in them is run as who we are.
-_SCHEMAS: Final = f"""
-    SELECT nspname FROM pg_namespace
-    WHERE starts_with(nspname, '{MARK}') AND pg_get_userbyid(nspowner) = current_user ORDER BY 1
-"""  # noqa: S608  # a name of ours
-#: Tables whose trigger runs a function of a schema: dropping the schema alone would lock them all at once.
-_TRIGGERS: Final = """
-    SELECT t.tgname, t.tgrelid::regclass::text FROM pg_trigger t
-    JOIN pg_proc p ON p.oid = t.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace
-    WHERE n.nspname = $1 ORDER BY 2
-"""
-_ROLES: Final = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'stormwatch\\_outsider\\_%' ORDER BY 1"
-_MAY_READ_FILES: Final = "SELECT has_table_privilege('pg_file_settings', 'SELECT')"
-_READ_ONLY: Final = """
-    SELECT count(*) FROM pg_file_settings
-    WHERE name = 'default_transaction_read_only' AND sourcefile LIKE '%postgresql.auto.conf'
-"""
+_SQL: Final = named_statements(Path(__file__).parent / "sql" / "mend.sql")
 
 
 def mend(system: System) -> Iterator[str]:
@@ -128,34 +110,28 @@ def _database(system: System) -> Iterator[str]:
     if system.target.database_url is None:
         return
     with Sessions(system.target.database_url) as sessions:
-        session = sessions.connect()
-        if ended := sessions.value(session, _SESSIONS):
+        if ended := sessions.value(_SQL["end_sessions"], Who.FAULT):
             yield f"database: {ended} sessions ended that faults had left open"
-        for (schema,) in _rows(sessions, session, _SCHEMAS):
-            yield from _schema(sessions, session, schema)
-        for (role,) in _rows(sessions, session, _ROLES):
-            sessions.run(insist(sessions, f"DROP ROLE IF EXISTS {role}"))
-            yield f"database: user {role} removed"
-        if sessions.value(session, _MAY_READ_FILES) and sessions.value(session, _READ_ONLY):
-            reset = "ALTER SYSTEM RESET default_transaction_read_only"
-            sessions.run(insist(sessions, reset, "SELECT pg_reload_conf()"))
+        for (schema,) in sessions.rows(_SQL["schemas"], MARK):
+            yield from _schema(sessions, schema)
+        for (outsider,) in sessions.rows(_SQL["outsiders"]):
+            sessions.insist(DATABASE_SQL["drop_outsider"].format(outsider=outsider))
+            yield f"database: user {outsider} removed"
+        if sessions.value(_SQL["may_read_settings"]) and sessions.value(_SQL["is_read_only"]):
+            sessions.insist(DATABASE_SQL["allow_writing"], DATABASE_SQL["reload"])
             yield "database: was read-only, may be written again"
 
 
-def _schema(sessions: Sessions, session: Any, schema: str) -> Iterator[str]:
+def _schema(sessions: Sessions, schema: str) -> Iterator[str]:
     """Undo what one fault did to tables: its triggers, and what it left word of."""
-    for trigger, table in _rows(sessions, session, _TRIGGERS, schema):
-        sessions.run(insist(sessions, f"DROP TRIGGER IF EXISTS {trigger} ON {table}"))
+    for trigger, table in sessions.rows(_SQL["triggers"], schema):
+        sessions.insist(DATABASE_SQL["drop_trigger"].format(trigger=trigger, table=table))
         yield f"database: trigger {trigger} on {table} removed"
-    if sessions.value(session, "SELECT to_regclass($1) IS NOT NULL", f"{schema}.{UNDO}"):
-        for (statement,) in _rows(sessions, session, f"SELECT statement FROM {schema}.{UNDO}"):  # noqa: S608  # ours
-            sessions.run(insist(sessions, statement))
+    if sessions.value(_SQL["has_word"], schema):
+        for (statement,) in sessions.rows(_SQL["word"].format(schema=schema)):
+            sessions.insist(statement)
             yield f"database: undone by {statement}"
-    sessions.run(insist(sessions, f"DROP SCHEMA IF EXISTS {schema} CASCADE"))
-
-
-def _rows(sessions: Sessions, session: Any, question: str, *values: Any) -> list[tuple[Any, ...]]:
-    return [tuple(row) for row in sessions.run(session.fetch(question, *values))]
+    sessions.insist(DATABASE_SQL["drop_schema"].format(schema=schema))
 
 
 def _flags(system: System) -> Iterator[str]:

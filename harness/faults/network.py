@@ -10,18 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.faults.base import (
-    Exercised,
-    Fault,
-    FaultError,
-    MissingPartError,
-    System,
-    choice,
-    count,
-    duration,
-    register,
-    share,
-)
+from harness.faults.base import Exercised, Fault
+from harness.faults.errors import FaultError, MissingPartError
+from harness.faults.parameters import choice, count, duration, share
+from harness.faults.system import System
 from harness.sla.units import parse_duration, parse_share
 from harness.stack.proxies import PROXIES, Proxies, Stream, ToxiproxyError
 
@@ -60,7 +52,7 @@ class NetworkFault(Fault):
                 f"{self}: the target has no Toxiproxy (STORMWATCH_TOXIPROXY_URL is not set)"
             )
         proxies = Proxies(url)
-        with _named(self):
+        with self.named():
             known = proxies.all()
         if self.target not in known:
             # What is merely misspelt must not skip a scenario.
@@ -69,7 +61,6 @@ class NetworkFault(Fault):
         return proxies
 
 
-@register
 @dataclass(frozen=True)
 class Down(NetworkFault):
     """Cut every open connection and refuse new ones: the proxy as a whole, in both directions.
@@ -82,18 +73,17 @@ class Down(NetworkFault):
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
         proxies = self.proxies(system)
-        with _named(self):
+        with self.named():
             use = _Use(proxies, self.target)
         try:
-            with _named(self):
+            with self.named():
                 proxies.disable(self.target)
             yield use.missing
         finally:
-            with _named(self):
+            with self.named():
                 proxies.enable(self.target)
 
 
-@register
 @dataclass(frozen=True)
 class Flapping(NetworkFault):
     """Go down and come up again, over and over: the proxy as a whole, in both directions.
@@ -109,7 +99,7 @@ class Flapping(NetworkFault):
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
         proxies = self.proxies(system)
-        with _named(self):
+        with self.named():
             use = _Use(proxies, self.target)
         over = threading.Event()
         trouble: list[ToxiproxyError] = []
@@ -131,7 +121,7 @@ class Flapping(NetworkFault):
         finally:
             over.set()
             thread.join()
-            with _named(self):
+            with self.named():
                 proxies.enable(self.target)
             if trouble:
                 raise FaultError(f"{self}: {trouble[0]}") from trouble[0]
@@ -160,7 +150,7 @@ class ToxicFault(NetworkFault):
             f"{self.name}-{stream}-{secrets.token_hex(3)}": stream for stream in DIRECTIONS[self.direction]
         }
         try:
-            with _named(self):
+            with self.named():
                 use = _Use(proxies, self.target)
                 for name, stream in toxics.items():
                     proxies.add_toxic(
@@ -174,14 +164,13 @@ class ToxicFault(NetworkFault):
             yield use.missing
         finally:
             # Toxics are removed, never set to a share of 0: reset_peer still cuts connections then.
-            with _named(self):
+            with self.named():
                 there = proxies.get(self.target).toxics
                 for name in toxics:
                     if name in there:
                         proxies.remove_toxic(self.target, name)
 
 
-@register
 @dataclass(frozen=True)
 class Refuse(ToxicFault):
     """Hang up on whoever says something: connections are taken, then closed at the first byte.
@@ -198,7 +187,6 @@ class Refuse(ToxicFault):
         return {"bytes": 0}
 
 
-@register
 @dataclass(frozen=True)
 class BlackHole(ToxicFault):
     """Swallow everything: connections stay open and nothing comes of them.
@@ -218,7 +206,6 @@ class BlackHole(ToxicFault):
         return {"timeout": _ms(self.closes_after)}
 
 
-@register
 @dataclass(frozen=True)
 class Stall(ToxicFault):
     """Let nothing pass: connections stay open, and what is sent waits.
@@ -236,7 +223,6 @@ class Stall(ToxicFault):
         return {"rate": 0}
 
 
-@register
 @dataclass(frozen=True)
 class Latency(ToxicFault):
     """Delay everything by a time, more or less.
@@ -254,7 +240,6 @@ class Latency(ToxicFault):
         return {"latency": _ms(self.latency), "jitter": _ms(self.jitter)}
 
 
-@register
 @dataclass(frozen=True)
 class Bandwidth(ToxicFault):
     """Let only so much through in a second, on each connection.
@@ -271,7 +256,6 @@ class Bandwidth(ToxicFault):
         return {"rate": self.kilobytes}
 
 
-@register
 @dataclass(frozen=True)
 class SlowClose(ToxicFault):
     """Keep closed connections from closing for a while.
@@ -288,7 +272,6 @@ class SlowClose(ToxicFault):
         return {"delay": _ms(self.delay)}
 
 
-@register
 @dataclass(frozen=True)
 class ResetPeer(ToxicFault):
     """Reset connections (RST) some time after they were opened, in the middle of an answer if need be.
@@ -305,7 +288,6 @@ class ResetPeer(ToxicFault):
         return {"timeout": _ms(self.after)}
 
 
-@register
 @dataclass(frozen=True)
 class Slicer(ToxicFault):
     """Cut data into small pieces, with a pause between them.
@@ -330,7 +312,6 @@ class Slicer(ToxicFault):
         return {"average_size": self.size, "size_variation": self.variation, "delay": delay_us}
 
 
-@register
 @dataclass(frozen=True)
 class LimitData(ToxicFault):
     """Close a connection once so much has passed.
@@ -345,15 +326,6 @@ class LimitData(ToxicFault):
 
     def attributes(self) -> dict[str, int]:
         return {"bytes": self.bytes}
-
-
-@contextmanager
-def _named(fault: Fault) -> Iterator[None]:
-    """Say of which fault it was that Toxiproxy failed."""
-    try:
-        yield
-    except ToxiproxyError as error:
-        raise FaultError(f"{fault}: {error}") from error
 
 
 class _Use:

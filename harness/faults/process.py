@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
 import psutil
 
-from harness.faults.base import (
-    Exercised,
-    Fault,
-    FaultError,
-    MissingPartError,
-    NotExercisedError,
-    System,
-    register,
-)
-from harness.stack.errors import StackError
+from harness.faults.base import Exercised, Fault
+from harness.faults.errors import FaultError, MissingPartError, NotExercisedError
+from harness.faults.system import System
 
 
 @dataclass(frozen=True)
@@ -27,28 +20,15 @@ class ProcessFault(Fault):
 
     place: ClassVar[str] = "process"
 
-    #: Without Toxiproxy a run has no faults left to try, and unlike PubNub the emulator forgets when it
-    #: ends: what was lost then would be our loss. They are for those who name them.
+    #: Without Toxiproxy no other fault can be tried, and unlike PubNub the emulator forgets when it ends:
+    #: what is lost then is our loss. They are for those who name them.
     NOT_AT_RANDOM: ClassVar[frozenset[str]] = frozenset({"toxiproxy", "pubnub"})
 
     @classmethod
     def examples(cls, system: System) -> Sequence[Fault]:
         return [cls(name) for name in system.parts if name not in cls.NOT_AT_RANDOM]
 
-    def running(self, system: System) -> int:
-        """Return the part's process id.
 
-        Raises
-        ------
-        MissingPartError
-            There is no such part.
-        NotExercisedError
-            It is not running: nothing to be harmed.
-        """
-        return running(self, system)
-
-
-@register
 @dataclass(frozen=True)
 class Kill(ProcessFault):
     """Kill a part by SIGKILL, with all its children, and start it again when the fault ends.
@@ -58,19 +38,10 @@ class Kill(ProcessFault):
 
     name = "kill"
 
-    @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        self.running(system)
-        try:
-            with named(self):
-                system.kill(self.target)
-            yield lambda: down(system, self.target)
-        finally:
-            with named(self):
-                system.restart(self.target)
+    def applied(self, system: System) -> AbstractContextManager[Exercised]:
+        return ended(self, system, system.kill)
 
 
-@register
 @dataclass(frozen=True)
 class Terminate(ProcessFault):
     """Ask a part to end in order (SIGTERM), and start it again when the fault ends.
@@ -80,19 +51,10 @@ class Terminate(ProcessFault):
 
     name = "terminate"
 
-    @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        self.running(system)
-        try:
-            with named(self):
-                system.terminate(self.target)
-            yield lambda: down(system, self.target)
-        finally:
-            with named(self):
-                system.restart(self.target)
+    def applied(self, system: System) -> AbstractContextManager[Exercised]:
+        return ended(self, system, system.terminate)
 
 
-@register
 @dataclass(frozen=True)
 class Pause(ProcessFault):
     """Stop a part in its tracks (SIGSTOP), as a long garbage collection does, and let it go on afterwards.
@@ -102,18 +64,36 @@ class Pause(ProcessFault):
 
     name = "pause"
 
-    @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        pid = self.running(system)
-        try:
-            with named(self):
-                system.pause(self.target)
-            yield lambda: stopped(pid)
-        finally:
-            # What something else killed meanwhile is not ours to mend.
-            if system.pid(self.target) is not None:
-                with named(self):
-                    system.resume(self.target)
+    def applied(self, system: System) -> AbstractContextManager[Exercised]:
+        return paused(self, system)
+
+
+@contextmanager
+def ended(fault: Fault, system: System, end: Callable[[str], None]) -> Iterator[Exercised]:
+    """End the part that is the fault's target by ``end``, and start it again afterwards."""
+    running(fault, system)
+    try:
+        with fault.named():
+            end(fault.target)
+        yield lambda: _down(system, fault.target)
+    finally:
+        with fault.named():
+            system.restart(fault.target)
+
+
+@contextmanager
+def paused(fault: Fault, system: System) -> Iterator[Exercised]:
+    """Stop the part that is the fault's target in its tracks, and let it go on afterwards."""
+    pid = running(fault, system)
+    try:
+        with fault.named():
+            system.pause(fault.target)
+        yield lambda: _stopped(pid)
+    finally:
+        # What something else killed meanwhile is not ours to mend.
+        if system.pid(fault.target) is not None:
+            with fault.named():
+                system.resume(fault.target)
 
 
 def running(fault: Fault, system: System) -> int:
@@ -138,25 +118,16 @@ def running(fault: Fault, system: System) -> int:
     return pid
 
 
-def down(system: System, name: str) -> str | None:
+def _down(system: System, name: str) -> str | None:
     """Return why a part that was ended is not down; None if it is."""
     pid = system.pid(name)
     return None if pid is None else f"{name} is still running (pid {pid})"
 
 
-def stopped(pid: int) -> str | None:
+def _stopped(pid: int) -> str | None:
     """Return why a process that was paused is not; None if it is."""
     try:
         status = psutil.Process(pid).status()
     except psutil.NoSuchProcess:
         return f"process {pid} ended meanwhile"
     return None if status == psutil.STATUS_STOPPED else f"process {pid} is {status}, not stopped"
-
-
-@contextmanager
-def named(fault: Fault) -> Iterator[None]:
-    """Say of which fault it was that the stack refused what it does."""
-    try:
-        yield
-    except StackError as error:
-        raise FaultError(f"{fault}: {error}") from error

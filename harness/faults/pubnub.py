@@ -7,19 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
-from harness.faults.base import (
-    Exercised,
-    Fault,
-    FaultError,
-    MissingPartError,
-    System,
-    choice,
-    count,
-    duration,
-    register,
-    share,
-)
-from harness.faults.process import named
+from harness.faults.base import Exercised, Fault
+from harness.faults.errors import FaultError, MissingPartError
+from harness.faults.parameters import choice, count, duration, share
+from harness.faults.system import System
 from harness.sla.units import parse_duration, parse_share
 from harness.stack.pubnub_control import PubNubControl
 
@@ -72,7 +63,7 @@ class PubNubFault(Fault):
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
         control = self._control(system)
-        with named(self):
+        with self.named():
             rule = control.add(
                 self.action,
                 operations=self.operations(),
@@ -83,13 +74,13 @@ class PubNubFault(Fault):
             )
 
         def exercised() -> str | None:
-            with named(self):
+            with self.named():
                 return None if rule.applied else "no request met it"
 
         try:
             yield exercised
         finally:
-            with named(self):
+            with self.named():
                 rule.remove()
 
     def _control(self, system: System) -> PubNubControl:
@@ -113,7 +104,6 @@ class _Staged(PubNubFault):
         return {"stage": self.stage, "open_polls": self.open_polls == "yes"}
 
 
-@register
 @dataclass(frozen=True)
 class Status(_Staged):
     """Answer with an error status.
@@ -131,7 +121,6 @@ class Status(_Staged):
         return super().arguments() | {"status": self.status} | retry
 
 
-@register
 @dataclass(frozen=True)
 class NoAnswer(_Staged):
     """Leave the connection open and say nothing.
@@ -144,7 +133,6 @@ class NoAnswer(_Staged):
     action = "no_answer"
 
 
-@register
 @dataclass(frozen=True)
 class Cut(_Staged):
     """Reset the connection; after the request took effect, only its answer is lost.
@@ -156,7 +144,6 @@ class Cut(_Staged):
     action = "cut"
 
 
-@register
 @dataclass(frozen=True)
 class Malformed(PubNubFault):
     """Carry the request out, and answer 200 with half a body.
@@ -168,7 +155,6 @@ class Malformed(PubNubFault):
     action = "malformed"
 
 
-@register
 @dataclass(frozen=True)
 class Delay(PubNubFault):
     """Answer later.
@@ -197,7 +183,6 @@ class _OnMessages(PubNubFault):
             raise FaultError(f"{self}: it is about messages; the target is publish, signal or publish,signal")
 
 
-@register
 @dataclass(frozen=True)
 class Drop(_OnMessages):
     """Accept messages and deliver them to nobody.
@@ -209,7 +194,6 @@ class Drop(_OnMessages):
     action = "drop"
 
 
-@register
 @dataclass(frozen=True)
 class Duplicate(_OnMessages):
     """Deliver messages more than once.
@@ -225,7 +209,6 @@ class Duplicate(_OnMessages):
         return {"repeats": self.repeats}
 
 
-@register
 @dataclass(frozen=True)
 class Reorder(_OnMessages):
     """Hold messages back until the next one on their channel has overtaken them.
@@ -242,7 +225,6 @@ class Reorder(_OnMessages):
         return {"held_s": parse_duration(self.held)}
 
 
-@register
 @dataclass(frozen=True)
 class Limit(_OnMessages):
     """Refuse with 429 what exceeds a number of messages a second, as an exhausted quota does.

@@ -7,10 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from harness.faults.base import Exercised, MissingPartError, System, register
+from harness.faults.base import Exercised
+from harness.faults.errors import MissingPartError
 from harness.faults.flags import FlagOff
-from harness.faults.process import named
 from harness.faults.service import ServiceFault
+from harness.faults.system import System
 from harness.faults.trigger import TriggerDropped
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 STEP: Final = "step_s"
 
 
-@register
 @dataclass(frozen=True)
 class EmergencyRollback(ServiceFault):
     """Roll back as the requirements say: no more ticks, the functions redeployed, the trigger dropped.
@@ -71,7 +71,7 @@ class EmergencyRollback(ServiceFault):
 
     def _restart(self, system: System, replicas: Sequence[str]) -> None:
         for replica in replicas:
-            with named(self):
+            with self.named():
                 system.restart(replica)
 
 

@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from harness.faults.base import Fault, FaultError, MissingPartError, NotExercisedError, System, kinds
-
-if TYPE_CHECKING:
-    from harness.history import HistoryWriter
+from harness.faults.base import Fault
+from harness.faults.errors import FaultError, MissingPartError, NotExercisedError
+from harness.faults.registry import kinds
+from harness.faults.system import System
+from harness.history import HistoryWriter
 
 #: How long each fault lasts, and how long until the next begins: some overlap, and there is time to recover.
 _LASTS_S: Final = (1.0, 4.0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.faults.base import Fault, FaultError
+from harness.faults.base import Fault
+from harness.faults.errors import FaultError
 
 
 @dataclass(frozen=True)

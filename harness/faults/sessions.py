@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
+from functools import cached_property
 from typing import Any, Final, Self, TypeVar
 
 import asyncpg
 
-from harness.target.sessions import Who, open_session
+from harness.target.sessions import TROUBLE, Who, open_session
+
+#: How long a fault may take to get the locks that it holds, and to be undone after all.
+LOCK_LIMIT: Final = "10s"
+_UNDO_LIMIT_S: Final = 30.0
 
 _CONNECT_LIMIT_S: Final = 10.0
 _CALL_LIMIT_S: Final = 60.0
+_WAIT_LIMIT_S: Final = 15.0
+_AGAIN_S: Final = 0.05
 
 _Result = TypeVar("_Result")
 
@@ -33,6 +41,40 @@ class Sessions:
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-sessions", daemon=True)
         self._open: list[asyncpg.Connection[Any]] = []
         self._tasks: list[Future[Any]] = []
+
+    @cached_property
+    def admin(self) -> asyncpg.Connection[Any]:
+        """The session that statements run in."""
+        return self.connect()
+
+    def execute(self, statement: str, *values: Any) -> str:
+        """Run a statement; return the server's word on it (``SELECT 3``)."""
+        return str(self.run(self.admin.execute(statement, *values)))
+
+    def value(self, question: str, *values: Any) -> Any:
+        """Return the first value that a question is answered with."""
+        return self.run(self.admin.fetchval(question, *values))
+
+    def rows(self, question: str, *values: Any) -> list[asyncpg.Record]:
+        """Return the rows that a question is answered with."""
+        return self.run(self.admin.fetch(question, *values))
+
+    def insist(self, *statements: str) -> None:
+        """Run ``statements``, each in a session of its own, until they succeed.
+
+        What is broken must be mended, also where the server is just restarting or a lock is held.
+        """
+        self.run(self._insist(statements))
+
+    def wait_until(self, holds: Callable[[], Awaitable[Any]], limit_s: float = _WAIT_LIMIT_S) -> None:
+        """Wait until ``holds`` returns something true.
+
+        Raises
+        ------
+        TimeoutError
+            It did not in time.
+        """
+        self.run(_until(holds), limit_s)
 
     def run(self, work: Coroutine[Any, Any, _Result], limit_s: float = _CALL_LIMIT_S) -> _Result:
         """Run ``work`` on the loop and return what it returns."""
@@ -56,14 +98,6 @@ class Sessions:
         self._open.append(connection)
         return connection
 
-    def execute(self, connection: asyncpg.Connection[Any], statement: str, *values: Any) -> str:
-        """Run a statement in a session; return the server's word on it (``SELECT 3``)."""
-        return str(self.run(connection.execute(statement, *values)))
-
-    def value(self, connection: asyncpg.Connection[Any], question: str, *values: Any) -> Any:
-        """Return the first value that a question is answered with."""
-        return self.run(connection.fetchval(question, *values))
-
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -76,6 +110,23 @@ class Sessions:
             self._thread.join()
             self._loop.close()
 
+    async def _insist(self, statements: tuple[str, ...]) -> None:
+        deadline = time.monotonic() + _UNDO_LIMIT_S
+        for statement in statements:
+            while True:
+                try:
+                    connection = await self.open()
+                    try:
+                        await connection.execute(f"SET lock_timeout = '{LOCK_LIMIT}'")
+                        await connection.execute(statement)
+                    finally:
+                        await connection.close()
+                    break
+                except TROUBLE:
+                    if time.monotonic() > deadline:
+                        raise
+                    await asyncio.sleep(2 * _AGAIN_S)
+
     async def _end(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -83,11 +134,16 @@ class Sessions:
         await asyncio.gather(*(_close(connection) for connection in self._open))
 
 
+async def _until(holds: Callable[[], Awaitable[Any]]) -> None:
+    while True:
+        if await holds():
+            return
+        await asyncio.sleep(_AGAIN_S)
+
+
 async def _close(connection: asyncpg.Connection[Any]) -> None:
     # A session that waits for a lock, or whose server is gone, does not end politely.
-    with contextlib.suppress(
-        OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError
-    ):
+    with contextlib.suppress(*TROUBLE):
         await connection.close(timeout=1.0)
     if not connection.is_closed():
         connection.terminate()

@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from harness.faults.base import Exercised, Fault, FaultError, System, count, duration, register
+from harness.faults.base import Exercised, Fault
+from harness.faults.errors import FaultError
+from harness.faults.parameters import count, duration
 from harness.faults.service import ServiceFault
+from harness.faults.system import System
 from harness.history import HistoryWriter, Row, now_ns
 from harness.sla.units import parse_duration
 from harness.target import Target
@@ -25,7 +28,6 @@ MADE: Final = "made_by_strangers"
 REFUSED: Final = (401, 403)
 
 
-@register
 @dataclass(frozen=True)
 class WrongSecrets(ServiceFault):
     """Call everything that needs a secret, without one or with a wrong one, again and again.

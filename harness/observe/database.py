@@ -18,7 +18,8 @@ import asyncpg
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.observe.readings import clock_comparison, reading
-from harness.target.sessions import NOT_OURS, TROUBLE, Who, open_session
+from harness.target.sessions import OURS, TROUBLE, Who, open_session
+from harness.target.sql import statements
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +39,7 @@ RECONNECT_S: Final = 0.5
 _ACTOR: Final = "database"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_SQL: Final = {
-    path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql").glob("*.sql")
-}
+_SQL: Final = statements(Path(__file__).parent / "sql")
 
 
 class DatabaseReader:
@@ -184,7 +183,7 @@ class DatabaseReader:
             self._published.forget()
 
     async def _read_sessions(self, connection: asyncpg.Connection[Any]) -> None:
-        sessions = await connection.fetchval(f"{_SQL['sessions']} AND {NOT_OURS}")
+        sessions = await connection.fetchval(_SQL["sessions"], OURS)
         self._history.append(reading("service_sessions", _ACTOR, sessions))
 
     async def _compare_clocks(self, connection: asyncpg.Connection[Any]) -> None:

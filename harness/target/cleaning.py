@@ -24,6 +24,7 @@ from harness.target.client import Client
 from harness.target.consent import Action, ConsentError, Permission, ask
 from harness.target.errors import BAD_ANSWER
 from harness.target.sessions import TROUBLE, Who, open_session
+from harness.target.sql import statements
 
 #: How a prefix looks, and how long it is.
 _MARK: Final = re.compile(r"sw[0-9a-f]{8}-")
@@ -32,9 +33,7 @@ _LENGTH: Final = 11
 _TABLES: Final = {"submissions": "game_id", "game_participants": "game_id", "games": "id"}
 _ANSWER_LIMIT_S: Final = 30.0
 _STATEMENT_LIMIT_S: Final = 60.0
-_SQL: Final = {
-    path.stem: path.read_text(encoding="utf-8") for path in (Path(__file__).parent / "sql").glob("*.sql")
-}
+_SQL: Final = statements(Path(__file__).parent / "sql")
 
 
 class CleaningError(Exception):

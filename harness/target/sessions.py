@@ -15,8 +15,8 @@ PREFIX: Final = "stormwatch "
 #: What asyncpg raises when a statement fails, the session is lost or the server is not there. A session that
 #: the server ends while a statement is being sent is caught between two states (InternalClientError).
 TROUBLE: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-#: A condition on ``pg_stat_activity``: the session is none of ours.
-NOT_OURS: Final = f"application_name NOT LIKE '{PREFIX}%'"
+#: What ``application_name`` is LIKE in them.
+OURS: Final = f"{PREFIX}%"
 
 
 class Who(StrEnum):

@@ -12,11 +12,20 @@ from typing import Any, ClassVar
 import pytest
 
 from harness.commands.fault import command as fault_command
-from harness.faults import FaultError, MissingPartError, NotExercisedError, find_kind, kinds
-from harness.faults.base import Exercised, Fault, System, duration, parameters
+from harness.faults import (
+    Exercised,
+    Fault,
+    FaultError,
+    MissingPartError,
+    NotExercisedError,
+    System,
+    find_kind,
+    kinds,
+)  # fmt: skip
 from harness.faults.database import AdvisoryLock
 from harness.faults.flags import FlagOff
 from harness.faults.network import Bandwidth, Down, Latency
+from harness.faults.parameters import duration, parameters
 from harness.faults.process import Kill, Pause
 from harness.faults.schedule import Entry, Outcome, Schedule, candidates, check
 from harness.faults.unauthorised import WrongSecrets
@@ -198,7 +207,7 @@ def test_the_command_line_takes_negative_keys(words: list[str]) -> None:
 NEW_PLACE = """
 from contextlib import contextmanager
 from dataclasses import dataclass
-from harness.faults.base import Fault, register
+from harness.faults import Fault
 
 @dataclass(frozen=True)
 class CacheFault(Fault):
@@ -206,7 +215,6 @@ class CacheFault(Fault):
 
     place = "cache"
 
-@register
 @dataclass(frozen=True)
 class Emptied(CacheFault):
     '''Empty it.

@@ -17,13 +17,12 @@ import asyncpg
 import psutil
 import pytest
 
-from harness.faults import Fault, FaultError, MissingPartError, NotExercisedError, ticks
+from harness.faults import Fault, FaultError, MissingPartError, NotExercisedError, held_ticks
+from harness.faults.concurrent_ticks import ConcurrentTicks, DueTogether
 from harness.faults.mend import mend
 from harness.faults.sessions import Sessions
 from harness.faults.ticks import (
-    ConcurrentTicks,
     CrashAtTick,
-    DueTogether,
     KillAtTick,
     PauseAtTick,
     ResetAtCommit,
@@ -230,7 +229,7 @@ def test_without_a_tick_nobody_is_harmed(
     cuttable: Replicas, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = cuttable
-    monkeypatch.setattr(ticks, "_CAUGHT_LIMIT_S", 0.3)
+    monkeypatch.setattr(held_ticks, "_CAUGHT_LIMIT_S", 0.3)
     system.parts["service-1"] = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     server = system.pid("postgres")
     with pytest.raises(NotExercisedError, match="nobody was at a tick"), fault.inject(system):
@@ -311,7 +310,7 @@ def test_a_commit_is_made_and_its_answer_lost(
 def test_a_tick_that_passes_no_proxy_gets_its_answer(
     cuttable: Replicas, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ticks, "_CUT_LIMIT_S", 0.5)
+    monkeypatch.setattr(held_ticks, "_CUT_LIMIT_S", 0.5)
     with (
         ticking(postgres, postgres.service_url) as came,
         pytest.raises(NotExercisedError, match="does not pass the proxy service-postgres"),
@@ -358,7 +357,7 @@ def test_a_cut_that_was_left_behind_can_be_mended(
     cuttable: Replicas, postgres: Postgres, proxies: Proxies
 ) -> None:
     fault = ResetAtCommit()
-    with Sessions(postgres.url) as sessions, fault.held_at_commit(sessions, 1.0):
+    with Sessions(postgres.url) as sessions, fault.held(sessions, 1.0, at="commits"):
         proxies.disable(SERVICE_POSTGRES)
         told = list(mend(cuttable))
         assert told[0] == "proxy service-postgres was down: up again"

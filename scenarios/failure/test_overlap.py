@@ -2,7 +2,8 @@
 
 from harness.experiment import Experiment, MonitorP95, NobodyFails, TimersOnTime
 from harness.experiment.expect_ticks import DueTogetherServed, MovesAgain, OthersSkip
-from harness.faults.ticks import ConcurrentTicks, CrashAtTick, DueTogether, KillAtTick, PauseAtTick, SlowTicks
+from harness.faults.concurrent_ticks import ConcurrentTicks, DueTogether
+from harness.faults.ticks import CrashAtTick, KillAtTick, PauseAtTick, SlowTicks
 
 #: Four replicas that all tick by themselves in the same second, besides cron. Players call the first.
 FOUR = {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *", "ENABLE_GRACE_PERIOD": "false"}

@@ -1,0 +1,152 @@
+"""Ticks that meet: many at the same instant, and many games that fall due at the same instant."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from harness.faults.base import Exercised, Fault
+from harness.faults.errors import FaultError, MissingPartError
+from harness.faults.held_ticks import SQL, TickFault
+from harness.faults.parameters import count, duration
+from harness.faults.system import System
+from harness.history import HistoryWriter, now_ns
+from harness.sla.units import parse_duration
+from harness.stack.proxies import LOAD_SERVICE, Proxies
+from harness.target import Action, Target, monitor
+from harness.target.cleaning import new_prefix, prefix_of
+from harness.target.client import Client
+
+
+@dataclass(frozen=True)
+class ConcurrentTicks(TickFault):
+    """Every replica is told to tick in the same instant, again and again; the tick at work is held up.
+
+    At its end, nobody but cron ticks.
+    """
+
+    name = "crowd"
+
+    every: str = duration("1s", "from one instant to the next")
+    at_once: int = count(1, "ticks that each replica gets at once", most=1000)
+    hold: str = duration("400ms", "how long a tick is held up, so that the others find it at work")
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        with self.observed(system, None) as exercised:
+            yield exercised
+
+    @contextmanager
+    def observed(self, system: System, history: HistoryWriter | None) -> Iterator[Exercised]:
+        if Action.TICK not in system.permission:
+            raise MissingPartError(
+                f"{self}: nobody consented to ticks, which move others' games too ({Action.TICK.setting})"
+            )
+        callers = [
+            _Caller(actor, replica, history)
+            for actor, replica in self._replicas(system)
+            for _ in range(self.at_once)
+        ]
+        with self.sessions(system) as sessions, self.held(sessions, parse_duration(self.hold)) as held:
+            over = threading.Event()
+            clock = threading.Thread(
+                target=self._keep_time, args=(callers, over), name=str(self), daemon=True
+            )
+            clock.start()
+            try:
+                yield lambda: held.missing() or _unanswered(callers)
+            finally:
+                over.set()
+                clock.join()
+
+    def _keep_time(self, callers: Sequence[_Caller], over: threading.Event) -> None:
+        every_s = parse_duration(self.every)
+        threads: list[threading.Thread] = []
+        while not over.wait(every_s - time.time() % every_s):
+            instant_ns = now_ns()
+            # An open loop: a round does not wait for the answers of the last one.
+            threads += [
+                threading.Thread(target=caller.tick, args=(instant_ns,), daemon=True) for caller in callers
+            ]
+            for thread in threads[-len(callers) :]:
+                thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _replicas(self, system: System) -> list[tuple[str, Target]]:
+        """Return (name in the history, where it is called) of each replica; a deployment has one address."""
+        if system.target.toxiproxy_url is None:
+            return [("crowd", system.target)]
+        with self.named():
+            proxies = Proxies(system.target.toxiproxy_url).all()
+        return [
+            (f"crowd-{name}", replace(system.target, service_url=f"http://{proxy.listen}"))
+            for name, proxy in sorted(proxies.items())
+            if name.startswith(LOAD_SERVICE)
+        ]
+
+
+class _Caller:
+    """Ticks one replica, and records what it answers as cron does."""
+
+    def __init__(self, actor: str, replica: Target, history: HistoryWriter | None) -> None:
+        self.actor = actor
+        self.answered = 0
+        self._replica = replica
+        self._history = history
+
+    def tick(self, due_ns: int) -> None:
+        """Send one tick that is due at ``due_ns`` (Unix ns), on a connection of its own."""
+        with Client(self._replica, self.actor, limit_s=monitor.ANSWER_LIMIT_S) as client:
+            headers = monitor.headers(self._replica.cron_secret)
+            answer = client.call("POST", monitor.PATH, body={}, headers=headers, check=monitor.check)
+        self.answered += answer.ok
+        if self._history is not None:
+            self._history.append(monitor.row(answer, self.actor, due_ns))
+
+
+def _unanswered(callers: Sequence[_Caller]) -> str | None:
+    silent = sorted({caller.actor for caller in callers if not caller.answered})
+    return f"no tick of {', '.join(silent)} was answered" if silent else None
+
+
+@dataclass(frozen=True)
+class DueTogether(TickFault):
+    """Thousands of games fall due in the same instant: their voting is over, all at once.
+
+    At its end, nothing happens: its games come to their end as any others do.
+    """
+
+    name = "herd"
+
+    games: int = count(5000, "how many games", most=1_000_000)
+    after: str = duration("1s", "how long after the fault's begin they fall due")
+
+    @classmethod
+    def examples(cls, system: System) -> Sequence[Fault]:
+        return [cls(games=500)] if system.target.database_url else ()
+
+    @contextmanager
+    def applied(self, system: System) -> Iterator[Exercised]:
+        with self.sessions(system) as sessions:
+            with self.tried("make the games"):
+                kind = sessions.value(SQL["kind_of_id"])
+                if kind not in {"text", "character varying"}:
+                    raise FaultError(f"{self}: the ids of games are {kind}; it needs text, to tell its own")
+                # They are in the record of the run whose games there are. With the mark of a run in any case:
+                # `stormwatch clean` finds them.
+                run = prefix_of(sessions.value(SQL["newest_game"]) or "") or new_prefix()
+                mark = f"{run}herd-{secrets.token_hex(3)}-"
+                sessions.execute(SQL["make_games"], mark, parse_duration(self.after), self.games)
+
+            def exercised() -> str | None:
+                with self.tried("count its games"):
+                    left = sessions.value(SQL["unmoved"], mark)
+                return "none of its games was moved" if left == self.games else None
+
+            # Nothing to undo: its games come to their end as any others do.
+            yield exercised
