@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Any, Final
 import asyncpg
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.observe.readings import clock_comparison, reading
+from harness.history.names import Actor, Publish, Reading, Transition, move
+from harness.observe.readings import CLOCK_EVERY_S, compare_clocks, reading
 from harness.target.sessions import OURS, TROUBLE, Who, open_session
 from harness.target.sql import statements
 
@@ -28,15 +29,11 @@ POLL_S: Final = 0.5
 #: Rows get their ids before they are committed, so a lower id may turn up later: look back this far.
 #: What takes even longer to commit is found by the last look, which reads everything.
 LOOK_BACK_S: Final = 10.0
-#: The database's clock is asked this often, and so many times in a row; the quickest round trip counts.
-CLOCK_EVERY_S: Final = 10.0
-CLOCK_ROUND_TRIPS: Final = 5
 #: A statement of ours that takes longer is given up, and the connection with it.
 STATEMENT_LIMIT_S: Final = 10.0
 #: Between attempts to come back to a database that was gone.
 RECONNECT_S: Final = 0.5
 
-_ACTOR: Final = "database"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _SQL: Final = statements(Path(__file__).parent / "sql")
@@ -118,87 +115,49 @@ class DatabaseReader:
             await self._compare_clocks(connection)
             self._next_clock = time.monotonic() + CLOCK_EVERY_S
         await self._read_transitions(connection, self._transitions.low)
-        await self._read_published(connection, self._published.low)
+        await self._read_outbox(connection, self._published.low, only_published=True)
         await self._read_backlog(connection)
-        await self._read_sessions(connection)
+        sessions = await connection.fetchval(_SQL["sessions"], OURS)
         others = await connection.fetchval(_SQL["others_overdue"], self._prefix)
-        self._history.append(reading("others_overdue", _ACTOR, others))
+        self._history.append(reading(Reading.SESSIONS, Actor.DATABASE, sessions))
+        self._history.append(reading(Reading.OTHERS_OVERDUE, Actor.DATABASE, others))
 
     async def _look_at_all(self) -> None:
         connection = await self._connected()
         await self._compare_clocks(connection)
         await self._read_transitions(connection, 0)
-        for row in await connection.fetch(_SQL["outbox"], 0, self._prefix, False):
-            if self._published.add(row["id"]):
-                self._history.append(_publish_row(row))
+        await self._read_outbox(connection, 0, only_published=False)
         await self._read_backlog(connection)
         await _read_overdue(connection, self._prefix, self._history)
 
     async def _read_transitions(self, connection: asyncpg.Connection[Any], after: int) -> None:
-        for row in await connection.fetch(_SQL["transitions"], after, self._prefix):
-            if not self._transitions.add(row["id"]):
-                continue
-            start_ns = _ns(row["transitioned_at"])
-            identity = {"game": row["game_id"], "event": row["event_id"], "seq": row["seq"]}
-            self._history.append(
-                Row(
-                    "transition",
-                    f"{row['from_status']}->{row['to_status']}",
-                    _ACTOR,
-                    intended_ns=_ns(row["due_at"]),
-                    start_ns=start_ns,
-                    end_ns=_ns(row["committed_at"]),
-                    ok=True,
-                    **identity,
-                )
-            )
-            if row["trigger_ms"] is not None:
-                took_ns = round(row["trigger_ms"] * 1e6)
-                self._history.append(
-                    Row(
-                        "trigger",
-                        "game_status_change_trigger",
-                        _ACTOR,
-                        start_ns=start_ns,
-                        end_ns=None if start_ns is None else start_ns + took_ns,
-                        ok=True,
-                        value=row["trigger_ms"],
-                        **identity,
-                    )
-                )
+        for record in await connection.fetch(_SQL["transitions"], after, self._prefix):
+            if self._transitions.add(record["id"]):
+                for row in _transition_rows(record):
+                    self._history.append(row)
         self._transitions.forget()
 
-    async def _read_published(self, connection: asyncpg.Connection[Any], after: int) -> None:
-        for row in await connection.fetch(_SQL["outbox"], after, self._prefix, True):
-            if self._published.add(row["id"]):
-                self._history.append(_publish_row(row))
+    async def _read_outbox(
+        self, connection: asyncpg.Connection[Any], after: int, *, only_published: bool
+    ) -> None:
+        for record in await connection.fetch(_SQL["outbox"], after, self._prefix, only_published):
+            if self._published.add(record["id"]):
+                self._history.append(_outbox_row(record))
 
     async def _read_backlog(self, connection: asyncpg.Connection[Any]) -> None:
-        row = await connection.fetchrow(_SQL["backlog"])
-        assert row is not None
+        (backlog,) = await connection.fetch(_SQL["backlog"])
         at_ns = now_ns()
-        self._history.append(reading("outbox_depth", _ACTOR, row["depth"], at_ns))
-        self._history.append(reading("outbox_age_s", _ACTOR, row["age_s"], at_ns))
-        if row["depth"] == 0:
+        self._history.append(reading(Reading.OUTBOX_DEPTH, Actor.DATABASE, backlog["depth"], at_ns))
+        self._history.append(reading(Reading.OUTBOX_AGE, Actor.DATABASE, backlog["age_s"], at_ns))
+        if backlog["depth"] == 0:
             self._published.forget()
 
-    async def _read_sessions(self, connection: asyncpg.Connection[Any]) -> None:
-        sessions = await connection.fetchval(_SQL["sessions"], OURS)
-        self._history.append(reading("service_sessions", _ACTOR, sessions))
-
     async def _compare_clocks(self, connection: asyncpg.Connection[Any]) -> None:
-        best_ns: tuple[int, int] | None = None
-        for _ in range(CLOCK_ROUND_TRIPS):
-            before_ns = now_ns()
-            there_ns = _ns(await connection.fetchval("SELECT clock_timestamp()"))
-            after_ns = now_ns()
-            round_trip_ns = after_ns - before_ns
-            if there_ns is not None and (best_ns is None or round_trip_ns < best_ns[0]):
-                best_ns = round_trip_ns, there_ns - (before_ns + after_ns) // 2
-        if best_ns is not None:
-            for row in clock_comparison(_ACTOR, best_ns[1], best_ns[0] / 2):
-                self._history.append(row)
-        await asyncio.sleep(0)
+        async def ask() -> int | None:
+            return _ns(await connection.fetchval(_SQL["now"]))
+
+        for row in await compare_clocks(Actor.DATABASE, ask):
+            self._history.append(row)
 
 
 async def note_overdue(url: str, prefix: str, history: HistoryWriter) -> None:
@@ -206,7 +165,7 @@ async def note_overdue(url: str, prefix: str, history: HistoryWriter) -> None:
 
     Raises
     ------
-    OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
+    TROUBLE
         The database at ``url`` can't be read.
     """
     async with _session(url) as connection:
@@ -218,11 +177,23 @@ async def due_soon(url: str, prefix: str, from_s: float, to_s: float) -> int:
 
     Raises
     ------
-    OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
+    TROUBLE
         The database at ``url`` can't be read.
     """
     async with _session(url) as connection:
         return int(await connection.fetchval(_SQL["due_soon"], prefix, from_s, to_s))
+
+
+async def why_unreadable(url: str) -> str | None:
+    """Return why the database at ``url`` can't be read by a :class:`DatabaseReader`, or None if it can."""
+    try:
+        async with _session(url) as connection:
+            # Prepared, not run: are the tables and columns there, and are we let in?
+            for sql in _SQL.values():
+                await connection.prepare(sql)
+    except (*TROUBLE, ValueError) as error:
+        return str(error) or type(error).__name__
+    return None
 
 
 @asynccontextmanager
@@ -241,31 +212,19 @@ async def _open(url: str) -> asyncpg.Connection[Any]:
 
 
 async def _read_overdue(connection: asyncpg.Connection[Any], prefix: str, history: HistoryWriter) -> None:
-    for row in await connection.fetch(_SQL["overdue"], prefix):
+    for record in await connection.fetch(_SQL["overdue"], prefix):
         history.append(
             Row(
                 "transition",
-                "overdue",
-                _ACTOR,
-                game=row["id"],
-                intended_ns=_ns(row["due_at"]),
-                end_ns=_ns(row["looked_at"]),
+                Transition.OVERDUE,
+                Actor.DATABASE,
+                game=record["id"],
+                intended_ns=_ns(record["due_at"]),
+                end_ns=_ns(record["looked_at"]),
                 ok=False,
-                error=row["status"],
+                error=record["status"],
             )
         )
-
-
-async def why_unreadable(url: str) -> str | None:
-    """Return why the database at ``url`` can't be read by a :class:`DatabaseReader`, or None if it can."""
-    try:
-        async with _session(url) as connection:
-            # Prepared, not run: are the tables and columns there, and are we let in?
-            for sql in _SQL.values():
-                await connection.prepare(sql)
-    except (*TROUBLE, ValueError) as error:
-        return str(error) or type(error).__name__
-    return None
 
 
 class _Seen:
@@ -292,26 +251,49 @@ class _Seen:
             self.low = self._marks.pop(0)[1]
 
 
-def _publish_row(row: asyncpg.Record) -> Row:
-    if row["published_at"] is not None:
+def _transition_rows(record: asyncpg.Record) -> Iterator[Row]:
+    """Yield the row of a move, and that of the trigger it fired where its time is known."""
+    start_ns = _ns(record["transitioned_at"])
+    row = Row(
+        "transition",
+        move(record["from_status"], record["to_status"]),
+        Actor.DATABASE,
+        game=record["game_id"],
+        event=record["event_id"],
+        seq=record["seq"],
+        intended_ns=_ns(record["due_at"]),
+        start_ns=start_ns,
+        end_ns=_ns(record["committed_at"]),
+        ok=True,
+    )
+    yield row
+    took_ms = record["trigger_ms"]
+    if took_ms is not None:
+        end_ns = None if start_ns is None else start_ns + round(took_ms * 1e6)
+        trigger = row._replace(kind="trigger", name="game_status_change_trigger", value=took_ms)
+        yield trigger._replace(intended_ns=None, end_ns=end_ns)
+
+
+def _outbox_row(record: asyncpg.Record) -> Row:
+    if record["published_at"] is not None:
         ok, error = True, None
-    elif row["dead"] is not None:
-        ok, error = False, row["dead"]
+    elif record["dead"] is not None:
+        ok, error = False, record["dead"]
     else:
         ok, error = None, "waiting"
     return Row(
         "publish",
-        "outbox",
-        _ACTOR,
-        game=row["game_id"],
-        event=row["event_id"],
-        seq=row["seq"],
-        intended_ns=_ns(row["created_at"]),
-        start_ns=_ns(row["first_attempt_at"]),
-        end_ns=_ns(row["published_at"]),
+        Publish.OUTBOX,
+        Actor.DATABASE,
+        game=record["game_id"],
+        event=record["event_id"],
+        seq=record["seq"],
+        intended_ns=_ns(record["created_at"]),
+        start_ns=_ns(record["first_attempt_at"]),
+        end_ns=_ns(record["published_at"]),
         ok=ok,
         error=error,
-        value=row["attempts"],
+        value=record["attempts"],
     )
 
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 import aiohttp
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.target.errors import name_of
+from harness.history.names import Actor
+from harness.target.errors import BAD_ANSWER, name_of
 
 #: Health has to answer within a second whatever hangs; who waits longer than this learns no more.
 LIMIT_S: Final = 5.0
@@ -50,7 +51,7 @@ class HealthProber:
             Row(
                 "health",
                 "health",
-                "prober",
+                Actor.PROBER,
                 intended_ns=intended_ns,
                 start_ns=start_ns,
                 end_ns=now_ns(),
@@ -64,10 +65,10 @@ class HealthProber:
 def what_is_ill(status: int, body: Any) -> str | None:
     """Return the unhealthy parts of a health answer (``database,pubnub``), or None when all is well."""
     if not isinstance(body, dict) or body.get("status") not in {"healthy", "unhealthy"}:
-        return "bad answer" if status in {200, 503} else f"http {status}"
+        return BAD_ANSWER if status in {200, 503} else f"http {status}"
     checks = body.get("checks")
     if not isinstance(checks, dict):
-        return "bad answer"
+        return BAD_ANSWER
     ill = sorted(name for name, check in checks.items() if not _is_healthy(check))
     if body["status"] == "healthy" and status == 200 and not ill:
         return None

@@ -8,16 +8,17 @@ from typing import Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from harness.history import Row
+from harness.history.names import Reading
 from harness.observe.readings import reading
 
 #: Name of a metric of the service -> name of the reading in the history.
 READINGS: Final = {
-    "db_pool_in_use": "pool_in_use",
-    "db_pool_size": "pool_size",
-    "http_connections": "http_connections",
-    "outbox_depth": "outbox_depth",
-    "outbox_age_seconds": "outbox_age_s",
-    "breaker_state": "breaker_state",
+    "db_pool_in_use": Reading.POOL_IN_USE,
+    "db_pool_size": Reading.POOL_SIZE,
+    "http_connections": Reading.HTTP_CONNECTIONS,
+    "outbox_depth": Reading.OUTBOX_DEPTH,
+    "outbox_age_seconds": Reading.OUTBOX_AGE,
+    "breaker_state": Reading.BREAKER,
 }
 
 

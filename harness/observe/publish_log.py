@@ -6,11 +6,9 @@ import re
 from typing import Final
 
 from harness.history import HistoryWriter, Row
+from harness.history.names import Actor, Publish
 from harness.stack.pubnub_control import LoggedRequest, PubNubControl
 from harness.target import Target
-
-#: Name of the ``publish`` rows of single attempts.
-ATTEMPT: Final = "attempt"
 
 _EVENT: Final = re.compile(r'"eventId":\s*"([^"]+)"')
 _GAME_CHANNEL: Final = "game-"
@@ -45,8 +43,8 @@ def _row(entry: LoggedRequest) -> Row:
     channel = entry.channels[0] if entry.channels else ""
     return Row(
         "publish",
-        ATTEMPT,
-        "pubnub",
+        Publish.ATTEMPT,
+        Actor.PUBNUB,
         game=channel.removeprefix(_GAME_CHANNEL) if channel.startswith(_GAME_CHANNEL) else None,
         event=found.group(1) if found else None,
         start_ns=entry.received_ns,

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import psutil
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.history.names import Shortage
+from harness.history.names import Actor, Reading, Shortage
 from harness.observe.shortages import is_out_of_files, may_open_more, shortage
+
+#: Clocks of others are asked this often, and so many times in a row.
+CLOCK_EVERY_S: Final = 10.0
+_CLOCK_ROUND_TRIPS: Final = 5
 
 
 def reading(name: str, actor: str, value: float, at_ns: int | None = None) -> Row:
@@ -23,9 +29,27 @@ def clock_comparison(actor: str, offset_ns: float, bound_ns: float) -> list[Row]
     observers share its clock) ahead of the master, whoever writes them.
     """
     return [
-        reading("clock_offset_ms", actor, offset_ns / 1e6),
-        reading("clock_error_bound_ms", actor, bound_ns / 1e6),
+        reading(Reading.CLOCK_OFFSET, actor, offset_ns / 1e6),
+        reading(Reading.CLOCK_BOUND, actor, bound_ns / 1e6),
     ]
+
+
+async def compare_clocks(actor: str, ask: Callable[[], Awaitable[int | None]]) -> list[Row]:
+    """Return the rows that tell of ``actor``'s clock, by the quickest of a few round trips.
+
+    ``ask`` returns its time in Unix ns, None if it can't be had; if it never can, there are no rows.
+    """
+    trips: list[tuple[int, float]] = []
+    for _ in range(_CLOCK_ROUND_TRIPS):
+        before_ns = now_ns()
+        there_ns = await ask()
+        after_ns = now_ns()
+        if there_ns is not None:
+            trips.append((after_ns - before_ns, there_ns - (before_ns + after_ns) // 2))
+    if not trips:
+        return []
+    round_trip_ns, offset_ns = min(trips)
+    return clock_comparison(actor, offset_ns, round_trip_ns / 2)
 
 
 def machine_readings() -> list[Row]:
@@ -34,9 +58,9 @@ def machine_readings() -> list[Row]:
     # Steal is what a hypervisor gave to others; only Linux tells.
     steal_percent = getattr(psutil.cpu_times_percent(), "steal", 0.0)
     return [
-        reading("cpu_percent", "machine", psutil.cpu_percent(), at_ns),
-        reading("steal_percent", "machine", steal_percent, at_ns),
-        reading("load_average", "machine", psutil.getloadavg()[0], at_ns),
+        reading(Reading.CPU, Actor.MACHINE, psutil.cpu_percent(), at_ns),
+        reading(Reading.STEAL, Actor.MACHINE, steal_percent, at_ns),
+        reading(Reading.LOAD_AVERAGE, Actor.MACHINE, psutil.getloadavg()[0], at_ns),
     ]
 
 
@@ -76,9 +100,9 @@ class ProcessReadings:
         if self.pid not in self._processes:
             return []
         return [
-            reading("cpu_percent", self.actor, cpu_percent, at_ns),
-            reading("rss_bytes", self.actor, rss_bytes, at_ns),
-            reading("open_files", self.actor, open_files, at_ns),
+            reading(Reading.CPU, self.actor, cpu_percent, at_ns),
+            reading(Reading.RSS, self.actor, rss_bytes, at_ns),
+            reading(Reading.OPEN_FILES, self.actor, open_files, at_ns),
         ]
 
     def _members(self) -> list[psutil.Process]:
@@ -119,14 +143,15 @@ class OwnReadings:
             rows = []
             starved = is_out_of_files(error)
         else:
-            starved = any(row.name == "open_files" and not may_open_more(row.value or 0) for row in rows)
+            open_files = [row.value or 0 for row in rows if row.name == Reading.OPEN_FILES]
+            starved = not all(map(may_open_more, open_files))
         for row in rows:
             self._history.append(row)
         if starved:
             self._history.append(shortage(self._actor, Shortage.FILES))
         lag_s, self._worst_lag_s = self._worst_lag_s, 0.0
-        self._history.append(reading("loop_lag_ms", self._actor, lag_s * 1e3))
-        self._history.append(reading("wall_minus_monotonic_ms", self._actor, wall_minus_monotonic_ms()))
+        self._history.append(reading(Reading.LOOP_LAG, self._actor, lag_s * 1e3))
+        self._history.append(reading(Reading.WALL_CLOCK, self._actor, wall_minus_monotonic_ms()))
 
 
 def wall_minus_monotonic_ms() -> float:

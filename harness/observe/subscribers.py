@@ -1,4 +1,4 @@
-"""The players' ears: one official PubNub SDK client a player, and a history row for all that it hears.
+"""The subscribers: one official PubNub SDK client a player, and a history row for all that it hears.
 
 A process of its own (``python -m harness.observe.subscribers``), because the SDK's asyncio client can't
 live beside gevent. Commands on stdin, each a JSON line:
@@ -29,13 +29,13 @@ from pubnub.enums import PNReconnectionPolicy, PNStatusCategory
 from pubnub.models.consumer.common import PNStatus
 from pubnub.models.consumer.pubsub import PNMessageResult
 from pubnub.pnconfiguration import PNConfiguration
-from pubnub.pubnub_asyncio import PubNubAsyncio
+from pubnub.pubnub_asyncio import EventEngineSubscriptionManager, PubNubAsyncio
 from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.history.names import AS_IN
+from harness.history.names import AS_IN, Actor, Delivery
 from harness.observe.process import Observer, run
-from harness.observe.readings import clock_comparison
+from harness.observe.readings import CLOCK_EVERY_S, compare_clocks
 from harness.target import Target, game_channel
 
 #: How long a game waits for its players to be connected before it goes on without them.
@@ -47,9 +47,6 @@ LATE_LIMIT_S: Final = 120.0
 #: The SDK waits 2, 4, then 5 s between attempts to come back, and up to 1 s more by chance, without end.
 RECONNECT_FIRST_S: Final = 1.0
 RECONNECT_LIMIT_S: Final = 5.0
-#: PubNub's clock is asked this often, and so many times in a row; the quickest round trip counts.
-CLOCK_EVERY_S: Final = 10.0
-CLOCK_ROUND_TRIPS: Final = 5
 
 _OVER: Final = frozenset({"completed", "cancelled"})
 #: A timetoken counts 100 ns units of Unix time.
@@ -66,10 +63,17 @@ def sdk_client(target: Target, uuid: str) -> PubNubAsyncio:
     config.reconnection_interval = RECONNECT_FIRST_S
     config.maximum_reconnection_interval = RECONNECT_LIMIT_S
     config.maximum_reconnection_retries = -1
-    client = PubNubAsyncio(config, custom_request_handler=AsyncAiohttpRequestHandler)
-    # The event engine's manager opens an event loop of its own and never uses it: three descriptors a client.
-    client._subscription_manager.loop.close()
-    return client
+    return PubNubAsyncio(
+        config, subscription_manager=_Subscriptions, custom_request_handler=AsyncAiohttpRequestHandler
+    )
+
+
+class _Subscriptions(EventEngineSubscriptionManager):  # type: ignore[misc] # the SDK has no types
+    """The SDK's own, without the event loop that it opens and never uses: three descriptors a client."""
+
+    def __init__(self, client: PubNubAsyncio) -> None:
+        super().__init__(client)
+        self.loop.close()
 
 
 #: So much of a message that can't be read is written down.
@@ -99,7 +103,7 @@ def _is_text(value: object) -> bool:
 class Player(SubscribeCallback):  # type: ignore[misc] # the SDK has no types
     """One player of one game, listening on its channel until it heard that the game is over."""
 
-    def __init__(self, name: str, game: GameEars, target: Target, history: HistoryWriter) -> None:
+    def __init__(self, name: str, game: HeardGame, target: Target, history: HistoryWriter) -> None:
         self.name = name
         self.connected = asyncio.Event()
         self.heard_the_end = asyncio.Event()
@@ -118,14 +122,14 @@ class Player(SubscribeCallback):  # type: ignore[misc] # the SDK has no types
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await self.connected.wait()
         except TimeoutError:
-            self._record("subscribe", self._asked_ns, now_ns(), error="timeout")
+            self._record(Delivery.SUBSCRIBE, self._asked_ns, now_ns(), error="timeout")
             return False
         return True
 
     async def disconnect(self) -> None:
         """Stop listening and close the client's sockets."""
         at_ns = now_ns()
-        self._record("unsubscribe", at_ns, at_ns)
+        self._record(Delivery.UNSUBSCRIBE, at_ns, at_ns)
         self._client.remove_listener(self)
         self._client.unsubscribe_all()
         await self._client.stop()
@@ -133,7 +137,7 @@ class Player(SubscribeCallback):  # type: ignore[misc] # the SDK has no types
     def status(self, pubnub: PubNubAsyncio, status: PNStatus) -> None:
         """Note the first connection (the SDK's callback)."""
         if status.category is PNStatusCategory.PNConnectedCategory and not self.connected.is_set():
-            self._record("subscribe", self._asked_ns, now_ns())
+            self._record(Delivery.SUBSCRIBE, self._asked_ns, now_ns())
             self.connected.set()
 
     def message(self, pubnub: PubNubAsyncio, message: PNMessageResult) -> None:
@@ -141,20 +145,14 @@ class Player(SubscribeCallback):  # type: ignore[misc] # the SDK has no types
         end_ns = now_ns()
         start_ns = int(message.timetoken) * _NS_PER_TICK
         envelope = message.message
-        unreadable = why_unreadable(envelope)
-        if unreadable is not None:
-            self._record("unreadable", start_ns, end_ns, error=self._game.with_example(unreadable, envelope))
+        if (why := why_unreadable(envelope)) is not None:
+            error = self._game.with_example(why, envelope)
+            self._record(Delivery.UNREADABLE, start_ns, end_ns, error=error)
             return
-        error = None if envelope["gameId"] == self._game.id else "wrong game"
-        self._record(
-            envelope["type"],
-            start_ns,
-            end_ns,
-            event=envelope["eventId"],
-            seq=envelope.get("seq"),
-            error=error,
-        )
-        if envelope["type"] == "phase_changed" and error is None:
+        wrong = None if envelope["gameId"] == self._game.id else "wrong game"
+        event, seq = envelope["eventId"], envelope.get("seq")
+        self._record(envelope["type"], start_ns, end_ns, event=event, seq=seq, error=wrong)
+        if envelope["type"] == Delivery.PHASE_CHANGED and wrong is None:
             phase = (envelope.get("data") or {}).get("newPhase")
             self._game.heard(phase)
             if phase in _OVER:
@@ -189,8 +187,8 @@ class Player(SubscribeCallback):  # type: ignore[misc] # the SDK has no types
         )
 
 
-class GameEars:
-    """The players of one game and what they have heard together."""
+class HeardGame:
+    """What the players of one game have heard, whoever heard it first."""
 
     def __init__(self, id: str, observer: Subscribers) -> None:
         self.id = id
@@ -223,7 +221,7 @@ class Subscribers(Observer):
         # Thousands of long-lived objects: full collections would stop the loop and find nothing.
         gc.freeze()
         gc.set_threshold(50_000, 50, 1_000)
-        self._games: dict[str, GameEars] = {}
+        self._games: dict[str, HeardGame] = {}
         #: Reasons why messages can't be read of which one message was written down.
         self.shown: set[str] = set()
         self._turns = asyncio.Lock()
@@ -273,13 +271,13 @@ class Subscribers(Observer):
         async with self._turns:
             await asyncio.sleep(0)
 
-    async def _join(self, name: str, game: GameEars) -> tuple[Player, bool]:
+    async def _join(self, name: str, game: HeardGame) -> tuple[Player, bool]:
         await self._turn()
         player = Player(name, game, self.assignment.target, self.history)
         return player, await player.connect()
 
     async def _listen(self, game_id: str, names: list[str]) -> None:
-        game = self._games[game_id] = GameEars(game_id, self)
+        game = self._games[game_id] = HeardGame(game_id, self)
         self._open += len(names)
         try:
             joined = await asyncio.gather(*(self._join(name, game) for name in names))
@@ -290,7 +288,7 @@ class Subscribers(Observer):
         finally:
             del self._games[game_id]
 
-    async def _until_the_end(self, player: Player, game: GameEars) -> None:
+    async def _until_the_end(self, player: Player, game: HeardGame) -> None:
         """Keep the player listening as long as there may be something to hear, then disconnect it."""
         try:
             if await self._first_of(player.heard_the_end, game.over) is game.over:
@@ -319,23 +317,15 @@ class Subscribers(Observer):
     async def _follow_clock(self) -> None:
         # Not a task to be cancelled: the SDK takes a cancellation for an answer, and goes on.
         while not self._closing.is_set():
-            await self._ask_clock()
+            for row in await compare_clocks(Actor.PUBNUB, self._pubnub_time_ns):
+                self.history.append(row)
             await self._first_of(within_s=CLOCK_EVERY_S)
 
-    async def _ask_clock(self) -> None:
-        best_ns: tuple[int, int] | None = None
-        for _ in range(CLOCK_ROUND_TRIPS):
-            with contextlib.suppress(Exception):
-                before_ns = now_ns()
-                envelope = await self._clock.time().future()
-                after_ns = now_ns()
-                there_ns = int(envelope.result.value_as_int) * _NS_PER_TICK
-                round_trip_ns = after_ns - before_ns
-                if best_ns is None or round_trip_ns < best_ns[0]:
-                    best_ns = round_trip_ns, there_ns - (before_ns + after_ns) // 2
-        if best_ns is not None:
-            for row in clock_comparison("pubnub", best_ns[1], best_ns[0] / 2):
-                self.history.append(row)
+    async def _pubnub_time_ns(self) -> int | None:
+        with contextlib.suppress(Exception):
+            envelope = await self._clock.time().future()
+            return int(envelope.result.value_as_int) * _NS_PER_TICK
+        return None
 
 
 if __name__ == "__main__":

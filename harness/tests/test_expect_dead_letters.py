@@ -11,7 +11,6 @@ from fixtures.synthetic_run import synthetic_rows
 from harness.experiment import DeadLetters, LeftAlone, NoRetryStorm, ReplayHeard
 from harness.experiment.operator import DEAD_LETTER
 from harness.history.names import Publish
-from harness.observe.publish_log import ATTEMPT
 from harness.tests.synthetic_judging import SHAPE, at, during, judge, plus
 
 FEW = NoRetryStorm(per_event=2, per_second=5)
@@ -37,7 +36,7 @@ def published(
 
 
 def attempt(event: str | None, second: float) -> dict[str, Any]:
-    return published(ATTEMPT, event, second, False, "http 403")
+    return published(Publish.ATTEMPT, event, second, False, "http 403")
 
 
 def dead(event: str, reason: str = "http 403") -> dict[str, Any]:

@@ -12,7 +12,8 @@ import requests
 
 from fixtures.pubnub_emulator.process import EmulatorProcess
 from harness.history import HistoryWriter, read_history
-from harness.observe.publish_log import ATTEMPT, record_attempts
+from harness.history.names import Publish
+from harness.observe.publish_log import record_attempts
 from harness.observe.secrets import count_secrets, search, secrets_of
 from harness.stack.pubnub_control import PubNubControl
 from harness.target import Target
@@ -52,7 +53,7 @@ def test_attempts_are_recorded_with_their_events_also_those_refused(
     with HistoryWriter(tmp_path, "attempts", "run") as history:
         assert record_attempts(target_of(emulator), history) == 2
     first, second = read_history(tmp_path).table.to_pylist()
-    assert {first["name"], second["name"]} == {ATTEMPT}
+    assert {first["name"], second["name"]} == {Publish.ATTEMPT}
     assert (first["game"], first["event"], first["ok"], first["error"]) == ("one", "event-1", True, None)
     assert (second["game"], second["event"], second["ok"]) == ("two", "event-2", False)
     assert (second["error"], second["value"]) == ("http 403", 403)
