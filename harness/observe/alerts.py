@@ -1,4 +1,4 @@
-"""The eyes on the service's alerts: what it says of them, and what reaches the channels they are sent to.
+"""The service's alerts: what it says of them, and what reaches the channels that they are sent to.
 
 Rows of kind ``alert``, named after the rule: of the actor ``/alerts`` at each look, and of ``slack``,
 ``pagerduty`` and ``email`` for each notice that arrived. ``ok`` says whether the alert is not (any more)
@@ -10,23 +10,24 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
-import json
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
+from aiohttp import web
+from aiohttp.typedefs import Handler
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from harness.history import HistoryWriter, Row, now_ns
+from harness.history.names import Actor
 from harness.target import Target
 from harness.target.client import Answer, Client, has
 
-#: The actor of what the service itself says.
-SERVICE: Final = "/alerts"
+_Result = TypeVar("_Result")
+
 #: Name of a row of a notice that says neither which rule nor whether it was raised.
 UNREADABLE: Final = "unreadable"
 
@@ -61,7 +62,7 @@ class Arrival:
 
 
 class AlertSinks:
-    """Stand-ins for Slack, PagerDuty and a mail server, on ports of their own while the ``with`` lasts."""
+    """Stand-ins for Slack, PagerDuty and a mail server, on ports of their own until the ``with`` ends."""
 
     def __init__(self) -> None:
         self.arrivals: list[Arrival] = []
@@ -69,32 +70,25 @@ class AlertSinks:
         self._lock = threading.Lock()
         #: PagerDuty's way to tell which incident a notice is about -> the rule.
         self._incidents: dict[str, str] = {}
-        self._http = ThreadingHTTPServer((_HOST, 0), self._handler())
         self._loop = asyncio.new_event_loop()
-        self._threads = [
-            threading.Thread(target=self._http.serve_forever, args=(0.05,), name="alert-http", daemon=True),
-            threading.Thread(target=self._loop.run_forever, name="alert-smtp", daemon=True),
-        ]
-        self._smtp: asyncio.Server
+        self._thread = threading.Thread(target=self._loop.run_forever, name="alert-sinks", daemon=True)
+        self._thread.start()
+        self._http = self._run(self._serve_http())
+        self._smtp = self._run(self._serve_smtp())
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        self._smtp = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._http.server_close()
+        self._run(self._http.cleanup())
         self._loop.call_soon_threadsafe(self._smtp.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        for thread in self._threads:
-            thread.join()
+        self._thread.join()
         self._loop.close()
 
     def environment(self) -> dict[str, str]:
         """Return the settings that have the service send its alerts here."""
-        address = f"http://{_HOST}:{self._http.server_port}"
+        address = f"http://{_HOST}:{self._http.addresses[0][1]}"
         return {
             "SLACK_WEBHOOK_URL": f"{address}/slack",
             "PAGERDUTY_URL": f"{address}/pagerduty",
@@ -125,13 +119,36 @@ class AlertSinks:
         self._arrived("email", *_read(str(message["Subject"] or "")))
         return "250 OK"
 
-    async def _listen(self) -> asyncio.Server:
+    def _run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _serve_http(self) -> web.AppRunner:
+        application = web.Application()
+        application.router.add_post("/slack", self._taking(self._slack))
+        application.router.add_post("/pagerduty", self._taking(self._pagerduty))
+        runner = web.AppRunner(application, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, _HOST, 0).start()
+        return runner
+
+    async def _serve_smtp(self) -> asyncio.Server:
         return await self._loop.create_server(lambda: SMTP(self, hostname=_HOST, loop=self._loop), _HOST, 0)
 
-    def _slack(self, document: Any) -> None:
+    def _taking(self, take: Callable[[dict[str, Any]], None]) -> Handler:
+        async def answer(request: web.Request) -> web.Response:
+            try:
+                document = await request.json()
+            except ValueError:
+                return web.Response(status=400)
+            take(document if isinstance(document, dict) else {})
+            return web.Response(status=202)
+
+        return answer
+
+    def _slack(self, document: dict[str, Any]) -> None:
         self._arrived("slack", *_read(str(document.get("text", ""))))
 
-    def _pagerduty(self, document: Any) -> None:
+    def _pagerduty(self, document: dict[str, Any]) -> None:
         key = str(document.get("dedup_key", ""))
         if document.get("event_action") == "trigger":
             self._incidents[key], _ = _read(str(document.get("payload", {}).get("summary", "")))
@@ -143,29 +160,6 @@ class AlertSinks:
         with self._lock:
             self.arrivals.append(arrival)
             self._take(arrival)
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        takers = {"/slack": self._slack, "/pagerduty": self._pagerduty}
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length", 0)))
-                take = takers.get(self.path)
-                try:
-                    document = json.loads(body)
-                    status = 404 if take is None else 202
-                except ValueError:
-                    status = 400
-                if take is not None and status == 202:
-                    take(document if isinstance(document, dict) else {})
-                self.send_response(status)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
 
 
 class AlertWatch:
@@ -208,9 +202,9 @@ class AlertWatch:
             self._changed.notify_all()
 
     def _look_again_and_again(self) -> None:
-        with Client(self._target, SERVICE, limit_s=_ANSWER_LIMIT_S) as client:
+        with Client(self._target, Actor.ALERTS, limit_s=_ANSWER_LIMIT_S) as client:
             while not self._over.wait(_LOOK_S):
-                self._look(client.call("GET", SERVICE, check=has("alerts")))
+                self._look(client.call("GET", Actor.ALERTS, check=has("alerts")))
 
     def _look(self, answer: Answer) -> None:
         if not answer.ok:
@@ -220,7 +214,7 @@ class AlertWatch:
             row = Row(
                 "alert",
                 alert["name"],
-                SERVICE,
+                Actor.ALERTS,
                 start_ns=answer.start_ns,
                 end_ns=answer.end_ns,
                 ok=alert["state"] == "ok",

@@ -13,7 +13,8 @@ import requests
 
 from harness.experiment.alerting import Alerting
 from harness.history import HistoryWriter, read_history
-from harness.observe.alerts import SERVICE, UNREADABLE, AlertSinks, AlertWatch, Arrival
+from harness.history.names import Actor
+from harness.observe.alerts import UNREADABLE, AlertSinks, AlertWatch, Arrival
 from harness.target import Target
 from harness.tests.helpers import eventually
 from harness.tests.http_stub import Request, served
@@ -102,7 +103,7 @@ def test_the_record_has_what_arrived_and_what_the_service_says(sinks: AlertSinks
     assert {row["kind"] for row in rows} == {"alert"}
     assert {row["name"] for row in rows} == {RULE}
     assert [row["ok"] for row in rows if row["actor"] == "slack"] == [False, True]
-    said = [row for row in rows if row["actor"] == SERVICE]
+    said = [row for row in rows if row["actor"] == Actor.ALERTS]
     assert [said[-1]["ok"], False in {row["ok"] for row in said}] == [True, True]
     assert {row["value"] for row in said} == {0.25}
 
