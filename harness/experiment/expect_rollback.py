@@ -9,7 +9,8 @@ from typing import Final
 import pandas as pd
 
 from harness.experiment.operator import DAWDLER, OPERATOR
-from harness.faults.rollback import STEP, EmergencyRollback
+from harness.faults.rollback import EmergencyRollback
+from harness.history.names import Reading
 from harness.judge import Evidence, FaultWindow, Window
 from harness.judge.evidence import NS
 from harness.judge.findings import Finding, compare, examples_of, none_of, succeeded, unseen, within
@@ -164,7 +165,7 @@ class RolledBack:
         begun_ns = next((f.start_ns for f in reversed(evidence.faults) if _is_same(f, fault)), None)
         if begun_ns is None:
             return unseen(self.name, self.within_s, "s", f"the record has no {fault.name}")
-        steps = evidence.readings(STEP)
+        steps = evidence.readings(Reading.STEP)
         steps = steps[within(steps["start_ns"], begun_ns, fault.end_ns)].sort_values("start_ns")
         done = steps[succeeded(steps)]
         missing = [step for step in EmergencyRollback.STEPS if step not in set(done["actor"])]

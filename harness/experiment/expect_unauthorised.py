@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.faults.unauthorised import MADE, UNAUTHORISED
+from harness.history.names import UNAUTHORISED, Reading
 from harness.judge import Evidence, Window
 from harness.judge.findings import Finding, none_of, succeeded, unseen, within
-from harness.observe.secrets import FOUND
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,10 @@ class UnauthorisedCallsMadeNothing:
 
     @property
     def name(self) -> str:
-        return "strangers made nothing"
+        return "unauthorised calls made nothing"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        made = evidence.readings(MADE)
+        made = evidence.readings(Reading.MADE_UNAUTHORISED)
         made = made[(made["start_ns"] >= fault.start_ns).to_numpy(dtype=bool)]
         if made.empty:
             return unseen(self.name, 0.0, "rows", "nobody looked for it")
@@ -65,7 +64,7 @@ class NoSecretTold:
         return "no secret stands in a log, a history or a report"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        searched = evidence.readings(FOUND)
+        searched = evidence.readings(Reading.SECRETS)
         searched = searched[(searched["start_ns"] >= fault.start_ns).to_numpy(dtype=bool)]
         files = searched["actor"].astype(str)
         missing = [begin for begin in self.among if not files.str.startswith(begin).any()]

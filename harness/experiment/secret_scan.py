@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 
 from harness.history import HistoryWriter, Row, RunFolder, now_ns
-from harness.observe.secrets import FOUND, count_secrets, search, secrets_of
+from harness.history.names import Reading
+from harness.observe.secrets import count_secrets, search, secrets_of
 from harness.report.build import build_report
 from harness.report.html import render_html
 from harness.report.junit import render_junit
@@ -43,5 +44,5 @@ def search_for_secrets(run: RunFolder, target: Target, history: HistoryWriter) -
 def _record(found: Mapping[str, int], history: HistoryWriter) -> None:
     at_ns = now_ns()
     for name, count in found.items():
-        history.append(Row("resource", FOUND, name, start_ns=at_ns, value=count))
+        history.append(Row("resource", Reading.SECRETS, name, start_ns=at_ns, value=count))
     history.flush()

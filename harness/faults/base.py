@@ -53,6 +53,8 @@ class Fault(ABC):
 
     place: ClassVar[str]
     name: ClassVar[str]
+    #: An earlier name, still taken. Timelines are drawn by it, so that old seeds repeat.
+    formerly: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         for parameter in parameters(type(self)):

@@ -15,6 +15,7 @@ from harness.faults.held_ticks import SQL, TickFault
 from harness.faults.parameters import count, duration
 from harness.faults.system import System
 from harness.history import HistoryWriter, now_ns
+from harness.history.names import CONCURRENT
 from harness.sla.units import parse_duration
 from harness.stack.proxies import LOAD_SERVICE, Proxies
 from harness.target import Action, Target, monitor
@@ -29,7 +30,8 @@ class ConcurrentTicks(TickFault):
     At its end, nobody but cron ticks.
     """
 
-    name = "crowd"
+    name = "concurrent"
+    formerly = "crowd"
 
     every: str = duration("1s", "from one instant to the next")
     at_once: int = count(1, "ticks that each replica gets at once", most=1000)
@@ -80,11 +82,11 @@ class ConcurrentTicks(TickFault):
     def _replicas(self, system: System) -> list[tuple[str, Target]]:
         """Return (name in the history, where it is called) of each replica; a deployment has one address."""
         if system.target.toxiproxy_url is None:
-            return [("crowd", system.target)]
+            return [(CONCURRENT, system.target)]
         with self.named():
             proxies = Proxies(system.target.toxiproxy_url).all()
         return [
-            (f"crowd-{name}", replace(system.target, service_url=f"http://{proxy.listen}"))
+            (f"{CONCURRENT}-{name}", replace(system.target, service_url=f"http://{proxy.listen}"))
             for name, proxy in sorted(proxies.items())
             if name.startswith(LOAD_SERVICE)
         ]
@@ -121,7 +123,8 @@ class DueTogether(TickFault):
     At its end, nothing happens: its games come to their end as any others do.
     """
 
-    name = "herd"
+    name = "due-together"
+    formerly = "herd"
 
     games: int = count(5000, "how many games", most=1_000_000)
     after: str = duration("1s", "how long after the fault's begin they fall due")
@@ -140,7 +143,7 @@ class DueTogether(TickFault):
                 # They are in the record of the run whose games there are. With the mark of a run in any case:
                 # `stormwatch clean` finds them.
                 run = prefix_of(sessions.value(SQL["newest_game"]) or "") or new_prefix()
-                mark = f"{run}herd-{secrets.token_hex(3)}-"
+                mark = f"{run}due-{secrets.token_hex(3)}-"
                 sessions.execute(SQL["make_games"], mark, parse_duration(self.after), self.games)
 
             def exercised() -> str | None:

@@ -48,6 +48,9 @@ def find_kind(name: str) -> type[Fault]:
         There is none; the message lists those of its place, or of its name if the place was left out.
     """
     known = kinds()
+    former = {f"{kind.place}:{kind.formerly}": kind for kind in known.values() if kind.formerly}
+    if name in former:
+        return former[name]
     if name not in known:
         place = name.partition(":")[0]
         near = [other for other in known if place in other.split(":")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar
 
 from harness.faults.base import Exercised
 from harness.faults.errors import MissingPartError
@@ -13,12 +13,8 @@ from harness.faults.flags import FlagOff
 from harness.faults.service import ServiceFault
 from harness.faults.system import System
 from harness.faults.trigger import TriggerDropped
-
-if TYPE_CHECKING:
-    from harness.history import HistoryWriter
-
-#: Reading of the history: how long a step of a rollback took, in seconds; the actor is the step.
-STEP: Final = "step_s"
+from harness.history import HistoryWriter, Row, now_ns
+from harness.history.names import Reading
 
 
 @dataclass(frozen=True)
@@ -78,8 +74,6 @@ class EmergencyRollback(ServiceFault):
 @contextmanager
 def _timed(history: HistoryWriter | None, step: str) -> Iterator[None]:
     """Record how long the block took, and whether it succeeded."""
-    from harness.history.run import now_ns
-
     start_ns = now_ns()
     ok = False
     try:
@@ -88,9 +82,7 @@ def _timed(history: HistoryWriter | None, step: str) -> Iterator[None]:
     finally:
         end_ns = now_ns()
         if history is not None:
-            from harness.history.schema import Row
-
             taken_s = (end_ns - start_ns) / 1e9
             history.append(
-                Row("resource", STEP, step, start_ns=start_ns, end_ns=end_ns, ok=ok, value=taken_s)
+                Row("resource", Reading.STEP, step, start_ns=start_ns, end_ns=end_ns, ok=ok, value=taken_s)
             )

@@ -86,7 +86,8 @@ class Schedule:
             usable: dict[str, dict[str, dict[str, Fault]]] = {}
             for fault in candidates:
                 if all(free_from.get(thing, 0.0) <= at_s for thing in fault.occupies):
-                    of_kind = usable.setdefault(fault.place, {}).setdefault(f"{fault.place}:{fault.name}", {})
+                    kind = f"{fault.place}:{fault.formerly or fault.name}"
+                    of_kind = usable.setdefault(fault.place, {}).setdefault(kind, {})
                     of_kind[fault.describe()] = fault
             if usable:
                 of_place = usable[_drawn(turn, usable)]

@@ -15,14 +15,10 @@ from harness.faults.parameters import count, duration
 from harness.faults.service import ServiceFault
 from harness.faults.system import System
 from harness.history import HistoryWriter, Row, now_ns
+from harness.history.names import UNAUTHORISED, Actor, Reading
 from harness.sla.units import parse_duration
 from harness.target import Target
 from harness.target.client import Client
-
-#: How the actors of these calls' rows begin; what follows is what is wrong with the secret.
-UNAUTHORISED: Final = "stranger: "
-#: Reading of the history: rows of the service's tables that unauthorised calls made.
-MADE: Final = "made_by_strangers"
 
 #: The only statuses that may answer an unauthorised call.
 REFUSED: Final = (401, 403)
@@ -37,7 +33,7 @@ class WrongSecrets(ServiceFault):
 
     name = "wrong-secrets"
 
-    strangers: int = count(2, "how many call at a time", most=1000)
+    callers: int = count(2, "how many call at a time", most=1000)
     every: str = duration("20ms", "between two calls of one of them")
 
     @contextmanager
@@ -49,8 +45,10 @@ class WrongSecrets(ServiceFault):
     def observed(self, system: System, history: HistoryWriter | None) -> Iterator[Exercised]:
         calls = _Calls(system.target, history, parse_duration(self.every))
         threads = [
-            threading.Thread(target=calls.hammer, args=(n, self.strangers), name=f"stranger-{n}", daemon=True)
-            for n in range(self.strangers)
+            threading.Thread(
+                target=calls.hammer, args=(n, self.callers), name=f"unauthorised-{n}", daemon=True
+            )
+            for n in range(self.callers)
         ]
         for thread in threads:
             thread.start()
@@ -89,7 +87,7 @@ class _Calls:
         self._history = history
         self._every_s = every_s
         #: Begin of the ids of what these calls would make.
-        self._mark = f"stranger-{secrets.token_hex(4)}"
+        self._mark = f"unauthorised-{secrets.token_hex(4)}"
         self._attempts = list(_attempts(target, self._mark))
 
     def hammer(self, first: int, step: int) -> None:
@@ -110,7 +108,9 @@ class _Calls:
         if not answer.ok:
             raise FaultError(f"{fault}: can't see what these calls made: {answer.error}")
         made = len(answer.body)
-        self._history.append(Row("resource", MADE, "fault", start_ns=now_ns(), value=made))
+        self._history.append(
+            Row("resource", Reading.MADE_UNAUTHORISED, Actor.FAULT, start_ns=now_ns(), value=made)
+        )
 
     def _try(self, client: Client, attempt: _Attempt) -> None:
         answer = client.call(

@@ -52,6 +52,8 @@ class FaultName(NamedTuple):
         return cls(place, name, target)
 
 
+#: Actor of concurrent ticks; where there are several replicas, the proxy of the one that was called follows.
+CONCURRENT: Final = "concurrent"
 #: Begin of the actors of unauthorised calls; the way in that was tried follows.
 UNAUTHORISED: Final = "stranger: "
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
 from urllib.parse import quote
 
 from harness.target import Target
-
-#: Reading of the history: how often secrets stand in a file; the actor is the file, from the run's folder.
-FOUND: Final = "secrets_found"
 
 
 def secrets_of(target: Target) -> set[bytes]:

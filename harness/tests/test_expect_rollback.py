@@ -10,7 +10,8 @@ import pytest
 from fixtures.synthetic_run import NS, fault_row, synthetic_rows
 from harness.experiment import MakesNoEvents, MovedByHand, NoGrace, RolledBack, TicksSkip, TimersStand
 from harness.experiment.operator import DAWDLER, OPERATOR
-from harness.faults.rollback import STEP, EmergencyRollback
+from harness.faults.rollback import EmergencyRollback
+from harness.history.names import Reading
 from harness.judge import Window
 from harness.tests.synthetic_judging import FAULT, SHAPE, at, during, judge, plus
 
@@ -205,7 +206,7 @@ def rolled_back(rows: pd.DataFrame, *lengths_s: float, ok: bool = True) -> pd.Da
         steps.append(
             {
                 "kind": "resource",
-                "name": STEP,
+                "name": Reading.STEP,
                 "actor": step,
                 "start_ns": at(begun_s),
                 "end_ns": at(begun_s + length_s),

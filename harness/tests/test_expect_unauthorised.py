@@ -9,8 +9,7 @@ import pytest
 
 from fixtures.synthetic_run import synthetic_rows
 from harness.experiment import NoSecretTold, UnauthorisedCallsMadeNothing, UnauthorisedCallsRefused
-from harness.faults.unauthorised import MADE, UNAUTHORISED
-from harness.observe.secrets import FOUND
+from harness.history.names import UNAUTHORISED, Reading
 from harness.tests.synthetic_judging import SHAPE, at, judge, plus
 
 
@@ -49,16 +48,14 @@ def test_few_calls_prove_nothing_unless_one_gets_in(rows: pd.DataFrame) -> None:
     assert judge(UnauthorisedCallsRefused(at_least=50), plus(rows, call(1, "http 200"))).verdict == "fail"
 
 
-def test_calls_that_made_nothing_pass(rows: pd.DataFrame) -> None:
-    assert judge(UnauthorisedCallsMadeNothing(), plus(rows, reading(MADE, 0))).verdict == "pass"
-
-
-def test_what_a_call_made_is_caught(rows: pd.DataFrame) -> None:
-    assert judge(UnauthorisedCallsMadeNothing(), plus(rows, reading(MADE, 1))).verdict == "fail"
+@pytest.mark.parametrize(("made", "verdict"), [(0, "pass"), (1, "fail")])
+def test_what_a_call_made_is_caught(rows: pd.DataFrame, made: int, verdict: str) -> None:
+    found = plus(rows, reading(Reading.MADE_UNAUTHORISED, made))
+    assert judge(UnauthorisedCallsMadeNothing(), found).verdict == verdict
 
 
 def test_what_nobody_looked_for_is_not_known(rows: pd.DataFrame) -> None:
-    earlier = reading(MADE, 0, second=12)
+    earlier = reading(Reading.MADE_UNAUTHORISED, 0, second=12)
     assert judge(UnauthorisedCallsMadeNothing(), plus(rows, earlier)).verdict == "inconclusive"
 
 
@@ -66,14 +63,14 @@ SEARCHED = ("logs/service-1.log", "logs/locust.log", "history/load-1.arrow", "re
 
 
 def test_files_without_secrets_pass(rows: pd.DataFrame) -> None:
-    finding = judge(NoSecretTold(), plus(rows, *(reading(FOUND, 0, name) for name in SEARCHED)))
+    finding = judge(NoSecretTold(), plus(rows, *(reading(Reading.SECRETS, 0, name) for name in SEARCHED)))
     assert finding.verdict == "pass"
     assert finding.explanation == "4 files searched"
 
 
 @pytest.mark.parametrize("file", SEARCHED)
 def test_one_secret_in_one_file_is_caught(rows: pd.DataFrame, file: str) -> None:
-    found = plus(rows, *(reading(FOUND, name == file, name) for name in SEARCHED))
+    found = plus(rows, *(reading(Reading.SECRETS, name == file, name) for name in SEARCHED))
     finding = judge(NoSecretTold(), found)
     assert (finding.verdict, finding.measured) == ("fail", 1)
     assert finding.examples[0]["actor"] == file
@@ -81,5 +78,5 @@ def test_one_secret_in_one_file_is_caught(rows: pd.DataFrame, file: str) -> None
 
 @pytest.mark.parametrize("file", SEARCHED)
 def test_a_file_that_was_not_searched_proves_nothing(rows: pd.DataFrame, file: str) -> None:
-    found = plus(rows, *(reading(FOUND, 0, name) for name in SEARCHED if name != file))
+    found = plus(rows, *(reading(Reading.SECRETS, 0, name) for name in SEARCHED if name != file))
     assert judge(NoSecretTold(), found).verdict == "inconclusive"

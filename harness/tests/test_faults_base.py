@@ -160,6 +160,12 @@ def test_an_unknown_kind_is_named_with_its_neighbours(name: str, near: str) -> N
     )
 
 
+def test_an_earlier_name_is_still_taken() -> None:
+    assert find_kind("tick:crowd") is find_kind("tick:concurrent")
+    assert find_kind("tick:herd") is find_kind("tick:due-together")
+    assert not {"tick:crowd", "tick:herd"} & set(kinds())
+
+
 @pytest.mark.parametrize("bad", ["2", "", "-1s", "2 parsecs", "nan s", "61min", "0s"])
 def test_an_impossible_duration_is_refused(bad: str) -> None:
     with pytest.raises(FaultError, match="--latency: "):
@@ -174,7 +180,7 @@ def test_no_time_is_possible_where_it_is_the_default() -> None:
     ("fault", "parameter", "most"),
     [
         (Bandwidth("load-service"), "kilobytes", 2**31 - 1),
-        (WrongSecrets(), "strangers", 1000),
+        (WrongSecrets(), "callers", 1000),
     ],
     ids=str,
 )

@@ -10,9 +10,10 @@ import pytest
 import requests
 
 from harness.faults import MissingPartError
-from harness.faults.rollback import STEP, EmergencyRollback
+from harness.faults.rollback import EmergencyRollback
 from harness.faults.trigger import TRIGGER
 from harness.history import HistoryWriter, read_history
+from harness.history.names import Reading
 from harness.stack import Stack, StackOptions, start_stack
 from harness.stack.errors import StackError
 from harness.tests.permitted import deployment
@@ -74,7 +75,7 @@ def test_each_step_takes_effect_is_recorded_and_taken_back(stack: Stack, tmp_pat
         assert tick(stack) == 0
         assert triggers(stack) == 1
     rows = read_history(tmp_path).table.to_pylist()
-    steps = [row for row in rows if row["name"] == STEP]
+    steps = [row for row in rows if row["name"] == Reading.STEP]
     assert tuple(row["actor"] for row in steps) == EmergencyRollback.STEPS
     for row in steps:
         assert row["ok"] is True
@@ -98,7 +99,7 @@ def test_a_step_that_fails_is_recorded_as_failed_and_the_others_are_taken_back(
         history.flush()
         assert flags(stack)["ENABLE_TIMER_MONITORING"] is True
         assert triggers(stack) == 1
-    steps = [row for row in read_history(tmp_path).table.to_pylist() if row["name"] == STEP]
+    steps = [row for row in read_history(tmp_path).table.to_pylist() if row["name"] == Reading.STEP]
     assert [row["ok"] for row in steps] == [True, False]
 
 

@@ -29,6 +29,7 @@ from harness.faults.ticks import (
     SlowTicks,
 )
 from harness.history import HistoryWriter, read_history
+from harness.history.names import CONCURRENT
 from harness.process import Reaper
 from harness.stack import Postgres, Proxies, StackError, StackProcess, toxiproxy
 from harness.stack.ports import PortBlock
@@ -399,7 +400,7 @@ def test_concurrent_ticks_leave_in_the_same_instant_and_are_recorded(
             "skip",
             "tick",
         ]
-    assert {row["actor"] for row in rows} == {"crowd"}
+    assert {row["actor"] for row in rows} == {CONCURRENT}
     assert all(row["ok"] and row["end_ns"] > row["start_ns"] >= row["intended_ns"] for row in rows)
 
 
@@ -412,7 +413,7 @@ def test_concurrent_ticks_that_nobody_answers_are_not_exercised(system: Replicas
 
 
 def test_games_fall_due_together_in_the_run_of_now(system: Replicas, postgres: Postgres) -> None:
-    games = "FROM games WHERE id LIKE 'sw01234567-herd-%'"
+    games = "FROM games WHERE id LIKE 'sw01234567-due-%'"
     with DueTogether(games=40, after="1s").inject(system):
         found = asyncio.run(
             value(postgres.url, f"SELECT array[count(*), count(DISTINCT phase_expires_at)] {games}")

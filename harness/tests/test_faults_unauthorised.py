@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from harness.faults import FaultError, NotExercisedError, find_kind
-from harness.faults.unauthorised import MADE, UNAUTHORISED, WrongSecrets
+from harness.faults.unauthorised import WrongSecrets
 from harness.history import HistoryWriter, read_history
+from harness.history.names import UNAUTHORISED, Reading
 from harness.target import Target
 from harness.tests.http_stub import Answers, Request, served
 from harness.tests.permitted import deployment
 
 KEY, SECRET = "role-key-0123456789", "cron-secret-0123456789"
 #: Enough to have tried everything, without waiting for the clock.
-QUICK = WrongSecrets(strangers=4, every="1ms")
+QUICK = WrongSecrets(callers=4, every="1ms")
 
 
 def right(request: Request) -> bool:
@@ -63,7 +64,7 @@ def test_a_service_that_refuses_everything_is_recorded_so(tmp_path: Path) -> Non
     assert len(calls) == len(service.asked)
     assert all(row["ok"] and row["error"] is None and row["value"] == 401 for row in calls)
     assert all(row["actor"].startswith(UNAUTHORISED) for row in calls)
-    (made,) = [row for row in rows if row["name"] == MADE]
+    (made,) = [row for row in rows if row["name"] == Reading.MADE_UNAUTHORISED]
     assert made["value"] == 0
 
 
@@ -96,7 +97,7 @@ def test_one_door_that_is_open_is_recorded(tmp_path: Path, status: int) -> None:
 def test_what_unauthorised_calls_made_is_counted(tmp_path: Path) -> None:
     service = Service()
     service.rows = [{"id": "stranger-1"}, {"id": "stranger-2"}]
-    (made,) = [row for row in hammered(service, tmp_path) if row["name"] == MADE]
+    (made,) = [row for row in hammered(service, tmp_path) if row["name"] == Reading.MADE_UNAUTHORISED]
     assert made["value"] == 2
 
 

@@ -25,7 +25,7 @@ def test_wrong_and_missing_secrets(experiment: Experiment) -> None:
     with experiment.games(count=12, players=2, service=SHORT_GRACE):
         experiment.steady("1500ms")
         experiment.inject(
-            WrongSecrets(strangers=4, every="20ms"),
+            WrongSecrets(callers=4, every="20ms"),
             "6s",
             UnauthorisedCallsRefused(at_least=100),
             UnauthorisedCallsMadeNothing(),
