@@ -23,7 +23,12 @@ UMASK_VARIABLE: Final = "STORMWATCH_REPORTS_UMASK"
 
 
 class DocumentError(ValueError):
-    """A document can't be read; the message says why, and leaves it to the caller to name the file."""
+    """A document or a folder can't be read or written: ``path: reason; way out``."""
+
+    def __init__(self, reason: str, path: Path | None = None, way_out: str = "") -> None:
+        place = "" if path is None else f"{path}: "
+        super().__init__(f"{place}{reason}{f'; {way_out}' if way_out else ''}")
+        self.reason = reason
 
 
 def read_json(path: Path) -> Any:
@@ -36,12 +41,8 @@ def read_json(path: Path) -> Any:
     DocumentError
         It can't be read or is not JSON, or is larger or nested deeper than any document of ours.
     """
-    return parse_json(read_text(path))
-
-
-def parse_json(text: str) -> Any:
-    """Return the JSON document that ``text`` is; see :func:`read_json`."""
-    return _parsed("JSON", lambda: json.loads(text, parse_constant=_no_constant))
+    text = read_text(path)
+    return _parsed(path, "JSON", lambda: json.loads(text, parse_constant=_no_constant))
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
@@ -49,8 +50,9 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     text = read_text(path)
     for number, line in enumerate(text.splitlines(), 1):
         if line.count(".") > _MAX_DOTS:
-            raise DocumentError(f"line {number} has a key of too many parts (or over {_MAX_DOTS} dots)")
-    document: dict[str, Any] = _parsed("TOML", lambda: tomllib.loads(text))
+            why = f"line {number} has a key of too many parts (or over {_MAX_DOTS} dots)"
+            raise DocumentError(f"can't be read: {why}", path)
+    document: dict[str, Any] = _parsed(path, "TOML", lambda: tomllib.loads(text))
     return text, document
 
 
@@ -60,29 +62,34 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise DocumentError(f"it is larger than {MAX_BYTES >> 20} MiB")
+            raise DocumentError(f"can't be read: it is larger than {MAX_BYTES >> 20} MiB", path)
         if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise DocumentError("it is UTF-16; save it as UTF-8")
+            raise DocumentError("can't be read: it is UTF-16", path, "save it as UTF-8")
         return content.decode("utf-8-sig")
     except FileNotFoundError:
         raise
     except (OSError, UnicodeDecodeError) as error:
-        raise DocumentError(str(error)) from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise DocumentError(f"can't be read: {why}", path) from error
 
 
-def _parsed(kind: str, parse: Callable[[], Any]) -> Any:
+def _parsed(path: Path, kind: str, parse: Callable[[], Any]) -> Any:
     try:
         document = parse()
     except RecursionError:
-        raise DocumentError(f"it is nested deeper than {MAX_DEPTH} levels") from None
+        raise _too_deep(path) from None
     except ValueError as error:
-        raise DocumentError(f"not {kind}: {error}") from error
+        raise DocumentError(f"can't be read: not {kind}: {error}", path) from error
     level = [document]
     for _ in range(MAX_DEPTH):
         level = [part for one in level for part in _parts(one)]
         if not level:
             return document
-    raise DocumentError(f"it is nested deeper than {MAX_DEPTH} levels")
+    raise _too_deep(path)
+
+
+def _too_deep(path: Path) -> DocumentError:
+    return DocumentError(f"can't be read: it is nested deeper than {MAX_DEPTH} levels", path)
 
 
 def _parts(value: Any) -> list[Any]:

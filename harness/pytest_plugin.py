@@ -132,18 +132,19 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
 
 def _begin(config: pytest.Config) -> None:
     """Have `latest` lead here before anything is started, and signals end the session in order."""
+    from harness.files import DocumentError
     from harness.history import RunFolder, RunFolderError
     from harness.report.scenarios import read_plan
 
     run = RunFolder(config.stash[_RUN])
     try:
-        times = Counter(scenario["id"] for scenario in read_plan(run))
+        times = Counter(scenario.id for scenario in read_plan(run))
         if twice := [id for id in times if times[id] > 1]:
             # One of the results would be lost.
             raise pytest.UsageError(f"collected more than once: {', '.join(twice)}; name its file once")
         if not config.getoption("--stormwatch-run"):
             run.point_latest_here()
-    except RunFolderError as error:
+    except (DocumentError, RunFolderError) as error:
         raise pytest.UsageError(str(error)) from error
     _end_as_by_ctrl_c()
 
@@ -275,7 +276,7 @@ def _report(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> li
     )
     document = write_reports(run, load_policy())
     run.point_latest_here()
-    return [f"verdict: {document['verdict']}    report: {os.path.relpath(run.path / 'report.html')}"]
+    return [f"verdict: {document.verdict}    report: {os.path.relpath(run.path / 'report.html')}"]
 
 
 def _testbeds(config: pytest.Config) -> Testbeds:

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from scipy import stats
@@ -30,41 +29,19 @@ from harness.calibrate.plan import (
     LOSSES,
     allowed_s,
 )
+from harness.documents.calibration import Allowed, Calibration
+from harness.documents.shown import Calibrated
+from harness.documents.verdict import Verdict
 from harness.history import RunFolder
 from harness.history.run import utc_now
-from harness.report.calibration_file import SCHEMA, derived_verdict
 from harness.sla.units import format_quantity
-from harness.sla.verdict import Verdict
 
 _RESAMPLES: Final = 5_000
 _SEED: Final = 1
 _NONE: Final = np.array([], dtype=np.float64)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One thing that was injected, and what was reported of it. Delays are in seconds."""
-
-    path: str
-    title: str
-    #: Where it was injected.
-    place: str
-    kind: str
-    injected: float
-    reported: float | None
-    error: float | None
-    #: Ends of the interval that holds the error; None for counts, which are exact.
-    interval: tuple[float, float] | None
-    allowed: float
-    samples: int
-    verdict: Verdict
-    #: Why it is no pass.
-    reason: str = ""
-    #: Median of the baseline in seconds: what harness and system need on this path.
-    floor: float | None = None
-
-
-def judge(findings: Findings) -> list[Row]:
+def judge(findings: Findings) -> list[Calibrated]:
     """Return the rows of a calibration: delays path by path, then losses."""
     rows = [row for measured in findings.paths for row in _delays(measured, findings.conditions)]
     rows += [_loss(lost) for lost in findings.losses]
@@ -88,7 +65,7 @@ def busy(conditions: Mapping[str, float | None]) -> str:
 # --- delays --------------------------------------------------------------------------------------------
 
 
-def _delays(measured: Measured, conditions: Mapping[str, float | None]) -> list[Row]:
+def _delays(measured: Measured, conditions: Mapping[str, float | None]) -> list[Calibrated]:
     floors = measured.floors
     odd, even = (np.concatenate([_NONE, *floors[start::2]]) for start in (1, 0))
     resting = _row(measured, Delayed(0.0, odd, even), conditions)
@@ -97,9 +74,9 @@ def _delays(measured: Measured, conditions: Mapping[str, float | None]) -> list[
     return [resting, *(_row(measured, one, conditions) for one in measured.delayed)]
 
 
-def _row(measured: Measured, one: Delayed, conditions: Mapping[str, float | None]) -> Row:
+def _row(measured: Measured, one: Delayed, conditions: Mapping[str, float | None]) -> Calibrated:
     path = measured.path
-    row = Row(
+    row = Calibrated(
         path=path.name,
         title=path.title,
         place=path.place,
@@ -114,26 +91,27 @@ def _row(measured: Measured, one: Delayed, conditions: Mapping[str, float | None
     )
     if len(one.samples) < FEWEST or len(one.baseline) < FEWEST:
         few = f"{len(one.samples)} samples under the delay, {len(one.baseline)} of the baseline"
-        return replace(row, reason=f"{few}: at least {FEWEST} are needed.")
+        return _doubted(row, f"{few}: at least {FEWEST} are needed.")
     floor = float(np.median(one.baseline))
-    row = replace(row, floor=_finite(floor))
+    row = row.model_copy(update={"floor": _finite(floor)})
     lost = int(np.count_nonzero(np.isinf(one.samples)) + np.count_nonzero(np.isinf(one.baseline)))
     if lost:
         # Whether it is the harness that lost an event, the rows of the losses say: they count all there were.
-        return replace(row, reason=f"{lost} of the samples never came, and nothing was lost on purpose.")
+        return _doubted(row, f"{lost} of the samples never came, and nothing was lost on purpose.")
     reported = float(np.median(one.samples)) - floor
     low, high = (end - one.injected_s for end in _interval(one.samples, one.baseline))
     found = _within(low, high, row.allowed)
     because = busy(
         {**conditions, "machine_cpu_percent": one.cpu_percent or conditions.get("machine_cpu_percent")}
     )
-    row = replace(
-        row,
-        reported=reported,
-        error=reported - one.injected_s,
-        interval=(low, high),
-        verdict=found,
-        reason=_why(found, low, high, row.allowed, because),
+    row = row.model_copy(
+        update={
+            "reported": reported,
+            "error": reported - one.injected_s,
+            "interval": (low, high),
+            "verdict": found,
+            "reason": _why(found, low, high, row.allowed, because),
+        }
     )
     crowded = one.cpu_percent is not None and one.cpu_percent > BUSY_PERCENT
     quickest = float(one.samples.min() - one.baseline.min()) - one.injected_s
@@ -182,8 +160,8 @@ def _why(found: Verdict, low: float, high: float, allowed: float, because: str) 
     return f"The error is {span}, which does not tell whether it is within {limit}: {why}."
 
 
-def _doubted(row: Row, reason: str) -> Row:
-    return replace(row, verdict="inconclusive", reason=reason)
+def _doubted(row: Calibrated, reason: str) -> Calibrated:
+    return row.model_copy(update={"verdict": "inconclusive", "reason": reason})
 
 
 def _signed(seconds: float) -> str:
@@ -193,7 +171,7 @@ def _signed(seconds: float) -> str:
 # --- losses ----------------------------------------------------------------------------------------------
 
 
-def _loss(lost: Lost) -> Row:
+def _loss(lost: Lost) -> Calibrated:
     about = next(loss for loss in LOSSES if loss.name == lost.name)
     injected = len(lost.injected)
     unseen, invented = lost.injected - lost.reported, lost.reported - lost.injected
@@ -209,7 +187,7 @@ def _loss(lost: Lost) -> Row:
         parts += [f"not seen: {_names(unseen)}"] if unseen else []
         parts += [f"reported of games that were left alone: {_names(invented)}"] if invented else []
         reason = "; ".join(parts)
-    return Row(
+    return Calibrated(
         path=about.name,
         title=about.title,
         place="pubnub",
@@ -230,24 +208,19 @@ def _names(games: frozenset[str]) -> str:
     return ", ".join(shown) + (f" and {len(games) - 3} more" if len(games) > 3 else "")
 
 
-def document(run: RunFolder, findings: Findings) -> dict[str, Any]:
+def calibration(run: RunFolder, findings: Findings) -> Calibration:
     """Judge what a calibration found and return its ``calibration.json``."""
     about = run.read()
-    rows = [asdict(row) for row in judge(findings)]
-    for row in rows:
-        row["interval"] = row["interval"] and list(row["interval"])
-    return {
-        "schema": SCHEMA,
-        "run": run.id,
-        "started_at": about["started_at"],
-        "finished_at": about["finished_at"] or utc_now(),
-        "verdict": derived_verdict(rows, findings.doubts),
-        "options": about["options"],
-        "confidence": CONFIDENCE,
-        "allowed": {"seconds": ALLOWED_S, "share": ALLOWED_SHARE},
-        "rows": rows,
-        "doubts": findings.doubts,
-        "conditions": dict(findings.conditions),
-        "versions": about["versions"],
-        "machine": about["machine"],
-    }
+    return Calibration(
+        run=run.id,
+        started_at=about["started_at"],
+        finished_at=about["finished_at"] or utc_now(),
+        options=about["options"],
+        confidence=CONFIDENCE,
+        allowed=Allowed(seconds=ALLOWED_S, share=ALLOWED_SHARE),
+        rows=tuple(judge(findings)),
+        doubts=tuple(findings.doubts),
+        conditions=dict(findings.conditions),
+        versions=about["versions"],
+        machine=about["machine"],
+    )

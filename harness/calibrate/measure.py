@@ -191,9 +191,7 @@ _SEEN: Final[Mapping[str, Callable[[Evidence, Mapping[str, Any]], tuple[set[str]
 
 def _doubts(evidence: Evidence) -> list[str]:
     rows = [check(evidence).row() for check in MEASUREMENT]
-    return [
-        f"{row['title']}: {limited(row)}. {row['explanation']}" for row in rows if row["verdict"] != "pass"
-    ]
+    return [f"{row.title}: {limited(row)}. {row.explanation}" for row in rows if row.verdict != "pass"]
 
 
 def _conditions(evidence: Evidence) -> dict[str, float | None]:

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
 from harness.report.gate import EXIT_CODES
 
 if TYPE_CHECKING:
+    from harness.documents.calibration import Calibration
     from harness.history import RunFolder
 
 #: What could not be measured is neither right nor wrong.
@@ -102,13 +103,14 @@ def command(delays_ms: list[int], repetitions: int, reports: Path) -> None:
       stormwatch calibrate --delay 50ms --delay 500ms --repetitions 200
     """
     from harness.calibrate.conduct import CalibrationError, conduct
-    from harness.calibrate.judge import document
+    from harness.calibrate.judge import calibration
     from harness.calibrate.measure import measure
     from harness.calibrate.plan import DELAYS_MS, Plan
+    from harness.documents.calibration import NAME
     from harness.faults import FaultError, NotExercisedError
+    from harness.files import write_atomically
     from harness.history import HistoryError, RunFolderError, create_run
     from harness.history.run import utc_now
-    from harness.report.calibration_file import write
     from harness.stack import StackError
 
     plan = Plan(tuple(delays_ms) or DELAYS_MS, repetitions)
@@ -121,15 +123,16 @@ def command(delays_ms: list[int], repetitions: int, reports: Path) -> None:
             conduct(run, plan, say=progress)
             run.update(finished_at=utc_now())
             progress("comparing", plan.steps, plan.steps)
-            found = document(run, measure(run))
-            path = write(run, found)
+            found = calibration(run, measure(run))
+            path = run.path / NAME
+            write_atomically(path, found.text())
     except KeyboardInterrupt:
         _give_up(run)
     except (CalibrationError, StackError, FaultError, NotExercisedError, HistoryError, OSError) as error:
         raise _NotMeasured(f"it could not be measured: {error}\nlogs: {run.logs}") from error
     _print(found)
     click.echo(os.path.relpath(path))
-    sys.exit(EXIT_CODES[found["verdict"]])
+    sys.exit(EXIT_CODES[found.verdict])
 
 
 def _give_up(run: RunFolder) -> NoReturn:
@@ -186,15 +189,13 @@ class _Progress:
         self._bar.stop()
 
 
-_STYLES: Final[Mapping[str, str]] = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
-
-
-def _print(document: Mapping[str, Any]) -> None:
+def _print(calibration: Calibration) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from harness import output
-    from harness.report.words import MARKS, calibrated
+    from harness.report.calibration import complaint, figures
+    from harness.report.words import MARKS, STYLES
 
     console = output.console()
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -203,26 +204,23 @@ def _print(document: Mapping[str, Any]) -> None:
     for heading in ("floor", "injected", "reported", "error", "allowed"):
         table.add_column(heading, justify="right", no_wrap=True)
     last = None
-    for row in document["rows"]:
-        figures = calibrated(row)
+    for row in calibration.rows:
+        found = figures(row)
         table.add_row(
-            Text(MARKS[row["verdict"]], style=_STYLES[row["verdict"]]),
-            row["title"] if row["path"] != last else "",
-            *(figures[key] for key in ("floor", "injected", "reported", "error", "allowed")),
+            Text(MARKS[row.verdict], style=STYLES[row.verdict]),
+            row.title if row.path != last else "",
+            *(found[key] for key in ("floor", "injected", "reported", "error", "allowed")),
         )
-        last = row["path"]
+        last = row.path
     console.print(table)
     console.print()
-    for doubt in document["doubts"]:
-        console.print(Text(f"? {doubt}", style=_STYLES["inconclusive"]))
-    for row in document["rows"]:
-        if row["verdict"] != "pass":
-            what = f"{row['title']}, {calibrated(row)['injected']} at {row['place']}"
-            console.print(
-                Text(f"{MARKS[row['verdict']]} {what}: {row['reason']}", style=_STYLES[row["verdict"]])
-            )
-    verdict = document["verdict"]
-    console.print(Text(verdict.upper(), style=_STYLES[verdict]), Text(_MEANING[verdict]))
+    for doubt in calibration.doubts:
+        console.print(Text(f"? {doubt}", style=STYLES["inconclusive"]))
+    for row in calibration.rows:
+        if row.verdict != "pass":
+            console.print(Text(f"{MARKS[row.verdict]} {complaint(row)}", style=STYLES[row.verdict]))
+    verdict = calibration.verdict
+    console.print(Text(verdict.upper(), style=STYLES[verdict]), Text(_MEANING[verdict]))
 
 
 _MEANING: Final[Mapping[str, str]] = {

@@ -6,14 +6,6 @@ from pathlib import Path
 
 import click
 
-_MARKS = {
-    "better": "green",
-    "same": "green",
-    "worse": "bold red",
-    "can't tell": "yellow",
-    "not applicable": "dim",
-}
-
 
 @click.command(name="compare")
 @click.argument("base", type=click.Path(path_type=Path))
@@ -47,10 +39,11 @@ def command(
     from harness import output
     from harness.commands._errors import NoReportError
     from harness.commands._policy import policy_from
-    from harness.files import write_atomically
+    from harness.files import DocumentError, write_atomically
     from harness.history import HistoryError, RunFolderError, open_run
     from harness.report import compare
     from harness.report.html import render_comparison
+    from harness.report.words import STYLES
     from harness.sla.units import parse_share
 
     try:
@@ -61,28 +54,26 @@ def command(
         folders = [open_run(path) for path in (base, head)]
         policy = policy_from(sla, (), profile=folders[1].read().get("profile"))
         sides = [compare.load_side(folder, policy) for folder in folders]
-        document = compare.compare(sides[0], sides[1], policy, allowed, anyway=anyway)
+        comparison = compare.compare(sides[0], sides[1], policy, allowed, anyway=anyway)
     except compare.CompareError as error:
         raise click.UsageError(str(error)) from error
-    except (RunFolderError, HistoryError) as error:
+    except (DocumentError, RunFolderError, HistoryError) as error:
         raise NoReportError(str(error)) from error
     console = output.console()
     table = Table("objective", "base", "head", "change", "interval", "", box=None, header_style="dim")
-    for row in document["objectives"]:
-        value, interval = compare.effect_in_words(row)
-        sides_in_words = [compare.side_in_words(row, side) for side in ("base", "head")]
-        verdict = Text(row["change"], _MARKS[row["change"]])
-        table.add_row(row["title"], *sides_in_words, value, interval, verdict)
+    for row in comparison.rows.values():
+        verdict = Text(row.change, STYLES[compare.LOOKS[row.change]])
+        table.add_row(row.title, *row.sides_in_words(), *row.effect_in_words(), verdict)
     console.print(table)
-    for row in document["objectives"]:
-        if row["reason"]:
-            console.print(f"{row['title']}: {row['reason']}")
-    console.print(Text(document["change"].upper(), _MARKS[document["change"]]))
+    for row in comparison.rows.values():
+        if row.reason:
+            console.print(f"{row.title}: {row.reason}")
+    console.print(Text(comparison.change.upper(), STYLES[compare.LOOKS[comparison.change]]))
     try:
         if markdown is not None:
-            write_atomically(markdown, compare.comparison_markdown(document))
+            write_atomically(markdown, compare.comparison_markdown(comparison))
         if html is not None:
-            write_atomically(html, render_comparison(document))
+            write_atomically(html, render_comparison(comparison))
     except OSError as error:
         raise NoReportError(f"can't write a view: {error}") from error
-    context.exit({"worse": 1, "can't tell": 3}.get(document["change"], 0))
+    context.exit({"worse": 1, "can't tell": 3}.get(comparison.change, 0))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from harness.documents.report import Report
 
 
 @click.command(name="gate")
@@ -50,13 +54,14 @@ def command(
 
     Exit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no readable report (or an edited one).
     """
-    from harness.commands._policy import policy_from
+    from harness.files import DocumentError
     from harness.output import one_line
     from harness.report import gate
-    from harness.sla.policy import PolicyError
 
     named = _named(changes)
     if sla:
+        from harness.commands._policy import policy_from
+
         policy_from(sla, changes)  # what is wrong with it is wrong usage, whatever the reports say
     codes: list[int] = []
     known: set[str] = set()
@@ -64,13 +69,9 @@ def command(
     for path in reports or (Path("reports/latest"),):
         try:
             report = gate.read_report(path)
-            if sla:
-                gate.judge_again(report, policy_from(sla, changes, profile=report["run"].get("profile")))
-            elif named:
-                gate.change_thresholds(report, named)
-        except PolicyError as error:
-            raise click.UsageError(str(error)) from error
-        except gate.ReportError as error:
+            if sla or named:
+                report = _judged_again(report, sla, named, changes)
+        except DocumentError as error:
             click.echo(f"Error: {error}", err=True)
             codes.append(gate.UNREADABLE)
             continue
@@ -78,7 +79,7 @@ def command(
         known |= gate.names(report)
         rows = gate.rows_not_passed(report, allowed) + gate.faults_not_passed(report, allowed)
         verdict = gate.gate_verdict(rows)
-        click.echo(f"{report['run']['id']}: {verdict}")
+        click.echo(f"{report.run.id}: {verdict}")
         for row in rows:
             mark = "allowed" if row.allowed else row.verdict
             click.echo(f"  {mark:<12} {row.section} {row.name}: {one_line(row.reason)}")
@@ -90,6 +91,21 @@ def command(
         )
     # Unreadable evidence is worse than a fail: nobody knows what it says.
     context.exit(max(codes, key=[0, 3, 1, 4].index))
+
+
+def _judged_again(
+    report: Report, sla: Path | None, named: dict[str, str], changes: tuple[str, ...]
+) -> Report:
+    from harness.commands._policy import policy_from
+    from harness.report.gate import change_thresholds, judge_again
+    from harness.sla.policy import PolicyError
+
+    if sla:
+        return judge_again(report, policy_from(sla, changes, profile=report.run.profile))
+    try:
+        return change_thresholds(report, named)
+    except PolicyError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _named(changes: tuple[str, ...]) -> dict[str, str]:

@@ -28,15 +28,16 @@ def command(run: Path, sla: Path | None, changes: tuple[str, ...]) -> None:
     """
     from harness.commands._errors import NoReportError
     from harness.commands._policy import policy_from
+    from harness.files import DocumentError
     from harness.history import HistoryError, RunFolderError, open_run
-    from harness.report import ReportError, write_reports
+    from harness.report import write_reports
     from harness.report.terminal import print_summary
 
     try:
         folder = open_run(run)
         policy = policy_from(sla, changes, profile=folder.read().get("profile"))
         report = write_reports(folder, policy)
-    except (RunFolderError, HistoryError, ReportError) as error:
+    except (RunFolderError, DocumentError, HistoryError) as error:
         raise NoReportError(str(error)) from error
     except OSError as error:
         raise NoReportError(f"can't write the reports: {error}; the old ones were kept") from error

@@ -23,6 +23,7 @@ from harness.commands._errors import NoReportError
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from harness.documents.report import Report
     from harness.experiment.child import Child
     from harness.experiment.suite import Selection
     from harness.history import RunFolder
@@ -157,12 +158,12 @@ def command(
       stormwatch run -- --help             the load's options
     """
     from harness.experiment.suite import Selection, SelectionError, see_that_some_match
+    from harness.files import DocumentError
     from harness.history import HistoryError, RunFolderError, create_run
     from harness.live.process import LiveProcess
     from harness.load.origins import hand_over
     from harness.process import ProcessError
-    from harness.report import ReportError
-    from harness.report.gate import verdict_exit_code
+    from harness.report.gate import EXIT_CODES
     from harness.report.terminal import print_summary
     from harness.sla.policy import PolicyError, load_policy
     from harness.target import ConsentError, TargetError, forget_deployment
@@ -201,14 +202,14 @@ def command(
                 if with_failures and not job.interrupted():
                     job.break_things(selection, workers)
             document = job.judge()
-    except (ProcessError, HistoryError, ReportError, RunFolderError, OSError) as error:
+    except (ProcessError, HistoryError, DocumentError, RunFolderError, OSError) as error:
         raise NoReportError(f"{error}; what was recorded lies in {run.path}") from error
     except KeyboardInterrupt:
         click.echo(f"given up; what was recorded lies in {run.path}", err=True)
         sys.exit(_GIVEN_UP)
     print_summary(document)
     click.echo(f"report: {os.path.relpath(run.path / 'report.html')}")
-    sys.exit(verdict_exit_code(document) if with_gate else 0)
+    sys.exit(EXIT_CODES[document.verdict] if with_gate else 0)
 
 
 def _check(options: Sequence[str], profile: Profile, *, with_load: bool) -> list[str]:
@@ -324,7 +325,7 @@ class _Job:
             self._follow(suite, lambda: self.display.stage("failures", *suite.progress()))
             suite.check()
 
-    def judge(self) -> dict[str, Any]:
+    def judge(self) -> Report:
         """Write the reports and return the report."""
         from harness.experiment.suite import account_for_missing
         from harness.history.run import utc_now

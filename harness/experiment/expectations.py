@@ -11,6 +11,7 @@ from typing import Final
 
 import pandas as pd
 
+from harness.documents.verdict import Verdict
 from harness.judge import INTEGRITY, Evidence, Window
 from harness.judge.evidence import NS
 from harness.judge.findings import (
@@ -25,7 +26,6 @@ from harness.judge.findings import (
     unseen,
     within,
 )
-from harness.sla.verdict import Verdict
 
 #: Readings that tell the level before a fault: in a record that others share, no more than the time between.
 BEFORE: Final = 5

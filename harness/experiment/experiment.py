@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 import asyncpg
 import pytest
 
+from harness.documents.shown import Timeline
 from harness.experiment.expect_unauthorised import NoSecretTold
 from harness.experiment.expectations import (
     EveryoneHears,
@@ -221,7 +222,7 @@ class Experiment:
         self._recovery: list[Expectation] = []
         self._settled: Settled | None = None
         self._began_ns = 0
-        self._timeline: dict[str, Any] | None = None
+        self._timeline: Timeline | None = None
         #: What another scenario or session has left as this one's result.
         self._before: dict[str, Any] | None = None
         #: What is broken on purpose: that it is down is no news.
@@ -547,7 +548,7 @@ class Experiment:
             "seconds": seconds,
             "message": message,
             "command": self.command,
-            "timeline": self._timeline,
+            "timeline": None if self._timeline is None else self._timeline.model_dump(),
             "faults": [document for injection in self._injections for document in injection.documents()],
         }
         write_result(self._folder, document, before=self._before if seconds is not None else None)

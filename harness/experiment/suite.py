@@ -17,8 +17,8 @@ import pytest
 import harness
 from harness.experiment import collected
 from harness.experiment.child import Child
-from harness.files import make_folder, read_json, write_atomically
-from harness.history import RunFolder, RunFolderError
+from harness.files import DocumentError, make_folder, read_json, write_atomically
+from harness.history import RunFolder
 from harness.process import ProcessError
 from harness.report.scenarios import read_plan
 
@@ -35,7 +35,7 @@ def write_plan(run: RunFolder, scenarios: list[dict[str, str]]) -> None:
     """
     make_folder(run.scenarios, exist_ok=True)
     new = {scenario["id"] for scenario in scenarios}
-    plan = [scenario for scenario in read_plan(run) if scenario["id"] not in new] + scenarios
+    plan = [one.model_dump() for one in read_plan(run) if one.id not in new] + scenarios
     write_atomically(run.scenarios / "plan.json", json.dumps(plan, indent=2) + "\n")
 
 
@@ -64,13 +64,13 @@ def account_for_missing(run: RunFolder, *, interrupted: bool) -> None:
     """
     try:
         plan = read_plan(run)
-    except RunFolderError:
+    except DocumentError:
         return  # the report says so
     for scenario in plan:
-        path = run.scenarios / scenario["id"] / "scenario.json"
+        path = run.scenarios / scenario.id / "scenario.json"
         never: dict[str, object] = {"seconds": None, "message": "it never ran", "faults": []}
         try:
-            document = read_json(path) if path.exists() else scenario | never
+            document = read_json(path) if path.exists() else scenario.model_dump() | never
             unfinished = document["seconds"] is None
         except (ValueError, KeyError, TypeError):
             continue  # the report says that it can't be read, and why

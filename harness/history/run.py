@@ -80,7 +80,7 @@ class RunFolder:
         except FileNotFoundError:
             raise RunFolderError(f"{self.path}: not a run folder (no run.json in it)") from None
         except DocumentError as error:
-            raise RunFolderError(f"{path}: can't be read: {error}") from error
+            raise RunFolderError(str(error)) from error
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             found = document.get("schema") if isinstance(document, dict) else type(document).__name__
             raise RunFolderError(f"{path}: schema is {found!r}, expected {SCHEMA!r}")

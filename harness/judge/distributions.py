@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
+from harness.documents.shown import Distribution
 from harness.judge.metrics import Samples
 
 #: Bins for each factor of ten.
@@ -15,7 +16,7 @@ BINS_A_DECADE: Final = 12
 _QUANTILES: Final = (0.5, 0.9, 0.95, 0.99, 0.999)
 
 
-def distribution(metric: str, samples: Samples) -> dict[str, Any]:
+def distribution(metric: str, samples: Samples) -> Distribution:
     """Return the distribution of the samples of a latency metric, of which there must be some.
 
     ``bins`` are ``[from, to, count]`` in seconds, empty ones left out; ``never`` counts what never
@@ -26,18 +27,18 @@ def distribution(metric: str, samples: Samples) -> dict[str, Any]:
     # Below a hundredth of a millisecond there is nothing to see; such samples go into the first bin.
     places = np.floor(np.log10(np.maximum(known, 1e-4)) * BINS_A_DECADE).astype(np.int64)
     found, counts = np.unique(places, return_counts=True)
-    return {
-        "metric": metric,
-        "samples": len(values),
-        "never": len(values) - len(known),
-        "bins": [
-            [_edge(place), _edge(place + 1), int(count)] for place, count in zip(found, counts, strict=True)
-        ],
-        "quantiles": {
+    return Distribution(
+        metric=metric,
+        samples=len(values),
+        never=len(values) - len(known),
+        bins=tuple(
+            (_edge(place), _edge(place + 1), int(count)) for place, count in zip(found, counts, strict=True)
+        ),
+        quantiles={
             f"p{q * 100:g}": _number(float(np.quantile(values, q, method="inverted_cdf"))) for q in _QUANTILES
         },
-        "longest": _number(float(values[-1])),
-    }
+        longest=_number(float(values[-1])),
+    )
 
 
 def _edge(place: int) -> float:

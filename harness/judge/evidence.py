@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from harness.documents.scenario import Scenario
 from harness.history import History, HistoryFile, Kind
 from harness.history.names import (
     ARROW,
@@ -98,7 +99,7 @@ class Evidence:
     files: Sequence[HistoryFile]
     run: Mapping[str, Any]
     policy: Policy
-    scenarios: Sequence[Mapping[str, Any]] = ()
+    scenarios: Sequence[Scenario] = ()
     #: Rows that were dropped because the very same row was there before.
     duplicated: int = 0
     #: The clock of the process that wrote each file, by the file's number.
@@ -454,7 +455,7 @@ def evidence_of(
     history: History,
     run: Mapping[str, Any],
     policy: Policy,
-    scenarios: Sequence[Mapping[str, Any]] = (),
+    scenarios: Sequence[Scenario] = (),
 ) -> Evidence:
     """Return the evidence that ``history`` holds; rows that stand there twice are counted and dropped."""
     table, labels, duplicated = encoded(history)

@@ -14,10 +14,10 @@ from typing import Any, Final, Protocol
 
 import pandas as pd
 
+from harness.documents.verdict import Verdict
 from harness.history.witnesses import Doubt
 from harness.judge.declared import WITNESSES_OF
 from harness.judge.evidence import NS, Evidence, Window
-from harness.sla.verdict import Verdict
 from harness.sla.witnesses import ALWAYS, STAMPED
 
 #: Examples kept with a finding: enough to look into, not a dump.

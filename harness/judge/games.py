@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from harness.documents.shown import Delivery, Game, Move
 from harness.judge.evidence import NS, Evidence
 
 #: Games that are shown, and events and deliveries of each.
@@ -16,7 +17,7 @@ EVENTS: Final = 24
 DELIVERIES: Final = 120
 
 
-def worst_games(evidence: Evidence, broken: Sequence[str]) -> list[dict[str, Any]]:
+def worst_games(evidence: Evidence, broken: Sequence[str]) -> list[Game]:
     """Return the event strips of the worst games; times are ms since the game's first one.
 
     Parameters
@@ -37,7 +38,7 @@ def worst_games(evidence: Evidence, broken: Sequence[str]) -> list[dict[str, Any
     return [_strip(evidence, game, why) for game, why in list(chosen.items())[:GAMES]]
 
 
-def _strip(evidence: Evidence, game: str, why: str) -> dict[str, Any]:
+def _strip(evidence: Evidence, game: str, why: str) -> Game:
     offset, number = evidence.database_clock.offset_ns, evidence.number("game", game)
     moved = evidence.transitions
     moved = moved[(moved["game"] == number).to_numpy()].sort_values("moved_ns").head(EVENTS)
@@ -49,27 +50,27 @@ def _strip(evidence: Evidence, game: str, why: str) -> dict[str, Any]:
     def ms(value: Any) -> float | None:
         return None if pd.isna(value) else round((int(value) - start_ns) / 1e6, 3)
 
-    return {
-        "game": game,
-        "why": why,
-        "start_ms": start_ns // 1_000_000,
-        "moves": [
-            {
-                "move": str(row["name"]).replace("->", " → "),
-                "due_ms": None if pd.isna(row["intended_ns"]) else ms(row["intended_ns"] - offset),
-                "moved_ms": ms(row["moved_ns"]),
-                "committed_ms": ms(row["committed_ns"]),
-            }
+    return Game(
+        game=game,
+        why=why,
+        start_ms=start_ns // 1_000_000,
+        moves=tuple(
+            Move(
+                move=str(row["name"]).replace("->", " → "),
+                due_ms=None if pd.isna(row["intended_ns"]) else ms(row["intended_ns"] - offset),
+                moved_ms=ms(row["moved_ns"]),
+                committed_ms=ms(row["committed_ns"]),
+            )
             for _, row in moved.iterrows()
-        ],
-        "deliveries": [
-            {
-                "player": str(row["actor"]),
-                "seq": None if pd.isna(row["seq"]) else int(row["seq"]),
-                "committed_ms": ms(row["committed_ns"]),
-                "accepted_ms": ms(row["accepted_ns"]),
-                "received_ms": ms(row["received_ns"]),
-            }
+        ),
+        deliveries=tuple(
+            Delivery(
+                player=str(row["actor"]),
+                seq=None if pd.isna(row["seq"]) else int(row["seq"]),
+                committed_ms=ms(row["committed_ns"]),
+                accepted_ms=ms(row["accepted_ns"]),
+                received_ms=ms(row["received_ns"]),
+            )
             for _, row in pairs.iterrows()
-        ],
-    }
+        ),
+    )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harness.documents.rows import CheckRow
 from harness.history.names import AS_IN, Actor, Delivery, Reading
 from harness.history.witnesses import Witness, witnesses_of
 from harness.judge.evidence import NS, Clock, Evidence
@@ -41,19 +42,19 @@ class Check:
     #: Witnesses that are in doubt when it is not ok.
     doubts: frozenset[Witness]
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> CheckRow:
         """Return it as a row of report.json."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "verdict": "pass" if self.ok else "inconclusive",
-            "measured": self.measured,
-            "unit": self.unit,
-            "limit": self.limit,
-            "explanation": self.explanation,
-            "witnesses": sorted(self.doubts),
-            "touches": touched(self.doubts),
-        }
+        return CheckRow(
+            name=self.name,
+            title=self.title,
+            verdict="pass" if self.ok else "inconclusive",
+            measured=None if self.measured is None or np.isnan(self.measured) else float(self.measured),
+            unit=self.unit,
+            limit=self.limit,
+            explanation=self.explanation,
+            witnesses=tuple(sorted(self.doubts)),
+            touches=tuple(touched(self.doubts)),
+        )
 
 
 def touched(witnesses: Collection[Witness]) -> list[str]:
@@ -104,7 +105,7 @@ def steady_state(evidence: Evidence) -> Check:
 def complete_run(evidence: Evidence) -> Check:
     """The run must have come to its end, and so must each of its scenarios."""
     interrupted = bool(evidence.run.get("interrupted"))
-    lost = [f"{one.get('id')}: {one.get('message')}" for one in evidence.scenarios if one.get("lost")]
+    lost = [f"{one.id}: {one.message}" for one in evidence.scenarios if one.lost]
     said = ["The run was interrupted; what it saw until then is shown."] if interrupted else []
     said += (
         [f"Scenarios that were collected and have no result of their own: {'; '.join(lost)}."] if lost else []

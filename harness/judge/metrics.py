@@ -346,9 +346,9 @@ def event_delivery(evidence: Evidence) -> Samples:
 @metric
 def scenarios_passed(evidence: Evidence) -> Census:
     """Return how many of the failure scenarios passed."""
-    outcomes = [str(scenario.get("outcome")) for scenario in evidence.scenarios]
+    outcomes = [scenario.outcome for scenario in evidence.scenarios]
     ran = [outcome for outcome in outcomes if outcome != "skipped"]
-    bad = [s for s in evidence.scenarios if s.get("outcome") not in {"passed", "skipped"}]
+    bad = [s for s in evidence.scenarios if s.outcome not in {"passed", "skipped"}]
     doubts = [] if ran else ["no failure scenario was run"]
     return Census(
         good=ran.count("passed"),
@@ -356,10 +356,7 @@ def scenarios_passed(evidence: Evidence) -> Census:
         total=len(ran),
         definition="Failure scenarios that passed, of those that ran. All of them are counted, none is "
         "sampled: the figure is exact and has no interval.",
-        worst=[
-            {"what": str(s.get("id")), "detail": f"{s.get('outcome')}: {s.get('message') or 'no message'}"}
-            for s in bad[:WORST]
-        ],
+        worst=[{"what": s.id, "detail": f"{s.outcome}: {s.message or 'no message'}"} for s in bad[:WORST]],
         doubts=doubts,
     )
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.documents.shown import Stage
 from harness.judge.evidence import NS, Evidence
 
 #: Name, title, what it spans. In the order in which they happen.
@@ -23,7 +24,7 @@ STAGES: Final = (
 BUDGETED: Final = frozenset({"outbox", "publish", "delivery"})
 
 
-def stages(evidence: Evidence) -> list[dict[str, Any]]:
+def stages(evidence: Evidence) -> list[Stage]:
     """Return the stages of a broadcast in steady state with their durations in seconds.
 
     A stage that the record has no witness for has no samples. ``budget_share`` is what its 95th percentile
@@ -62,26 +63,12 @@ def stages(evidence: Evidence) -> list[dict[str, Any]]:
     return [_stage(name, title, what, durations[name], budget_s) for name, title, what in STAGES]
 
 
-def _stage(
-    name: str, title: str, what: str, durations: NDArray[np.float64], budget_s: float | None
-) -> dict[str, Any]:
+def _stage(name: str, title: str, what: str, durations: NDArray[np.float64], budget_s: float | None) -> Stage:
     known = np.sort(durations[np.isfinite(durations)])
-    found: dict[str, Any] = {
-        "name": name,
-        "title": title,
-        "what": what,
-        "samples": len(known),
-        "in_budget": name in BUDGETED,
-        "mean": None,
-        "p50": None,
-        "p95": None,
-        "p99": None,
-        "budget_share": None,
-    }
-    if len(known):
-        found["mean"] = float(known.mean())
-        for key, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
-            found[key] = float(np.quantile(known, q, method="inverted_cdf"))
-        if budget_s and name in BUDGETED:
-            found["budget_share"] = found["p95"] / budget_s
-    return found
+    stage = Stage(name=name, title=title, what=what, samples=len(known), in_budget=name in BUDGETED)
+    if not len(known):
+        return stage
+    p50, p95, p99 = (float(np.quantile(known, q, method="inverted_cdf")) for q in (0.5, 0.95, 0.99))
+    share = p95 / budget_s if budget_s and stage.in_budget else None
+    figures = {"mean": float(known.mean()), "p50": p50, "p95": p95, "p99": p99, "budget_share": share}
+    return stage.model_copy(update=figures)

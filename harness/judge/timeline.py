@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.documents.shown import Series, Span, Timeline
 from harness.history.names import Reading
 from harness.judge.evidence import NS, Evidence
 
@@ -30,7 +31,7 @@ _READINGS: Final = {
 }
 
 
-def timeline(evidence: Evidence, span: tuple[int, int] | None = None) -> dict[str, Any]:
+def timeline(evidence: Evidence, span: tuple[int, int] | None = None) -> Timeline:
     """Return series of equal length: a value for each second, or for the next longer time that fits.
 
     ``start_ms`` is Unix time; ``values`` hold null where nothing happened in a bin.
@@ -55,7 +56,7 @@ def timeline(evidence: Evidence, span: tuple[int, int] | None = None) -> dict[st
     bins = int(seconds // width) + 1 if span is None else math.ceil(seconds / width)
     bins = min(bins, MOST_BINS) if seconds else 0
     grid = _Grid(start_ns, width, bins)
-    series: list[dict[str, Any]] = []
+    series: list[Series] = []
     if bins:
         pairs = evidence.pairs
         heard = pairs[pairs["received_ns"].notna()]
@@ -75,16 +76,15 @@ def timeline(evidence: Evidence, span: tuple[int, int] | None = None) -> dict[st
             grid.rate("errors", "failed requests", failed["start_ns"]),
         ]
         series += [grid.reading(evidence, name) for name in _READINGS]
-    return {
-        "start_ms": start_ns // 1_000_000,
-        "bin_s": width,
-        "bins": bins,
-        "windows": [
-            {"name": w.name, "start_ms": w.start_ns // 1_000_000, "end_ms": w.end_ns // 1_000_000}
-            for w in windows
-        ],
-        "series": [one for one in series if any(value is not None for value in one["values"])],
-    }
+    return Timeline(
+        start_ms=start_ns // 1_000_000,
+        bin_s=width,
+        bins=bins,
+        windows=tuple(
+            Span(name=w.name, start_ms=w.start_ns // 1_000_000, end_ms=w.end_ns // 1_000_000) for w in windows
+        ),
+        series=tuple(one for one in series if any(value is not None for value in one.values)),
+    )
 
 
 class _Grid:
@@ -102,7 +102,7 @@ class _Grid:
         times: pd.Series,
         values: NDArray[np.float64],
         wanted: tuple[float, ...] = _QUANTILES,
-    ) -> list[dict[str, Any]]:
+    ) -> list[Series]:
         """Exact quantiles of ``values`` in each bin."""
         at = self._bin(times)
         use = (at >= 0) & np.isfinite(values)
@@ -123,14 +123,14 @@ class _Grid:
             found.append(_series(panel, f"{title} p{q * 100:g}", "s", picked))
         return found
 
-    def rate(self, panel: str, title: str, times: pd.Series) -> dict[str, Any]:
+    def rate(self, panel: str, title: str, times: pd.Series) -> Series:
         """How many a second."""
         at = self._bin(times)
         counts = np.bincount(at[at >= 0], minlength=self._bins) / self._width_s
         values = [round(float(value), 3) for value in counts] if len(at) else [None] * self._bins
         return _series(panel, title, "per s", values)
 
-    def reading(self, evidence: Evidence, name: Reading) -> dict[str, Any]:
+    def reading(self, evidence: Evidence, name: Reading) -> Series:
         """A reading: the most in each bin, actors together."""
         panel, title, unit, together = _READINGS[name]
         rows = evidence.readings(name)
@@ -150,5 +150,5 @@ class _Grid:
         return np.where((numbers >= self._start_ns) & (at < self._bins), at, -1).astype(np.int64)
 
 
-def _series(panel: str, title: str, unit: str, values: list[Any]) -> dict[str, Any]:
-    return {"panel": panel, "title": title, "unit": unit, "values": values}
+def _series(panel: str, title: str, unit: str, values: list[Any]) -> Series:
+    return Series(panel=panel, title=title, unit=unit, values=tuple(values))

@@ -20,15 +20,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harness.documents.rows import ObjectiveRow
+from harness.documents.scenario import Scenario
+from harness.documents.verdict import worst
 from harness.history import History
 from harness.judge import INTEGRITY, FaultWindow, evidence_of
 from harness.judge.measurement import MEASUREMENT, complete_run
+from harness.judge.rows import check_row, integrity_row, objective_row
 from harness.live.file import SCHEMA
 from harness.load_options import LoadOptions
 from harness.report import words
-from harness.report.build import _applies, _guarded_check, _integrity, _objective
+from harness.report.build import applies
+from harness.report.reasons import with_reason
 from harness.sla.policy import Policy
-from harness.sla.verdict import judge_report, number
 
 #: How long ago the run is judged: two flushes and a look at the database.
 SETTLED_S: Final = 3.0
@@ -71,7 +75,7 @@ class Snapshot:
     at_ns: int
     about: Mapping[str, Any]
     history: History
-    scenarios: Sequence[Mapping[str, Any]] = ()
+    scenarios: Sequence[Scenario] = ()
     planned: int | None = None
     broken: Mapping[str, History] = field(default_factory=dict)
     ended: bool = False
@@ -83,9 +87,9 @@ class Snapshot:
         return self.at_ns if whole else self.at_ns - int(SETTLED_S * NS)
 
     @property
-    def under_way(self) -> list[Mapping[str, Any]]:
+    def under_way(self) -> list[Scenario]:
         """The scenarios that were begun and have not ended."""
-        return [one for one in self.scenarios if one.get("seconds") is None and not self.ended]
+        return [one for one in self.scenarios if one.seconds is None and not self.ended]
 
 
 def live_document(
@@ -106,7 +110,7 @@ def live_document(
     every_s : how often it is judged at the moment.
     problem : why it can't be judged.
     """
-    done = [one for one in snapshot.scenarios if one.get("seconds") is not None]
+    done = [one for one in snapshot.scenarios if one.seconds is not None]
     return {
         "schema": SCHEMA,
         "run": snapshot.run_id,
@@ -116,11 +120,8 @@ def live_document(
         "window": None if snapshot.ended else _window(snapshot),
         "faults": [] if snapshot.ended else _faults(snapshot),
         "scenarios": {
-            "under_way": [
-                {"id": str(one["id"]), "title": str(one.get("title") or one["id"])}
-                for one in snapshot.under_way
-            ],
-            "passed": sum(one.get("outcome") == "passed" for one in done),
+            "under_way": [{"id": one.id, "title": one.title or one.id} for one in snapshot.under_way],
+            "passed": sum(one.outcome == "passed" for one in done),
             "done": len(done),
             "planned": snapshot.planned,
         },
@@ -143,65 +144,62 @@ def judge_so_far(snapshot: Snapshot, policy: Policy) -> dict[str, Any]:
         _settled(snapshot.history, to_ns, closed=bool(snapshot.ended or snapshot.about.get("finished_at"))),
         _as_if_ended(snapshot.about, to_ns),
         policy,
-        [one for one in snapshot.scenarios if one.get("seconds") is not None or snapshot.ended],
+        [one for one in snapshot.scenarios if one.seconds is not None or snapshot.ended],
     )
     loaded = bool(evidence.run.get("expects_load", True)) or evidence.table.num_rows > 0
-    checks = [_guarded_check(check, evidence) for check in (MEASUREMENT if loaded else [complete_run])]
-    shaken = [check for check in checks if check["verdict"] != "pass"]
+    checks = [check_row(check, evidence) for check in (MEASUREMENT if loaded else [complete_run])]
+    shaken = [check for check in checks if check.verdict != "pass"]
     objectives = [
-        _objective(name, objective, evidence, shaken, {})
+        with_reason(objective_row(name, objective, evidence, checks)[0], checks, evidence)
         for name, objective in policy.objectives.items()
-        if _applies(objective, evidence, loaded=loaded)
+        if applies(objective, evidence, loaded=loaded)
     ]
-    integrity = [_integrity(name, evidence, shaken) for name in INTEGRITY if loaded]
+    integrity = [integrity_row(name, evidence, checks) for name in INTEGRITY if loaded]
     if not any(window["name"] == "steady" for window in evidence.run["windows"]):
         # True in a report, where it is a defect of the run; here it is what comes first.
-        shaken = [check for check in shaken if check["name"] not in _OF_STEADY]
+        shaken = [check for check in shaken if check.name not in _OF_STEADY]
         objectives = [
-            row if row["metric"] == "scenarios_passed" or row["absent"] else row | {"reason": NOT_YET}
+            row
+            if row.metric == "scenarios_passed" or row.absent
+            else row.model_copy(update={"reason": NOT_YET})
             for row in objectives
         ]
-    verdict = judge_report(
-        # Whether a fault is recovered from, only the end of its time shows.
-        {"objectives": objectives, "integrity": integrity, "faults": [], "measurement": {"checks": checks}}
-    )
+    # Whether a fault is recovered from, only the end of its time shows.
+    verdict = worst([row.verdict for rows in (objectives, integrity, checks) for row in rows])
+    kept = {"name", "title", "verdict", "violations", "looked_at", "examples"}
     return {
         "judged_at": _moment(to_ns),
         "verdict": verdict,
         "objectives": [_shown(row) for row in objectives],
-        "integrity": [
-            {key: row[key] for key in ("name", "title", "verdict", "violations", "looked_at", "examples")}
-            for row in integrity
-        ],
+        "integrity": [row.model_dump(mode="json", include=kept) for row in integrity],
         "doubts": [
-            {"name": check["name"], "title": check["title"], "explanation": check["explanation"]}
-            for check in shaken
+            {"name": check.name, "title": check.title, "explanation": check.explanation} for check in shaken
         ],
     }
 
 
-def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(row: ObjectiveRow) -> dict[str, Any]:
     in_words = {
         "target": words.target(row),
         "measured": words.measured(row),
         "interval": words.interval(row),
-        "samples": words.count(row["samples"]),
-        "needed": words.count(row["samples_needed"]) if row["samples_needed"] else None,
+        "samples": words.count(row.samples),
+        "needed": words.count(row.samples_needed) if row.samples_needed else None,
         "place": _place(row),
     }
-    return {key: row[key] for key in _OBJECTIVE} | {"shown": in_words}
+    return row.model_dump(mode="json", include=set(_OBJECTIVE)) | {"shown": in_words}
 
 
-def _place(row: Mapping[str, Any]) -> list[float] | None:
+def _place(row: ObjectiveRow) -> list[float] | None:
     """Where the interval lies on a scale from 0 (far better than promised) to 1, the threshold at 0.5.
 
     Logarithmic, two decades to each side: of a latency, or of the share of what went wrong.
     """
-    low, high = (number(end) for end in row["interval"])
-    promised = float(row["threshold"])
+    low, high = row.interval
+    promised = row.threshold
     if low is None or high is None:
         return None
-    if row["comparison"] == ">":
+    if row.comparison == ">":
         low, high, promised = 100 - high, 100 - low, 100 - promised
     if promised <= 0:
         return None
@@ -278,7 +276,7 @@ def _length_s(name: str, after_s: float, about: Mapping[str, Any]) -> float | No
 
 def _faults(snapshot: Snapshot) -> list[dict[str, Any]]:
     """The faults that are on now, the load's own and those of the scenarios under way."""
-    running = {str(one["id"]) for one in snapshot.under_way}
+    running = {one.id for one in snapshot.under_way}
     only = next(iter(running)) if len(running) == 1 else None
     places: list[tuple[str | None, History]] = [(None, snapshot.history)]
     # Scenarios may take turns in one record, which has the first one's name.

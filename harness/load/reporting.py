@@ -73,7 +73,7 @@ def repeating_command(options: LoadOptions, target: Target, given: argparse.Name
 def judge(folder: RunFolder) -> int:
     """Write the reports of a finished run, show the objectives, and return the verdict's exit code."""
     from harness.report import write_reports
-    from harness.report.gate import verdict_exit_code
+    from harness.report.gate import EXIT_CODES
     from harness.report.terminal import print_summary
     from harness.sla.policy import load_policy
 
@@ -89,4 +89,4 @@ def judge(folder: RunFolder) -> int:
         return Exit.NO_REPORT
     print_summary(document)
     print(f"report: {os.path.relpath(folder.path / 'report.html')}")
-    return verdict_exit_code(document)
+    return EXIT_CODES[document.verdict]

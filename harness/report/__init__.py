@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness.report.gate import ReportError, read_report, verdict_exit_code
+from harness.report.gate import read_report
 
 if TYPE_CHECKING:
+    from harness.documents.report import Report
     from harness.history import RunFolder
     from harness.sla.policy import Policy
 
-__all__ = ["ReportError", "read_report", "verdict_exit_code", "write_reports"]
+__all__ = ["read_report", "write_reports"]
 
 
-def write_reports(run: RunFolder, policy: Policy) -> dict[str, Any]:
+def write_reports(run: RunFolder, policy: Policy) -> Report:
     """Judge a run and write its reports; see :func:`harness.report.write.write_reports`."""
     # The gate must not wait for pandas.
     from harness.report import write

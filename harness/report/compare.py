@@ -14,25 +14,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.documents.rows import ObjectiveRow
 from harness.history import RunFolder, read_history
 from harness.judge import METRICS, Evidence, Samples, evidence_of
 from harness.report.build import judge
-from harness.report.markdown import code, text
+from harness.report.markdown import code, table, text
 from harness.report.scenarios import read_all_scenarios
 from harness.report.words import quantile_name
 from harness.sla import statistics
 from harness.sla.policy import Objective, Policy
 from harness.sla.units import format_quantity
 
-SCHEMA: Final = "stormwatch.comparison/1"
-
 Change = Literal["better", "worse", "same", "can't tell", "not applicable"]
+
+#: How a change looks, as verdicts do.
+LOOKS: Final[Mapping[Change, str]] = {
+    "better": "pass", "same": "pass", "worse": "fail", "can't tell": "inconclusive",
+    "not applicable": "not applicable",
+}  # fmt: skip
 
 #: Resamplings of a bootstrap.
 RESAMPLES: Final = 2000
@@ -56,7 +61,61 @@ class Side:
     about: Mapping[str, Any]
     evidence: Evidence
     #: Rows of its report by objective.
-    rows: Mapping[str, Mapping[str, Any]]
+    rows: Mapping[str, ObjectiveRow]
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """One objective of two runs. Seconds, or percent."""
+
+    title: str
+    quantile: float | None
+    unit: str
+    effect: Literal["ratio", "difference"]
+    #: By how much it may differ and still be the same: as a fraction of a ratio, in points of a difference.
+    limit: float
+    base: float | None = None
+    head: float | None = None
+    value: float | None = None
+    interval: tuple[float, float] = (math.nan, math.nan)
+    change: Change = "can't tell"
+    reason: str = ""
+
+    def effect_in_words(self) -> tuple[str, str]:
+        """Return the effect and its interval: ``× 1.04``, ``× 0.98 to × 1.11``; ``+0.02 points``."""
+        if self.value is None:
+            return "–", "–"
+        low, high = self.interval
+        if self.effect == "ratio":
+            return f"× {self.value:.3g}", f"× {low:.3g} to × {high:.3g}"
+        return f"{self.value:+.3g} points", f"{low:+.3g} to {high:+.3g} points"
+
+    def sides_in_words(self) -> tuple[str, str]:
+        """Return what each side measured: ``p95 48 ms``."""
+        name = f"{quantile_name(self.quantile)} " if self.quantile else ""
+        base, head = (f"{name}{format_quantity(value, self.unit)}" for value in (self.base, self.head))
+        return base, head
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs, objective by objective."""
+
+    base: str
+    head: str
+    #: In what was run they differ.
+    differing: list[str]
+    tolerance: float
+    confidence: float
+    #: Objective -> its row.
+    rows: Mapping[str, ComparedRow]
+
+    @property
+    def change(self) -> Change:
+        """The worst of all rows."""
+        order: tuple[Change, ...] = ("worse", "can't tell", "better", "same")
+        counted = (row.change for row in self.rows.values() if row.change != "not applicable")
+        return min(counted, key=order.index, default="can't tell")
 
 
 def load_side(run: RunFolder, policy: Policy) -> Side:
@@ -64,15 +123,14 @@ def load_side(run: RunFolder, policy: Policy) -> Side:
 
     Raises
     ------
-    RunFolderError, HistoryError
+    DocumentError, HistoryError
         It can't be read.
     """
     about = run.read()
-    evidence = evidence_of(
-        read_history(run.history, of_run=about.get("id")), about, policy, read_all_scenarios(run)
-    )
+    history = read_history(run.history, of_run=about.get("id"))
+    evidence = evidence_of(history, about, policy, read_all_scenarios(run))
     report = judge(evidence, run.id)
-    return Side(run.id, about, evidence, {row["name"]: row for row in report["objectives"]})
+    return Side(run.id, about, evidence, {row.name: row for row in report.objectives})
 
 
 def differences(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[str]:
@@ -84,12 +142,11 @@ def differences(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[str]:
     if here != there:
         found.append(f"target {here} and {there}")
     mine, theirs = (about.get("options") or {} for about in (base, head))
-    found += [
+    return found + [
         f"{name} {mine.get(name)} and {theirs.get(name)}"
         for name in _LOAD
         if mine.get(name) != theirs.get(name)
     ]
-    return found
 
 
 def _place(target: Mapping[str, Any]) -> str:
@@ -97,9 +154,7 @@ def _place(target: Mapping[str, Any]) -> str:
     return str(target["origin"]) if target.get("origin") == "embedded" else str(target.get("service_url"))
 
 
-def compare(
-    base: Side, head: Side, policy: Policy, tolerance: float, *, anyway: bool = False
-) -> dict[str, Any]:
+def compare(base: Side, head: Side, policy: Policy, tolerance: float, *, anyway: bool = False) -> Comparison:
     """Return the comparison of two runs.
 
     Parameters
@@ -121,83 +176,53 @@ def compare(
             f"{base.id} and {head.id} differ in {'; '.join(differing)}: what is worse need not come from the "
             "service then; compare them with --anyway"
         )
-    rows = [
-        _row(name, objective, base, head, confidence, tolerance)
+    rows = {
+        name: _row(name, objective, (base, head), confidence, tolerance)
         for name, objective in policy.objectives.items()
         if (confidence := policy.confidence_of(objective)) is not None
         and all(objective.applies_to(side.about.get("profile")) for side in (base, head))
-    ]
-    return {
-        "schema": SCHEMA,
-        "base": base.id,
-        "head": head.id,
-        "differing": differing,
-        "tolerance": tolerance,
-        "confidence": policy.confidence,
-        "change": _overall(rows),
-        "objectives": rows,
     }
-
-
-def _overall(rows: list[dict[str, Any]]) -> Change:
-    order: tuple[Change, ...] = ("worse", "can't tell", "better", "same")
-    counted = (row["change"] for row in rows if row["change"] != "not applicable")
-    return min(counted, key=order.index, default="can't tell")
+    return Comparison(base.id, head.id, differing, tolerance, policy.confidence, rows)
 
 
 def _row(
-    name: str, objective: Objective, base: Side, head: Side, confidence: float, tolerance: float
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "name": name,
-        "title": objective.title,
-        "kind": objective.kind,
-        "quantile": objective.quantile,
-        "unit": objective.unit,
-        "base": None,
-        "head": None,
-        "effect": "ratio" if objective.kind == "quantile" else "difference",
-        "value": None,
-        "interval": [None, None],
-        "limit": tolerance,
-        "change": "can't tell",
-        "reason": "",
-    }
-    for side in (base, head):
-        if reason := side.rows.get(name, {}).get("absent"):
-            return row | {"change": "not applicable", "reason": f"{side.id}: {reason}"}
-    doubts = [
-        f"{side.id}: {doubt}" for side in (base, head) for doubt in side.rows.get(name, {}).get("doubts", [])
-    ]
-    if doubts:
-        return row | {"reason": "; ".join(doubts)}
-    before, after = (METRICS[objective.metric](side.evidence) for side in (base, head))
+    name: str, objective: Objective, sides: tuple[Side, Side], confidence: float, tolerance: float
+) -> ComparedRow:
+    row = ComparedRow(
+        title=objective.title,
+        quantile=objective.quantile,
+        unit=objective.unit,
+        effect="ratio" if objective.kind == "quantile" else "difference",
+        limit=tolerance,
+    )
+    judged = [(side.id, side.rows[name]) for side in sides if name in side.rows]
+    for id, one in judged:
+        if one.verdict == "not applicable":
+            return replace(row, change="not applicable", reason=f"{id}: {one.absent}")
+    if doubts := [f"{id}: {doubt}" for id, one in judged for doubt in one.doubts]:
+        return replace(row, reason="; ".join(doubts))
+    before, after = (METRICS[objective.metric](side.evidence) for side in sides)
     if not isinstance(before, Samples) or not isinstance(after, Samples):
         return row
     if objective.quantile is not None:
-        return row | _ratio(before, after, objective.quantile, confidence, tolerance)
-    allowed = 1 - objective.threshold if objective.comparison == ">" else objective.threshold
-    return row | _difference(before, after, objective, confidence, tolerance * allowed)
+        return _ratio(row, before, after, objective.quantile, confidence)
+    return _difference(row, before, after, objective, confidence)
 
 
-def _ratio(before: Samples, after: Samples, q: float, confidence: float, tolerance: float) -> dict[str, Any]:
-    base = statistics.quantile(np.sort(before.values.astype(np.float64)), q)
-    head = statistics.quantile(np.sort(after.values.astype(np.float64)), q)
-    found: dict[str, Any] = {"base": _finite(base), "head": _finite(head)}
+def _ratio(row: ComparedRow, before: Samples, after: Samples, q: float, confidence: float) -> ComparedRow:
+    base, head = (statistics.quantile(np.sort(one.values.astype(np.float64)), q) for one in (before, after))
+    row = replace(row, base=_finite(base), head=_finite(head))
     if math.isinf(base) or math.isinf(head) or base <= 0:
-        change: Change = (
+        endless: Change = (
             "worse" if base < head == math.inf else "better" if head < base == math.inf else "can't tell"
         )
-        return found | {"change": change, "reason": f"{quantile_name(q)} is never reached on one side"}
+        return replace(row, change=endless, reason=f"{quantile_name(q)} is never reached on one side")
     random = np.random.default_rng(0)  # the same runs give the same comparison
     ratios = bootstrap_quantiles(after, q, random) / bootstrap_quantiles(before, q, random)
     tail = (1 - confidence) / 2
     low, high = (float(np.quantile(ratios, end)) for end in (tail, 1 - tail))
-    return found | {
-        "value": head / base,
-        "interval": [low, high],
-        "change": _change(low, high, 1 / (1 + tolerance), 1 + tolerance),
-    }
+    change = _change(low, high, 1 / (1 + row.limit), 1 + row.limit)
+    return replace(row, value=head / base, interval=(low, high), change=change)
 
 
 def bootstrap_quantiles(
@@ -223,8 +248,8 @@ def bootstrap_quantiles(
 
 
 def _difference(
-    before: Samples, after: Samples, objective: Objective, confidence: float, limit: float
-) -> dict[str, Any]:
+    row: ComparedRow, before: Samples, after: Samples, objective: Objective, confidence: float
+) -> ComparedRow:
     # Of failures, whichever way round the objective counts: more is worse.
     failed = objective.comparison == "<"
     base, head = (
@@ -236,15 +261,16 @@ def _difference(
     value = head.measured - base.measured
     low = value - math.hypot(head.measured - head.low, base.high - base.measured)
     high = value + math.hypot(head.high - head.measured, base.measured - base.low)
-    shown = (base.measured, head.measured) if failed else (1 - base.measured, 1 - head.measured)
-    return {
-        "base": shown[0] * 100,
-        "head": shown[1] * 100,
-        "value": value * 100,
-        "interval": [low * 100, high * 100],
-        "limit": limit * 100,
-        "change": _change(low, high, -limit, limit),
-    }
+    limit = row.limit * (objective.threshold if failed else 1 - objective.threshold)
+    return replace(
+        row,
+        base=100 * (base.measured if failed else 1 - base.measured),
+        head=100 * (head.measured if failed else 1 - head.measured),
+        value=value * 100,
+        interval=(low * 100, high * 100),
+        limit=limit * 100,
+        change=_change(low, high, -limit, limit),
+    )
 
 
 def _change(low: float, high: float, least: float, most: float) -> Change:
@@ -252,65 +278,35 @@ def _change(low: float, high: float, least: float, most: float) -> Change:
         return "worse"
     if high < least:
         return "better"
-    if least <= low and high <= most:
-        return "same"
-    return "can't tell"
+    return "same" if least <= low and high <= most else "can't tell"
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-# --- views ---------------------------------------------------------------------------------------------
-
-
-def effect_in_words(row: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the effect and its interval: ``× 1.04``, ``× 0.98 to × 1.11``; ``+0.02 points``."""
-    if row["value"] is None:
-        return "–", "–"
-    low, high = row["interval"]
-    if row["effect"] == "ratio":
-        return f"× {row['value']:.3g}", f"× {low:.3g} to × {high:.3g}"
-    return f"{row['value']:+.3g} points", f"{low:+.3g} to {high:+.3g} points"
-
-
-def side_in_words(row: Mapping[str, Any], side: str) -> str:
-    """Return what one side measured: ``p95 48 ms``."""
-    value = format_quantity(row[side], row["unit"])
-    return f"{quantile_name(row['quantile'])} {value}" if row["quantile"] else value
-
-
-def comparison_markdown(document: Mapping[str, Any]) -> str:
+def comparison_markdown(comparison: Comparison) -> str:
     """Return the Markdown view of a comparison."""
+    marks = {"better": "✅", "same": "✅", "worse": "❌", "can't tell": "❔", "not applicable": "➖"}
+    rows = comparison.rows.values()
     lines = [
-        f"## Stormwatch: {document['change']}",
+        f"## Stormwatch: {comparison.change}",
         "",
-        f"{code(document['head'])} against {code(document['base'])}, tolerance {document['tolerance']:.0%}.",
+        f"{code(comparison.head)} against {code(comparison.base)}, tolerance {comparison.tolerance:.0%}.",
         "",
-        "| objective | base | head | change | interval | |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in document["objectives"]:
-        value, interval = effect_in_words(row)
-        lines.append(
-            f"| {text(row['title'])} | {side_in_words(row, 'base')} | {side_in_words(row, 'head')} | {value} "
-            f"| {interval} | {_MARKS[row['change']]} {row['change']} |"
-        )
-    lines += [
-        "",
-        *(
-            f"- {text(row['title'])}: {text(row['reason'])}"
-            for row in document["objectives"]
-            if row["reason"]
+        *table(
+            "objective|base|head|change|interval|",
+            [
+                (
+                    text(row.title),
+                    *row.sides_in_words(),
+                    *row.effect_in_words(),
+                    f"{marks[row.change]} {row.change}",
+                )
+                for row in rows
+            ],
         ),
+        "",
+        *(f"- {text(row.title)}: {text(row.reason)}" for row in rows if row.reason),
     ]
     return "\n".join(lines).rstrip() + "\n"
-
-
-_MARKS: Final[Mapping[str, str]] = {
-    "better": "✅",
-    "same": "✅",
-    "worse": "❌",
-    "can't tell": "❔",
-    "not applicable": "➖",
-}

@@ -12,57 +12,48 @@ from typing import Any, Final
 import jinja2
 from markupsafe import Markup
 
+from harness.documents.report import Report
+from harness.documents.rows import Fault
 from harness.report import calibration, words
-from harness.report.charts import CONFIG, PANELS, Panel, Spec, bundle, change, charts
+from harness.report.charts import PANELS, Panel, Spec, bundle, change, charts, config
+from harness.report.compare import LOOKS, Comparison
 from harness.sla.units import format_quantity
-from harness.sla.verdict import number
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 
 
-def render_html(report: Mapping[str, Any]) -> str:
+def render_html(report: Report) -> str:
     """Return the page."""
     drawn = charts(report)
-    places = ["timeline", *(f"scenario-{index}" for index in range(len(report["scenarios"])))]
-    page = _environment().get_template("report.html.jinja")
-    return page.render(
+    places = ["timeline", *(f"scenario-{index}" for index in range(len(report.scenarios)))]
+    return _page(
+        "report",
+        drawn,
         report=report,
-        run=report["run"],
+        run=report.run,
         words=words,
         calibration=calibration,
         drawn=drawn,
         panels={place: _panels(place, drawn) for place in places},
         faults=_by_scenario(report),
         # What did not pass is read first.
-        scenarios=sorted(enumerate(report["scenarios"]), key=lambda one: one[1]["outcome"] == "passed"),
-        specs=script_json(drawn),
-        config=script_json(CONFIG),
-        bundle=script_text(bundle()),
-        titles={row["metric"]: row["title"] for row in report["objectives"]},
+        scenarios=sorted(enumerate(report.scenarios), key=lambda one: one[1].outcome == "passed"),
+        titles={row.metric: row.title for row in report.objectives},
     )
 
 
-def render_comparison(document: Mapping[str, Any]) -> str:
+def render_comparison(comparison: Comparison) -> str:
     """Return the page of a comparison."""
-    from harness.report.compare import effect_in_words, side_in_words  # not needed for a report
+    drawn = {name: change(row) for name, row in comparison.rows.items() if row.value is not None}
+    return _page("comparison", drawn, comparison=comparison, looks=LOOKS)
 
-    specs = {row["name"]: change(row) for row in document["objectives"] if row["value"] is not None}
-    page = _environment().get_template("comparison.html.jinja")
-    return page.render(
-        document=document,
-        looks={
-            "better": "pass",
-            "same": "pass",
-            "worse": "fail",
-            "can't tell": "inconclusive",
-            "not applicable": "quiet",
-        },
-        in_words=effect_in_words,
-        side=side_in_words,
-        specs=script_json(specs),
-        config=script_json(CONFIG),
-        bundle=script_text(bundle()),
-    )
+
+def _page(name: str, specs: Mapping[str, Spec], **values: Any) -> str:
+    """Return a page with its charts."""
+    scripts = {
+        "specs": script_json(specs), "config": script_json(config()), "bundle": script_text(bundle()),
+    }  # fmt: skip
+    return _environment().get_template(f"{name}.html.jinja").render(values | scripts)
 
 
 def script_json(document: Any) -> Markup:
@@ -81,12 +72,12 @@ def _panels(place: str, drawn: Mapping[str, Spec]) -> list[Panel]:
     return [panel for panel in PANELS if f"{place}-{panel.key}" in drawn]
 
 
-def _by_scenario(report: Mapping[str, Any]) -> dict[str | None, list[tuple[int, Mapping[str, Any]]]]:
+def _by_scenario(report: Report) -> dict[str | None, list[tuple[int, Fault]]]:
     """The faults of each scenario, with their numbers; under None those that no scenario has."""
-    scenarios = {row["id"] for row in report["scenarios"]}
-    found: dict[str | None, list[tuple[int, Mapping[str, Any]]]] = defaultdict(list)
-    for index, fault in enumerate(report["faults"]):
-        found[fault["scenario"] if fault["scenario"] in scenarios else None].append((index, fault))
+    scenarios = {row.id for row in report.scenarios}
+    found: dict[str | None, list[tuple[int, Fault]]] = defaultdict(list)
+    for index, fault in enumerate(report.faults):
+        found[fault.scenario if fault.scenario in scenarios else None].append((index, fault))
     return found
 
 
@@ -99,13 +90,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "quantity": lambda value, unit: format_quantity(number(value), unit),
+        "quantity": format_quantity,
         "count": words.count,
         "clock": _clock,
         "signed_ms": _signed_ms,
         "time_of_day": _time_of_day,
     }
-    environment.tests["unmet"] = lambda fault: bool(words.not_met(fault))
     return environment
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 from xml.etree import ElementTree as ET
 
+from harness.documents.report import Report
 from harness.output import plain
 from harness.report.words import (
     example,
     expected,
-    faults_of_load,
     limited,
     measured,
     message,
@@ -23,48 +22,39 @@ from harness.report.words import (
 _NO_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def render_junit(report: Mapping[str, Any]) -> str:
+def render_junit(report: Report) -> str:
     """Return the JUnit view of a report.
 
     A fail is a ``failure``, an inconclusive row an ``error`` (the promise could not be tested), a
     skipped scenario and what is not applicable ``skipped``.
     """
-    root = ET.Element("testsuites", name=f"stormwatch {report['run']['id']}")
-    objectives = _suite(root, "objectives")
-    for row in report["objectives"]:
-        case = _case(objectives, "objectives", row["title"])
-        _outcome(case, row["verdict"], f"{measured(row)}, promised {target(row)}", reason(row))
-    integrity = _suite(root, "integrity")
-    for row in report["integrity"]:
-        case = _case(integrity, "integrity", row["title"])
-        lines = [row["explanation"], *row["doubts"], *(str(example) for example in row["examples"])]
-        _outcome(case, row["verdict"], f"{row['violations']} of {row['looked_at']}", "\n".join(lines))
-    measurement = _suite(root, "measurement")
-    for row in report["measurement"]["checks"]:
-        case = _case(measurement, "measurement", row["title"])
-        _outcome(case, row["verdict"], limited(row), row["explanation"])
-    recovery = _suite(root, "recovery")
-    for fault in faults_of_load(report):
-        for row in fault["expectations"]:
-            case = _case(recovery, "recovery", f"{fault['name']}: {row['name']}")
-            lines = [example(entry) for entry in row.get("examples") or []]
-            _outcome(case, row["verdict"], expected(row), "\n".join(lines))
-    scenarios = _suite(root, "scenarios")
-    for row in report["scenarios"]:
-        case = _case(scenarios, "scenarios", row["id"], row["seconds"])
-        verdict = {"passed": "pass", "failed": "fail"}.get(row["outcome"], row["outcome"])
-        said = message(row)
-        again = [f"again: {row['command']}"] if row["command"] else []
-        _outcome(case, verdict, said.partition("\n")[0] or row["outcome"], "\n".join([said, *again]))
-    for suite in root:
-        suite.set("tests", str(len(suite)))
-        suite.set("failures", str(len(suite.findall("testcase/failure"))))
-        suite.set("errors", str(len(suite.findall("testcase/error"))))
-        suite.set("skipped", str(len(suite.findall("testcase/skipped"))))
-    for element in root.iter():
-        element.text = element.text and _clean(element.text)
-        for name, value in element.items():
-            element.set(name, _clean(value))
+    root = ET.Element("testsuites", name=f"stormwatch {report.run.id}")
+    suite = _suite(root, "objectives")
+    for row in report.objectives:
+        case = _case(suite, row.title)
+        _outcome(case, row.verdict, f"{measured(row)}, promised {target(row)}", reason(row))
+    suite = _suite(root, "integrity")
+    for rule in report.integrity:
+        lines = [rule.explanation, *rule.doubts, *map(str, rule.examples)]
+        summary = f"{rule.violations} of {rule.looked_at}"
+        _outcome(_case(suite, rule.title), rule.verdict, summary, "\n".join(lines))
+    suite = _suite(root, "measurement")
+    for check in report.measurement.checks:
+        _outcome(_case(suite, check.title), check.verdict, limited(check), check.explanation)
+    suite = _suite(root, "recovery")
+    for fault in report.faults_of_load:
+        for one in fault.expectations:
+            case = _case(suite, f"{fault.name}: {one.name}")
+            _outcome(case, one.verdict, expected(one), "\n".join(map(example, one.examples)))
+    suite = _suite(root, "scenarios")
+    for scenario in report.scenarios:
+        verdict = {"passed": "pass", "failed": "fail"}.get(scenario.outcome, scenario.outcome)
+        said = message(scenario)
+        again = [f"again: {scenario.command}"] if scenario.command else []
+        case = _case(suite, scenario.id, scenario.seconds)
+        _outcome(case, verdict, said.partition("\n")[0] or scenario.outcome, "\n".join([said, *again]))
+    _count(root)
+    _clean(root)
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -73,10 +63,9 @@ def _suite(root: ET.Element, name: str) -> ET.Element:
     return ET.SubElement(root, "testsuite", name=name)
 
 
-def _case(suite: ET.Element, group: str, name: str, seconds: float | None = None) -> ET.Element:
-    return ET.SubElement(
-        suite, "testcase", classname=f"stormwatch.{group}", name=name, time=f"{seconds or 0:.3f}"
-    )
+def _case(suite: ET.Element, name: str, seconds: float | None = None) -> ET.Element:
+    group = f"stormwatch.{suite.get('name')}"
+    return ET.SubElement(suite, "testcase", classname=group, name=name, time=f"{seconds or 0:.3f}")
 
 
 def _outcome(case: ET.Element, verdict: str, summary: str, text: str) -> None:
@@ -86,6 +75,17 @@ def _outcome(case: ET.Element, verdict: str, summary: str, text: str) -> None:
     ET.SubElement(case, tag, message=summary, type=verdict).text = text
 
 
-def _clean(text: str) -> str:
-    """Text that XML can hold, made plain: CI shows it in its log too."""
-    return _NO_XML.sub("\ufffd", plain(text))
+def _count(root: ET.Element) -> None:
+    """Have each suite say how many of its cases came to what."""
+    for suite in root:
+        suite.set("tests", str(len(suite)))
+        for name, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+            suite.set(name, str(len(suite.findall(f"testcase/{tag}"))))
+
+
+def _clean(root: ET.Element) -> None:
+    """Leave only text that XML can hold, made plain: CI shows it in its log too."""
+    for element in root.iter():
+        element.text = element.text and _NO_XML.sub("\ufffd", plain(element.text))
+        for name, value in element.items():
+            element.set(name, _NO_XML.sub("\ufffd", plain(value)))

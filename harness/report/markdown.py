@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
+from harness.documents.base import Example
+from harness.documents.report import Report
+from harness.documents.rows import ScenarioRow
+from harness.documents.shown import CalibrationShown, Stage
 from harness.output import one_line
 from harness.report import calibration
 from harness.report.words import (
@@ -13,15 +17,13 @@ from harness.report.words import (
     count,
     example,
     expected,
-    faults_of_load,
     interval,
     limited,
     measured,
     message,
-    not_met,
     reason,
-    scenarios_not_passed,
     share,
+    short_seconds,
     target,
 )
 from harness.sla.units import format_quantity
@@ -38,161 +40,168 @@ _BADGES: Final[Mapping[str, str]] = {
 
 #: Lines of a scenario's message that are shown: what failed stands first.
 _MESSAGE_LINES: Final = 4
+#: Examples that are shown of what broke a rule.
+_EXAMPLES: Final = 3
 
 
-def render_markdown(report: Mapping[str, Any]) -> str:
+def render_markdown(report: Report) -> str:
     """Return the Markdown view of a report: the verdict, every row, and why where it is not a pass."""
-    run = report["run"]
-    lines = [f"## Stormwatch: {_badge(report['verdict'])}", "", MEANING[report["verdict"]], ""]
+    run = report.run
+    lines = [f"## Stormwatch: {_badge(report.verdict)}", "", MEANING[report.verdict], ""]
     lines += _reasons(report)
-    lines += ["| objective | promised | measured | interval | samples | |", "|---|---|---|---|--:|---|"]
-    lines += [
-        _row(
-            text(row["title"]),
-            text(target(row)),
-            text(measured(row)),
-            text(interval(row)),
-            count(row["samples"]),
-            _badge(row["verdict"]),
-        )
-        for row in report["objectives"]
+    lines += table(
+        "objective|promised|measured|interval|samples:|",
+        [
+            (
+                *map(text, (row.title, target(row), measured(row), interval(row))),
+                count(row.samples),
+                _badge(row.verdict),
+            )
+            for row in report.objectives
+        ],
+    )
+    integrity = [
+        (text(row.title), count(row.violations), count(row.looked_at), _badge(row.verdict))
+        for row in report.integrity
     ]
-    lines += ["", "| integrity | violations | looked at | |", "|---|--:|--:|---|"]
-    lines += [
-        _row(text(row["title"]), count(row["violations"]), count(row["looked_at"]), _badge(row["verdict"]))
-        for row in report["integrity"]
-    ]
-    lines += _scenarios(report["scenarios"])
-    lines += _stages(report["stages"])
-    lines += ["", "<details><summary>Can the measurement be trusted?</summary>", ""]
-    lines += ["| check | measured | |", "|---|---|---|"]
-    lines += [
-        _row(text(row["title"]), text(limited(row)), _badge(row["verdict"]))
-        for row in report["measurement"]["checks"]
-    ]
-    if notes := report.get("notes"):
-        lines += ["", *(f"- {text(note)}" for note in notes)]
-    lines += ["", *_calibration(report["measurement"].get("calibration"))]
+    lines += ["", *table("integrity|violations:|looked at:|", integrity)]
+    lines += _scenarios(report.scenarios) if report.scenarios else []
+    lines += _stages(report.stages) if report.stages else []
+    lines += _folded("Can the measurement be trusted?", _measurement(report))
     lines += [
         "",
-        "</details>",
-        "",
-        f"Run {code(run['id'])}, profile {text(run.get('profile') or 'none')}, "
-        f"seed {text(str(run['seed']))}.",
+        f"Run {code(run.id)}, profile {text(run.profile or 'none')}, seed {text(str(run.seed))}.",
+        *([f"Again: {code(run.command)}"] if run.command else []),
     ]
-    if run.get("command"):
-        lines.append(f"Again: {code(run['command'])}")
     return "\n".join(lines) + "\n"
 
 
-def _scenarios(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not rows:
-        return []
-    passed = sum(row["outcome"] == "passed" for row in rows)
-    lines = ["", f"<details><summary>Failure scenarios: {passed} of {len(rows)} passed</summary>", ""]
-    lines += ["| scenario | seconds | |", "|---|--:|---|"]
-    lines += [_row(_code_cell(row["id"]), _seconds(row["seconds"]), _badge(row["outcome"])) for row in rows]
-    return [*lines, "", "</details>"]
+def _scenarios(rows: Sequence[ScenarioRow]) -> list[str]:
+    passed = sum(row.outcome == "passed" for row in rows)
+    cells = [
+        (_code_cell(row.id), "" if row.seconds is None else f"{row.seconds:.1f}", _badge(row.outcome))
+        for row in rows
+    ]
+    title = f"Failure scenarios: {passed} of {len(rows)} passed"
+    return _folded(title, table("scenario|seconds:|", cells))
 
 
-def _stages(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not rows:
-        return []
-    budgeted = any("budget_share" in row for row in rows)
-    headings = ["stage", "median", "p95", "p99", *(["p95 of budget"] if budgeted else []), "samples"]
-    lines = ["", "<details><summary>Where the time of a broadcast goes</summary>", ""]
-    lines += [f"| {' | '.join(headings)} |", f"|---|{'--:|' * (len(headings) - 1)}"]
-    for row in rows:
-        figures = [format_quantity(row[key], "s") for key in ("p50", "p95", "p99")]
-        figures += [share(row.get("budget_share"))] if budgeted else []
-        lines.append(_row(text(row["title"]), *map(text, figures), count(row["samples"])))
-    return [*lines, "", "</details>"]
-
-
-def _calibration(found: Mapping[str, Any] | None) -> list[str]:
-    if found is None:
-        return [calibration.NONE]
-    delays = calibration.injected(found)
-    complaints = [f"- {text(complaint)}" for complaint in calibration.complaints(found)]
-    lines = [text(calibration.summary(found)), *(["", *complaints] if complaints else [])]
-    if delays:
-        lines += ["", "Error of the delays that were injected, over the floor of each path:", ""]
-        lines += [f"| path | floor | {' | '.join(delays)} | |", f"|---|--:|{'--:|' * len(delays)}---|"]
-    lines += [
-        _row(
-            f"{text(row['title'])} ({_code_cell(row['place'])})",
-            row["floor"],
-            *(one["error"] or "–" for one in row["errors"]),
-            _badge(row["verdict"]),
+def _stages(rows: Sequence[Stage]) -> list[str]:
+    cells = [
+        (
+            text(row.title),
+            *(text(format_quantity(value, "s")) for value in (row.p50, row.p95, row.p99)),
+            share(row.budget_share),
+            count(row.samples),
         )
-        for row in calibration.paths(found)
-        if delays
+        for row in rows
     ]
-    lines += ["", "| losses | injected | reported | |", "|---|--:|--:|---|"]
-    lines += [
-        _row(text(row["title"]), row["injected"], row["reported"], _badge(row["verdict"]))
+    headings = "stage|median:|p95:|p99:|p95 of budget:|samples:"
+    return _folded("Where the time of a broadcast goes", table(headings, cells))
+
+
+def _measurement(report: Report) -> list[str]:
+    checks = [(text(row.title), text(limited(row)), _badge(row.verdict)) for row in report.measurement.checks]
+    notes = ["", *(f"- {text(note)}" for note in report.notes)] if report.notes else []
+    found = report.measurement.calibration
+    return [
+        *table("check|measured|", checks),
+        *notes,
+        "",
+        *([calibration.NONE] if found is None else _calibration(found)),
+    ]
+
+
+def _calibration(found: CalibrationShown) -> list[str]:
+    lines = [text(calibration.summary(found))]
+    if complaints := calibration.complaints(found):
+        lines += ["", *(f"- {text(complaint)}" for complaint in complaints)]
+    if delays := calibration.delays(found):
+        paths = [
+            (
+                f"{text(path.title)} ({_code_cell(path.place)})",
+                path.floor,
+                *(calibration.signed(row.error) if row else "–" for row in path.delays),
+                _badge(path.verdict),
+            )
+            for path in calibration.paths(found)
+        ]
+        headings = "|".join(f"{short_seconds(delay)}:" for delay in delays)
+        lines += ["", "Error of the delays that were injected, over the floor of each path:", ""]
+        lines += table(f"path|floor:|{headings}|", paths)
+    losses = [
+        (text(row.title), figures["injected"], figures["reported"], _badge(row.verdict))
         for row in calibration.losses(found)
+        for figures in [calibration.figures(row)]
     ]
-    return lines
+    return [*lines, "", *table("losses|injected:|reported:|", losses)]
 
 
-def _reasons(report: Mapping[str, Any]) -> list[str]:
-    found = [
-        f"- **{text(row['title'])}**: {_badge(row['verdict'])}. {text(reason(row))}"
-        for row in _not_passed(report["objectives"])
-    ]
-    for row in _not_passed(report["integrity"]):
-        found.append(f"- **{text(row['title'])}**: {_badge(row['verdict'])}. {text(row['explanation'])}")
-        found += [f"  - not judged: {text(doubt)}" for doubt in row["doubts"]]
-        found += [f"  - {_example(example)}" for example in row["examples"][:3]]
-    found += [
-        f"- **{text(row['title'])}**: {_badge(row['verdict'])}. {text(row['explanation'])}"
-        for row in _not_passed(report["measurement"]["checks"])
-    ]
-    for fault in faults_of_load(report):
-        for row in not_met(fault):
-            why = f"{row['name']}: {expected(row)}"
-            found.append(f"- **{text(fault['name'])}**: {_badge(row['verdict'])}. {text(why)}")
-            found += [f"  - {text(example(entry))}" for entry in (row.get("examples") or [])[:3]]
-    for row in scenarios_not_passed(report):
-        found += _scenario(row)
+# --- why it is no pass ---------------------------------------------------------------------------------
+
+
+def _reasons(report: Report) -> list[str]:
+    found = []
+    for row in report.objectives:
+        found += _reason(row.title, row.verdict, reason(row))
+    for rule in report.integrity:
+        doubts = [f"not judged: {text(doubt)}" for doubt in rule.doubts]
+        found += _reason(rule.title, rule.verdict, rule.explanation, [*doubts, *_examples(rule.examples)])
+    for check in report.measurement.checks:
+        found += _reason(check.title, check.verdict, check.explanation)
+    for fault in report.faults_of_load:
+        for one in fault.unmet:
+            broke = [text(example(entry)) for entry in one.examples[:_EXAMPLES]]
+            found += _reason(fault.name, one.verdict, f"{one.name}: {expected(one)}", broke)
+    for scenario in report.scenarios_not_passed:
+        found += _scenario(scenario)
     return [*found, ""] if found else []
 
 
-def _scenario(row: Mapping[str, Any]) -> list[str]:
-    """What became of a scenario, the first lines of what it said, and how to run it again."""
-    said = [line for line in message(row).splitlines() if line.strip()]
-    found = [f"- **{code(row['id'])}**: {_badge(row['outcome'])}."]
-    found += [f"  - {text(line.strip())}" for line in said[:_MESSAGE_LINES]]
-    if len(said) > _MESSAGE_LINES:
-        found.append(f"  - and {len(said) - _MESSAGE_LINES} lines more")
-    if row["command"]:
-        found.append(f"  - again: {code(row['command'])}")
+def _reason(title: str, verdict: str, why: str, more: Iterable[str] = ()) -> list[str]:
+    if verdict == "pass":
+        return []
+    return [f"- **{text(title)}**: {_badge(verdict)}. {text(why)}", *(f"  - {line}" for line in more)]
+
+
+def _examples(examples: Sequence[Example]) -> list[str]:
+    found = []
+    for entry in examples[:_EXAMPLES]:
+        names = [f"{key} {code(str(entry[key]))}" for key in ("game", "event", "actor") if key in entry]
+        found.append(": ".join(filter(None, (", ".join(names), text(str(entry["detail"]))))))
     return found
 
 
-def _not_passed(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [row for row in rows if row["verdict"] != "pass"]
+def _scenario(row: ScenarioRow) -> list[str]:
+    """What became of a scenario, the first lines of what it said, and how to run it again."""
+    said = [line for line in message(row).splitlines() if line.strip()]
+    found = [f"- **{code(row.id)}**: {_badge(row.outcome)}."]
+    found += [f"  - {text(line.strip())}" for line in said[:_MESSAGE_LINES]]
+    if len(said) > _MESSAGE_LINES:
+        found.append(f"  - and {len(said) - _MESSAGE_LINES} lines more")
+    if row.command:
+        found.append(f"  - again: {code(row.command)}")
+    return found
+
+
+# --- Markdown ------------------------------------------------------------------------------------------
 
 
 def _badge(verdict: str) -> str:
-    return _BADGES.get(verdict, f"⚠️ {text(verdict)}")
+    return _BADGES.get(verdict, f"⚠️ {verdict}")
 
 
-def _example(example: Mapping[str, Any]) -> str:
-    place = ", ".join(
-        f"{key} {code(str(example[key]))}" for key in ("game", "event", "actor") if key in example
-    )
-    return f"{place}: {text(str(example['detail']))}" if place else text(str(example["detail"]))
+def _folded(title: str, lines: Iterable[str]) -> list[str]:
+    """Return lines that show when their title is opened."""
+    return ["", f"<details><summary>{title}</summary>", "", *lines, "", "</details>"]
 
 
-def _seconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
-
-
-def _row(*cells: str) -> str:
-    """A row of a table of ``cells`` in Markdown."""
-    return f"| {' | '.join(cells)} |"
+def table(headings: str, rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table of cells that are Markdown; headings are ``left|right:``."""
+    columns = headings.split("|")
+    head = [f"| {' | '.join(column.rstrip(':') for column in columns)} |".replace("  ", " ")]
+    rule = [f"|{'|'.join('--:' if column.endswith(':') else '---' for column in columns)}|"]
+    return head + rule + [f"| {' | '.join(row)} |" for row in rows]
 
 
 def text(words: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
+from harness.documents.rows import CheckRow, ObjectiveRow
 from harness.report.words import count
 from harness.sla.units import format_quantity
-from harness.sla.verdict import judge_objective, number
+
+if TYPE_CHECKING:
+    from harness.judge import Evidence
 
 #: Runs longer than this are nothing to advise.
 _LONGEST_MIN: Final = 7 * 24 * 60
@@ -15,44 +19,53 @@ _LONGEST_MIN: Final = 7 * 24 * 60
 _BUSY_PERCENT: Final = 25.0
 
 
-def conclusion(row: Mapping[str, Any], minutes: int | None = None, *, counted: bool = True) -> str:
+def with_reason(row: ObjectiveRow, checks: Iterable[CheckRow], evidence: Evidence) -> ObjectiveRow:
+    """Return the row of an objective with its reason; the evidence tells how long a run would decide."""
+    return row.model_copy(update={"reason": conclusion(row, checks, minutes=_minutes(row, evidence))})
+
+
+def _minutes(row: ObjectiveRow, evidence: Evidence) -> int | None:
+    """Return how many minutes of steady state would give the samples that are needed, if any number would."""
+    steady_ns = sum(window.end_ns - window.start_ns for window in evidence.windows if window.name == "steady")
+    if not row.samples_needed or not steady_ns:
+        return None
+    return math.ceil(steady_ns / 60e9 * row.samples_needed / row.samples)
+
+
+def conclusion(
+    row: ObjectiveRow, checks: Iterable[CheckRow] = (), *, minutes: int | None = None, counted: bool = True
+) -> str:
     """Return why an objective's row is no pass; nothing if it is one.
 
     Parameters
     ----------
+    checks : of the measurement: one tells whether other programs kept the machine busy.
     minutes : how long a run would have to be for its samples to decide; None: not known, or for ever.
     counted : whether ``samples_needed`` was worked out for the threshold that the row has.
     """
-    if row.get("absent"):
-        return f"Not applicable: {row['absent']}."
-    if row["doubts"]:
-        return f"Not judged: {'; '.join(row['doubts'])}"
-    if row["verdict"] == "fail":
-        return _why_failed(row)
-    return "" if row["verdict"] == "pass" else _why_undecided(row, minutes, counted=counted)
+    if row.verdict == "not applicable":
+        return f"Not applicable: {row.absent}."
+    if row.doubts:
+        return f"Not judged: {'; '.join(row.doubts)}"
+    if row.verdict == "fail":
+        return _why_failed(row) + _cause(row, checks)
+    if row.verdict == "pass":
+        return ""
+    return _why_undecided(row, minutes, counted=counted) + _cause(row, checks)
 
 
-def with_cause(row: Mapping[str, Any], checks: Iterable[Mapping[str, Any]]) -> str:
-    """Return an objective's reason, and that other programs kept the machine busy where they did.
-
-    Parameters
-    ----------
-    checks : the report's measurement checks.
-    """
-    reason = str(row["reason"])
-    others = next((number(check["measured"]) for check in checks if check["name"] == "machine"), None)
-    unjudged = not reason or row["doubts"] or row.get("absent") or row["metric"] == "scenarios_passed"
-    if unjudged or others is None or others < _BUSY_PERCENT:
-        return reason
-    return f"{reason} Other programs used {others:.0f} % of this machine meanwhile, which may be why."
+def _cause(row: ObjectiveRow, checks: Iterable[CheckRow]) -> str:
+    others = next((check.measured for check in checks if check.name == "machine"), None)
+    if row.metric == "scenarios_passed" or others is None or others < _BUSY_PERCENT:
+        return ""
+    return f" Other programs used {others:.0f} % of this machine meanwhile, which may be why."
 
 
-def _why_undecided(row: Mapping[str, Any], minutes: int | None, *, counted: bool) -> str:
-    if row["samples_needed"]:
-        more = count(row["samples_needed"] - row["samples"])
+def _why_undecided(row: ObjectiveRow, minutes: int | None, *, counted: bool) -> str:
+    if row.samples_needed:
+        more = count(row.samples_needed - row.samples)
         return f"Too few samples to decide; about {more} more like these would{_advice(minutes)}."
-    in_the_way = _in_the_way(row)
-    if in_the_way:
+    if in_the_way := _in_the_way(row):
         return in_the_way
     if not counted:
         return (
@@ -70,39 +83,36 @@ def _advice(minutes: int | None) -> str:
     return f": a run of {minutes} min (--duration {minutes}min)"
 
 
-def _in_the_way(row: Mapping[str, Any]) -> str | None:
-    """What no number of samples would take away: a longest sample, lag of the harness, unsure clocks."""
-    measured = number(row["measured"])
-    if measured is None:
+def _in_the_way(row: ObjectiveRow) -> str | None:
+    """Return what no number of samples takes away: a longest sample, lag of the harness, unsure clocks."""
+    if row.measured is None:
         return None
-    threshold, lag, clock = float(row["threshold"]), row.get("lag_error", 0.0), row["clock_error"]
-    lag_in_words, clock_in_words = (format_quantity(value, "s") for value in (lag, clock))
-    if lag and judge_objective({**row, "lag_error": 0.0}) == "fail":
-        return f"It is over, but not by more than the {lag_in_words} that lag of the harness may have added."
-    if row["ceiling"] and judge_objective({**row, "ceiling": None}) == "pass":
-        longest, limit = (
-            format_quantity(number(row["ceiling"][key]), "s") for key in ("measured", "threshold")
-        )
+    lag, clock = (format_quantity(value, "s") for value in (row.lag_error, row.clock_error))
+    low, high = row.measured - row.clock_error, row.measured + row.clock_error
+    if row.lag_error and row.model_copy(update={"lag_error": 0.0}).verdict == "fail":
+        return f"It is over, but not by more than the {lag} that lag of the harness may have added."
+    if row.ceiling and row.model_copy(update={"ceiling": None}).verdict == "pass":
+        longest, limit = (format_quantity(v, "s") for v in (row.ceiling.measured, row.ceiling.threshold))
         return f"The longest took {longest}, over {limit} by no more than lag of the harness may have added."
-    if lag and measured + clock >= threshold > measured - clock - lag:
+    if row.lag_error and high >= row.threshold > low - row.lag_error:
         return (
-            f"No number of samples would decide: lag of the harness may have added up to {lag_in_words} to "
+            f"No number of samples would decide: lag of the harness may have added up to {lag} to "
             "what was measured. Run it on a machine that is less busy, or with fewer games."
         )
-    if clock and measured + clock >= threshold > measured - clock:
+    if row.clock_error and high >= row.threshold > low:
         return (
             "The interval, widened by the clocks' error bound, contains the threshold; no number of samples "
-            f"would decide, for the clocks are known to {clock_in_words} only."
+            f"would decide, for the clocks are known to {clock} only."
         )
     return None
 
 
-def _why_failed(row: Mapping[str, Any]) -> str:
-    if row["ceiling"] and row["ceiling"]["violations"]:
-        ceiling = format_quantity(row["ceiling"]["threshold"], "s")
-        return f"{row['ceiling']['violations']} took over {ceiling}."
-    if row["confidence"] is None:
+def _why_failed(row: ObjectiveRow) -> str:
+    if row.ceiling and row.ceiling.violations:
+        return f"{row.ceiling.violations} took over {format_quantity(row.ceiling.threshold, 's')}."
+    if row.confidence is None:
         return ""
-    bound, end = ("at least", 0) if row["comparison"] == "<" else ("at most", 1)
-    value = format_quantity(number(row["interval"][end]), row["unit"])
-    return f"It is {bound} {value} with {row['confidence']:.0%} confidence."
+    bound, end = ("at least", 0) if row.comparison == "<" else ("at most", 1)
+    return (
+        f"It is {bound} {format_quantity(row.interval[end], row.unit)} with {row.confidence:.0%} confidence."
+    )

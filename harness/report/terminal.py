@@ -2,88 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from harness import output
+from harness.documents.report import Report
+from harness.documents.verdict import RowVerdict
 from harness.report.gate import rows_not_passed
 from harness.report.words import (
     MARKS,
     MEANING,
+    STYLES,
     count,
     expected,
-    faults_of_load,
     interval,
     measured,
     message,
-    not_met,
-    scenarios_not_passed,
     target,
 )
 
-_STYLES: Final[Mapping[str, str]] = {
-    "pass": "green",
-    "fail": "bold red",
-    "inconclusive": "yellow",
-    "not applicable": "dim",
-}
-
 #: How outcomes of scenarios look; the others like what is inconclusive.
-_VERDICTS: Final[Mapping[str, str]] = {"failed": "fail", "error": "fail"}
+_VERDICTS: Final[dict[str, RowVerdict]] = {"failed": "fail", "error": "fail"}
 
 
-def print_summary(report: Mapping[str, Any], console: Console | None = None) -> None:
+def print_summary(report: Report, console: Console | None = None) -> None:
     """Print the verdict, every objective and integrity row, and why each that is no pass is not one."""
     console = console or output.console()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("", "objective", "promised", "measured", "interval"):
         table.add_column(heading, overflow="fold")
     table.add_column("samples", justify="right")
-    for row in report["objectives"]:
+    for row in report.objectives:
         table.add_row(
-            _mark(row["verdict"]),
-            Text(row["title"]),
+            _mark(row.verdict),
+            Text(row.title),
             target(row),
             measured(row),
             interval(row),
-            count(row["samples"]),
+            count(row.samples),
         )
     console.print(table)
     console.print()
     line = Text("integrity  ")
-    for row in report["integrity"]:
-        line.append(f"{MARKS[row['verdict']]} ", style=_STYLES[row["verdict"]])
-        line.append(f"{row['title'].lower()} {row['violations']}   ")
+    for rule in report.integrity:
+        line.append(f"{MARKS[rule.verdict]} ", style=STYLES[rule.verdict])
+        line.append(f"{rule.title.lower()} {rule.violations}   ")
     console.print(line)
-    if report["scenarios"]:
-        passed = sum(row["outcome"] == "passed" for row in report["scenarios"])
-        console.print(f"scenarios  {passed} of {len(report['scenarios'])} passed")
+    if report.scenarios:
+        passed = sum(scenario.outcome == "passed" for scenario in report.scenarios)
+        console.print(f"scenarios  {passed} of {len(report.scenarios)} passed")
     console.print()
-    for item in rows_not_passed(report):
-        console.print(_reason(item.verdict, item.title, item.reason))
-    for fault in faults_of_load(report):
-        for row in not_met(fault):
-            console.print(_reason(row["verdict"], fault["name"], f"{row['name']}: {expected(row)}"))
-    for row in scenarios_not_passed(report):
-        said = message(row).partition("\n")[0]
-        again = f"\n  again: {row['command']}" if row["command"] else ""
-        console.print(
-            _reason(
-                _VERDICTS.get(row["outcome"], "inconclusive"), row["id"], f"{said or row['outcome']}{again}"
-            )
-        )
-    verdict = report["verdict"]
-    console.print(Text.assemble((verdict.upper(), _STYLES[verdict]), f"  {MEANING[verdict]}"))
+    for reason in _reasons(report):
+        console.print(reason)
+    verdict = report.verdict
+    console.print(Text.assemble((verdict.upper(), STYLES[verdict]), f"  {MEANING[verdict]}"))
 
 
-def _reason(verdict: str, title: str, reason: str) -> Text:
-    verdict = verdict if verdict in _STYLES else "inconclusive"
-    return Text.assemble((f"{MARKS[verdict]} {title}", _STYLES[verdict]), f": {reason}")
+def _reasons(report: Report) -> Iterator[Text]:
+    """Why each row that is no pass is not one."""
+    for row in rows_not_passed(report):
+        yield _reason(row.verdict, row.title, row.reason)
+    for fault in report.faults_of_load:
+        for one in fault.unmet:
+            yield _reason(one.verdict, fault.name, f"{one.name}: {expected(one)}")
+    for scenario in report.scenarios_not_passed:
+        said = message(scenario).partition("\n")[0]
+        again = f"\n  again: {scenario.command}" if scenario.command else ""
+        verdict = _VERDICTS.get(scenario.outcome, "inconclusive")
+        yield _reason(verdict, scenario.id, f"{said or scenario.outcome}{again}")
 
 
-def _mark(verdict: str) -> Text:
-    return Text(MARKS[verdict], style=_STYLES[verdict])
+def _reason(verdict: RowVerdict, title: str, reason: str) -> Text:
+    return Text.assemble((f"{MARKS[verdict]} {title}", STYLES[verdict]), f": {reason}")
+
+
+def _mark(verdict: RowVerdict) -> Text:
+    return Text(MARKS[verdict], style=STYLES[verdict])

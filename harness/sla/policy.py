@@ -78,7 +78,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Policy, str]:
     except FileNotFoundError:
         raise PolicyError(f"{path}: no such policy; leave out --sla to use {DEFAULT_POLICY.name}") from None
     except DocumentError as error:
-        raise PolicyError(f"{path}: can't be read: {error}") from error
+        raise PolicyError(str(error)) from error
     try:
         return document, Policy.model_validate(document), text
     except ValidationError as error:

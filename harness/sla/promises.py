@@ -98,7 +98,7 @@ class Objective(_Model):
         return METRICS[self.metric].kind
 
     @property
-    def unit(self) -> str:
+    def unit(self) -> Literal["s", "%"]:
         """Unit of its values in a report: seconds, or percent."""
         return METRICS[self.metric].unit
 

@@ -94,3 +94,13 @@ def _percent(value: float) -> str:
     distance = min(abs(value), abs(100 - value))
     digits = 2 if distance >= 0.1 else min(6, 1 - math.floor(math.log10(distance)))
     return f"{value:.{digits}f}"
+
+
+def format_limited(measured: float | None, unit: str, limit: float | None) -> str:
+    """Return a measurement check's figure against its limit: ``33 % (limit 90 %)``."""
+    if unit in {"", "missing", "cut off", "rows"}:
+        return "–" if measured is None else f"{measured:g} {unit}"
+    value = format_quantity(measured, unit)
+    if limit is None or measured is None:
+        return value
+    return f"{value} (limit {format_quantity(limit, unit)})"

@@ -19,6 +19,7 @@ from harness.report.gate import change_thresholds
 from harness.report.reasons import conclusion
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_judging import plus
+from harness.tests.synthetic_report import document_of, latency_row
 from harness.tests.test_lag import lagging, one_second, slower
 from harness.tests.test_verdicts import SHAPE, late_timers, named, of, verdict_of
 
@@ -30,17 +31,10 @@ def good_rows() -> pd.DataFrame:
     return synthetic_rows(SHAPE)
 
 
-def row_of(**changes: Any) -> dict[str, Any]:
-    row = {
-        "doubts": [], "verdict": "inconclusive", "samples": 100, "samples_needed": None, "ceiling": None,
-        "measured": 1.03, "interval": [0.9, 1.2], "clock_error": 0.0, "lag_error": 0.0, "comparison": "<",
-        "threshold": 1.0, "confidence": 0.95, "unit": "s",
-    }  # fmt: skip
-    return row | changes
-
-
 def test_a_row_that_more_samples_decide_says_so_in_minutes_and_as_an_option() -> None:
-    report = judge(evidence_of(history_of(synthetic_rows(SMALL)), about_run(SMALL), load_policy()), "run")
+    report = document_of(
+        judge(evidence_of(history_of(synthetic_rows(SMALL)), about_run(SMALL), load_policy()), "run")
+    )
     row = named(report, "timer_accuracy")
     assert row["verdict"] == "inconclusive"
     minutes = -(-row["samples_needed"] * SMALL.seconds // (60 * row["samples"]))
@@ -59,11 +53,12 @@ def test_timers_on_a_busy_machine_are_told_what_kept_it_busy(
 ) -> None:
     run = write_run(tmp_path, busy_machine(late_timers(synthetic_rows(SMALL)), percent), SMALL)
     report = write_reports(run, load_policy())
-    row = named(report, "timer_accuracy")
+    row = named(document_of(report), "timer_accuracy")
     assert row["verdict"] != "pass"
     assert ("% of this machine meanwhile, which may be why" in row["reason"]) is named_as_cause
-    change_thresholds(report, {"timer_accuracy.threshold": "99.99%"})
-    assert ("which may be why" in named(report, "timer_accuracy")["reason"]) is named_as_cause
+    changed = change_thresholds(report, {"timer_accuracy.threshold": "99.99%"})
+    reason = named(document_of(changed), "timer_accuracy")["reason"]
+    assert ("which may be why" in reason) is named_as_cause
 
 
 def test_lag_that_no_number_of_samples_takes_away_is_said_instead(good_rows: pd.DataFrame) -> None:
@@ -90,7 +85,7 @@ def test_lag_that_no_number_of_samples_takes_away_is_said_instead(good_rows: pd.
     ],
 )
 def test_a_row_says_what_stands_in_the_way(changes: dict[str, Any], words: str) -> None:
-    assert words in conclusion(row_of(**changes))
+    assert words in conclusion(latency_row(**changes))
 
 
 def test_the_samples_needed_grant_what_clocks_and_lag_may_be(good_rows: pd.DataFrame) -> None:
@@ -103,7 +98,7 @@ def test_the_samples_needed_grant_what_clocks_and_lag_may_be(good_rows: pd.DataF
         evidence = evidence_of(
             history_of(lagging(few, "observer-1", lag_ms)), about_run(SMALL), load_policy()
         )
-        found: int | None = named(judge(evidence, "run"), "broadcast_latency")["samples_needed"]
+        found: int | None = named(document_of(judge(evidence, "run")), "broadcast_latency")["samples_needed"]
         return found
 
     assert needed(1.0) == needed(900.0)

@@ -19,6 +19,7 @@ from harness.report import write_reports
 from harness.report.build import build_report
 from harness.report.scenarios import read_scenarios
 from harness.sla.policy import load_policy
+from harness.tests.synthetic_report import document_of
 
 SHAPE = Shape(games_at_once=5, players=2, seconds=20, http_per_s=2)
 #: What is shown and not judged: where it is made, and what its absence is noted as.
@@ -27,7 +28,7 @@ SHOWN = {
     "timeline": "The timeline",
     "worst_games": "The worst games",
     "distribution": "The distribution of broadcast_latency",
-    "newest": "The calibration",
+    "newest_calibration": "The calibration",
 }
 
 
@@ -69,7 +70,7 @@ LINE = {"start_ms": 0, "bin_s": 1, "bins": 1, "windows": [], "series": []}
     [
         (scenario(seconds=float("nan")), "NaN is no JSON"),
         (scenario(seconds="3 s"), "seconds"),
-        (scenario(outcome=None, message=3), "message"),
+        (scenario(message=3), "message"),
         (scenario(faults=3), "faults"),
         (scenario(faults=["x"]), "faults.0"),
         (scenario(faults=[fault(started_at="yesterday")]), "faults.0.started_at"),
@@ -90,7 +91,7 @@ def test_a_scenario_that_can_not_be_relied_on_is_an_error_that_names_what_is_wro
     text: str, named: str, run: RunFolder
 ) -> None:
     add_scenario(run, text)
-    report = write_reports(run, load_policy())
+    report = document_of(write_reports(run, load_policy()))
     (row,) = report["scenarios"]
     assert (row["id"], row["outcome"]) == ("outage", "error")
     assert named in row["message"]
@@ -101,8 +102,8 @@ def test_a_scenario_that_can_not_be_relied_on_is_an_error_that_names_what_is_wro
 def test_a_good_scenario_is_taken_as_it_is(run: RunFolder) -> None:
     line = LINE | {"series": [{"panel": "a", "title": "b", "unit": "s", "values": [1, None, 0.5]}]}
     add_scenario(run, scenario(faults=[expecting(measured=1)], timeline=line, title="PubNub is away"))
-    assert read_scenarios(run)[0]["title"] == "PubNub is away"
-    report = write_reports(run, load_policy())
+    assert read_scenarios(run)[0].title == "PubNub is away"
+    report = document_of(write_reports(run, load_policy()))
     assert (report["scenarios"][0]["outcome"], report["scenarios"][0]["timeline"]) == ("passed", line)
     assert report["faults"][0]["expectations"][0]["measured"] == 1
     assert report["notes"] == []
@@ -136,7 +137,7 @@ def test_readings_without_end_are_reported_and_never_a_pass(
 ) -> None:
     spoiled = rows.copy()
     spoil(spoiled)
-    report = write_reports(write_run(tmp_path, spoiled, SHAPE), load_policy())
+    report = document_of(write_reports(write_run(tmp_path, spoiled, SHAPE), load_policy()))
     assert report["notes"] == []
     assert report["verdict"] != "pass"
 
@@ -159,7 +160,7 @@ def test_the_files_of_another_run_alone_are_not_judged_as_this_one(
 
 def test_a_run_whose_folder_was_renamed_is_still_its_own(run: RunFolder) -> None:
     moved = RunFolder(run.path.rename(run.path.with_name("nightly")))
-    assert build_report(moved, load_policy())["run"]["id"] == "nightly"
+    assert build_report(moved, load_policy()).run.id == "nightly"
 
 
 # --- what crashes ----------------------------------------------------------------------------------------
@@ -174,7 +175,7 @@ def test_what_can_not_be_shown_is_said(
     made_by: str, what: str, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"harness.report.build.{made_by}", crash)
-    report = write_reports(run, load_policy())
+    report = document_of(write_reports(run, load_policy()))
     assert f"{what} can't be shown: KeyError: 'gone'" in report["notes"]
 
 
@@ -184,8 +185,8 @@ def test_a_recovery_that_can_not_be_judged_is_inconclusive_and_says_so(
     at = {"start_ns": START + 10 * NS, "end_ns": START + 12 * NS, "ok": True}
     declared = fault_row("network:down service-pubnub", **at)
     broken = pd.concat([rows, pd.DataFrame([declared])], ignore_index=True).astype(rows.dtypes)
-    monkeypatch.setattr("harness.report.build.recovery_of", crash)
-    report = write_reports(write_run(tmp_path, broken, SHAPE), load_policy())
+    monkeypatch.setattr("harness.judge.rows.recovery_of", crash)
+    report = document_of(write_reports(write_run(tmp_path, broken, SHAPE), load_policy()))
     (row,) = report["faults"]
     assert [one["verdict"] for one in row["expectations"]] == ["inconclusive"]
     assert "KeyError" in row["expectations"][0]["explanation"]

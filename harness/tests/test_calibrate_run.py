@@ -15,13 +15,14 @@ import pytest
 from click.testing import CliRunner
 
 from harness.calibrate.conduct import CalibrationError, Conductor, conduct
-from harness.calibrate.judge import document
+from harness.calibrate.judge import calibration
 from harness.calibrate.measure import measure
 from harness.calibrate.plan import PATHS, Plan, delay
 from harness.cli import main
+from harness.documents.base import read_document
+from harness.documents.calibration import WAY_OUT, Calibration
 from harness.faults import Fault
 from harness.history import create_run
-from harness.report.calibration_file import read
 from harness.stack import StackError
 from harness.stack.proxies import PLAYERS_PUBNUB
 
@@ -43,7 +44,7 @@ def test_a_small_calibration_tells_what_was_injected_and_exits_by_it(tmp_path: P
         encoding="utf-8",
     )
     (path,) = tmp_path.glob("*/calibration.json")
-    found = read(path)
+    found = json.loads(read_document(path, Calibration, WAY_OUT).text())
     # On a busy machine ten samples may not be enough to tell 50 ms from 53: the verdict is the machine's.
     assert done.returncode == {"pass": 0, "fail": 1, "inconclusive": 3}[found["verdict"]], done.stderr
     assert found["verdict"].upper() in done.stdout
@@ -71,7 +72,7 @@ def test_a_delay_that_is_larger_than_declared_is_caught_on_the_paths_that_it_is_
     run = create_run(tmp_path, "calibrate", options=(plan := Plan((0, 50), 10)).document())
     said: list[tuple[str, int, int]] = []
     conduct(run, plan, say=lambda *what: said.append(what), inject=lie)
-    found = document(run, measure(run))
+    found = json.loads(calibration(run, measure(run)).text())
     assert said[-1][1] == said[-1][2] == plan.steps
     errors = {row["path"]: row["error"] for row in found["rows"] if row["injected"] == 0.05}
     for path in ("players", "commit"):

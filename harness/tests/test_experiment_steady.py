@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from harness.documents.verdict import Verdict
 from harness.experiment import Experiment, Inconclusive, Testbeds
 from harness.experiment import experiment as module
 from harness.history import now_ns
 from harness.judge.findings import Finding
 from harness.sla.policy import load_policy
-from harness.sla.verdict import Verdict
 
 Steady = Callable[..., int]
 

@@ -13,7 +13,7 @@ from harness.judge import evidence_of
 from harness.judge.lag import CRON, SUBSCRIBERS, lag_s
 from harness.judge.measurement import probe_effect
 from harness.sla.policy import Policy, load_policy
-from harness.sla.verdict import judge_objective
+from harness.tests.synthetic_report import latency_row
 from harness.tests.test_verdicts import SHAPE, named, of, steady, verdict_of
 
 
@@ -147,14 +147,6 @@ def test_lag_outside_the_steady_state_or_unknown_widens_nothing(good_rows: pd.Da
     assert lag_of(unreadable, SUBSCRIBERS) == 0
 
 
-def row_of(**changes: Any) -> dict[str, Any]:
-    row = {
-        "doubts": [], "samples": 100, "ceiling": None, "interval": [1.1, 1.2], "clock_error": 0.0,
-        "comparison": "<", "threshold": 1.0,
-    }  # fmt: skip
-    return row | changes
-
-
 @pytest.mark.parametrize(
     ("changes", "verdict"),
     [
@@ -169,7 +161,7 @@ def row_of(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_only_the_lower_end_gives_way(changes: dict[str, Any], verdict: str) -> None:
-    assert judge_objective(row_of(**changes)) == verdict
+    assert latency_row(**{"interval": [1.1, 1.2]} | changes).verdict == verdict
 
 
 def test_the_probe_effect_is_the_harnesss_share_of_the_parts_and_not_of_the_machine(

@@ -22,6 +22,7 @@ LAYERS = (
     ("target",),
     ("history", "process"),
     ("sla",),
+    ("documents",),
     ("files", "limits", "load_options", "output", "web_proxies"),
 )
 

@@ -28,6 +28,7 @@ from fixtures.synthetic_run import (
     write_run,
 )
 from harness.commands.run import _Display
+from harness.documents.scenario import Scenario
 from harness.history import (
     SCHEMA,
     Doubt,
@@ -49,6 +50,7 @@ from harness.live.terminal import one_line, render
 from harness.report.build import build_report
 from harness.sla.policy import Policy, load_policy
 from harness.tests.helpers import eventually, policy_with
+from harness.tests.synthetic_report import document_of
 
 SHAPE = Shape(games_at_once=60, seconds=40)
 #: In the middle of the steady window.
@@ -106,7 +108,7 @@ def test_at_its_end_a_run_is_judged_as_its_report_judges_it(
 ) -> None:
     run = write_run(tmp_path, rows, SHAPE, files=3)
     run.update(finished_at="2026-09-21T14:20:00.000+00:00")
-    report = build_report(run, policy)
+    report = document_of(build_report(run, policy))
     figures = judge_so_far(Snapshot(run.id, now_ns(), run.read(), HistoryReader(run.history).look()), policy)
     assert figures["verdict"] == report["verdict"]
     for so_far, final in zip(figures["objectives"], report["objectives"], strict=True):
@@ -292,14 +294,14 @@ def test_what_is_near_a_fault_is_not_counted(rows: pd.DataFrame, policy: Policy,
 
 
 def test_the_faults_of_scenarios_under_way_show_with_their_scenario(tmp_path: Path) -> None:
-    going = {"id": "pubnub-outage", "title": "PubNub is out", "outcome": "error", "seconds": None}
-    over = {"id": "pool", "outcome": "passed", "seconds": 12.0}
+    going = Scenario(id="pubnub-outage", title="PubNub is out", outcome="error")
+    over = Scenario(id="pool", outcome="passed", seconds=12.0)
     broken = {
         name: history_with(tmp_path / name, fault_rows(f"network:down {name}", MIDDLE_NS - 4 * NS, None))
         for name in ("pubnub-outage", "the-first-of-several")
     }
 
-    def shown(*scenarios: dict[str, Any]) -> dict[str, Any]:
+    def shown(*scenarios: Scenario) -> dict[str, Any]:
         now = Snapshot(
             "a-run", MIDDLE_NS, under_way(), History(SCHEMA.empty_table()),
             scenarios=scenarios, planned=7, broken=broken,
@@ -328,8 +330,8 @@ def test_the_faults_of_scenarios_under_way_show_with_their_scenario(tmp_path: Pa
 
 def test_a_scenario_under_way_is_no_failure_yet(rows: pd.DataFrame, policy: Policy) -> None:
     scenarios = [
-        {"id": "a", "outcome": "passed", "seconds": 3.0},
-        {"id": "b", "outcome": "error", "seconds": None, "message": "it did not finish"},
+        Scenario(id="a", outcome="passed", seconds=3.0),
+        Scenario(id="b", outcome="error", message="it did not finish"),
     ]
     found = verdicts(judge_so_far(snapshot(rows, scenarios=scenarios), policy))
     assert found["scenarios_passed"] == "pass"

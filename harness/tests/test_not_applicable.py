@@ -8,20 +8,23 @@ from typing import Any
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from pydantic import ValidationError
 from rich.console import Console
 
 from fixtures.synthetic_run import about_run, history_of, synthetic_rows, windows, write_run
 from harness.commands.gate import command
+from harness.documents.report import Report
 from harness.history import Doubt, History, Witness
 from harness.live.document import Snapshot, judge_so_far, live_document
 from harness.live.terminal import one_line, render
-from harness.report.gate import ReportError, judge_again, validate
+from harness.report.gate import judge_again
 from harness.report.html import render_html
 from harness.report.junit import render_junit
 from harness.report.markdown import render_markdown
 from harness.report.terminal import print_summary
 from harness.report.write import write_reports
 from harness.sla.policy import load_policy
+from harness.tests.synthetic_report import report_of
 from harness.tests.test_verdicts import SHAPE, late_timers, named, verdict_of
 
 NO_TICKS = "no ticks of ours: STORMWATCH_MAY_TICK does not name the target's address"
@@ -68,9 +71,7 @@ def test_what_is_not_applicable_alone_is_no_pass(report: dict[str, Any], tmp_pat
     only = policy.model_copy(
         update={"objectives": {"monitor_execution": policy.objectives["monitor_execution"]}}
     )
-    found = {**report, "objectives": [dict(row) for row in report["objectives"]]}
-    judge_again(found, only)
-    assert found["verdict"] == "inconclusive"
+    assert judge_again(report_of(report), only).verdict == "inconclusive"
 
 
 def test_a_row_with_samples_cannot_be_declared_absent(report: dict[str, Any]) -> None:
@@ -78,18 +79,18 @@ def test_a_row_with_samples_cannot_be_declared_absent(report: dict[str, Any]) ->
         row | {"absent": NO_TICKS, "verdict": "not applicable"} if row["samples"] else row
         for row in report["objectives"]
     ]
-    with pytest.raises(ReportError, match="its figures say"):
-        validate({**report, "objectives": forged})
+    with pytest.raises(ValidationError, match="its figures say"):
+        Report.model_validate({**report, "objectives": forged})
 
 
 def test_every_view_names_it_once(report: dict[str, Any]) -> None:
     console = Console(width=200)
     with console.capture() as terminal:
-        print_summary(report, console)
-    for view in (terminal.get(), render_markdown(report), render_junit(report)):
+        print_summary(report_of(report), console)
+    for view in (terminal.get(), render_markdown(report_of(report)), render_junit(report_of(report))):
         assert view.count("STORMWATCH_MAY_TICK") == 1, view
-    assert render_junit(report).count("<skipped") == 1
-    page = render_html(report)
+    assert render_junit(report_of(report)).count("<skipped") == 1
+    page = render_html(report_of(report))
     assert "not applicable" in page
     assert page.count("STORMWATCH_MAY_TICK") == 1
 

@@ -12,6 +12,8 @@ import pytest
 from harness.tests.test_layers import LAYERS, ROOT
 
 PROJECT = ROOT.parent
+#: A report to show.
+FIRST = ROOT / "tests" / "golden" / "report-1.json"
 GUIDE = PROJECT / "CONTRIBUTING.md"
 #: Where each stage lives.
 STAGES = {
@@ -112,12 +114,16 @@ def test_an_expectation_and_its_scenario_are_one_file(copy: Copy) -> None:
 def test_a_view_is_one_function_and_one_line(copy: Copy) -> None:
     function, row = recipe("A view")
     copy.write("harness/report/csv.py", function)
-    first = "VIEWS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {\n"
+    first = "VIEWS: Final[Mapping[str, Callable[[Report], str]]] = {\n"
     imported = "from harness.report.csv import render_csv\n\n"
     copy.replace("harness/report/write.py", "#: What is rendered", imported + "#: What is rendered")
     copy.replace("harness/report/write.py", first, first + row)
-    show = "from harness.report.write import VIEWS; print(VIEWS['objectives.csv']({'objectives': []}))"
-    assert copy.run("-c", show).startswith("name,verdict")
+    show = (
+        "from pathlib import Path; from harness.report.write import VIEWS; "
+        "from harness.report import read_report; "
+        f"print(VIEWS['objectives.csv'](read_report(Path({str(FIRST)!r}))))"
+    )
+    assert copy.run("-c", show).startswith("name,verdict\nmonitor_execution,inconclusive\n")
     assert len(copy.touched) == 2
 
 

@@ -17,6 +17,7 @@ from harness.report.build import build_report
 from harness.sla.metrics import METRICS as DECLARED
 from harness.sla.policy import load_policy
 from harness.sla.witnesses import rests_on as resting_on
+from harness.tests.synthetic_report import document_of
 from harness.tests.test_verdicts import (
     SHAPE,
     an_early_move,
@@ -165,6 +166,6 @@ def test_a_worker_whose_rows_are_elsewhere_is_named_and_half_a_record_is_not_jud
 def test_a_history_that_its_worker_did_not_close_touches_what_it_is_the_record_of(tmp_path: Path) -> None:
     run = write_run(tmp_path, synthetic_rows(SMALL), SMALL)
     (run.history / "observer-1-4711.arrow").touch()
-    report = build_report(run, load_policy())
+    report = document_of(build_report(run, load_policy()))
     assert named(report, "whole_files")["explanation"].startswith("Cut off: observer-1-4711.arrow")
     assert set(named(report, "whole_files")["witnesses"]) == {Witness.SUBSCRIBERS}
