@@ -201,13 +201,12 @@ class Evidence:
         lacked = pd.concat(found, ignore_index=True)
         queues = (lacked["what"] == Shortage.QUEUE).to_numpy(dtype=bool)
         struck = np.zeros(len(lacked), dtype=bool)
-        for fault in self.faults if queues.any() else ():
-            until_ns = _TOLD_WITHIN_NS + (self.span[1] if fault.end_ns is None else fault.end_ns)
-            during = lacked["at_ns"].between(fault.start_ns, until_ns).to_numpy(dtype=bool)
-            of_process = [
-                fault.name.startswith("process:") and fault.name.endswith(f" {who}") for who in lacked["who"]
-            ]
-            struck |= during & np.array(of_process, dtype=bool)
+        for window in self.faults if queues.any() else ():
+            if window.fault.place != "process":
+                continue
+            until_ns = _TOLD_WITHIN_NS + (self.span[1] if window.end_ns is None else window.end_ns)
+            during = lacked["at_ns"].between(window.start_ns, until_ns)
+            struck |= (during & (lacked["who"] == window.fault.target)).to_numpy(dtype=bool)
         return lacked[~(queues & struck)].reset_index(drop=True)
 
     @cached_property

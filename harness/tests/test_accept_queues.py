@@ -147,8 +147,8 @@ def full(second: float, actor: str = "toxiproxy") -> dict[str, object]:
 
 
 def paused(process: str, start_s: float, end_s: float) -> dict[str, object]:
-    fault = {"kind": "fault", "name": f"process:pause {process}", "actor": "fault", "event": "fault-1"}
-    return fault | {"start_ns": at(start_s), "end_ns": at(end_s), "ok": True}
+    fault = {"kind": "fault", "place": "process", "name": "pause", "target": process, "event": "fault-1"}
+    return fault | {"actor": "fault", "start_ns": at(start_s), "end_ns": at(end_s), "ok": True}
 
 
 def failing(rows: pd.DataFrame) -> pd.DataFrame:
