@@ -15,6 +15,7 @@ from harness.documents.rows import (
     ObjectiveRow,
     ScenarioRow,
 )
+from harness.documents.run import About
 from harness.documents.shown import CalibrationShown, Distribution, Game, Stage, Timeline
 from harness.documents.verdict import NOT_APPLICABLE, RowVerdict, Verdict, worst
 
@@ -23,28 +24,11 @@ SCHEMA: Final = "stormwatch.report/2"
 _FIRST: Final = "stormwatch.report/1"
 
 
-class RunShown(Model):
+class RunShown(About):
     """What of run.json stands in a report."""
 
-    id: str
     #: Whether there was, or should have been, a load to judge.
     expects_load: bool = False
-    kind: str | None = None
-    started_at: Moment | None = None
-    finished_at: Moment | None = None
-    target: dict[str, JsonValue] | None = None
-    options: dict[str, JsonValue] | None = None
-    seed: int | str | None = None
-    profile: str | None = None
-    #: The command to reproduce it.
-    command: str | None = None
-    versions: dict[str, JsonValue] | None = None
-    machine: dict[str, JsonValue] | None = None
-    windows: Many[dict[str, JsonValue]] | None = None
-    interrupted: bool | None = None
-    missing: Many[dict[str, JsonValue]] | None = None
-    #: Witnesses that the run does without by choice, and why.
-    absent: Many[dict[str, JsonValue]] | None = None
 
 
 class PolicyShown(Model):

@@ -1,0 +1,57 @@
+"""run.json: what was run, on what, and what its processes say of themselves."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from harness.documents.base import Document, Many, Model, Moment
+
+SCHEMA: Final = "stormwatch.run/1"
+
+
+class Window(Model):
+    """A declared window of a run; Unix ns."""
+
+    name: str
+    start_ns: int
+    #: None: it is open.
+    end_ns: int | None = None
+
+
+class About(Model):
+    """What a run and its report both say of the run."""
+
+    id: str
+    kind: str | None = None
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
+    target: dict[str, JsonValue] | None = None
+    options: dict[str, JsonValue] | None = None
+    seed: int | str | None = None
+    profile: str | None = None
+    #: The command to reproduce it.
+    command: str | None = None
+    versions: dict[str, JsonValue] | None = None
+    machine: dict[str, JsonValue] | None = None
+    windows: Many[Window] | None = None
+    interrupted: bool | None = None
+    #: Witnesses that are in doubt.
+    missing: Many[dict[str, JsonValue]] | None = None
+    #: Witnesses that the run does without by choice.
+    absent: Many[dict[str, JsonValue]] | None = None
+
+
+class Run(About, Document):
+    """What was run. It may say more than is known of it here."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    schema_id: Literal["stormwatch.run/1"] = Field(SCHEMA, alias="schema")
+    expects_load: bool = True
+    expects_scenarios: bool = False
+    #: Processes that write a history of their own.
+    recorders: Many[str] | None = None
+    #: What the ids of its games begin with.
+    game_prefix: str | None = None
