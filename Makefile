@@ -4,11 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Tests that start no part of the stack.
-QUICK := $(addprefix harness/tests/test_,$(addsuffix .py,calibrate_document calibrate_judge faults_base gate \
-	history_writer integrity_declared lag layers load_options policy recipes recovery shortages stages statistics \
-	verdicts views witnesses))
-
 .DEFAULT_GOAL := help
 .PHONY: help setup sla test quick watch scenarios lint types audit bench lock clean
 
@@ -31,13 +26,13 @@ sla: $(READY) ## load and failures on the local stack, then the report and the g
 test: $(READY) ## unit and integration tests
 	$(BIN)/pytest -n 2
 
-quick: $(READY) ## tests that start no stack
-	$(BIN)/pytest -q $(QUICK)
+quick: $(READY) ## tests that start no process
+	$(BIN)/pytest -q -n 2 -m quick
 
 watch: $(READY) ## at every change: the test files that differ from the last commit, else the quick ones
 	@while true; do touch $(VENV)/.watched; \
 		changed=$$({ git diff --name-only --diff-filter=d HEAD; git ls-files --others --exclude-standard; } | grep -E '/test_[a-z_]+\.py$$'); \
-		$(BIN)/pytest -q -x $${changed:-$(QUICK)}; \
+		$(BIN)/pytest -q -x $${changed:--m quick}; \
 		until find harness service fixtures scenarios -name '*.py' -newer $(VENV)/.watched | grep -q .; do sleep 1; done; \
 	done
 

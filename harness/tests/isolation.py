@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import pytest
@@ -32,6 +35,18 @@ KEPT: Final = frozenset(
 _KEPT_PREFIXES: Final = (
     *("LC_", "LD_", "DYLD_", "XDG_", "SSL_CERT_"),
     *("PYTHON", "PYTEST_", "PY_COLORS", "COVERAGE_", "COV_", "HYPOTHESIS_", "PLAYWRIGHT_"),
+)
+
+#: Modules that start processes, or whose clients need one that runs.
+_STARTERS: Final = (
+    *(
+        "subprocess",
+        "harness.stack",
+        "harness.process",
+        "harness.experiment.testbed",
+        "harness.load.observers",
+    ),
+    *("fixtures.pubnub_emulator.process", "playwright", "asyncpg"),
 )
 
 #: Reapers of processes that were killed on purpose may be at work still.
@@ -96,3 +111,26 @@ def _use_own_folder(config: pytest.Config) -> None:
     folder.chmod(0o711)  # root's tests start Postgres as another user
     config.stash[_FOLDER] = folder
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as ``quick`` the tests whose files have nothing at hand that starts a process."""
+    for item in items:
+        module = getattr(item, "module", None)
+        if module is not None and not _starts_processes(module) and "pytester" not in item.fixturenames:
+            item.add_marker("quick")
+
+
+@cache
+def _starts_processes(module: ModuleType) -> bool:
+    """Tell whether a test file, or what it takes from other files of tests, can start a process."""
+    for thing in vars(module).values():
+        origin = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", None)
+        if not isinstance(origin, str):
+            continue
+        if origin.startswith(_STARTERS):
+            return True
+        other = sys.modules.get(origin)
+        if other is not None and other is not module and ".tests." in origin and _starts_processes(other):
+            return True
+    return False
