@@ -7,8 +7,7 @@ import os
 import shutil
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,25 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
-from harness.commands._errors import NoReportError
+from harness.commands._errors import NoReportError, said_as
+from harness.output import Exit
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-
-    from harness.documents.report import Report
-    from harness.experiment.child import Child
-    from harness.experiment.suite import Selection
-    from harness.history import RunFolder
-    from harness.live.process import LiveProcess
-    from harness.sla.policy import Policy, Profile
     from harness.target import Permission
 
 _DEFAULT_PROFILE: Final = "quick"
-_POLL_S: Final = 0.25
-#: Where there is no terminal to draw on, how often a line tells of the objectives so far.
-_LINE_EVERY_S: Final = 15.0
-#: What shells say of a process that Ctrl-C ended.
-_GIVEN_UP: Final = 130
 
 
 class _RunCommand(click.Command):
@@ -146,10 +133,9 @@ def command(
     Runs on local stacks of its own, or on the deployment that the environment names (SUPABASE_URL and the
     rest; see the README), after it said what it will do there and found consent that names its address:
     STORMWATCH_MAY_LOAD, STORMWATCH_MAY_BREAK for the failure scenarios, STORMWATCH_MAY_TICK for ticks.
-    What follows `--` goes to the load:
 
     While it goes on, the terminal shows the objectives so far, their intervals and what is broken now,
-    each second; in a log it is a line each 15 s.
+    each second; in a log it is a line each 15 s. What follows `--` goes to the load:
 
     \b
       stormwatch run
@@ -157,6 +143,8 @@ def command(
       stormwatch run --no-load -k pubnub
       stormwatch run -- --help             the load's options
     """
+    from harness.commands._display import Display
+    from harness.commands._job import Job, LoadRefusedError
     from harness.experiment.suite import Selection, SelectionError, see_that_some_match
     from harness.files import DocumentError
     from harness.history import HistoryError, RunFolderError, create_run
@@ -171,13 +159,14 @@ def command(
     if not (with_load or with_failures):
         raise click.UsageError("--no-load and --no-failures leave nothing to do")
     selection = Selection(None if scenarios == "all" else scenarios, expression)
-    try:
+    with said_as(click.UsageError, PolicyError, RunFolderError, SelectionError, TargetError, ConsentError):
         policy = load_policy(sla, profile=profile)
         if with_failures:
             see_that_some_match(selection)
         if local:
             forget_deployment()
-        plan = _check(load_options, policy.profiles[profile], with_load=with_load)
+        load_profile = policy.profiles[profile].options
+        plan = _check(load_options, load_profile) if with_load else _see_that_none_are_given(load_options)
         permission = _consent(plan, with_failures=with_failures)
         run = create_run(
             reports.absolute(),
@@ -186,34 +175,42 @@ def command(
             interrupted=False,
             expects_load=with_load,
             expects_scenarios=with_failures,
-            command=_again(context, None),
+            command=_repeating(context, None),
         )
-    except (PolicyError, RunFolderError, SelectionError, TargetError, ConsentError) as error:
-        raise click.UsageError(str(error)) from error
-
-    job = _Job(run, policy, permission)
-    job.again = partial(_again, context)
     try:
-        with _interruptible() as job.interrupted, _Display(run.path) as job.display:
-            every_s = job.display.judged_every_s
-            with LiveProcess(run, sla=sla, profile=profile, every_s=every_s) as job.live:
+        with _interruptible() as interrupted, Display(run.path) as display:
+            job = Job(run, permission, display, interrupted)
+            with LiveProcess(run, sla=sla, profile=profile, every_s=display.judged_every_s):
                 if with_load:
-                    job.play(hand_over(profile, policy.profiles[profile].options), load_options)
-                if with_failures and not job.interrupted():
+                    job.play(hand_over(profile, load_profile), load_options)
+                if with_failures:
                     job.break_things(selection, workers)
-            document = job.judge()
+            document = job.judge(policy, partial(_repeating, context))
+    except LoadRefusedError as error:
+        shutil.rmtree(run.path)
+        raise click.UsageError(str(error)) from error
     except (ProcessError, HistoryError, DocumentError, RunFolderError, OSError) as error:
         raise NoReportError(f"{error}; what was recorded lies in {run.path}") from error
     except KeyboardInterrupt:
         click.echo(f"given up; what was recorded lies in {run.path}", err=True)
-        sys.exit(_GIVEN_UP)
+        sys.exit(Exit.INTERRUPTED)
     print_summary(document)
     click.echo(f"report: {os.path.relpath(run.path / 'report.html')}")
     sys.exit(EXIT_CODES[document.verdict] if with_gate else 0)
 
 
-def _check(options: Sequence[str], profile: Profile, *, with_load: bool) -> list[str]:
+def _see_that_none_are_given(options: Sequence[str]) -> list[str]:
+    if options:
+        raise click.UsageError(f"--no-load leaves nobody to take {' '.join(options)}")
+    return []
+
+
+def _check(options: Sequence[str], profile: Mapping[str, Any]) -> list[str]:
     """Return what the load will do, a line each; show its help instead if the options ask for it.
+
+    Parameters
+    ----------
+    profile : options of the load that the profile sets.
 
     Raises
     ------
@@ -223,12 +220,8 @@ def _check(options: Sequence[str], profile: Profile, *, with_load: bool) -> list
     from harness.experiment.load import LoadOptionsError, check_load_options
     from harness.load.origins import hand_over
 
-    if options and not with_load:
-        raise click.UsageError(f"--no-load leaves nobody to take {' '.join(options)}")
-    if not with_load:
-        return []
     try:
-        told = check_load_options(options, hand_over("", profile.options))
+        told = check_load_options(options, hand_over("", profile))
     except LoadOptionsError as error:
         raise click.UsageError(f"{error}; `stormwatch run -- --help` lists the load's options") from error
     if {"-h", "--help"} & set(options):
@@ -260,8 +253,8 @@ def _consent(plan: list[str], *, with_failures: bool) -> Permission | None:
     return consent.ask(Target.from_environment(), actions, plan, optional=[Action.TICK])
 
 
-def _again(context: click.Context, seed: int | None) -> str:
-    """Return the command that does a run again, with the seed that was drawn for its load."""
+def _repeating(context: click.Context, seed: int | None) -> str:
+    """Return the command that repeats a run, with the seed that was drawn for its load."""
     from harness.history.command import command_line, with_seed
 
     words = ["stormwatch", "run"]
@@ -277,204 +270,6 @@ def _again(context: click.Context, seed: int | None) -> str:
             words += [option.opts[0], str(value)]
     load_options = with_seed(context.params["load_options"], seed)
     return command_line([*words, *(["--", *load_options] if load_options else [])])
-
-
-class _Job:
-    """The main job in its steps: play, break, judge."""
-
-    display: _Display
-    live: LiveProcess
-    #: Whether somebody asked for an early end.
-    interrupted: Callable[[], bool]
-    #: The command that does it again with a seed.
-    again: Callable[[int | None], str]
-
-    def __init__(self, run: RunFolder, policy: Policy, permission: Permission | None) -> None:
-        self._run = run
-        self._policy = policy
-        self._leads_here = False
-        #: To load and break a deployment, handed on to those who do; None: they start stacks of their own.
-        self._environment = {} if permission is None else permission.environment()
-
-    def play(self, profile: dict[str, str], options: Sequence[str]) -> None:
-        """Drive the load until it ends by itself, or until interrupted."""
-        from harness.experiment.load import LoadProcess
-        from harness.history.witnesses import Doubt, Witness
-
-        self.display.stage("set-up")
-        with LoadProcess(self._run, self._environment | profile, options) as load:
-            self._follow(load, lambda: self._show(load.windows))
-            if load.exit_code == click.UsageError.exit_code:
-                # Nothing was played: what is wrong was found out before.
-                why = load.last_words(1)
-                self.live.kill()
-                shutil.rmtree(self._run.path)
-                raise click.UsageError(why)
-            if load.exit_code != 0:
-                why = f"the load ended with {load.exit_code}: {load.last_words()}"
-                self._run.doubt(Doubt(Witness.RUN, why))
-                self._run.update(interrupted=True)
-
-    def break_things(self, selection: Selection, workers: int) -> None:
-        """Run the failure scenarios into the run's folder."""
-        from harness.experiment.suite import ScenarioSuite
-
-        self._lead_here()
-        self.display.stage("failures")
-        with ScenarioSuite(self._run, selection, workers=workers, environment=self._environment) as suite:
-            self._follow(suite, lambda: self.display.stage("failures", *suite.progress()))
-            suite.check()
-
-    def judge(self) -> Report:
-        """Write the reports and return the report."""
-        from harness.experiment.suite import account_for_missing
-        from harness.history.run import utc_now
-        from harness.report import write_reports
-
-        self.display.stage("report")
-        if self.interrupted():
-            self._run.update(interrupted=True)
-        account_for_missing(self._run, interrupted=self.interrupted())
-        self._run.update(finished_at=utc_now(), command=self.again(self._run.read().get("seed")))
-        document = write_reports(self._run, self._policy)
-        self._run.point_latest_here()
-        return document
-
-    def _follow(self, child: Child, show: Callable[[], None]) -> None:
-        asked = False
-        while child.exit_code is None:
-            if not self.interrupted():
-                show()
-            elif not asked:
-                asked = True
-                self.display.stage("stopping")
-                child.interrupt()
-            time.sleep(_POLL_S)
-
-    def _lead_here(self) -> None:
-        """Have `latest` lead here as soon as something is sent: no older verdict is taken for this run's."""
-        if not self._leads_here:
-            self._leads_here = True
-            self._run.point_latest_here()
-
-    def _show(self, windows: dict[str, dict[str, Any]]) -> None:
-        if windows:
-            self._lead_here()
-        options = self._run.read().get("options", {})
-        name = next((name for name in ("drain", "steady", "warm-up") if name in windows), "set-up")
-        lasts = {"warm-up": None, "steady": options.get("duration_s"), "drain": options.get("drain_s")}
-        if name == "set-up":
-            self.display.stage(name)
-        else:
-            self.display.stage(name, time.time() - windows[name]["start_ns"] / 1e9, lasts[name])
-
-
-_TITLES: Final = {
-    "set-up": "getting the target ready",
-    "warm-up": "warming up: games join in waves (not judged)",
-    "steady": "steady load: concurrent games (judged)",
-    "drain": "draining: last games end, last events arrive (not judged)",
-    "failures": "failure scenarios: breaking PubNub and the database",
-    "stopping": "interrupted: ending early, the report is still written (Ctrl-C again to give up)",
-    "report": "judging the record",
-}
-
-
-class _Display:
-    """Tells what is going on, how long it will take and how the objectives stand.
-
-    On a terminal bars and a table, drawn anew each second; else a line a stage, and one now and then.
-
-    Parameters
-    ----------
-    run : the run's folder, whose ``live.json`` is shown.
-    console : where; None: stderr.
-    """
-
-    def __init__(self, run: Path, console: Console | None = None) -> None:
-        from rich.live import Live
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        from harness import output
-
-        self._run = run
-        self._console = console or output.console(stderr=True)
-        self._stage: str | None = None
-        self._task: Any = None
-        self._next_line = time.monotonic() + _LINE_EVERY_S
-        # Never started by itself: it is drawn as a part of the view.
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[done]}"),
-            TimeElapsedColumn(),
-            console=self._console,
-        )
-        self._view = Live(
-            console=self._console,
-            get_renderable=self._draw,
-            refresh_per_second=2,
-            vertical_overflow="crop",
-        )
-
-    @property
-    def judged_every_s(self) -> float:
-        """How often the objectives need to be judged to be shown; in seconds."""
-        return 1.0 if self._console.is_interactive else _LINE_EVERY_S
-
-    def __enter__(self) -> _Display:
-        if self._console.is_interactive:
-            self._view.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # What is left on the screen are the stages: the summary of the report comes below.
-        self._end_stage()
-        if self._console.is_interactive:
-            self._view.stop()
-
-    def stage(self, name: str, done: float | None = None, total: float | None = None) -> None:
-        """Show that the run is in stage ``name``, ``done`` of ``total`` (seconds, or scenarios) through."""
-        if name != self._stage:
-            self._end_stage()
-            self._stage = name
-            if not self._console.is_interactive:
-                self._say(_TITLES[name])
-            self._task = self._progress.add_task(_TITLES[name], total=total, done="")
-        if done is not None and total:
-            unit = "" if name == "failures" else " s"
-            text = f"{min(done, total):.0f} of {total:.0f}{unit}"
-            self._progress.update(self._task, completed=min(done, total), total=total, done=text)
-        if not self._console.is_interactive and time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + _LINE_EVERY_S
-            self._tell()
-
-    def _draw(self) -> RenderableType:
-        from rich.console import Group
-
-        from harness.live.file import read_live
-        from harness.live.terminal import render
-
-        document = None if self._stage in {None, "report"} else read_live(self._run)
-        if document is None:
-            return self._progress
-        return Group(self._progress, render(document, time.time()))
-
-    def _tell(self) -> None:
-        from harness.live.file import read_live
-        from harness.live.terminal import one_line
-
-        document = read_live(self._run)
-        if document is not None and document["begun"]:
-            self._say(f"  {one_line(document)}")
-
-    def _say(self, text: str) -> None:
-        self._console.print(f"[{time.strftime('%H:%M:%S')}] {text}", markup=False, soft_wrap=True)
-
-    def _end_stage(self) -> None:
-        if self._stage is not None:
-            self._progress.update(self._task, total=1, completed=1)
-            self._stage = None
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from fixtures.synthetic_run import (
     synthetic_rows,
     write_run,
 )
-from harness.commands.run import _Display
+from harness.commands._display import Display
 from harness.documents.scenario import Scenario
 from harness.history import (
     SCHEMA,
@@ -531,9 +531,9 @@ def test_one_line_names_what_fails(rows: pd.DataFrame, policy: Policy) -> None:
     assert "\n" not in line
 
 
-def display(run: Path, *, terminal: bool) -> tuple[_Display, io.StringIO]:
+def display(run: Path, *, terminal: bool) -> tuple[Display, io.StringIO]:
     out = io.StringIO()
-    return _Display(run, Console(file=out, force_terminal=terminal, width=120)), out
+    return Display(run, Console(file=out, force_terminal=terminal, width=120)), out
 
 
 def test_a_log_gets_a_line_now_and_then_instead_of_a_table(

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from harness.commands.run import _again
+from harness.commands.run import _repeating
 from harness.commands.run import command as run_command
 from harness.history.command import command_line, with_seed
 from harness.load.options import load_options
@@ -197,7 +197,7 @@ def test_an_expression_that_selects_nothing_is_said_after_one_collection_before_
 
 
 def again_of(*arguments: str, seed: int | None = 7) -> str:
-    return _again(run_command.make_context("run", list(arguments)), seed)
+    return _repeating(run_command.make_context("run", list(arguments)), seed)
 
 
 def test_a_run_is_done_again_with_the_options_it_was_given_and_its_seed() -> None:

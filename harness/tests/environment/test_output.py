@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.run import _Display
+from harness.commands._display import Display
 from harness.history import RunFolder
 from harness.output import console, one_line, plain
 from harness.tests.environment.hostile import COMMAND, ESCAPES, in_shell, small_run, stormwatch, surroundings
@@ -106,7 +106,7 @@ def test_colours_without_a_terminal_draw_nothing_anew(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert (console().is_terminal, console().is_interactive) == (True, False)
-    with _Display(tmp_path) as display:
+    with Display(tmp_path) as display:
         for done in range(5):
             display.stage("steady", done, 5)
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -1,0 +1,125 @@
+"""The steps of `stormwatch run`: play, break, judge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from harness.commands._display import Display
+from harness.documents.report import Report
+from harness.experiment.child import Child
+from harness.experiment.load import LoadProcess
+from harness.experiment.suite import ScenarioSuite, Selection, account_for_missing
+from harness.history import RunFolder
+from harness.history.run import utc_now
+from harness.history.witnesses import Doubt, Witness
+from harness.output import Exit
+from harness.report import write_reports
+from harness.sla.policy import Policy
+from harness.target import Permission
+
+_POLL_S: Final = 0.25
+
+
+class LoadRefusedError(Exception):
+    """The load ended before anything was played; the message says why."""
+
+
+class Job:
+    """The main job in its steps.
+
+    Parameters
+    ----------
+    run : folder that takes the record.
+    permission : to load and break a deployment, handed on to those who do. None: they start stacks of
+        their own.
+    display : shows the steps.
+    interrupted : tells whether somebody asked for an early end.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        permission: Permission | None,
+        display: Display,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        self._run = run
+        self._display = display
+        self._interrupted = interrupted
+        self._leads_here = False
+        self._environment = {} if permission is None else permission.environment()
+
+    def play(self, profile: Mapping[str, str], options: Sequence[str]) -> None:
+        """Drive the load until it ends by itself, or until interrupted.
+
+        Raises
+        ------
+        LoadRefusedError
+            Nothing was played: what is wrong was found out before.
+        """
+        self._display.stage("set-up")
+        with LoadProcess(self._run, {**self._environment, **profile}, options) as load:
+            self._follow(load, lambda: self._show(load.windows))
+            if load.exit_code == Exit.USAGE:
+                raise LoadRefusedError(load.last_words(1))
+            if load.exit_code != 0:
+                why = f"the load ended with {load.exit_code}: {load.last_words()}"
+                self._run.doubt(Doubt(Witness.RUN, why))
+                self._run.update(interrupted=True)
+
+    def break_things(self, selection: Selection, workers: int) -> None:
+        """Run the failure scenarios into the run's folder, unless interrupted."""
+        if self._interrupted():
+            return
+        self._lead_here()
+        self._display.stage("failures")
+        with ScenarioSuite(self._run, selection, workers=workers, environment=self._environment) as suite:
+            self._follow(suite, lambda: self._display.stage("failures", *suite.progress()))
+            suite.check()
+
+    def judge(self, policy: Policy, command: Callable[[int | None], str]) -> Report:
+        """Write the reports and return the report.
+
+        Parameters
+        ----------
+        command : returns the command that repeats the run with a seed.
+        """
+        self._display.stage("report")
+        interrupted = self._interrupted()
+        if interrupted:
+            self._run.update(interrupted=True)
+        account_for_missing(self._run, interrupted=interrupted)
+        self._run.update(finished_at=utc_now(), command=command(self._run.read().get("seed")))
+        document = write_reports(self._run, policy)
+        self._run.point_latest_here()
+        return document
+
+    def _follow(self, child: Child, show: Callable[[], None]) -> None:
+        asked = False
+        while child.exit_code is None:
+            if not self._interrupted():
+                show()
+            elif not asked:
+                asked = True
+                self._display.stage("stopping")
+                child.interrupt()
+            time.sleep(_POLL_S)
+
+    def _lead_here(self) -> None:
+        """Have `latest` lead here as soon as something is sent: no older verdict is taken for this run's."""
+        if not self._leads_here:
+            self._leads_here = True
+            self._run.point_latest_here()
+
+    def _show(self, windows: dict[str, dict[str, Any]]) -> None:
+        if windows:
+            self._lead_here()
+        options = self._run.read().get("options", {})
+        name = next((name for name in ("drain", "steady", "warm-up") if name in windows), "set-up")
+        lasts = {"warm-up": None, "steady": options.get("duration_s"), "drain": options.get("drain_s")}
+        if name == "set-up":
+            self._display.stage(name)
+        else:
+            self._display.stage(name, time.time() - windows[name]["start_ns"] / 1e9, lasts[name])
