@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from harness.sla.policy import Policy, PolicyError, load_policy
+from harness.commands._errors import said_as
+
+if TYPE_CHECKING:
+    from harness.sla.policy import Policy
 
 
 def policy_from(sla: Path | None, changes: tuple[str, ...], *, profile: str | None = None) -> Policy:
@@ -14,16 +18,22 @@ def policy_from(sla: Path | None, changes: tuple[str, ...], *, profile: str | No
 
     A profile that the policy does not know changes nothing.
     """
-    named: dict[str, str] = {}
+    from harness.sla.policy import PolicyError, load_policy
+
+    named = named_changes(changes)
+    with said_as(click.UsageError, PolicyError):
+        policy = load_policy(sla, changes=named)
+        return load_policy(sla, profile=profile, changes=named) if profile in policy.profiles else policy
+
+
+def named_changes(changes: tuple[str, ...]) -> dict[str, str]:
+    """Return name -> value of what ``--set`` gave; raises :class:`click.UsageError`."""
+    named = {}
     for change in changes:
-        name, equals, value = change.partition("=")
-        if not equals or not name or not value:
+        name, _, value = (part.strip() for part in change.partition("="))
+        if not name or not value:
             raise click.UsageError(
                 f"--set {change!r}: write NAME=VALUE, as in broadcast_latency.threshold=1s"
             )
-        named[name.strip()] = value.strip()
-    try:
-        policy = load_policy(sla, changes=named)
-        return load_policy(sla, profile=profile, changes=named) if profile in policy.profiles else policy
-    except PolicyError as error:
-        raise click.UsageError(str(error)) from error
+        named[name] = value
+    return named

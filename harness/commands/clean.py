@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from harness.commands._errors import said_as
+from harness.commands._system import running_stack
+
 if TYPE_CHECKING:
     from harness.target import Permission, Target
     from harness.target.cleaning import Leftover
@@ -34,14 +37,17 @@ def command(prefix: str | None, only_list: bool, stack_id: str | None) -> None:
 
     if prefix is not None and not is_prefix(prefix):
         raise click.UsageError(f"{prefix!r} is no prefix of a run: they look like sw0123abcd-")
-    try:
+    trouble = False
+    with (
+        said_as(click.UsageError, ConsentError, TargetError),
+        said_as(click.ClickException, CleaningError),
+    ):
         target, permission = _find(stack_id, prefix, ask=not only_list)
         found = [left for left in leftovers(target) if prefix in {None, left.prefix}]
         for left in found if only_list else ():
             click.echo(_describe(left))
         if only_list or permission is None:
             return
-        trouble = False
         for left in found:
             if prefix is None and datetime.now(UTC) - left.newest < _GOES_ON:
                 click.echo(f"{_describe(left)}: left alone, it may still go on; name it to remove it")
@@ -49,10 +55,6 @@ def command(prefix: str | None, only_list: bool, stack_id: str | None) -> None:
             cleaned = clean(permission, left.prefix)
             click.echo(str(cleaned))
             trouble |= cleaned.left is not None
-    except (ConsentError, TargetError) as error:
-        raise click.UsageError(str(error)) from None
-    except CleaningError as error:
-        raise click.ClickException(str(error)) from error
     if not found:
         click.echo("nothing is left of any run" if prefix is None else f"nothing is left of {prefix}")
     if trouble:
@@ -61,22 +63,16 @@ def command(prefix: str | None, only_list: bool, stack_id: str | None) -> None:
 
 def _find(stack_id: str | None, prefix: str | None, *, ask: bool) -> tuple[Target, Permission | None]:
     """Return the target, and the permission to remove games from it if that is to be done."""
-    from harness.stack import StackError, find_stack
-    from harness.target import Action, Target, consent, deployment_named
+    from harness.target import Action, Target, consent
 
-    if stack_id is None and deployment_named():
-        target = Target.from_environment()
-        what = prefix or "all of them that ended ten minutes ago or earlier"
-        plan = [f"games that runs of Stormwatch have left are removed: {what}"]
-        otherwise = "take --list to see what is left"
-        return target, consent.ask(target, [Action.LOAD], plan, otherwise=otherwise) if ask else None
-    try:
-        stack = find_stack(stack_id)
-    except StackError as error:
-        raise click.UsageError(
-            f"{error}, or name a deployment in the environment (SUPABASE_URL ...)"
-        ) from None
-    return stack.target, stack.permission
+    stack = running_stack(stack_id)
+    if stack is not None:
+        return stack.target, stack.permission
+    target = Target.from_environment()
+    what = prefix or "all of them that ended ten minutes ago or earlier"
+    plan = [f"games that runs of Stormwatch have left are removed: {what}"]
+    otherwise = "take --list to see what is left"
+    return target, consent.ask(target, [Action.LOAD], plan, otherwise=otherwise) if ask else None
 
 
 def _describe(left: Leftover) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import difflib
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+from harness.commands._errors import said_as
+from harness.commands._system import end_in_order_on_signals, running_stack
 
 if TYPE_CHECKING:
     from harness.faults import Fault, System
@@ -118,10 +119,8 @@ def _command_of(kind: type[Fault]) -> click.Command:
         from harness.faults import FaultError
 
         ctx = click.get_current_context()
-        try:
+        with said_as(click.UsageError, FaultError):
             fault = kind(target, **values) if target is not None else kind(**values)
-        except FaultError as error:
-            raise click.UsageError(str(error), ctx) from None
         _inject(ctx, fault, _seconds(for_, ctx))
 
     return click.Command(
@@ -150,14 +149,15 @@ def _inject(ctx: click.Context, fault: Fault, for_s: float | None) -> None:
     from harness.faults import FaultError, NotExercisedError
     from harness.stack import StackError
 
-    _leave_on_signals()
+    end_in_order_on_signals()
     lasts = "until Ctrl-C" if for_s is None else f"for {for_s:g} s"
     system = _system(ctx, f"{fault.describe()}, {lasts}")
-    try:
-        with _history(ctx) as history, fault.inject(system, history):
-            _wait(fault, for_s)
-    except (FaultError, StackError, NotExercisedError) as error:
-        raise click.ClickException(str(error)) from error
+    with (
+        said_as(click.ClickException, FaultError, StackError, NotExercisedError),
+        _history(ctx) as history,
+        fault.inject(system, history),
+    ):
+        _wait(fault, lasts, for_s)
     click.echo(f"{fault}: undone; it was exercised", err=True)
 
 
@@ -175,8 +175,8 @@ def _random(ctx: click.Context, seed: int, for_: str, only: str, dry_run: bool) 
     from harness.faults.schedule import Schedule, candidates
     from harness.stack import StackError
 
-    _leave_on_signals()
-    try:
+    end_in_order_on_signals()
+    with said_as(click.ClickException, FaultError, StackError):
         system = _system(ctx, f"faults of all kinds at random times, for {for_}")
         usable = [fault for fault in candidates(system) if only in str(fault)]
         schedule = Schedule.random(usable, seed=seed, for_s=_seconds(for_, ctx) or 0.0)
@@ -185,8 +185,6 @@ def _random(ctx: click.Context, seed: int, for_: str, only: str, dry_run: bool) 
             return
         with _history(ctx) as history:
             outcomes = schedule.run(system, history, say=lambda line: click.echo(line, err=True))
-    except (FaultError, StackError) as error:
-        raise click.ClickException(str(error)) from error
     troubled = [outcome for outcome in outcomes if outcome.trouble]
     if troubled:
         raise click.ClickException(f"{len(troubled)} of {len(outcomes)} faults did not do what they should")
@@ -206,12 +204,10 @@ def _mend(ctx: click.Context) -> None:
     from harness.stack import StackError
 
     undone = 0
-    try:
+    with said_as(click.ClickException, FaultError, StackError):
         for line in mend(_system(ctx, "what faults have left behind is undone")):
             click.echo(line)
             undone += 1
-    except (FaultError, StackError) as error:
-        raise click.ClickException(str(error)) from error
     if not undone:
         click.echo("nothing was left to mend")
 
@@ -224,36 +220,25 @@ def _system(ctx: click.Context, doing: str) -> System:
     doing : what is about to be done, in a line.
     """
     from harness.faults import Deployment
-    from harness.stack import StackError, find_stack, running_stacks
-    from harness.target import Action, ConsentError, Target, TargetError, deployment_named
+    from harness.stack import running_stacks
+    from harness.target import Action, ConsentError, Target, TargetError
     from harness.target.consent import ask
 
-    wanted: str | None = ctx.obj["stack"]
-    if wanted is None and deployment_named():
-        stacks = ", ".join(stack.id for stack in running_stacks()) or "none is running"
-        try:
-            permission = ask(
-                Target.from_environment(),
-                [Action.BREAK],
-                [doing],
-                optional=[Action.TICK],
-                otherwise=f"name a stack of ours with --stack ({stacks})",
-                say=lambda line: click.echo(line, err=True),
-            )
-            return Deployment(permission)
-        except (TargetError, ConsentError) as error:
-            raise click.UsageError(str(error), ctx) from None
-    try:
-        stack = find_stack(wanted)
-    except StackError as error:
-        hint = (
-            ""
-            if wanted or running_stacks()
-            else ", or name a deployment in the environment (SUPABASE_URL ...)"
+    stack = running_stack(ctx.obj["stack"])
+    if stack is not None:
+        click.echo(f"on the local stack {stack.id}, {stack.target.service_url}", err=True)
+        return stack
+    stacks = ", ".join(stack.id for stack in running_stacks()) or "none is running"
+    with said_as(click.UsageError, TargetError, ConsentError):
+        permission = ask(
+            Target.from_environment(),
+            [Action.BREAK],
+            [doing],
+            optional=[Action.TICK],
+            otherwise=f"name a stack of ours with --stack ({stacks})",
+            say=lambda line: click.echo(line, err=True),
         )
-        raise click.UsageError(f"{error}{hint}", ctx) from None
-    click.echo(f"on the local stack {stack.id}, {stack.target.service_url}", err=True)
-    return stack
+    return Deployment(permission)
 
 
 @contextmanager
@@ -272,11 +257,10 @@ def _history(ctx: click.Context) -> Iterator[HistoryWriter | None]:
         raise click.ClickException(f"--run {folder}: {error}") from error
 
 
-def _wait(fault: Fault, for_s: float | None) -> None:
+def _wait(fault: Fault, lasts: str, for_s: float | None) -> None:
     """Say that it is applied, and wait for so long, or until Ctrl-C, which is a way to end a fault early."""
-    shown = "until Ctrl-C" if for_s is None else f"for {for_s:g} s"
     try:
-        click.echo(f"{fault.describe()}: applied, {shown}", err=True)
+        click.echo(f"{fault.describe()}: applied, {lasts}", err=True)
         if for_s is None:
             signal.pause()
         else:
@@ -304,13 +288,3 @@ def _seconds(text: str | None, ctx: click.Context) -> float | None:
 
 def _first_line(kind: type[Fault]) -> str:
     return (kind.__doc__ or "").strip().splitlines()[0]
-
-
-def _leave_on_signals() -> None:
-    """Undo on signals that would end us anyway: being told to, and the terminal being closed."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
-
-
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.commands._errors import said_as
+from harness.commands._policy import named_changes, policy_from
+
 if TYPE_CHECKING:
     from harness.documents.report import Report
 
@@ -58,10 +61,8 @@ def command(
     from harness.output import one_line
     from harness.report import gate
 
-    named = _named(changes)
+    named = named_changes(changes)
     if sla:
-        from harness.commands._policy import policy_from
-
         policy_from(sla, changes)  # what is wrong with it is wrong usage, whatever the reports say
     codes: list[int] = []
     known: set[str] = set()
@@ -96,25 +97,10 @@ def command(
 def _judged_again(
     report: Report, sla: Path | None, named: dict[str, str], changes: tuple[str, ...]
 ) -> Report:
-    from harness.commands._policy import policy_from
     from harness.report.gate import change_thresholds, judge_again
     from harness.sla.policy import PolicyError
 
     if sla:
         return judge_again(report, policy_from(sla, changes, profile=report.run.profile))
-    try:
+    with said_as(click.UsageError, PolicyError):
         return change_thresholds(report, named)
-    except PolicyError as error:
-        raise click.UsageError(str(error)) from error
-
-
-def _named(changes: tuple[str, ...]) -> dict[str, str]:
-    named = {}
-    for change in changes:
-        name, _, value = (part.strip() for part in change.partition("="))
-        if not name or not value:
-            raise click.UsageError(
-                f"--set {change!r}: write NAME=VALUE, as in broadcast_latency.threshold=1s"
-            )
-        named[name] = value
-    return named

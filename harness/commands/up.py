@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
+
+from harness.commands._system import end_in_order_on_signals
 
 if TYPE_CHECKING:
     from harness.stack import RealPubNub, Stack
@@ -68,8 +68,7 @@ def command(
         max_connections=max_connections,
         pubnub=_real_pubnub() if real_pubnub else None,
     )
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
+    end_in_order_on_signals()
     begun = time.monotonic()
     try:
         with start_stack(options, say=lambda line: click.echo(line, err=True)) as stack:
@@ -79,11 +78,6 @@ def command(
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
-
-
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    """End in order on a signal that would end us anyway."""
-    sys.exit(128 + number)
 
 
 def _settings(pairs: Iterable[str]) -> dict[str, str]:
