@@ -14,6 +14,7 @@ from gevent.event import Event
 from locust.env import Environment
 
 from harness.history import HistoryWriter, RunFolder, now_ns
+from harness.history.names import Actor, Reading, Writer
 from harness.history.run import utc_now
 from harness.history.witnesses import Doubt, Witness, doubts_about
 from harness.load.cron import Cron
@@ -104,7 +105,7 @@ class Run:
         self._chores: list[gevent.Greenlet] = []
         with ExitStack() as failing:
             # The master's own rows: cron's ticks, the number of users. Workers write rows of their own.
-            self._history = HistoryWriter(folder.history, "cron", spec.run_id)
+            self._history = HistoryWriter(folder.history, Writer.CRON, spec.run_id)
             failing.callback(self._close_history)
             failing.callback(self._remove_games)
             self._watch = self._start_watching(processes)
@@ -181,7 +182,7 @@ class Run:
             "logs": dict(processes.logs),
             "metrics": processes.metrics or {"service": f"{target.service_url}/metrics"},
         }
-        assignment = Assignment("observer-watch", self._spec.run_id, self.folder.history, target, settings)
+        assignment = Assignment(Writer.WATCH, self._spec.run_id, self.folder.history, target, settings)
         return ObserverProcess("harness.observe.watch", assignment, self.folder.logs)
 
     def _start_cron(self) -> Cron | None:
@@ -206,7 +207,7 @@ class Run:
 
     def _count_users(self) -> None:
         while True:
-            self._history.append(reading("users", "load", self._users()))
+            self._history.append(reading(Reading.USERS, Actor.LOAD, self._users()))
             gevent.sleep(1.0)
 
     def _follow_processes(self, processes: WatchedProcesses) -> None:
@@ -257,7 +258,7 @@ class Run:
                 game_prefix=self._spec.prefix,
                 windows=[asdict(window) for window in self._windows],
                 missing=[doubt.entry() for doubt in self._doubts],
-                recorders=["cron", "observer-watch", *self._workers.recorders],
+                recorders=[Writer.CRON, Writer.WATCH, *self._workers.recorders],
                 **fields,
             )
         except OSError as error:
@@ -290,7 +291,7 @@ class Run:
             self._history.close()
         except OSError as error:
             reason = f"cron could not write its whole history: {error.strerror}"
-            self._doubts += doubts_about("cron", reason)
+            self._doubts += doubts_about(Writer.CRON, reason)
 
 
 def _see_that_it_can_read(watch: ObserverProcess) -> None:

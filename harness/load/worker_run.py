@@ -15,6 +15,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 
 from harness.history import HistoryWriter, RunFolder
+from harness.history.names import Writer, load_writer, observer_writer
 from harness.history.run import create_run
 from harness.history.witnesses import Doubt, doubts_about, witnesses_of
 from harness.load.subscribers import Subscribers
@@ -50,13 +51,13 @@ class RunSpec:
     @property
     def name(self) -> str:
         """The process's name in the history."""
-        return "load" if self.index is None else f"load-{self.index + 1}"
+        return Writer.LOAD if self.index is None else load_writer(self.index + 1)
 
     @property
     def observers(self) -> list[str]:
         """Names of this process's observers in the history."""
         first = (self.index or 0) * self.options.observers + 1
-        return [f"observer-{number}" for number in range(first, first + self.options.observers)]
+        return [observer_writer(number) for number in range(first, first + self.options.observers)]
 
     @property
     def recorders(self) -> list[str]:

@@ -1,10 +1,10 @@
-"""Those who play the games of a run: this very process, or Locust's workers, told by messages."""
+"""The workers of a run: this process alone, or those of a Locust master, told by messages."""
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -15,6 +15,7 @@ from locust.rpc import Message
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from harness.history import HistoryWriter, RunFolderError, now_ns
+from harness.history.names import Reading, load_writer
 from harness.history.witnesses import WORKER, Doubt, doubts, read_doubts
 from harness.load.capacity import see_that_it_fits
 from harness.load.options import OptionError
@@ -49,11 +50,11 @@ _FORESEEN: Final = (ObserverError, ConsentError, OptionError, RunFolderError, OS
 
 
 class WorkersError(Exception):
-    """Those who play can't begin; the message says who and why."""
+    """The workers can't begin; the message names the one that can't, and why."""
 
 
 class Workers(Protocol):
-    """Those processes that play the games of a run."""
+    """The processes that play the games of a run."""
 
     #: Whether they are other processes than the director's.
     apart: bool
@@ -63,7 +64,7 @@ class Workers(Protocol):
 
     @property
     def recorders(self) -> list[str]:
-        """Who writes a history of the run: their processes, by name."""
+        """Names of those who write a history."""
 
     def compare_clocks(self, history: HistoryWriter) -> None:
         """Record how far their clocks are off this process's, until killed."""
@@ -115,6 +116,18 @@ class LocalWorker:
         return [] if worker_run is None else worker_run.end(within_s)
 
 
+@dataclass
+class _Remote:
+    """A worker of a run, as its master knows it."""
+
+    spec: RunSpec
+    began: AsyncResult[None] = field(default_factory=AsyncResult)
+    #: What its record lacks.
+    ended: AsyncResult[list[Doubt]] = field(default_factory=AsyncResult)
+    #: Whether its games ended and its players heard of it, since the drain began.
+    drained: bool = False
+
+
 class RemoteWorkers:
     """The workers of a Locust master, told by messages."""
 
@@ -122,20 +135,16 @@ class RemoteWorkers:
 
     def __init__(self, runner: MasterRunner) -> None:
         self._runner = runner
+        #: What is played; None: no run goes on.
         self._spec: RunSpec | None = None
-        #: What each worker was told.
-        self._told: dict[str, RunSpec] = {}
-        self._began: dict[str, AsyncResult[None]] = {}
-        self._ended: dict[str, AsyncResult[list[Doubt]]] = {}
-        self.recorders: list[str] = []
+        self._workers: dict[str, _Remote] = {}
+        #: Whether the run goes on: a worker that can't begin any more can't stop it from beginning.
+        self._going_on = False
         #: What is missing of the record by now.
         self._missing: list[Doubt] = []
-        #: Whether the run goes on: who can't begin any more can't stop it from beginning.
-        self._going_on = False
         #: Where comparisons of clocks go, while a run goes on.
         self._clocks: HistoryWriter | None = None
-        #: Latest status since the drain began, by worker.
-        self._drained: dict[str, bool] = {}
+        self.recorders: list[str] = []
         runner.register_message(BEGAN, self._on_began)
         runner.register_message(STATUS, self._on_status)
         runner.register_message(ENDED, self._on_ended)
@@ -144,18 +153,17 @@ class RemoteWorkers:
 
     def begin(self, spec: RunSpec) -> None:
         """Tell all workers what to do and wait until they can."""
-        self._spec = spec
-        self._told, self._began, self._ended, self._drained = {}, {}, {}, {}
-        self.recorders, self._missing, self._going_on = [], [], False
+        self._spec, self._workers, self._going_on = spec, {}, False
+        self.recorders, self._missing = [], []
         clients = [client.id for client in self._runner.clients.all]
         if not clients:
             raise WorkersError("no worker is connected; start one with --worker, or leave out --master")
         for client in clients:
-            self._tell(client)
+            self._tell(client, spec)
         deadline = time.monotonic() + BEGIN_LIMIT_S
         for client in clients:
             try:
-                self._began[client].get(timeout=max(0.0, deadline - time.monotonic()))
+                self._workers[client].began.get(timeout=max(0.0, deadline - time.monotonic()))
             except gevent.Timeout:
                 raise WorkersError(f"worker {client} did not begin within {BEGIN_LIMIT_S:g} s") from None
         self._going_on = True
@@ -166,7 +174,7 @@ class RemoteWorkers:
         try:
             while True:
                 for _ in range(_CLOCK_ROUND_TRIPS):
-                    for client in self._began:
+                    for client in self._workers:
                         self._runner.send_message(CLOCK, {"asked_ns": now_ns()}, client)
                     gevent.sleep(_CLOCK_APART_S)
                 gevent.sleep(_CLOCK_EVERY_S)
@@ -175,13 +183,14 @@ class RemoteWorkers:
 
     def drain(self) -> None:
         """Tell all workers to begin no more games."""
-        self._drained.clear()
+        for worker in self._workers.values():
+            worker.drained = False
         self._runner.send_message(DRAIN)
 
     @property
     def drained(self) -> bool:
         """Whether every worker that is still there said so."""
-        return all(self._drained.get(client, False) for client in self._began if self._is_there(client))
+        return all(worker.drained for client, worker in self._workers.items() if self._is_there(client))
 
     def end(self, within_s: float) -> list[Doubt]:
         """Tell all workers to close and wait until they have."""
@@ -189,28 +198,23 @@ class RemoteWorkers:
         self._runner.send_message(END, {"within_s": within_s})
         deadline = time.monotonic() + within_s + END_LIMIT_S
         missing = list(self._missing)
-        for client, ended in self._ended.items():
-            while not ended.ready() and self._is_there(client) and time.monotonic() < deadline:
-                ended.wait(timeout=0.2)
+        for client, worker in self._workers.items():
+            while not worker.ended.ready() and self._is_there(client) and time.monotonic() < deadline:
+                worker.ended.wait(timeout=0.2)
             # A worker that left may have said its last word a moment ago.
-            ended.wait(timeout=0.5)
-            left = f"{self._told[client].name} left without closing its record"
-            missing += ended.get() if ended.ready() else doubts(left, *WORKER)
+            worker.ended.wait(timeout=0.5)
+            left = f"{worker.spec.name} left without closing its record"
+            missing += worker.ended.get() if worker.ended.ready() else doubts(left, *WORKER)
         return missing
 
-    def _tell(self, client: str) -> None:
-        spec = self._spec
-        if spec is None:
-            return
-        self._began[client] = AsyncResult()
-        self._ended[client] = AsyncResult()
+    def _tell(self, client: str, spec: RunSpec) -> None:
         mine = replace(
             spec,
             index=self._runner.get_worker_index(client),
             # Locust announces one that connects before it counts it.
             processes=len({client, *filter(self._is_there, self._runner.clients)}),
         )
-        self._told[client] = mine
+        self._workers[client] = _Remote(mine)
         self.recorders += mine.recorders
         self._runner.send_message(BEGIN, mine.to_message(), client)
 
@@ -220,29 +224,28 @@ class RemoteWorkers:
         return node is not None and node.state != STATE_MISSING
 
     def _on_connect(self, client_id: str, **_: Any) -> None:
-        # One that joins in mid-run gets its spec too. (Known ones were told by `begin`.)
-        if client_id not in self._began:
-            self._tell(client_id)
+        # A worker that joins in mid-run gets its spec too. (Known ones were told by `begin`.)
+        if self._spec is not None and client_id not in self._workers:
+            self._tell(client_id, self._spec)
 
     def _on_began(self, msg: Message, **_: Any) -> None:
-        began = self._began.get(msg.node_id)
-        if began is None:
+        worker = self._workers.get(msg.node_id)
+        if worker is None:
             return
         error = msg.data["error"]
         if error is None:
             self._missing += read_doubts(msg.data["missing"])
-            began.set()
+            worker.began.set()
             return
-        mine = self._told[msg.node_id]
-        self._ended[msg.node_id].set([])  # there is no record to close
+        worker.ended.set([])  # there is no record to close
         if not self._going_on:
-            began.set_exception(WorkersError(f"{mine.name} can't begin: {error}"))
+            worker.began.set_exception(WorkersError(f"{worker.spec.name} can't begin: {error}"))
             return
         # Games that are meant for it would wait for ever: it leaves, and Locust gives them to the others.
-        reason = f"{mine.name} joined late and can't begin: {error}"
+        reason = f"{worker.spec.name} joined late and can't begin: {error}"
         log.error("%s", reason)
         self._missing += doubts(reason, *WORKER)
-        self.recorders = [name for name in self.recorders if name not in mine.recorders]
+        self.recorders = [name for name in self.recorders if name not in worker.spec.recorders]
         self._runner.send_message("quit", None, msg.node_id)
 
     def _on_clock(self, msg: Message, **_: Any) -> None:
@@ -251,17 +254,17 @@ class RemoteWorkers:
         asked_ns, there_ns, heard_ns = msg.data["asked_ns"], msg.data["there_ns"], now_ns()
         # It was told somewhere between question and answer: by its clock then, ours was in the middle.
         offset_ns = there_ns - (asked_ns + heard_ns) / 2
-        name = f"load-{self._runner.get_worker_index(msg.node_id) + 1}"
-        self._clocks.append(reading("clock_offset_ms", name, offset_ns / 1e6, heard_ns))
-        self._clocks.append(reading("clock_error_bound_ms", name, (heard_ns - asked_ns) / 2e6, heard_ns))
+        name = load_writer(self._runner.get_worker_index(msg.node_id) + 1)
+        self._clocks.append(reading(Reading.CLOCK_OFFSET, name, offset_ns / 1e6, heard_ns))
+        self._clocks.append(reading(Reading.CLOCK_BOUND, name, (heard_ns - asked_ns) / 2e6, heard_ns))
 
     def _on_status(self, msg: Message, **_: Any) -> None:
-        self._drained[msg.node_id] = msg.data["drained"]
+        if worker := self._workers.get(msg.node_id):
+            worker.drained = msg.data["drained"]
 
     def _on_ended(self, msg: Message, **_: Any) -> None:
-        ended = self._ended.get(msg.node_id)
-        if ended is not None:
-            ended.set(read_doubts(msg.data["missing"]))
+        if worker := self._workers.get(msg.node_id):
+            worker.ended.set(read_doubts(msg.data["missing"]))
 
 
 class WorkerLink:
