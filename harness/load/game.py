@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import gevent
@@ -64,15 +65,8 @@ class Game:
             "drawing_duration_s": self._options.drawing_s,
             "voting_duration_s": self._options.voting_s,
         }
-        self._insist(
-            self._host,
-            "POST",
-            "/rest/v1/games",
-            row,
-            headers=_RETURN,
-            expect=(201,),
-            check=_rows({"id": self.id, "status": "waiting"}),
-        )
+        check = _rows({"id": self.id, "status": "waiting"})
+        self._insist(self._host, "POST", "/rest/v1/games", row, expect=201, check=check, headers=_RETURN)
 
     def subscribe(self) -> None:
         """Every player's SDK client listens on the game's channel before the first event can be sent."""
@@ -82,22 +76,18 @@ class Game:
         """Every player joins."""
         for player in self._players:
             row = {"game_id": self.id, "user_id": self._user(player)}
-            self._insist(player, "POST", "/rest/v1/game_participants", row, expect=(201,))
+            self._insist(player, "POST", "/rest/v1/game_participants", row, expect=201)
 
     def start(self) -> None:
         """The host starts the game: from here on its timers run."""
-        body = {"p_game_id": self.id, "p_new_status": "briefing", "p_expected_status": "waiting"}
-        path = "/rest/v1/rpc/transition_game_status"
-        check = _row({"id": self.id, "status": "briefing"})
-        answer = self._call(self._host, "POST", path, body, check=check)
-        for pause_s in self._pauses(answer):
-            gevent.sleep(pause_s)
-            # It may have been started, and only the answer was lost.
-            if self._status() in PHASES[1:]:
-                break
-            answer = self._call(self._host, "POST", path, body, check=check)
-            if answer.ok:
-                break
+        self._insist(
+            self._host,
+            "POST",
+            "/rest/v1/rpc/transition_game_status",
+            {"p_game_id": self.id, "p_new_status": "briefing", "p_expected_status": "waiting"},
+            check=_row({"id": self.id, "status": "briefing"}),
+            done=lambda: self._status() in PHASES[1:],
+        )
         self._reach("briefing")
 
     def play(self) -> None:
@@ -148,7 +138,7 @@ class Game:
             },
         }
         try:
-            self._insist(player, "POST", "/rest/v1/submissions", row, expect=(201,))
+            self._insist(player, "POST", "/rest/v1/submissions", row, expect=201)
         except GameRefused as refusal:
             # The game goes on without this drawing, when its grace period is over.
             log.warning("%s", refusal)
@@ -172,33 +162,43 @@ class Game:
         return str(answer.body[0]["status"]) if answer.ok else None
 
     def _insist(
-        self, actor: str, method: str, path: str, body: Any, *, expect: tuple[int, ...], **more: Any
+        self,
+        actor: str,
+        method: str,
+        path: str,
+        body: Any,
+        *,
+        expect: int = 200,
+        check: Check | None = None,
+        headers: Mapping[str, str] | None = None,
+        done: Callable[[], bool] | None = None,
     ) -> None:
-        """Call until it is served; a conflict on a later attempt means that an earlier one took effect."""
-        answer = self._call(actor, method, path, body, expect=expect, **more)
-        for pause_s in self._pauses(answer):
-            gevent.sleep(pause_s)
-            answer = self._call(actor, method, path, body, expect=(*expect, 409), **{**more, "check": None})
-            if answer.ok:
-                return
+        """Call until it is served, with pauses that double.
 
-    def _pauses(self, answer: Answer) -> Any:
-        """Yield the pauses before further attempts: none after a success, none for what was refused.
+        Parameters
+        ----------
+        done : tells whether an attempt took effect whose answer was lost. None: a conflict tells so.
 
         Raises
         ------
         GameRefused
             The service says that the call itself is wrong, or the run is being drained.
         """
-        if answer.ok:
-            return
-        if answer.status is not None and 400 <= answer.status < 500 and answer.status != 429:
-            raise GameRefused(f"{self.id}: {answer.error}: {answer.body}")
+        answer = self._call(actor, method, path, body, expect=(expect,), check=check, headers=headers)
         pause_s = RETRY_FIRST_S
-        while not self._worker_run.draining.is_set():
-            yield pause_s * self._chance.uniform(0.5, 1.5)
+        while not answer.ok:
+            if answer.status is not None and 400 <= answer.status < 500 and answer.status != 429:
+                raise GameRefused(f"{self.id}: {answer.error}: {answer.body}")
+            if self._worker_run.draining.is_set():
+                raise GameRefused(f"{self.id}: {answer.error}, and the run is over")
+            gevent.sleep(pause_s * self._chance.uniform(0.5, 1.5))
             pause_s = min(2 * pause_s, RETRY_LIMIT_S)
-        raise GameRefused(f"{self.id}: {answer.error}, and the run is over")
+            if done is None:
+                answer = self._call(actor, method, path, body, expect=(expect, 409), headers=headers)
+            elif done():
+                return
+            else:
+                answer = self._call(actor, method, path, body, check=check, headers=headers)
 
     def _call(self, actor: str, method: str, path: str, body: Any = None, **more: Any) -> Answer:
         return self._api.call(method, path, actor=actor, body=body, game=self.id, **more)
@@ -224,17 +224,15 @@ def _rows(expected: dict[str, Any]) -> Check:
     return lambda body: one(body) if isinstance(body, list) else BAD_ANSWER
 
 
-_TIMER_FIELDS: Final = has("timeRemaining", "phaseDuration", "phaseExpiresAt", "serverTime", "phase")
+_has_timer_fields: Final = has("timeRemaining", "phaseDuration", "phaseExpiresAt", "serverTime", "phase")
 
 
 def _timer(body: Any) -> str | None:
     """Say what is wrong with an answer of get-game-timer."""
-    wrong = _TIMER_FIELDS(body)
-    if wrong is None and body["phase"] not in {*PHASES, *_OVER}:
-        wrong = BAD_ANSWER
-    if wrong is None and body["phase"] in PHASES[1:4]:
-        remaining, length = body["timeRemaining"], body["phaseDuration"]
+    if wrong := _has_timer_fields(body):
+        return wrong
+    phase, remaining, length = body["phase"], body["timeRemaining"], body["phaseDuration"]
+    if phase in PHASES[1:4]:
         numbers = all(isinstance(number, (int, float)) for number in (remaining, length))
-        if not numbers or remaining < 0 or body["phaseExpiresAt"] is None:
-            wrong = BAD_ANSWER
-    return wrong
+        return None if numbers and remaining >= 0 and body["phaseExpiresAt"] is not None else BAD_ANSWER
+    return None if phase in {*PHASES, *_OVER} else BAD_ANSWER

@@ -10,7 +10,7 @@ import gevent
 from gevent.event import AsyncResult
 
 from harness.history.witnesses import Doubt
-from harness.load.observers import ObserverError, ObserverProcess
+from harness.load.observers import ObserverProcess
 from harness.observe.process import Assignment
 
 #: Over the observer's own limit for connecting.
@@ -103,6 +103,3 @@ class Subscribers:
                     on_phase(report["phase"])
 
         return on_report
-
-
-__all__ = ["ObserverError", "Subscribers"]

@@ -18,8 +18,8 @@ from harness.history import HistoryWriter, RunFolderError, now_ns
 from harness.history.names import Reading, load_writer
 from harness.history.witnesses import WORKER, Doubt, doubts, read_doubts
 from harness.load.capacity import see_that_it_fits
+from harness.load.observers import ObserverError
 from harness.load.options import OptionError
-from harness.load.subscribers import ObserverError
 from harness.load.worker_run import RunSpec, WorkerRun, start_worker_run
 from harness.observe.readings import reading
 from harness.target import ConsentError
