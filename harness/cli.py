@@ -12,7 +12,7 @@ import click
 
 from harness import web_proxies
 from harness.commands._errors import NoReportError
-from harness.output import guard_output
+from harness.output import Exit, guard_output
 
 #: Name -> one line of help. A command's module (`harness/commands/<name>.py`, its click command in
 #: `command`) is imported when it is called, so that `up` does not wait for pandas.
@@ -46,7 +46,7 @@ class _LazyGroup(click.Group):
             raise
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
-            raise click.exceptions.Exit(130) from None
+            raise click.exceptions.Exit(Exit.INTERRUPTED) from None
         except OSError as error:
             raise NoReportError(str(error)) from error
         except Exception as error:

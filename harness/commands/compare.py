@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from harness.report.compare import Comparison
 
 
 @click.command(name="compare")
@@ -33,32 +37,45 @@ def command(
     Exit codes: 0 nothing is worse beyond the tolerance, 1 something is, 2 wrong usage (also runs that
     differ in what was run, and a run with itself), 3 nobody can tell, 4 a run can't be read.
     """
-    from rich.table import Table
-    from rich.text import Text
-
-    from harness import output
-    from harness.commands._errors import NoReportError
+    from harness.commands._errors import NoReportError, said_as
     from harness.commands._policy import policy_from
     from harness.files import DocumentError, write_atomically
     from harness.history import HistoryError, RunFolderError, open_run
     from harness.report import compare
     from harness.report.html import render_comparison
-    from harness.report.words import STYLES
     from harness.sla.units import parse_share
 
     try:
         allowed = parse_share(tolerance)
     except ValueError as error:
         raise click.UsageError(f"--tolerance: {error}") from error
-    try:
+    with (
+        said_as(click.UsageError, compare.CompareError),
+        said_as(NoReportError, DocumentError, RunFolderError, HistoryError),
+    ):
         folders = [open_run(path) for path in (base, head)]
         policy = policy_from(sla, (), profile=folders[1].read().get("profile"))
         sides = [compare.load_side(folder, policy) for folder in folders]
         comparison = compare.compare(sides[0], sides[1], policy, allowed, anyway=anyway)
-    except compare.CompareError as error:
-        raise click.UsageError(str(error)) from error
-    except (DocumentError, RunFolderError, HistoryError) as error:
-        raise NoReportError(str(error)) from error
+    _print(comparison)
+    try:
+        if markdown is not None:
+            write_atomically(markdown, compare.comparison_markdown(comparison))
+        if html is not None:
+            write_atomically(html, render_comparison(comparison))
+    except OSError as error:
+        raise NoReportError(f"can't write a view: {error}") from error
+    context.exit({"worse": 1, "can't tell": 3}.get(comparison.change, 0))
+
+
+def _print(comparison: Comparison) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness import output
+    from harness.report import compare
+    from harness.report.words import STYLES
+
     console = output.console()
     table = Table("objective", "base", "head", "change", "interval", "", box=None, header_style="dim")
     for row in comparison.rows.values():
@@ -69,11 +86,3 @@ def command(
         if row.reason:
             console.print(f"{row.title}: {row.reason}")
     console.print(Text(comparison.change.upper(), STYLES[compare.LOOKS[comparison.change]]))
-    try:
-        if markdown is not None:
-            write_atomically(markdown, compare.comparison_markdown(comparison))
-        if html is not None:
-            write_atomically(html, render_comparison(comparison))
-    except OSError as error:
-        raise NoReportError(f"can't write a view: {error}") from error
-    context.exit({"worse": 1, "can't tell": 3}.get(comparison.change, 0))

@@ -26,21 +26,20 @@ def command(run: Path, sla: Path | None, changes: tuple[str, ...]) -> None:
     Exits 0 when the reports are written, whatever they say, and 4 when they are not; `stormwatch gate`
     exits by the verdict.
     """
-    from harness.commands._errors import NoReportError
+    from harness.commands._errors import NoReportError, said_as
     from harness.commands._policy import policy_from
     from harness.files import DocumentError
     from harness.history import HistoryError, RunFolderError, open_run
     from harness.report import write_reports
     from harness.report.terminal import print_summary
 
-    try:
+    with said_as(NoReportError, RunFolderError, HistoryError, DocumentError):
         folder = open_run(run)
         policy = policy_from(sla, changes, profile=folder.read().get("profile"))
-        report = write_reports(folder, policy)
-    except (RunFolderError, DocumentError, HistoryError) as error:
-        raise NoReportError(str(error)) from error
-    except OSError as error:
-        raise NoReportError(f"can't write the reports: {error}; the old ones were kept") from error
+        try:
+            report = write_reports(folder, policy)
+        except OSError as error:
+            raise NoReportError(f"can't write the reports: {error}; the old ones were kept") from error
     print_summary(report)
     for name in ("report.html", "report.md", "junit.xml", "report.json"):
         click.echo(folder.path / name)

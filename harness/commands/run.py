@@ -21,6 +21,7 @@ from harness.commands._errors import NoReportError, said_as
 from harness.output import Exit
 
 if TYPE_CHECKING:
+    from harness.history import RunFolder
     from harness.target import Permission
 
 _DEFAULT_PROFILE: Final = "quick"
@@ -144,13 +145,11 @@ def command(
       stormwatch run -- --help             the load's options
     """
     from harness.commands._display import Display
-    from harness.commands._job import Job, LoadRefusedError
+    from harness.commands._job import Job
     from harness.experiment.suite import Selection, SelectionError, see_that_some_match
-    from harness.files import DocumentError
-    from harness.history import HistoryError, RunFolderError, create_run
+    from harness.history import RunFolderError, create_run
     from harness.live.process import LiveProcess
     from harness.load.origins import hand_over
-    from harness.process import ProcessError
     from harness.report.gate import EXIT_CODES
     from harness.report.terminal import print_summary
     from harness.sla.policy import PolicyError, load_policy
@@ -177,15 +176,29 @@ def command(
             expects_scenarios=with_failures,
             command=_repeating(context, None),
         )
+    with _record_named(run), _interruptible() as interrupted, Display(run.path) as display:
+        job = Job(run, permission, display, interrupted)
+        with LiveProcess(run, sla=sla, profile=profile, every_s=display.judged_every_s):
+            if with_load:
+                job.play(hand_over(profile, load_profile), load_options)
+            if with_failures:
+                job.break_things(selection, workers)
+        document = job.judge(policy, partial(_repeating, context))
+    print_summary(document)
+    click.echo(f"report: {os.path.relpath(run.path / 'report.html')}")
+    sys.exit(EXIT_CODES[document.verdict] if with_gate else 0)
+
+
+@contextmanager
+def _record_named(run: RunFolder) -> Iterator[None]:
+    """Say of what goes wrong where the record lies; the folder of a load that was refused goes."""
+    from harness.commands._job import LoadRefusedError
+    from harness.files import DocumentError
+    from harness.history import HistoryError, RunFolderError
+    from harness.process import ProcessError
+
     try:
-        with _interruptible() as interrupted, Display(run.path) as display:
-            job = Job(run, permission, display, interrupted)
-            with LiveProcess(run, sla=sla, profile=profile, every_s=display.judged_every_s):
-                if with_load:
-                    job.play(hand_over(profile, load_profile), load_options)
-                if with_failures:
-                    job.break_things(selection, workers)
-            document = job.judge(policy, partial(_repeating, context))
+        yield
     except LoadRefusedError as error:
         shutil.rmtree(run.path)
         raise click.UsageError(str(error)) from error
@@ -194,9 +207,6 @@ def command(
     except KeyboardInterrupt:
         click.echo(f"given up; what was recorded lies in {run.path}", err=True)
         sys.exit(Exit.INTERRUPTED)
-    print_summary(document)
-    click.echo(f"report: {os.path.relpath(run.path / 'report.html')}")
-    sys.exit(EXIT_CODES[document.verdict] if with_gate else 0)
 
 
 def _see_that_none_are_given(options: Sequence[str]) -> list[str]:
