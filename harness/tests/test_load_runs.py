@@ -298,23 +298,12 @@ def test_sigterm_ends_a_waiting_locust_once_and_without_a_traceback(stack: Stack
     options = ("--web-host=127.0.0.1", f"--web-port={port}")
     with Locust(tmp_path / "reports", stack.permission.environment(), *options) as locust:
         locust.wait_for("the web UI listens on")
-        deadline = time.monotonic() + ENOUGH_S
-        while b"locust" not in _page(
-            port
-        ):  # it is ready for the first run, and waits for somebody to begin it
-            assert time.monotonic() < deadline, locust.output
-            time.sleep(0.1)
+        # It is ready for the first run, and waits for somebody to begin it.
+        page_at(f"http://127.0.0.1:{port}", locust)
         locust.process.terminate()
         assert locust.wait() == 0, locust.output
     assert locust.output.count("Shutting down") == 1
     assert "Traceback" not in locust.output
-
-
-def _page(port: int) -> bytes:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/", timeout=5).content
-    except requests.RequestException:
-        return b""
 
 
 def test_a_killed_locust_leaves_nobody_and_a_readable_record(stack: Stack, tmp_path: Path) -> None:
@@ -453,14 +442,15 @@ def test_the_web_form_starts_a_run_with_what_it_says(stack: Stack, tmp_path: Pat
 
 def page_at(address: str, locust: Locust) -> str:
     """Return the page once it is served."""
-    deadline = time.monotonic() + ENOUGH_S
-    while True:
+
+    def page() -> str | None:
         assert locust.process.poll() is None, locust.output
         try:
             return requests.get(address, timeout=ENOUGH_S).text
         except requests.ConnectionError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+            return None
+
+    return eventually(page, ENOUGH_S) or ""
 
 
 def free_port() -> int:
