@@ -34,8 +34,11 @@ class _RunCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            own = {name for option in self.params for name in (*option.opts, *option.secondary_opts)}
-            raise click.UsageError(_what_was_meant(error.option_name, own), ctx) from error
+            raise click.UsageError(_what_was_meant(error.option_name, _own_options(self)), ctx) from error
+
+
+def _own_options(command: click.Command) -> set[str]:
+    return {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
 
 
 def _what_was_meant(name: str, own: set[str]) -> str:
@@ -233,7 +236,13 @@ def _check(options: Sequence[str], profile: Mapping[str, Any]) -> list[str]:
     try:
         told = check_load_options(options, hand_over("", profile))
     except LoadOptionsError as error:
-        raise click.UsageError(f"{error}; `stormwatch run -- --help` lists the load's options") from error
+        misplaced = [word for word in options if word.partition("=")[0] in _own_options(command)]
+        way_out = (
+            f"{misplaced[0]} stands before `--`: it is no option of the load"
+            if misplaced
+            else "`stormwatch run -- --help` lists the load's options"
+        )
+        raise click.UsageError(f"{error}; {way_out}") from error
     if {"-h", "--help"} & set(options):
         click.echo(told)
         sys.exit(0)

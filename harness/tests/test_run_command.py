@@ -273,3 +273,10 @@ def test_the_nearest_of_all_options_is_named(given: str, told: str) -> None:
     done = CliRunner().invoke(run_command, [given, "5"])
     assert done.exit_code == 2
     assert told in done.output
+
+
+def test_an_option_of_the_command_among_those_of_the_load_is_told_where_it_goes(tmp_path: Path) -> None:
+    done = CliRunner().invoke(run_command, ["--reports", str(tmp_path), "--", "--no-failures"])
+    assert done.exit_code == 2
+    assert "--no-failures stands before `--`: it is no option of the load" in done.output
+    assert list(tmp_path.iterdir()) == []
