@@ -9,11 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from harness.faults.base import Exercised, Fault
-from harness.faults.errors import FaultError, MissingPartError
+from harness.faults import Exercised, Fault, FaultError, MissingPartError, System
 from harness.faults.held_ticks import SQL, TickFault
 from harness.faults.parameters import count, duration
-from harness.faults.system import System
 from harness.history import HistoryWriter, now_ns
 from harness.history.names import CONCURRENT
 from harness.sla.units import parse_duration

@@ -13,12 +13,10 @@ from typing import ClassVar, Final
 
 import asyncpg
 
-from harness.faults.base import Exercised, Fault
-from harness.faults.errors import FaultError, MissingPartError
+from harness.faults import Exercised, Fault, FaultError, MissingPartError, System
 from harness.faults.parameters import count, duration, lock_key, parse_lock_key
 from harness.faults.process import ended, running
 from harness.faults.sessions import LOCK_LIMIT, Sessions
-from harness.faults.system import System
 from harness.sla.units import parse_duration
 from harness.target.sessions import OURS, TROUBLE
 from harness.target.sql import named_statements

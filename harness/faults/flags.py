@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from harness.faults.base import Exercised, Fault
-from harness.faults.errors import FaultError, MissingPartError
-from harness.faults.system import System
+from harness.faults import Exercised, Fault, FaultError, MissingPartError, System
 from harness.stack.proxies import LOAD_SERVICE
 from harness.target.client import Client, has
 

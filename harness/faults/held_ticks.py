@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
+from harness.faults import NotExercisedError
 from harness.faults.database import SQL as DATABASE_SQL
 from harness.faults.database import DatabaseFault, new_schema
-from harness.faults.errors import NotExercisedError
 from harness.faults.parameters import lock_key, parse_lock_key
 from harness.faults.sessions import LOCK_LIMIT, Sessions
 from harness.stack.proxies import SERVICE_POSTGRES

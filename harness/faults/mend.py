@@ -9,12 +9,11 @@ from typing import Final
 
 import psutil
 
+from harness.faults import FaultError, System
 from harness.faults.database import MARK
 from harness.faults.database import SQL as DATABASE_SQL
-from harness.faults.errors import FaultError
 from harness.faults.flags import FLAGS
 from harness.faults.sessions import Sessions
-from harness.faults.system import System
 from harness.stack.errors import StackError
 from harness.stack.proxies import Proxies
 from harness.stack.pubnub_control import PubNubControl

@@ -9,9 +9,7 @@ from typing import ClassVar
 
 import psutil
 
-from harness.faults.base import Exercised, Fault
-from harness.faults.errors import FaultError, MissingPartError, NotExercisedError
-from harness.faults.system import System
+from harness.faults import Exercised, Fault, FaultError, MissingPartError, NotExercisedError, System
 
 
 @dataclass(frozen=True)

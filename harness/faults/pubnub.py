@@ -7,10 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
-from harness.faults.base import Exercised, Fault
-from harness.faults.errors import FaultError, MissingPartError
+from harness.faults import Exercised, Fault, FaultError, MissingPartError, System
 from harness.faults.parameters import choice, count, duration, share
-from harness.faults.system import System
 from harness.sla.units import parse_duration, parse_share
 from harness.stack.pubnub_control import PubNubControl
 

@@ -7,11 +7,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.faults.base import Exercised
-from harness.faults.errors import MissingPartError
+from harness.faults import Exercised, MissingPartError, System
 from harness.faults.flags import FlagOff
 from harness.faults.service import ServiceFault
-from harness.faults.system import System
 from harness.faults.trigger import TriggerDropped
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import Reading

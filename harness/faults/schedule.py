@@ -9,10 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from harness.faults.base import Fault
-from harness.faults.errors import FaultError, MissingPartError, NotExercisedError
-from harness.faults.registry import kinds
-from harness.faults.system import System
+from harness.faults import Fault, FaultError, MissingPartError, NotExercisedError, System, kinds
 from harness.history import HistoryWriter
 
 #: How long each fault lasts, and how long until the next begins: some overlap, and there is time to recover.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.faults.base import Fault
-from harness.faults.errors import FaultError
+from harness.faults import Fault, FaultError
 
 
 @dataclass(frozen=True)

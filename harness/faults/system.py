@@ -67,23 +67,7 @@ class Deployment:
     def parts(self) -> Mapping[str, Any]:
         return {}
 
-    def pid(self, name: str) -> int | None:
-        self._refuse(name)
-
-    def kill(self, name: str) -> None:
-        self._refuse(name)
-
-    def terminate(self, name: str) -> None:
-        self._refuse(name)
-
-    def pause(self, name: str) -> None:
-        self._refuse(name)
-
-    def resume(self, name: str) -> None:
-        self._refuse(name)
-
-    def restart(self, name: str) -> None:
-        self._refuse(name)
-
     def _refuse(self, name: str) -> NoReturn:
         raise MissingPartError(f"the target is a deployment: it has no process {name!r} within reach")
+
+    pid = kill = terminate = pause = resume = restart = _refuse

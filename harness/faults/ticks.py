@@ -7,12 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from harness.faults.base import Exercised, Fault
+from harness.faults import Exercised, Fault, System
 from harness.faults.held_ticks import HeldTicks, TickFault
 from harness.faults.network import Down
 from harness.faults.parameters import duration
 from harness.faults.process import ended, paused, running
-from harness.faults.system import System
 from harness.sla.units import parse_duration
 from harness.stack.proxies import SERVICE_POSTGRES
 

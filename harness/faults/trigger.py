@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harness.faults.base import Exercised
+from harness.faults import Exercised, MissingPartError, System
 from harness.faults.database import DatabaseFault
-from harness.faults.errors import MissingPartError
 from harness.faults.sessions import LOCK_LIMIT, Sessions
-from harness.faults.system import System
 from harness.target.sql import named_statements
 
 _SQL: Final = named_statements(Path(__file__).parent / "sql" / "trigger.sql")

@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from harness.faults.base import Exercised, Fault
-from harness.faults.errors import FaultError
+from harness.faults import Exercised, Fault, FaultError, System
 from harness.faults.parameters import count, duration
 from harness.faults.service import ServiceFault
-from harness.faults.system import System
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import UNAUTHORISED, Actor, Reading
 from harness.sla.units import parse_duration

@@ -9,7 +9,6 @@ starter's business.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import signal
@@ -97,9 +96,6 @@ def run(kind: type[Observer]) -> None:
     """Be an observer of this kind until told to end."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Thousands of clients live here at a time: looking through them all for garbage would stall the loop.
-    gc.freeze()
-    gc.set_threshold(20_000, 10, 5)
     try:
         import uvloop
     except ImportError:

@@ -22,38 +22,39 @@ from typing import Any
 
 import aiohttp
 
-from harness.history import now_ns
+from harness.history import HistoryWriter, now_ns
 from harness.history.names import Shortage
 from harness.history.witnesses import Doubt, Witness
 from harness.observe.accept_queues import AcceptQueues
 from harness.observe.database import DatabaseReader
 from harness.observe.health import HealthProber
 from harness.observe.metrics import readings_of
-from harness.observe.process import Observer, run
+from harness.observe.process import Assignment, Observer, run
 from harness.observe.readings import ProcessReadings, machine_readings
 from harness.observe.shortages import LogOfShortages, shortage
 from harness.target.sessions import TROUBLE
 
 
 class Watch(Observer):
-    """The eyes on the system under test, other than its players'."""
+    """Everything that is watched of the system under test, besides what its players hear."""
 
-    async def start(self) -> dict[str, Any]:
-        """Begin to watch; reports ``error`` when there is a database that can't be read."""
-        settings = self.assignment.settings
-        target = self.assignment.target
+    def __init__(self, assignment: Assignment, history: HistoryWriter, out: asyncio.WriteTransport) -> None:
+        super().__init__(assignment, history, out)
+        settings = assignment.settings
         self._session = aiohttp.ClientSession()
         self._processes: dict[str, ProcessReadings] = {}
-        self._set_processes(settings["processes"])
         self._metrics: Mapping[str, str] = settings["metrics"]
         self._logs = [LogOfShortages(name, Path(log)) for name, log in settings["logs"].items()]
         self._queues = AcceptQueues()
         self._reader: DatabaseReader | None = None
+        self._chores: list[asyncio.Task[None]] = []
+
+    async def start(self) -> dict[str, Any]:
+        """Begin to watch; reports ``error`` when there is a database that can't be read."""
+        settings, target = self.assignment.settings, self.assignment.target
+        self._set_processes(settings["processes"])
         prober = HealthProber(target.service_url, settings["probe_s"], self.history, self._session)
-        self._chores = [
-            self.tasks.create_task(prober.follow()),
-            self.tasks.create_task(self._sample()),
-        ]
+        self._chores += map(self.tasks.create_task, (prober.follow(), self._sample()))
         if target.database_url is None:
             return {}
         reader = DatabaseReader(target.database_url, settings["prefix"], self.history)

@@ -1,4 +1,4 @@
-"""What the eyes make of errors, health reports, metrics and clocks."""
+"""What observers make of errors, health reports, metrics and clocks."""
 
 import errno
 import socket
@@ -65,7 +65,7 @@ def test_health_is_told_by_its_parts(status: int, body: object, ill: str | None)
     assert what_is_ill(status, body) == ill
 
 
-def test_metrics_become_readings_and_strangers_are_passed_over() -> None:
+def test_metrics_become_readings_and_others_are_passed_over() -> None:
     text = (
         "# TYPE db_pool_in_use gauge\ndb_pool_in_use 3\n"
         "# TYPE outbox_age_seconds gauge\noutbox_age_seconds 1.5\n"

@@ -1,4 +1,4 @@
-"""Players' ears: official SDK clients against the emulator, in the process that they run in."""
+"""Subscribers: official SDK clients against the emulator, in the process that they run in."""
 
 import json
 import queue
@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from harness.history import read_history
+from harness.observe.player import why_unreadable
 from harness.observe.process import Assignment
-from harness.observe.subscribers import why_unreadable
 from harness.target import Target
 
 ENOUGH_S = 30.0
@@ -73,7 +73,7 @@ class Emulator:
         self._process.wait(ENOUGH_S)
 
 
-class Ears:
+class Subscribers:
     """A subscriber process, told what to do as Locust tells it."""
 
     def __init__(self, pubnub: str, folder: Path) -> None:
@@ -138,23 +138,25 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def ears(emulator: Emulator, tmp_path: Path) -> Iterator[Ears]:
-    listening = Ears(emulator.url, tmp_path)
+def subscribers(emulator: Emulator, tmp_path: Path) -> Iterator[Subscribers]:
+    listening = Subscribers(emulator.url, tmp_path)
     yield listening
     if listening.process.poll() is None:
         listening.process.kill()
         listening.process.wait()
 
 
-def test_every_player_hears_every_event_of_its_game_and_of_no_other(emulator: Emulator, ears: Ears) -> None:
-    assert [ears.subscribe(game, 3) for game in ("g1", "g2")] == [3, 3]
+def test_every_player_hears_every_event_of_its_game_and_of_no_other(
+    emulator: Emulator, subscribers: Subscribers
+) -> None:
+    assert [subscribers.subscribe(game, 3) for game in ("g1", "g2")] == [3, 3]
     timetokens = {}
     for seq, phase in enumerate(["briefing", "drawing", "voting", "completed"], start=1):
         for game in ("g1", "g2"):
             timetokens[f"{game}-event-{seq}"] = emulator.move(game, phase, seq)
-    assert ears.stop() == {"stopped": True, "late": 0}
+    assert subscribers.stop() == {"stopped": True, "late": 0}
 
-    heard = ears.rows("phase_changed")
+    heard = subscribers.rows("phase_changed")
     expected = {
         (f"player-{n}", game, f"{game}-event-{seq}", seq)
         for n in (1, 2, 3)
@@ -169,58 +171,64 @@ def test_every_player_hears_every_event_of_its_game_and_of_no_other(emulator: Em
         assert row["end_ns"] > row["start_ns"]
 
 
-def test_subscriptions_and_their_ends_are_in_the_record(emulator: Emulator, ears: Ears) -> None:
-    ears.subscribe("g1", 2)
+def test_subscriptions_and_their_ends_are_in_the_record(emulator: Emulator, subscribers: Subscribers) -> None:
+    subscribers.subscribe("g1", 2)
     emulator.move("g1", "completed", 1)
-    ears.stop()
-    (first, second) = sorted(ears.rows("subscribe"), key=lambda row: row["actor"])
+    subscribers.stop()
+    (first, second) = sorted(subscribers.rows("subscribe"), key=lambda row: row["actor"])
     assert (first["actor"], second["actor"]) == ("player-1", "player-2")
     assert first["ok"]
     assert first["start_ns"] < first["end_ns"]
-    ends = ears.rows("unsubscribe")
+    ends = subscribers.rows("unsubscribe")
     assert len(ends) == 2
     assert all(end["start_ns"] == end["end_ns"] > first["end_ns"] for end in ends)
 
 
-def test_a_new_phase_is_told_once_whoever_hears_of_it_first(emulator: Emulator, ears: Ears) -> None:
-    ears.subscribe("g1", 4)
+def test_a_new_phase_is_told_once_whoever_hears_of_it_first(
+    emulator: Emulator, subscribers: Subscribers
+) -> None:
+    subscribers.subscribe("g1", 4)
     emulator.move("g1", "briefing", 1)
-    assert ears.expect("phase") == {"game": "g1", "phase": "briefing"}
+    assert subscribers.expect("phase") == {"game": "g1", "phase": "briefing"}
     emulator.move("g1", "completed", 2)
-    assert ears.expect("phase") == {"game": "g1", "phase": "completed"}
+    assert subscribers.expect("phase") == {"game": "g1", "phase": "completed"}
 
 
-def test_what_comes_twice_is_recorded_twice(emulator: Emulator, ears: Ears) -> None:
-    ears.subscribe("g1", 1)
+def test_what_comes_twice_is_recorded_twice(emulator: Emulator, subscribers: Subscribers) -> None:
+    subscribers.subscribe("g1", 1)
     for _ in range(2):
         emulator.move("g1", "briefing", 1)
     emulator.move("g1", "completed", 2)
-    ears.stop()
-    assert [row["event"] for row in ears.rows("phase_changed")].count("g1-event-1") == 2
+    subscribers.stop()
+    assert [row["event"] for row in subscribers.rows("phase_changed")].count("g1-event-1") == 2
 
 
-def test_what_is_no_event_and_what_is_anothers_is_recorded_as_such(emulator: Emulator, ears: Ears) -> None:
-    ears.subscribe("g1", 1)
+def test_what_is_no_event_and_what_is_anothers_is_recorded_as_such(
+    emulator: Emulator, subscribers: Subscribers
+) -> None:
+    subscribers.subscribe("g1", 1)
     emulator.publish("g1", "no envelope")
     emulator.publish("g1", {"type": "phase_changed", "gameId": "other", "eventId": "e", "data": {}})
     emulator.publish("g1", {"type": "chat", "gameId": "g1", "eventId": "chat-1", "data": {}})
     emulator.move("g1", "completed", 1)
-    ears.stop()
-    heard = {row["name"]: (row["ok"], row["error"]) for row in ears.rows() if row["event"] != "g1-event-1"}
+    subscribers.stop()
+    heard = {
+        row["name"]: (row["ok"], row["error"]) for row in subscribers.rows() if row["event"] != "g1-event-1"
+    }
     assert heard["unreadable"] == (False, 'not an object, as in "no envelope"')
     assert heard["phase_changed"] == (False, "wrong game")
     assert heard["chat"] == (True, None)
 
 
 def test_a_message_that_can_not_be_read_is_shown_once_short_and_escaped(
-    emulator: Emulator, ears: Ears
+    emulator: Emulator, subscribers: Subscribers
 ) -> None:
-    ears.subscribe("g1", 1)
+    subscribers.subscribe("g1", 1)
     for _ in range(2):
         emulator.publish("g1", {"type": "phase_changed", "gameId": "g1", "\x1b[31m": "\u00e9" * 300})
     emulator.move("g1", "completed", 1)
-    ears.stop()
-    first, second = sorted((row["error"] for row in ears.rows("unreadable")), key=len, reverse=True)
+    subscribers.stop()
+    first, second = sorted((row["error"] for row in subscribers.rows("unreadable")), key=len, reverse=True)
     assert first.startswith('no eventId, as in {"type": "phase_changed", "gameId": "g1"')
     assert "\\u001b[31m" in first
     assert first.isascii()
@@ -250,46 +258,54 @@ def test_no_message_can_spoil_the_record(fields: dict[str, Any], why: str | None
     assert why_unreadable({"type": "chat"}) == "no eventId"
 
 
-def test_a_player_that_heard_the_end_leaves_and_its_sockets_go(emulator: Emulator, ears: Ears) -> None:
-    process = psutil.Process(ears.process.pid)
-    ears.expect("open", 0)
+def test_a_player_that_heard_the_end_leaves_and_its_sockets_go(
+    emulator: Emulator, subscribers: Subscribers
+) -> None:
+    process = psutil.Process(subscribers.process.pid)
+    subscribers.expect("open", 0)
     before = process.num_fds()
     for game in range(5):
-        ears.subscribe(f"g{game}", 4)
+        subscribers.subscribe(f"g{game}", 4)
     deadline = time.monotonic() + ENOUGH_S
     while process.num_fds() < before + 20 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert process.num_fds() >= before + 20
     for game in range(5):
         emulator.move(f"g{game}", "completed", 1)
-    ears.expect("open", 0)
+    subscribers.expect("open", 0)
     deadline = time.monotonic() + ENOUGH_S
     while process.num_fds() > before + 1 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert process.num_fds() <= before + 1, "one more: the clock's connection"
 
 
-def test_a_game_without_an_end_is_left_when_the_time_is_over(emulator: Emulator, ears: Ears) -> None:
-    ears.subscribe("g1", 2)
+def test_a_game_without_an_end_is_left_when_the_time_is_over(
+    emulator: Emulator, subscribers: Subscribers
+) -> None:
+    subscribers.subscribe("g1", 2)
     emulator.move("g1", "briefing", 1)
-    assert ears.stop(within_s=0.5)["late"] == 2
-    assert len(ears.rows("unsubscribe")) == 2
+    assert subscribers.stop(within_s=0.5)["late"] == 2
+    assert len(subscribers.rows("unsubscribe")) == 2
 
 
-def test_an_ear_without_a_head_ends_by_itself_and_keeps_what_it_heard(emulator: Emulator, ears: Ears) -> None:
-    ears.subscribe("g1", 1)
+def test_a_process_without_a_starter_ends_by_itself_and_keeps_what_it_heard(
+    emulator: Emulator, subscribers: Subscribers
+) -> None:
+    subscribers.subscribe("g1", 1)
     emulator.move("g1", "briefing", 1)
-    ears.expect("phase")
-    assert ears.process.stdin is not None
-    ears.process.stdin.close()
-    assert ears.process.wait(ENOUGH_S) == 0
-    assert len(ears.rows("phase_changed")) == 1
+    subscribers.expect("phase")
+    assert subscribers.process.stdin is not None
+    subscribers.process.stdin.close()
+    assert subscribers.process.wait(ENOUGH_S) == 0
+    assert len(subscribers.rows("phase_changed")) == 1
 
 
-def test_the_offset_of_pubnubs_clock_is_known_with_its_bound(emulator: Emulator, ears: Ears) -> None:
-    ears.expect("open")
-    ears.stop()
-    rows = read_history(ears.history).table.to_pylist()
+def test_the_offset_of_pubnubs_clock_is_known_with_its_bound(
+    emulator: Emulator, subscribers: Subscribers
+) -> None:
+    subscribers.expect("open")
+    subscribers.stop()
+    rows = read_history(subscribers.history).table.to_pylist()
     (offset,) = [row["value"] for row in rows if row["name"] == "clock_offset_ms"]
     (bound,) = [row["value"] for row in rows if row["name"] == "clock_error_bound_ms"]
     # The very same clock: what is found must be 0, give or take the bound.
@@ -298,19 +314,19 @@ def test_the_offset_of_pubnubs_clock_is_known_with_its_bound(emulator: Emulator,
 
 def test_who_could_not_be_connected_is_when_pubnub_comes_back(tmp_path: Path) -> None:
     port = free_port()
-    ears = Ears(f"http://127.0.0.1:{port}", tmp_path)
-    assert ears.subscribe("g1", 1) == 0
+    subscribers = Subscribers(f"http://127.0.0.1:{port}", tmp_path)
+    assert subscribers.subscribe("g1", 1) == 0
     emulator = Emulator(port)
     try:
         deadline = time.monotonic() + ENOUGH_S
-        while not any(row["ok"] for row in ears.rows("subscribe")) and time.monotonic() < deadline:
+        while not any(row["ok"] for row in subscribers.rows("subscribe")) and time.monotonic() < deadline:
             time.sleep(0.2)
         emulator.move("g1", "completed", 1)
-        ears.stop()
+        subscribers.stop()
     finally:
         emulator.stop()
-        ears.process.kill()
-        ears.process.wait()
-    outcomes = [(row["ok"], row["error"]) for row in ears.rows("subscribe")]
+        subscribers.process.kill()
+        subscribers.process.wait()
+    outcomes = [(row["ok"], row["error"]) for row in subscribers.rows("subscribe")]
     assert outcomes == [(False, "timeout"), (True, None)]
-    assert len(ears.rows("phase_changed")) == 1
+    assert len(subscribers.rows("phase_changed")) == 1
