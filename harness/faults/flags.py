@@ -6,18 +6,16 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from harness.faults import Exercised, Fault, FaultError, MissingPartError, System
 from harness.stack.proxies import LOAD_SERVICE
+from harness.target import Target
 from harness.target.client import Client, has
-
-if TYPE_CHECKING:
-    from harness.target import Target
 
 #: The feature flags of the requirements.
 FLAGS: Final = ("ENABLE_TIMER_MONITORING", "ENABLE_PUBNUB_BROADCASTING", "ENABLE_GRACE_PERIOD")
@@ -95,10 +93,7 @@ class FlagOff(Fault):
                 # The last one is the one that counts.
                 before = next((one for one in reversed(lines) if ours.match(one)), None)
                 lines = [one for one in lines if not ours.match(one)] + ([] if line is None else [line])
-                # At once or not at all: the service may read it at any moment.
-                fresh = path.with_name(f".{path.name}.{os.getpid()}")
-                fresh.write_text("".join(f"{one}\n" for one in lines), encoding="utf-8")
-                fresh.replace(path)
+                replace_lines(path, lines)
         except (OSError, UnicodeDecodeError) as error:
             raise FaultError(f"{self}: can't change {path}: {error}") from error
         return before
@@ -118,3 +113,10 @@ class FlagOff(Fault):
         with Client(target, "fault", limit_s=_ANSWER_LIMIT_S) as client:
             flags = client.call("GET", _FLAGS, check=has("flags")).body_or({}).get("flags")
         return flags.get(self.target) if isinstance(flags, dict) else None
+
+
+def replace_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a flags file at once or not at all: the service may read it at any moment."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    fresh.replace(path)

@@ -12,7 +12,7 @@ import psutil
 from harness.faults import FaultError, System
 from harness.faults.database import MARK
 from harness.faults.database import SQL as DATABASE_SQL
-from harness.faults.flags import FLAGS
+from harness.faults.flags import FLAGS, replace_lines
 from harness.faults.sessions import Sessions
 from harness.stack.errors import StackError
 from harness.stack.proxies import Proxies
@@ -143,13 +143,9 @@ def _flags(system: System) -> Iterator[str]:
     off = {f"{flag}=false" for flag in FLAGS}
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if line.strip() not in off]
-        if kept != lines:
-            fresh = path.with_name(f".{path.name}.mend")
-            fresh.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-            fresh.replace(path)
+        if left := [line.strip() for line in lines if line.strip() in off]:
+            replace_lines(path, (line for line in lines if line.strip() not in off))
     except OSError as error:
         raise FaultError(f"can't change {path}: {error}") from error
-    for line in lines:
-        if line.strip() in off:
-            yield f"flags: {line.strip()} removed"
+    for line in left:
+        yield f"flags: {line} removed"

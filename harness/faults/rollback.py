@@ -34,11 +34,6 @@ class EmergencyRollback(ServiceFault):
     )
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        with self.observed(system, None) as exercised:
-            yield exercised
-
-    @contextmanager
     def observed(self, system: System, history: HistoryWriter | None) -> Iterator[Exercised]:
         monitoring, redeploy, trigger = self.STEPS
         with ExitStack() as steps:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.faults import Fault, FaultError
+from harness.faults import Exercised, Fault, FaultError, System
+from harness.history import HistoryWriter
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,14 @@ class ServiceFault(Fault):
     target: str = "service"
 
     place: ClassVar[str] = "service"
+
+    def applied(self, system: System) -> AbstractContextManager[Exercised]:
+        return self.observed(system, None)
+
+    @abstractmethod
+    def observed(
+        self, system: System, history: HistoryWriter | None
+    ) -> AbstractContextManager[Exercised]: ...
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -35,11 +35,6 @@ class WrongSecrets(ServiceFault):
     every: str = duration("20ms", "between two calls of one of them")
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        with self.observed(system, None) as exercised:
-            yield exercised
-
-    @contextmanager
     def observed(self, system: System, history: HistoryWriter | None) -> Iterator[Exercised]:
         calls = _Calls(system.target, history, parse_duration(self.every))
         threads = [

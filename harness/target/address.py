@@ -9,48 +9,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-#: The requirements' names for what a target needs, and what each is for.
-ENVIRONMENT: Final = {
-    "SUPABASE_URL": "base address of the service",
-    "SUPABASE_SERVICE_ROLE_KEY": "bearer key of its functions and of /rest/v1",
-    "CRON_SECRET": "secret of monitor-game-timers (needed where the run ticks)",
-    "PUBNUB_PUBLISH_KEY": "PubNub publish key",
-    "PUBNUB_SUBSCRIBE_KEY": "PubNub subscribe key",
-    "PUBNUB_ORIGIN": "PubNub address, http://host:port or https://host (default: the real network)",
-    "DATABASE_URL": "Postgres of the service, read for what really happened (optional)",
-    "STORMWATCH_TOXIPROXY_URL": "Toxiproxy's API, for network faults (optional)",
-    "STORMWATCH_PUBNUB_CONTROL_URL": "control API of the PubNub emulator, for its faults (optional)",
-    "STORMWATCH_PUBNUB_CONTROL_TOKEN": "token of that control API",
-    "STORMWATCH_FLAGS_FILE": "the service's file of feature flags, to turn them (optional)",
-}
-
-_REQUIRED: Final = (
-    "SUPABASE_URL",
-    "SUPABASE_SERVICE_ROLE_KEY",
-    "PUBNUB_SUBSCRIBE_KEY",
-)
-_SECRET: Final = frozenset(
-    {"service_role_key", "cron_secret", "pubnub_publish_key", "database_url", "pubnub_control_token"}
-)
-_FIELD_OF: Final = {
-    "SUPABASE_URL": "service_url",
-    "SUPABASE_SERVICE_ROLE_KEY": "service_role_key",
-    "CRON_SECRET": "cron_secret",
-    "PUBNUB_PUBLISH_KEY": "pubnub_publish_key",
-    "PUBNUB_SUBSCRIBE_KEY": "pubnub_subscribe_key",
-    "PUBNUB_ORIGIN": "pubnub_origin",
-    "DATABASE_URL": "database_url",
-    "STORMWATCH_TOXIPROXY_URL": "toxiproxy_url",
-    "STORMWATCH_PUBNUB_CONTROL_URL": "pubnub_control_url",
-    "STORMWATCH_PUBNUB_CONTROL_TOKEN": "pubnub_control_token",
-    "STORMWATCH_FLAGS_FILE": "flags_file",
-}
-
-#: Settings that are addresses of HTTP. They stand in reports.
-_ADDRESSES: Final = (
-    "SUPABASE_URL", "PUBNUB_ORIGIN", "STORMWATCH_TOXIPROXY_URL", "STORMWATCH_PUBNUB_CONTROL_URL",
-)  # fmt: skip
-
 DEFAULT_PUBNUB_ORIGIN: Final = "https://ps.pndsn.com"
 
 
@@ -58,27 +16,70 @@ class TargetError(Exception):
     """A target is not described well enough to be driven; the message names the setting."""
 
 
+def _setting(name: str, about: str, **flags: Any) -> Any:
+    """Declare a field that an environment variable gives.
+
+    ``flags`` : ``required``, ``secret``, ``address`` (of HTTP: it stands in reports), and the ``default``.
+    """
+    default = {"default": flags["default"]} if "default" in flags else {}
+    return field(repr=not flags.get("secret"), metadata={"setting": name, "about": about, **flags}, **default)
+
+
 @dataclass(frozen=True)
 class Target:
     """Where the system under test is and how to be let in. Secrets stay out of ``repr`` and reports."""
 
-    service_url: str
-    service_role_key: str = field(repr=False)
-    cron_secret: str = field(repr=False)
-    pubnub_subscribe_key: str
-    pubnub_publish_key: str = field(default="", repr=False)
-    pubnub_origin: str = DEFAULT_PUBNUB_ORIGIN
-    database_url: str | None = field(default=None, repr=False)
-    toxiproxy_url: str | None = None
-    pubnub_control_url: str | None = None
-    pubnub_control_token: str | None = field(default=None, repr=False)
-    flags_file: str | None = None
+    service_url: str = _setting(
+        "SUPABASE_URL", "base address of the service",
+        required=True, address=True,
+    )  # fmt: skip
+    service_role_key: str = _setting(
+        "SUPABASE_SERVICE_ROLE_KEY", "bearer key of its functions and of /rest/v1",
+        required=True, secret=True,
+    )  # fmt: skip
+    cron_secret: str = _setting(
+        "CRON_SECRET", "secret of monitor-game-timers (needed where the run ticks)",
+        secret=True,
+    )  # fmt: skip
+    pubnub_subscribe_key: str = _setting(
+        "PUBNUB_SUBSCRIBE_KEY", "PubNub subscribe key",
+        required=True,
+    )  # fmt: skip
+    pubnub_publish_key: str = _setting(
+        "PUBNUB_PUBLISH_KEY", "PubNub publish key",
+        secret=True, default="",
+    )  # fmt: skip
+    pubnub_origin: str = _setting(
+        "PUBNUB_ORIGIN", "PubNub address, http://host:port or https://host (default: the real network)",
+        address=True, default=DEFAULT_PUBNUB_ORIGIN,
+    )  # fmt: skip
+    database_url: str | None = _setting(
+        "DATABASE_URL", "Postgres of the service, read for what really happened (optional)",
+        secret=True, default=None,
+    )  # fmt: skip
+    toxiproxy_url: str | None = _setting(
+        "STORMWATCH_TOXIPROXY_URL", "Toxiproxy's API, for network faults (optional)",
+        address=True, default=None,
+    )  # fmt: skip
+    pubnub_control_url: str | None = _setting(
+        "STORMWATCH_PUBNUB_CONTROL_URL", "control API of the PubNub emulator, for its faults (optional)",
+        address=True, default=None,
+    )  # fmt: skip
+    pubnub_control_token: str | None = _setting(
+        "STORMWATCH_PUBNUB_CONTROL_TOKEN", "token of that control API",
+        secret=True, default=None,
+    )  # fmt: skip
+    flags_file: str | None = _setting(
+        "STORMWATCH_FLAGS_FILE", "the service's file of feature flags, to turn them (optional)",
+        default=None,
+    )  # fmt: skip
     #: ``embedded`` for a stack of our own, else where the settings came from.
     origin: str = "environment"
 
     def __post_init__(self) -> None:
-        for name in _ADDRESSES:
-            if (value := getattr(self, _FIELD_OF[name])) is not None:
+        for name, declared in _SETTINGS.items():
+            value = getattr(self, declared.name)
+            if declared.metadata.get("address") and value is not None:
                 see_that_it_is_an_address(name, value)
 
     @property
@@ -103,16 +104,16 @@ class Target:
 
     def environment(self) -> dict[str, str]:
         """Return the target as environment variables, secrets included: for child processes."""
-        found = {name: getattr(self, attribute) for name, attribute in _FIELD_OF.items()}
+        found = {name: getattr(self, declared.name) for name, declared in _SETTINGS.items()}
         return {name: value for name, value in found.items() if value}
 
     def public(self) -> dict[str, Any]:
         """Return what may stand in a report: addresses, no secrets."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _SECRET}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.repr}
 
     def secrets(self) -> list[str]:
         """Return every secret, for checks that none leaked; a password also without its address."""
-        found = [value for name in sorted(_SECRET) if (value := getattr(self, name))]
+        found = [value for f in fields(self) if not f.repr and (value := getattr(self, f.name))]
         if self.database_url:
             parts = urlsplit(self.database_url)
             written = [parts.password or "", *parse_qs(parts.query).get("password", ())]
@@ -132,17 +133,23 @@ class Target:
         """
         environment = os.environ if environment is None else environment
         values = {
-            attribute: environment[name] for name, attribute in _FIELD_OF.items() if environment.get(name)
+            declared.name: environment[name] for name, declared in _SETTINGS.items() if environment.get(name)
         }
         if host:
             values["service_url"] = host.rstrip("/")
-        missing = [name for name in _REQUIRED if _FIELD_OF[name] not in values]
+        required = {name: one for name, one in _SETTINGS.items() if one.metadata.get("required")}
+        missing = [name for name, one in required.items() if one.name not in values]
         if missing:
             raise TargetError(
                 f"not set: {', '.join(missing)}; set them in the environment, "
                 "or take --local to run on a local stack"
             )
         return cls(**{"cron_secret": "", **values})
+
+
+_SETTINGS: Final = {f.metadata["setting"]: f for f in fields(Target) if f.metadata}
+#: Settings of a target, and what each is for. Names that the requirements use are theirs.
+ENVIRONMENT: Final[Mapping[str, str]] = {name: f.metadata["about"] for name, f in _SETTINGS.items()}
 
 
 def forget_deployment() -> None:
