@@ -133,7 +133,7 @@ def test_every_kind_explains_itself_and_its_parameters() -> None:
             parameter.check(parameter.default)
 
 
-def test_the_issues_list_is_complete() -> None:
+def test_every_fault_that_was_promised_is_there() -> None:
     network = ("down", "refuse", "blackhole", "latency", "bandwidth", "slow_close", "reset_peer", "slicer")
     database = ("connections", "slow-statements", "row-locks", "table-lock", "advisory-lock")
     more = ("idle-in-transaction", "restart", "crash", "read-only", "terminate-backends")

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -16,38 +15,18 @@ from typing import Any
 import psutil
 import pytest
 
+from fixtures.pubnub_emulator.process import EmulatorProcess
 from harness.history import read_history
 from harness.observe.player import why_unreadable
 from harness.observe.process import Assignment
 from harness.target import Target
+from harness.tests.helpers import eventually
 
 ENOUGH_S = 30.0
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-class Emulator:
-    """The PubNub emulator in a process of its own."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "fixtures.pubnub_emulator", "--host", "127.0.0.1", "--port", str(port)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + ENOUGH_S
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.url}/time/0", timeout=1).read()
-            except OSError:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-            else:
-                return
+class Emulator(EmulatorProcess):
+    """The PubNub emulator, on whose channels the service's events are published."""
 
     def publish(self, game: str, message: Any) -> int:
         """Publish on a game's channel and return the timetoken."""
@@ -67,10 +46,6 @@ class Emulator:
             "data": {"newPhase": phase},
         }
         return self.publish(game, envelope)
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(ENOUGH_S)
 
 
 class Subscribers:
@@ -132,9 +107,8 @@ class Subscribers:
 
 @pytest.fixture
 def emulator() -> Iterator[Emulator]:
-    running = Emulator(free_port())
-    yield running
-    running.stop()
+    with Emulator() as running:
+        yield running
 
 
 @pytest.fixture
@@ -266,17 +240,11 @@ def test_a_player_that_heard_the_end_leaves_and_its_sockets_go(
     before = process.num_fds()
     for game in range(5):
         subscribers.subscribe(f"g{game}", 4)
-    deadline = time.monotonic() + ENOUGH_S
-    while process.num_fds() < before + 20 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert process.num_fds() >= before + 20
+    eventually(lambda: process.num_fds() >= before + 20)
     for game in range(5):
         emulator.move(f"g{game}", "completed", 1)
     subscribers.expect("open", 0)
-    deadline = time.monotonic() + ENOUGH_S
-    while process.num_fds() > before + 1 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert process.num_fds() <= before + 1, "one more: the clock's connection"
+    eventually(lambda: process.num_fds() <= before + 1)  # one more: the clock's connection
 
 
 def test_a_game_without_an_end_is_left_when_the_time_is_over(
@@ -313,18 +281,16 @@ def test_the_offset_of_pubnubs_clock_is_known_with_its_bound(
 
 
 def test_who_could_not_be_connected_is_when_pubnub_comes_back(tmp_path: Path) -> None:
-    port = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = int(taken.getsockname()[1])
     subscribers = Subscribers(f"http://127.0.0.1:{port}", tmp_path)
     assert subscribers.subscribe("g1", 1) == 0
-    emulator = Emulator(port)
     try:
-        deadline = time.monotonic() + ENOUGH_S
-        while not any(row["ok"] for row in subscribers.rows("subscribe")) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        emulator.move("g1", "completed", 1)
-        subscribers.stop()
+        with Emulator(["--port", str(port)]) as emulator:
+            eventually(lambda: any(row["ok"] for row in subscribers.rows("subscribe")))
+            emulator.move("g1", "completed", 1)
+            subscribers.stop()
     finally:
-        emulator.stop()
         subscribers.process.kill()
         subscribers.process.wait()
     outcomes = [(row["ok"], row["error"]) for row in subscribers.rows("subscribe")]
