@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
@@ -253,28 +252,14 @@ def _target() -> Finding:
     return found(status == 200, f"{note}; it calls itself unhealthy: {ill}" if status != 200 else note)
 
 
-def _get(base: str, path: str, headers: dict[str, str]) -> tuple[int, object]:
-    """Return the status of an answer, and what its JSON says."""
-    from urllib.parse import urlsplit
-
+def _get(base: str, path: str, headers: Mapping[str, str]) -> tuple[int, Any]:
     from harness.stack import StackError
+    from harness.target.client import look
 
-    parts = urlsplit(base)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_LIMIT_S)
     try:
-        connection.request("GET", f"{parts.path.rstrip('/')}{path}", headers=headers)
-        answer = connection.getresponse()
-        text = answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        name = type(error).__name__
-        raise StackError(f"{base} does not answer: {error or name}; check SUPABASE_URL") from error
-    finally:
-        connection.close()
-    try:
-        return answer.status, json.loads(text)
-    except ValueError:
-        return answer.status, None
+        return look("GET", f"{base}{path}", headers=headers, limit_s=_LIMIT_S)
+    except ConnectionError as error:
+        raise StackError(f"{base} does not answer: {error}; check SUPABASE_URL") from error
 
 
 def _ill(health: dict[str, Any]) -> str:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
 from gevent import subprocess
-from locust.contrib.fasthttp import FastHttpSession
-from locust.event import EventHook
 
-from harness.target import Action, Permission, Target
+from harness.target import Action, Permission, Target, monitor
 from harness.target.cleaning import Cleaned, new_prefix, prefix_of
-from harness.target.errors import name_of
+from harness.target.client import look
 
 _LIMIT_S: Final = 10.0
 _REFUSED: Final = frozenset({401, 403})
 _GAMES: Final = "/rest/v1/games"
 _PLAYERS: Final = "/rest/v1/game_participants"
 _TIMER: Final = "/functions/v1/get-game-timer"
-_MONITOR: Final = "/functions/v1/monitor-game-timers"
 #: Of an answer that says what is wrong, so much is shown.
 _SHOWN: Final = 300
 
@@ -37,22 +35,22 @@ def check_target(target: Target) -> list[str]:
     TargetUnusable
         It can't be reached, is something else, or refuses our keys.
     """
-    service = _Client(target.service_url)
-    status, health = service.ask(
-        "GET", "/health", cause="is it up, and is this its address? (--host or SUPABASE_URL)"
+    service = target.service_url
+    status, health = _ask(
+        "GET", service, "/health", cause="is it up, and is this its address? (--host or SUPABASE_URL)"
     )
     if status not in {200, 503} or not isinstance(health, dict):
         raise TargetUnusable(
             f"GET {target.service_url}/health answered {status}{_words(health)}, not a health report: "
             "this is not the service's base address (--host or SUPABASE_URL), or it has no such page"
         )
-    status, body = service.ask("GET", f"{_GAMES}?select=id&limit=1", _keys(target), cause="is it up?")
+    status, body = _ask("GET", service, f"{_GAMES}?select=id&limit=1", _keys(target))
     if status in _REFUSED:
         raise TargetUnusable(
             f"GET {target.service_url}{_GAMES} answered {status}{_words(body)}: SUPABASE_SERVICE_ROLE_KEY "
             "is not the right one, or a gateway in front of it wants another header"
         )
-    _Client(target.pubnub_origin).ask("GET", "/time/0", cause="is PUBNUB_ORIGIN PubNub's address?")
+    _ask("GET", target.pubnub_origin, "/time/0", cause="is PUBNUB_ORIGIN PubNub's address?")
     if target.database_url is not None:
         _see_that_it_can_be_read(target.database_url)
     checks = health.get("checks")
@@ -76,7 +74,7 @@ def check_drive(permission: Permission) -> str | None:
     """
     permission.require(Action.LOAD)
     target = permission.target
-    service, keys = _Client(target.service_url), _keys(target)
+    service, keys = target.service_url, _keys(target)
     game = f"{new_prefix()}check"
     row = {
         "id": game,
@@ -95,7 +93,7 @@ def check_drive(permission: Permission) -> str | None:
     unserved = None
     try:
         for method, path, body, expected in steps:
-            status, answer = service.ask(method, path, keys, body, cause="is it up?")
+            status, answer = _ask(method, service, path, keys, body)
             where = f"{method} {path.partition('?')[0]} answered {status}{_words(answer)}"
             if status >= 500 or status == 429:
                 unserved = where
@@ -103,33 +101,31 @@ def check_drive(permission: Permission) -> str | None:
             if status not in expected:
                 raise TargetUnusable(f"this target can't be driven: {where}")
     finally:
-        service.ask("DELETE", f"{_GAMES}?id=eq.{game}", keys, cause="is it up?")
+        _ask("DELETE", service, f"{_GAMES}?id=eq.{game}", keys)
     if Action.TICK in permission:
         _check_tick(service, target)
     return unserved
 
 
-def _check_tick(service: _Client, target: Target) -> None:
+def _check_tick(service: str, target: Target) -> None:
     if not target.cron_secret:
         raise TargetUnusable(f"CRON_SECRET is not set, and {Action.TICK.setting} has this run tick")
-    status, answer = service.ask(
-        "POST", _MONITOR, {"x-cron-secret": target.cron_secret}, {}, cause="is it up?"
-    )
+    status, answer = _ask("POST", service, monitor.PATH, monitor.headers(target.cron_secret), {})
     if status in _REFUSED:
         raise TargetUnusable(
-            f"POST {target.service_url}{_MONITOR} answered {status}{_words(answer)}: CRON_SECRET is not the "
-            "right one, or a gateway in front of it wants an Authorization header too"
+            f"POST {target.service_url}{monitor.PATH} answered {status}{_words(answer)}: CRON_SECRET is not "
+            "the right one, or a gateway in front of it wants an Authorization header too"
         )
     if 400 <= status < 500 and status != 429:
         raise TargetUnusable(
-            f"this target can't be driven: POST {_MONITOR} answered {status}{_words(answer)}"
+            f"this target can't be driven: POST {monitor.PATH} answered {status}{_words(answer)}"
         )
 
 
 def earlier_runs(target: Target) -> list[str]:
     """Return the prefixes of runs whose games are still on the target. Changes nothing."""
     path = f"{_GAMES}?id=like.sw*&select=id"
-    _, rows = _Client(target.service_url).ask("GET", path, _keys(target), cause="is it up?")
+    _, rows = _ask("GET", target.service_url, path, _keys(target))
     ids = [str(row.get("id")) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     return sorted({prefix for id in ids if (prefix := prefix_of(id))})
 
@@ -177,37 +173,23 @@ def _words(answer: object) -> str:
     return f": {text[:_SHOWN]}" if text else ""
 
 
-class _Client:
-    """Calls that are no part of Locust's statistics, and none of the record."""
+def _ask(
+    method: str,
+    base: str,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    body: object = None,
+    *,
+    cause: str = "is it up?",
+) -> tuple[int, Any]:
+    """Return the status and the body of an answer.
 
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._session = FastHttpSession(
-            url, EventHook(), user=None, network_timeout=_LIMIT_S, connection_timeout=_LIMIT_S, max_retries=0
-        )
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        headers: dict[str, str] | None = None,
-        body: object = None,
-        *,
-        cause: str,
-    ) -> tuple[int, Any]:
-        """Return the status and the body: decoded if it is JSON, else as text.
-
-        Raises
-        ------
-        TargetUnusable
-            There was no answer; the message ends with the possible ``cause``.
-        """
-        response = self._session.request(method, path, json=body, headers=headers or {})
-        if not response.status_code:
-            error = getattr(response, "error", None)
-            why = name_of(error) if error else "no answer"
-            raise TargetUnusable(f"{method} {self._url}{path.partition('?')[0]}: {why}; {cause}")
-        try:
-            return response.status_code, json.loads(response.content or b"null")
-        except ValueError:
-            return response.status_code, (response.content or b"").decode(errors="replace")
+    Raises
+    ------
+    TargetUnusable
+        There was no answer; the message ends with the possible ``cause``.
+    """
+    try:
+        return look(method, f"{base}{path}", body=body, headers=headers, limit_s=_LIMIT_S)
+    except ConnectionError as error:
+        raise TargetUnusable(f"{method} {base}{path.partition('?')[0]}: {error}; {cause}") from error

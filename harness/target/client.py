@@ -173,6 +173,33 @@ class Client:
         return Answer(response.status_code, decoded, wrong, start_ns, end_ns)
 
 
+def look(
+    method: str,
+    url: str,
+    *,
+    body: Any = None,
+    headers: Mapping[str, str] | None = None,
+    limit_s: float = ANSWER_LIMIT_S,
+) -> tuple[int, Any]:
+    """Call a part of a target outside of any record; return the status and the body, as text if no JSON.
+
+    Raises
+    ------
+    ConnectionError
+        There was no answer; the message is the stable name of the reason.
+    """
+    try:
+        answer = requests.request(
+            method, url, json=body, headers=headers, timeout=limit_s, auth=_as_it_is, allow_redirects=False
+        )
+    except requests.RequestException as error:
+        raise ConnectionError(name_of(error)) from error
+    try:
+        return answer.status_code, json.loads(answer.content or b"null")
+    except ValueError:
+        return answer.status_code, answer.content.decode(errors="replace")
+
+
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Leave a request alone: without an ``auth`` of our own, requests takes the one of ``.netrc``."""
     return request
