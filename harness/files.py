@@ -18,7 +18,7 @@ MAX_DEPTH: Final = 64
 #: Parts of a dotted key; the time to read a TOML key grows with the square of them.
 _MAX_DOTS: Final = 100
 
-#: What nobody but the owner may do with files of runs: an octal umask.
+#: Octal umask of the files of runs.
 UMASK_VARIABLE: Final = "STORMWATCH_REPORTS_UMASK"
 
 
@@ -153,7 +153,7 @@ def open_log(path: Path) -> BinaryIO:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` so that a reader sees the old file or the new one, never a part."""
+    """Write ``text`` so that a reader sees the old file or the new one, never half of it."""
     write_together({path: text})
 
 

@@ -1,4 +1,4 @@
-"""`stormwatch doctor`: every part, its version, where it came from, and whether it works here."""
+"""`stormwatch doctor`: what a run needs, its version, where it came from, and whether it works here."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHOWN_USERS: Final = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one part."""
+    """What was found of one thing that a run needs."""
 
     part: str
     version: str
@@ -38,10 +38,10 @@ class Finding:
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
 def command(as_json: bool) -> None:
-    """Show every part: version, where it came from, whether it works, and the way out if not.
+    """Show what a run needs: version, where it came from, whether it works, and the way out if not.
 
-    Each part is really started for a moment. Where SUPABASE_URL names a deployment, that is looked at in the
-    place of the bundled service, without effects on it. Exits 0 if all work, 1 if not.
+    Each process is started for a moment. If SUPABASE_URL names a deployment, that is looked at instead of
+    the bundled service, without effects on it. Exits 0 if all work, 1 if not.
     """
     findings = examine()
     if as_json:
@@ -52,7 +52,7 @@ def command(as_json: bool) -> None:
 
 
 def examine() -> list[Finding]:
-    """Try every part and return what was found, in the order of what needs what."""
+    """Try everything that a run needs; return what was found, each after what it needs itself."""
     checks: list[tuple[str, Callable[[], Finding]]] = [
         ("Python", _python),
         ("folders", _folders),

@@ -13,7 +13,7 @@ _LIMIT_S = 120.0
 def command(stack_id: str | None) -> None:
     """End a running stack, as Ctrl-C in its terminal would.
 
-    Whoever started it (`stormwatch up`, locust, pytest) is asked to end by SIGTERM. That works also for a
+    The process that started it (`stormwatch up`, locust, pytest) is sent SIGTERM. That works also for a
     `stormwatch up &` of a script, which its shell made ignore Ctrl-C and `kill -INT`.
     """
     import psutil

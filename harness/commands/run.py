@@ -42,7 +42,7 @@ def _own_options(command: click.Command) -> set[str]:
 
 
 def _what_was_meant(name: str, own: set[str]) -> str:
-    """Return what to tell whoever gave an option that is none of our ``own``."""
+    """Return the error of an option ``name`` that is none of our ``own``."""
     from harness.experiment.load import load_option_names
 
     of_load = load_option_names()
@@ -214,7 +214,7 @@ def _record_named(run: RunFolder) -> Iterator[None]:
 
 def _see_that_none_are_given(options: Sequence[str]) -> list[str]:
     if options:
-        raise click.UsageError(f"--no-load leaves nobody to take {' '.join(options)}")
+        raise click.UsageError(f"--no-load leaves nothing to take {' '.join(options)}")
     return []
 
 

@@ -18,7 +18,7 @@ from harness.commands._system import end_in_order_on_signals
 if TYPE_CHECKING:
     from harness.stack import RealPubNub, Stack
 
-#: Between two looks at whether all parts are still there.
+#: Between two looks at whether all processes are still there.
 _LOOK_S: Final = 0.25
 
 
@@ -164,7 +164,7 @@ def _table(stack: Stack, ready_s: float) -> None:
 
 
 def _stay(stack: Stack) -> NoReturn:
-    """Stay until a signal comes; tell of parts that go down and come up."""
+    """Stay until a signal comes; tell of processes that end and come up."""
     down: set[str] = set()
     while True:
         time.sleep(_LOOK_S)

@@ -2,5 +2,5 @@
 
 A scenario derives its users from :class:`harness.load.users.GameHost`, takes the shape
 :class:`harness.load.lifecycle.Waves` and calls :func:`harness.load.lifecycle.register`. Nothing is
-imported here: whoever imports Locust has gevent replace the standard library's sockets.
+imported here, for an import of Locust has gevent replace the standard library's sockets.
 """

@@ -42,7 +42,7 @@ class Need:
 
 
 def of_stack(options: LoadOptions) -> list[Need]:
-    """Return what the parts of a stack on this machine need."""
+    """Return what the processes of a stack on this machine need."""
     to_pubnub, to_service = _connections(options, processes=1)
     return [
         Need("Toxiproxy", _PROXY_ITSELF + _PROXIED * (to_pubnub + to_service)),

@@ -81,7 +81,7 @@ class Director:
         def logs() -> Path | None:
             nonlocal folder
             if not given.headless:
-                return None  # nobody knows yet which run it will be
+                return None  # which run it will be is not known yet
             folder = _new_folder(given)
             return folder.logs
 
@@ -148,7 +148,7 @@ class Director:
             run.ended.set()
 
     def _begin(self) -> Run:
-        # Between consent and a run that is begun in the web UI, days may lie.
+        # A run of the web UI may begin days after consent was given.
         if moved := self._target.permission.moved():
             raise CannotBegin(f"{moved}: nobody consented to that; start Locust again")
         try:
@@ -195,7 +195,7 @@ class Director:
 
 
 def _given_folder() -> Path | None:
-    """Return the run folder of whoever began the run that this load is a part of; None: it is a run alone."""
+    """Return the run folder that `stormwatch run` or a testbed gave the load; None: it has none yet."""
     given = os.environ.get("STORMWATCH_RUN_DIR")
     return Path(given).absolute() if given else None
 

@@ -55,8 +55,8 @@ def hand_over(name: str, options: Mapping[str, Any]) -> dict[str, str]:
 def parsed(parser: LocustArgumentParser, words: Sequence[str] | None = None) -> argparse.Namespace:
     """Return what ``words`` (default: the process's) say; options that are not known yet are passed over.
 
-    Ends the process on wrong usage as ``parser`` does. What is wrong in the environment or in a file is not
-    called an option that nobody gave.
+    Ends the process on wrong usage as ``parser`` does. What is wrong in the environment or in a file is
+    said to be wrong there.
     """
     try:
         return _quietly(parser, words)

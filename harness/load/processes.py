@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 from harness.stack import StackError, running_stacks
 from harness.target import Target
 
-#: Parts that stand between the others: what they drop was not dropped by the system under test.
+#: Processes that stand between the others: what they drop was not dropped by the system under test.
 PATHS: Final = ("toxiproxy", "pubnub")
 
 if TYPE_CHECKING:
@@ -18,37 +18,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WatchedProcesses:
-    """The parts of a local stack, our own or one that another process runs; none for a real deployment."""
+    """The processes of a local stack, our own or one that another process runs; none for a deployment."""
 
     names: tuple[str, ...] = ()
     #: Name of a service process -> address of its metrics.
     metrics: Mapping[str, str] = field(default_factory=dict)
-    #: Logs of the parts that are the harness's own, between the others.
+    #: Logs of the harness's own processes that stand between the others.
     logs: Mapping[str, str] = field(default_factory=dict)
     _pid: Callable[[str], int | None] = lambda _: None
 
     def processes(self) -> dict[str, int]:
-        """Return name -> process id of the parts that are up."""
+        """Return name -> process id of those that run."""
         found = {}
         for name in self.names:
             try:
                 pid = self._pid(name)
             except StackError:
-                continue  # whoever runs the stack is just ending it
+                continue  # the stack is just being ended
             if pid is not None:
                 found[name] = pid
         return found
 
     @classmethod
     def of_own(cls, stack: Stack) -> Self:
-        """Return the parts of a stack that this process started."""
+        """Return the processes of a stack that this process started."""
         urls = {f"service-{n}": f"{url}/metrics" for n, url in enumerate(stack.service_urls, start=1)}
         logs = {name: str(part.log_path) for name, part in stack.parts.items() if name in PATHS}
         return cls(tuple(stack.parts), urls, logs, stack.pid)
 
     @classmethod
     def of_others(cls, target: Target) -> Self:
-        """Return the parts of the running stack that ``target`` is, if it is one."""
+        """Return the processes of the running stack that ``target`` is, if it is one."""
         for stack in running_stacks():
             if stack.target.service_url == target.service_url:
                 return cls._of_remote(stack)

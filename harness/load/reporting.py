@@ -26,8 +26,7 @@ def about_run(
 
     Parameters
     ----------
-    alone : whether the run is this load and nothing else; else whoever began the run tells its profile and
-        its command.
+    alone : whether the run is this load and nothing else. Else run.json has the run's command already.
     """
     about = {
         "options": asdict(options),
@@ -59,7 +58,7 @@ def doubts_from_the_start(permission: Permission, given: argparse.Namespace) -> 
 
 
 def repeating_command(options: LoadOptions, target: Target, given: argparse.Namespace) -> str:
-    """Return the command that plays the same load again, with all that was left to defaults or chance."""
+    """Return the command that repeats the load, with all that was left to defaults or chance."""
     words = ["locust", "-f", given.locustfile, "--headless"]
     if target.origin != "embedded":
         words.append(f"--host={target.service_url}")
@@ -83,7 +82,7 @@ def judge(folder: RunFolder) -> int:
         if profile in policy.profiles:
             policy = load_policy(profile=profile)
         document = write_reports(folder, policy)
-    except Exception as error:  # whatever it is: the record is there, and judging can be tried again
+    except Exception as error:  # whatever it is: the record is there to be judged later
         log.exception("%s: the report could not be written", folder.path)
         print(plain(f"no report: {error}; try `stormwatch report {os.path.relpath(folder.path)}`"))
         return Exit.NO_REPORT

@@ -29,15 +29,15 @@ from harness.target import Action
 
 log = logging.getLogger(__name__)
 
-#: An interrupted run waits so long for what is on its way.
+#: How long an interrupted run waits for late events.
 INTERRUPTED_DRAIN_S: Final = 2.0
-#: The least that late events get at the end.
+#: How long late events are waited for at the end, at least.
 _LATE_S: Final = 2.0
 #: How long the database may take to be read to its end.
 _LAST_LOOK_S: Final = 15.0
-#: How often it is looked whether a process of the target was started again.
+#: Between two looks at whether a process of the target was restarted.
 _PROCESSES_EVERY_S: Final = 2.0
-#: How often it is looked whether the names of a deployment still lead where they led.
+#: Between two looks at whether the names of a deployment still lead where they led.
 _ADDRESSES_EVERY_S: Final = 5.0
 
 #: The windows of a run, in order, as the log announces them.
@@ -50,7 +50,7 @@ _WINDOWS: Final = {
 
 @dataclass
 class Window:
-    """A declared part of a run."""
+    """A declared span of a run."""
 
     name: str
     start_ns: int
@@ -73,7 +73,7 @@ class Run:
     Raises
     ------
     ObserverError, WorkersError, OSError
-        It can't begin; what was started is stopped again.
+        It can't begin; what was started is stopped.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Run:
         self._windows: list[Window] = []
         self._doubts = list(doubts)
         self._completed = False
-        #: A name of the target leads elsewhere by now: nobody consented to that.
+        #: Whether a name of the target leads elsewhere by now, where nobody consented to load.
         self._moved = False
         self._all_spawned = self._drain_began = 0.0
         self._chores: list[gevent.Greenlet] = []
@@ -211,7 +211,7 @@ class Run:
             gevent.sleep(1.0)
 
     def _follow_processes(self, processes: WatchedProcesses) -> None:
-        """Tell the observer of processes that were started again."""
+        """Tell the observer of processes that were restarted."""
         known = processes.processes()
         while True:
             gevent.sleep(_PROCESSES_EVERY_S)

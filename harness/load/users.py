@@ -36,7 +36,7 @@ class GameHost(FastHttpUser):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         self._worker_run = current_worker_run()
-        # The web form's host is only shown: cron and the eyes are bound to the target of the start.
+        # The web form's host is only shown: cron and observers are bound to the target of the start.
         self.client.base_url = self._worker_run.target.service_url
         self._api = Api(self.client, self._worker_run.target, self._worker_run.history)
         self._slot = self._worker_run.next_slot()

@@ -37,7 +37,7 @@ _USER: Final = "stormwatch"
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Pause after a login that failed; they are looked at one by one.
 FAILED_LOGIN_S: Final = 1.0
-#: As a stranger sends it, it may be long.
+#: Characters of a refused host that are shown: it may be long.
 _NAME_SHOWN: Final = 40
 
 
@@ -57,7 +57,7 @@ def guard(web_ui: WebUI, display_name: str | None, base_path: str | None) -> str
     Raises
     ------
     WebRefused
-        It would listen to strangers without a login, or has a login without a password.
+        It would listen to other machines without a login, or has a login without a password.
     """
     password = os.environ.get(PASSWORD_VARIABLE)
     where = f"{web_ui.host or '*'}:{web_ui.port}"

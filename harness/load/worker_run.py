@@ -1,4 +1,4 @@
-"""What one Locust process has to take part in a run: its history, its subscribers, its options."""
+"""A Locust process in a run: its run spec, its history, its subscribers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class RunSpec:
 
     @property
     def recorders(self) -> list[str]:
-        """Who writes a history of this process's part in the run."""
+        """Names of those who write a history for this process."""
         return [self.name, *self.observers]
 
     def to_message(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class RunSpec:
 
 
 class WorkerRun:
-    """One Locust process's part in a run, from its begin to its end.
+    """One Locust process that plays games of a run, from begin to end.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class WorkerRun:
         return f"{self.spec.prefix}{slot.replace('.', '-')}-{number}"
 
     def chance(self, *of: object) -> random.Random:
-        """Return the dice of one game: the same for the same seed."""
+        """Return the random numbers of one game: the same for the same seed."""
         return random.Random(f"{self.options.seed}/{'/'.join(map(str, of))}")  # noqa: S311 - nothing secret
 
     def end(self, within_s: float) -> list[Doubt]:

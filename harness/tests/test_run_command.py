@@ -169,7 +169,7 @@ def test_the_options_of_the_load_are_known_before_anything_starts(tmp_path: Path
         encoding="utf-8",
     )
     assert (without.returncode, list(tmp_path.iterdir())) == (2, [])
-    assert "--no-load leaves nobody to take --games=5" in without.stderr
+    assert "--no-load leaves nothing to take --games=5" in without.stderr
 
 
 @pytest.mark.parametrize(
