@@ -133,7 +133,7 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
 def _begin(config: pytest.Config) -> None:
     """Have `latest` lead here before anything is started, and signals end the session in order."""
     from harness.files import DocumentError
-    from harness.history import RunFolder, RunFolderError
+    from harness.history import RunFolder
     from harness.report.scenarios import read_plan
 
     run = RunFolder(config.stash[_RUN])
@@ -144,7 +144,7 @@ def _begin(config: pytest.Config) -> None:
             raise pytest.UsageError(f"collected more than once: {', '.join(twice)}; name its file once")
         if not config.getoption("--stormwatch-run"):
             run.point_latest_here()
-    except (DocumentError, RunFolderError) as error:
+    except DocumentError as error:
         raise pytest.UsageError(str(error)) from error
     _end_as_by_ctrl_c()
 

@@ -77,7 +77,7 @@ def measure(run: RunFolder) -> Findings:
 
     Raises
     ------
-    RunFolderError, HistoryError
+    DocumentError, HistoryError
         The folder or its history can't be read.
     """
     about = run.read()

@@ -108,15 +108,15 @@ def command(delays_ms: list[int], repetitions: int, reports: Path) -> None:
     from harness.calibrate.plan import DELAYS_MS, Plan
     from harness.documents.calibration import NAME
     from harness.faults import FaultError, NotExercisedError
-    from harness.files import write_atomically
-    from harness.history import HistoryError, RunFolderError, create_run
+    from harness.files import DocumentError, write_atomically
+    from harness.history import HistoryError, create_run
     from harness.history.run import utc_now
     from harness.stack import StackError
 
     plan = Plan(tuple(delays_ms) or DELAYS_MS, repetitions)
     try:
         run = create_run(reports.absolute(), "calibrate", options=plan.document())
-    except RunFolderError as error:
+    except DocumentError as error:
         raise click.UsageError(str(error)) from error
     try:
         with _interruptible(), _Progress() as progress:

@@ -40,7 +40,7 @@ def command(
     from harness.commands._errors import NoReportError, said_as
     from harness.commands._policy import policy_from
     from harness.files import DocumentError, write_atomically
-    from harness.history import HistoryError, RunFolderError, open_run
+    from harness.history import HistoryError, open_run
     from harness.report import compare
     from harness.report.html import render_comparison
     from harness.sla.units import parse_share
@@ -51,7 +51,7 @@ def command(
         raise click.UsageError(f"--tolerance: {error}") from error
     with (
         said_as(click.UsageError, compare.CompareError),
-        said_as(NoReportError, DocumentError, RunFolderError, HistoryError),
+        said_as(NoReportError, DocumentError, HistoryError),
     ):
         folders = [open_run(path) for path in (base, head)]
         policy = policy_from(sla, (), profile=folders[1].read().get("profile"))

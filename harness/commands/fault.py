@@ -247,13 +247,14 @@ def _history(ctx: click.Context) -> Iterator[HistoryWriter | None]:
     if folder is None:
         yield None
         return
-    from harness.history import HistoryWriter, RunFolderError, open_run
+    from harness.files import DocumentError
+    from harness.history import HistoryWriter, open_run
 
     try:
         run = open_run(folder)
         with HistoryWriter(run.history, "fault", run.id) as history:
             yield history
-    except (RunFolderError, OSError) as error:
+    except (DocumentError, OSError) as error:
         raise click.ClickException(f"--run {folder}: {error}") from error
 
 

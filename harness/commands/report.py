@@ -29,11 +29,11 @@ def command(run: Path, sla: Path | None, changes: tuple[str, ...]) -> None:
     from harness.commands._errors import NoReportError, said_as
     from harness.commands._policy import policy_from
     from harness.files import DocumentError
-    from harness.history import HistoryError, RunFolderError, open_run
+    from harness.history import HistoryError, open_run
     from harness.report import write_reports
     from harness.report.terminal import print_summary
 
-    with said_as(NoReportError, RunFolderError, HistoryError, DocumentError):
+    with said_as(NoReportError, DocumentError, HistoryError):
         folder = open_run(run)
         policy = policy_from(sla, changes, profile=folder.read().get("profile"))
         try:

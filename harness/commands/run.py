@@ -150,7 +150,8 @@ def command(
     from harness.commands._display import Display
     from harness.commands._job import Job
     from harness.experiment.suite import Selection, SelectionError, see_that_some_match
-    from harness.history import RunFolderError, create_run
+    from harness.files import DocumentError
+    from harness.history import create_run
     from harness.live.process import LiveProcess
     from harness.load.origins import hand_over
     from harness.report.gate import EXIT_CODES
@@ -161,7 +162,7 @@ def command(
     if not (with_load or with_failures):
         raise click.UsageError("--no-load and --no-failures leave nothing to do")
     selection = Selection(None if scenarios == "all" else scenarios, expression)
-    with said_as(click.UsageError, PolicyError, RunFolderError, SelectionError, TargetError, ConsentError):
+    with said_as(click.UsageError, PolicyError, DocumentError, SelectionError, TargetError, ConsentError):
         policy = load_policy(sla, profile=profile)
         if with_failures:
             see_that_some_match(selection)
@@ -197,7 +198,7 @@ def _record_named(run: RunFolder) -> Iterator[None]:
     """Say of what goes wrong where the record lies; the folder of a load that was refused goes."""
     from harness.commands._job import LoadRefusedError
     from harness.files import DocumentError
-    from harness.history import HistoryError, RunFolderError
+    from harness.history import HistoryError
     from harness.process import ProcessError
 
     try:
@@ -205,7 +206,7 @@ def _record_named(run: RunFolder) -> Iterator[None]:
     except LoadRefusedError as error:
         shutil.rmtree(run.path)
         raise click.UsageError(str(error)) from error
-    except (ProcessError, HistoryError, DocumentError, RunFolderError, OSError) as error:
+    except (ProcessError, HistoryError, DocumentError, OSError) as error:
         raise NoReportError(f"{error}; what was recorded lies in {run.path}") from error
     except KeyboardInterrupt:
         click.echo(f"given up; what was recorded lies in {run.path}", err=True)

@@ -2,7 +2,7 @@
 
 from harness.history.names import KINDS, Kind
 from harness.history.reader import History, HistoryError, HistoryFile, HistoryReader, read_history
-from harness.history.run import RunFolder, RunFolderError, create_run, now_ns, open_run
+from harness.history.run import RunFolder, create_run, now_ns, open_run
 from harness.history.schema import SCHEMA, SCHEMA_VERSION, Row
 from harness.history.witnesses import Doubt, Witness
 from harness.history.writer import HistoryWriter
@@ -20,7 +20,6 @@ __all__ = [
     "Kind",
     "Row",
     "RunFolder",
-    "RunFolderError",
     "Witness",
     "create_run",
     "now_ns",

@@ -31,10 +31,6 @@ _VERSIONED = (
 )  # fmt: skip
 
 
-class RunFolderError(Exception):
-    """A run folder can't be made, found or read; the message names it and the way out."""
-
-
 @dataclass(frozen=True)
 class RunFolder:
     """``reports/<run>``: ``run.json``, ``history/``, ``logs/``, ``scenarios/<id>/`` and the reports."""
@@ -71,19 +67,19 @@ class RunFolder:
 
         Raises
         ------
-        RunFolderError
+        DocumentError
             It is missing, unreadable or of another schema.
         """
         path = self.path / "run.json"
         try:
             document = read_json(path)
         except FileNotFoundError:
-            raise RunFolderError(f"{self.path}: not a run folder (no run.json in it)") from None
+            raise DocumentError(f"{self.path}: not a run folder (no run.json in it)") from None
         except DocumentError as error:
-            raise RunFolderError(str(error)) from error
+            raise DocumentError(str(error)) from error
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             found = document.get("schema") if isinstance(document, dict) else type(document).__name__
-            raise RunFolderError(f"{path}: schema is {found!r}, expected {SCHEMA!r}")
+            raise DocumentError(f"{path}: schema is {found!r}, expected {SCHEMA!r}")
         return document
 
     def update(self, **fields: Any) -> None:
@@ -104,7 +100,7 @@ class RunFolder:
 
         Raises
         ------
-        RunFolderError
+        DocumentError
             It can't be done.
         """
         link = self.path.parent / "latest"
@@ -117,7 +113,7 @@ class RunFolder:
             finally:
                 fresh.unlink(missing_ok=True)
         except OSError as error:
-            raise RunFolderError(
+            raise DocumentError(
                 f"{link} can't be made to lead here: {error.strerror}; move it away, "
                 "or give another folder with --reports or STORMWATCH_REPORTS"
             ) from error
@@ -147,7 +143,7 @@ def create_run(reports: Path, kind: str, *, run_id: str | None = None, **fields:
 
     Raises
     ------
-    RunFolderError
+    DocumentError
         The folder can't be written.
     """
     folder = RunFolder(reports / (run_id or new_run_id(kind)))
@@ -164,7 +160,7 @@ def create_run(reports: Path, kind: str, *, run_id: str | None = None, **fields:
             **fields,
         )
     except OSError as error:
-        raise RunFolderError(
+        raise DocumentError(
             f"can't write to {reports}: {error.strerror}; "
             "give a writable folder with --reports or STORMWATCH_REPORTS"
         ) from error
@@ -181,16 +177,16 @@ def open_run(path: Path) -> RunFolder:
 
     Raises
     ------
-    RunFolderError
+    DocumentError
         There is none.
     """
     folder = path.parent if path.name == "run.json" else path
     try:
         found = folder.exists()
     except OSError as error:
-        raise RunFolderError(f"{path}: can't be read: {error.strerror}") from error
+        raise DocumentError(f"{path}: can't be read: {error.strerror}") from error
     if not found:
-        raise RunFolderError(f"{path}: no such run; see the folders under {folder.parent}")
+        raise DocumentError(f"{path}: no such run; see the folders under {folder.parent}")
     run = RunFolder(folder.resolve())
     run.read()
     return run

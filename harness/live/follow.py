@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from harness.files import read_json
-from harness.history import HistoryError, HistoryReader, RunFolder, RunFolderError, now_ns
+from harness.files import DocumentError, read_json
+from harness.history import HistoryError, HistoryReader, RunFolder, now_ns
 from harness.live.document import Snapshot, judge_so_far, live_document
 from harness.live.file import write_live
 from harness.report.scenarios import read_scenarios
@@ -75,7 +75,7 @@ class Follower:
         """
         try:
             snapshot = self._snapshot(ended=ended)
-        except (HistoryError, RunFolderError, OSError) as error:
+        except (HistoryError, DocumentError, OSError) as error:
             self._say(str(error))
             return None
         if ended or time.monotonic() >= self._next_judgement:

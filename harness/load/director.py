@@ -12,8 +12,8 @@ from typing import Self
 
 from locust.env import Environment
 
-from harness.files import make_folder
-from harness.history import RunFolder, RunFolderError, create_run
+from harness.files import DocumentError, make_folder
+from harness.history import RunFolder, create_run
 from harness.load.capacity import see_that_it_fits_here
 from harness.load.observers import ObserverError
 from harness.load.options import OptionError, load_options
@@ -32,7 +32,7 @@ from harness.target.cleaning import new_prefix
 
 log = logging.getLogger(__name__)
 
-_FORESEEN = (OptionError, TargetError, ConsentError, TargetUnusable, RunFolderError, StackError)
+_FORESEEN = (OptionError, TargetError, ConsentError, TargetUnusable, DocumentError, StackError)
 
 
 class CannotBegin(Exception):
@@ -155,14 +155,14 @@ class Director:
             options = load_options(self._given)
             self.see_that_it_fits(options)
             folder, self._next_folder = self._next_folder or _new_folder(self._given), None
-        except (OptionError, RunFolderError) as error:
+        except (OptionError, DocumentError) as error:
             raise CannotBegin(str(error)) from error
         try:
             run = self._start(folder, options)
         except BaseException as error:  # Ctrl-C as well: this greenlet is killed then
             _remove(folder)
             self.exit_code = Exit.INTERRUPTED
-            if isinstance(error, (ObserverError, WorkersError, RunFolderError, OSError)):
+            if isinstance(error, (ObserverError, WorkersError, DocumentError, OSError)):
                 raise CannotBegin(str(error)) from error
             raise
         if origins := in_words(self._given):
@@ -209,7 +209,7 @@ def _new_folder(given: argparse.Namespace) -> RunFolder:
         make_folder(folder.history, exist_ok=True)
         make_folder(folder.logs, exist_ok=True)
     except OSError as error:
-        raise RunFolderError(f"STORMWATCH_RUN_DIR={path}: {error.strerror}") from error
+        raise DocumentError(f"STORMWATCH_RUN_DIR={path}: {error.strerror}") from error
     return folder
 
 
@@ -225,7 +225,7 @@ def _see_that_it_can_be_written(reports: Path) -> None:
         with tempfile.TemporaryFile(dir=reports):
             pass
     except OSError as error:
-        raise RunFolderError(
+        raise DocumentError(
             f"can't write to {reports}: {error.strerror}; "
             "give a writable folder with --reports or STORMWATCH_REPORTS"
         ) from error

@@ -14,7 +14,8 @@ from locust.env import Environment
 from locust.rpc import Message
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
-from harness.history import HistoryWriter, RunFolderError, now_ns
+from harness.files import DocumentError
+from harness.history import HistoryWriter, now_ns
 from harness.history.names import Reading, load_writer
 from harness.history.witnesses import WORKER, Doubt, doubts, read_doubts
 from harness.load.capacity import see_that_it_fits
@@ -46,7 +47,7 @@ _CLOCK_APART_S: Final = 0.2
 
 
 #: Why a worker can't begin, where the message says it all.
-_FORESEEN: Final = (ObserverError, ConsentError, OptionError, RunFolderError, OSError)
+_FORESEEN: Final = (ObserverError, ConsentError, OptionError, DocumentError, OSError)
 
 
 class WorkersError(Exception):

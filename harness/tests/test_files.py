@@ -10,8 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.files import UMASK_VARIABLE, make_folder, open_log, write_atomically, write_together
-from harness.history import HistoryWriter, RunFolderError, create_run
+from harness.files import (
+    UMASK_VARIABLE,
+    DocumentError,
+    make_folder,
+    open_log,
+    write_atomically,
+    write_together,
+)
+from harness.history import HistoryWriter, create_run
 from harness.tests.environment.hostile import small_run
 
 HARNESS = Path(__file__).parents[1]
@@ -60,7 +67,7 @@ def test_a_setting_that_is_no_umask_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: str
 ) -> None:
     monkeypatch.setenv(UMASK_VARIABLE, umask)
-    with pytest.raises(RunFolderError, match=f"{UMASK_VARIABLE}='{umask}' is not an octal umask"):
+    with pytest.raises(DocumentError, match=f"{UMASK_VARIABLE}='{umask}' is not an octal umask"):
         create_run(tmp_path, "failure")
 
 

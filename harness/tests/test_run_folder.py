@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.files import write_atomically
-from harness.history import RunFolderError, create_run, open_run
+from harness.files import DocumentError, write_atomically
+from harness.history import create_run, open_run
 
 
 def test_a_new_run_says_what_it_is(tmp_path: Path) -> None:
@@ -78,10 +78,10 @@ def test_a_latest_that_can_not_be_replaced_is_named_in_one_line(
         raise OSError(16, os.strerror(16))
 
     monkeypatch.setattr(Path, "rename", refused)
-    with pytest.raises(RunFolderError, match=r"latest can't be made to lead here: .*busy") as said:
+    with pytest.raises(DocumentError, match=r"latest can't be made to lead here: .*busy") as said:
         run.point_latest_here()
     assert "\n" not in str(said.value)
-    with pytest.raises(RunFolderError, match="can't write to"):
+    with pytest.raises(DocumentError, match="can't write to"):
         create_run(tmp_path, "newer")
     assert list(tmp_path.glob(".latest*")) == []
 
@@ -98,13 +98,13 @@ def test_a_latest_that_can_not_be_replaced_is_named_in_one_line(
 def test_what_is_no_run_is_named(tmp_path: Path, content: str | None, named: str) -> None:
     if content is not None:
         (tmp_path / "run.json").write_text(content, encoding="utf-8")
-    with pytest.raises(RunFolderError, match=named):
+    with pytest.raises(DocumentError, match=named):
         open_run(tmp_path)
 
 
 def test_a_reports_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(RunFolderError, match=r"can't write to .*file"):
+    with pytest.raises(DocumentError, match=r"can't write to .*file"):
         create_run(tmp_path / "file", "x")
 
 
