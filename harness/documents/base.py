@@ -103,7 +103,7 @@ def read_document(path: Path, model: type[M], way_out: str) -> M:
     return parse_document(content, model, path, way_out)
 
 
-def parse_document(content: Any, model: type[M], path: Path, way_out: str) -> M:
+def parse_document(content: Any, model: type[M], path: Path, way_out: str = "") -> M:
     """Return the document that JSON amounts to; raises what :func:`read_document` raises."""
     known = model.model_fields["schema_id"].default
     found = content.get("schema") if isinstance(content, dict) else type(content).__name__

@@ -68,18 +68,18 @@ class RunFolder:
         Raises
         ------
         DocumentError
-            It is missing, unreadable or of another schema.
+            It is missing, unreadable, or not what :class:`harness.documents.run.Run` says.
         """
+        # Whoever only writes a history need not wait for it.
+        from harness.documents.base import parse_document
+        from harness.documents.run import Run
+
         path = self.path / "run.json"
         try:
-            document = read_json(path)
+            document: dict[str, Any] = read_json(path)
         except FileNotFoundError:
-            raise DocumentError(f"{self.path}: not a run folder (no run.json in it)") from None
-        except DocumentError as error:
-            raise DocumentError(str(error)) from error
-        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-            found = document.get("schema") if isinstance(document, dict) else type(document).__name__
-            raise DocumentError(f"{path}: schema is {found!r}, expected {SCHEMA!r}")
+            raise DocumentError("not a run folder (no run.json in it)", self.path) from None
+        parse_document(document, Run, path)
         return document
 
     def update(self, **fields: Any) -> None:
@@ -184,9 +184,9 @@ def open_run(path: Path) -> RunFolder:
     try:
         found = folder.exists()
     except OSError as error:
-        raise DocumentError(f"{path}: can't be read: {error.strerror}") from error
+        raise DocumentError(f"can't be read: {error.strerror}", path) from error
     if not found:
-        raise DocumentError(f"{path}: no such run; see the folders under {folder.parent}")
+        raise DocumentError("no such run", path, f"see the folders under {folder.parent}")
     run = RunFolder(folder.resolve())
     run.read()
     return run
