@@ -3,6 +3,7 @@
 from harness.judge.evidence import Clock, Evidence, FaultWindow, Window, evidence_of
 from harness.judge.findings import Expectation, Finding
 from harness.judge.integrity import INTEGRITY
+from harness.judge.judgement import Judgement, judge
 from harness.judge.metrics import METRICS, Census, Samples
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "Expectation",
     "FaultWindow",
     "Finding",
+    "Judgement",
     "Samples",
     "Window",
     "evidence_of",
+    "judge",
 ]

@@ -7,10 +7,11 @@ record and the fault's window to a :class:`Finding`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
 
 import pandas as pd
 
@@ -19,6 +20,8 @@ from harness.history.witnesses import Doubt
 from harness.judge.declared import WITNESSES_OF
 from harness.judge.evidence import NS, Evidence, Window
 from harness.sla.witnesses import ALWAYS, STAMPED
+
+T = TypeVar("T")
 
 #: Examples kept with a finding: enough to look into, not a dump.
 EXAMPLES: Final = 5
@@ -41,6 +44,17 @@ class Finding:
     integrity: bool = False
 
 
+def guarded(check: Callable[[], T], crashed: Callable[[str], T]) -> T:
+    """Return what a check finds; of one that crashes, what ``crashed`` makes of the reason.
+
+    The one guard of all checks: a crash is inconclusive and costs no other row.
+    """
+    try:
+        return check()
+    except Exception as error:
+        return crashed(f"the check crashed: {type(error).__name__}: {error}")
+
+
 class Expectation(Protocol):
     """Something expected in, or after, the window of a fault."""
 
@@ -57,18 +71,20 @@ def judge_all(evidence: Evidence, fault: Window, expectations: Iterable[Expectat
 
     What must never happen judges its doubts itself: what was recorded twice was done twice.
     """
-    findings = []
     doubts = evidence.doubts_since(fault.start_ns)
-    for expectation in expectations:
-        try:
-            # Frames of its own tell what it looks at.
-            seen = evidence.unseen() if doubts else evidence
-            finding = expectation.judge(seen, fault)
-            findings.append(finding if finding.integrity else _doubted(finding, seen, doubts))
-        except Exception as error:
-            why = f"the check itself failed: {type(error).__name__}: {error}"
-            findings.append(Finding(expectation.name, "inconclusive", None, None, explanation=why))
-    return findings
+
+    def judged(expectation: Expectation) -> Finding:
+        # Frames of its own tell what it looks at.
+        seen = evidence.unseen() if doubts else evidence
+        finding = expectation.judge(seen, fault)
+        return finding if finding.integrity else _doubted(finding, seen, doubts)
+
+    return [guarded(partial(judged, one), partial(crashed, one.name)) for one in expectations]
+
+
+def crashed(name: str, why: str) -> Finding:
+    """Return inconclusive: the check of that name crashed."""
+    return Finding(name, "inconclusive", None, None, explanation=why)
 
 
 def _doubted(finding: Finding, evidence: Evidence, doubts: list[Doubt]) -> Finding:

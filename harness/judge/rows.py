@@ -19,9 +19,9 @@ from harness.documents.rows import Ceiling, CheckRow, Fault, FindingRow, Integri
 from harness.history.witnesses import Witness
 from harness.judge.declared import without
 from harness.judge.evidence import NS, Evidence, FaultWindow
-from harness.judge.findings import Finding
+from harness.judge.findings import Finding, crashed, guarded
 from harness.judge.integrity import INTEGRITY
-from harness.judge.measurement import Check
+from harness.judge.measurement import RUN, Check
 from harness.judge.metrics import METRICS, Census, Samples
 from harness.judge.recovery import Recovery, recovery_of
 from harness.sla import statistics
@@ -31,11 +31,6 @@ from harness.sla.units import format_limited, format_quantity
 
 #: Times in what a metric names as its worst.
 _AT: Final = "at_ns"
-
-
-def crashed(error: Exception) -> str:
-    """Return what a row says whose check crashed."""
-    return f"the check crashed: {type(error).__name__}: {error}"
 
 
 def moment(time_ns: int) -> str:
@@ -48,20 +43,12 @@ def moment(time_ns: int) -> str:
 
 def check_row(check: Callable[[Evidence], Check], evidence: Evidence) -> CheckRow:
     """Return what a check of the measurement comes to."""
-    try:
-        return check(evidence).row()
-    except Exception as error:
-        return CheckRow(
-            name=check.__name__,
-            title=(check.__doc__ or check.__name__).partition("\n")[0],
-            verdict="inconclusive",
-            measured=None,
-            unit="",
-            limit=None,
-            explanation=crashed(error),
-            witnesses=(Witness.RUN,),
-            touches=("*",),
-        )
+    title = (check.__doc__ or check.__name__).partition("\n")[0]
+
+    def unknown(why: str) -> Check:
+        return Check(check.__name__, title, False, None, "", None, why, RUN)
+
+    return guarded(lambda: check(evidence), unknown).row()
 
 
 def _doubts(checks: Iterable[CheckRow], name: str) -> list[str]:
@@ -97,14 +84,16 @@ def objective_row(
     )
     if row.absent:
         return row, None
-    doubts = _doubts(checks, objective.metric)
-    try:
+
+    def measured() -> tuple[ObjectiveRow, Samples | None]:
         found = METRICS[objective.metric](evidence)
-        row = _counted(row, found) if isinstance(found, Census) else _estimated(row, objective, found)
-    except Exception as error:
-        return row.model_copy(update={"doubts": (crashed(error), *doubts)}), None
-    row = row.model_copy(update={"doubts": (*row.doubts, *doubts)})
-    return row, found if isinstance(found, Samples) else None
+        if isinstance(found, Census):
+            return _counted(row, found), None
+        return _estimated(row, objective, found), found
+
+    judged, samples = guarded(measured, lambda why: (row.model_copy(update={"doubts": (why,)}), None))
+    doubts = (*judged.doubts, *_doubts(checks, objective.metric))
+    return judged.model_copy(update={"doubts": doubts}), samples
 
 
 def _counted(row: ObjectiveRow, census: Census) -> ObjectiveRow:
@@ -256,30 +245,31 @@ def integrity_row(name: str, evidence: Evidence, checks: Sequence[CheckRow]) -> 
     """Return the row of something that must never happen."""
     integrity = INTEGRITY[name]
     shaken = {Witness(one) for check in checks if check.verdict != "pass" for one in check.witnesses}
-    doubts = _doubts(checks, name)
-    try:
+    row = IntegrityRow(name=name, title=integrity.title)
+
+    def looked() -> IntegrityRow:
         found = integrity.look(evidence, shaken)
-    except Exception as error:
-        return IntegrityRow(name=name, title=integrity.title, doubts=(crashed(error), *doubts))
-    unseen = [] if found.looked_at else [f"no {integrity.cases} were recorded"]
-    return IntegrityRow(
-        name=name,
-        title=integrity.title,
-        violations=int(found.violations),
-        looked_at=int(found.looked_at),
-        explanation=found.definition,
-        examples=tuple(found.examples),
-        doubts=(*found.doubts, *unseen, *doubts),
-    )
+        unseen = [] if found.looked_at else [f"no {integrity.cases} were recorded"]
+        return IntegrityRow(
+            name=name,
+            title=integrity.title,
+            violations=int(found.violations),
+            looked_at=int(found.looked_at),
+            explanation=found.definition,
+            examples=tuple(found.examples),
+            doubts=(*found.doubts, *unseen),
+        )
+
+    found = guarded(looked, lambda why: row.model_copy(update={"doubts": (why,)}))
+    return found.model_copy(update={"doubts": (*found.doubts, *_doubts(checks, name))})
 
 
 def fault_row(fault: FaultWindow, evidence: Evidence) -> Fault:
     """Return the row of a fault of the load: how it was recovered from."""
-    try:
-        found = recovery_of(evidence, fault)
-    except Exception as error:
-        unknown = Finding("it is recovered from", "inconclusive", None, None, explanation=crashed(error))
-        found = Recovery([unknown], None, None)
+    found = guarded(
+        lambda: recovery_of(evidence, fault),
+        lambda why: Recovery([crashed("it is recovered from", why)], None, None),
+    )
     return Fault(
         name=fault.name,
         place=fault.fault.place,

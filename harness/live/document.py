@@ -3,9 +3,7 @@
 The figures come from the report's own checks, statistics and verdicts; what differs is what they are
 given. Writers flush once a second, each at its own moment, and the database is asked once a second: the
 last seconds of a growing record are patchy, an event received there may not have been made yet. So the
-run is judged as of a few seconds ago, as if it had ended then: an open window ends there, and rows of
-later are left for the next time. (Rows stamped by the database's clock stay: it may be another, and
-whoever looks for them looks at the windows.)
+run is judged as of a few seconds ago, as if it had ended then.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -24,13 +21,11 @@ from harness.documents.rows import ObjectiveRow
 from harness.documents.scenario import Scenario
 from harness.documents.verdict import worst
 from harness.history import History
-from harness.judge import INTEGRITY, FaultWindow, evidence_of
-from harness.judge.measurement import MEASUREMENT, complete_run
-from harness.judge.rows import check_row, integrity_row, objective_row
+from harness.judge import FaultWindow, evidence_of, judge
+from harness.judge.evidence import NS
 from harness.live.file import SCHEMA
 from harness.load_options import LoadOptions
 from harness.report import words
-from harness.report.build import applies
 from harness.report.reasons import with_reason
 from harness.sla.policy import Policy
 
@@ -41,11 +36,6 @@ SETTLED_S: Final = 3.0
 NOT_YET: Final = "Measured once the steady window has begun."
 #: Checks of the measurement that can't hold before that.
 _OF_STEADY: Final = frozenset({"steady_state", "tick_lateness"})
-
-NS: Final = 1_000_000_000
-
-#: Kinds of rows that are stamped by the database's clock.
-_BY_DATABASE: Final = pa.array(["transition", "trigger", "publish"])
 
 #: What of a report's row is shown.
 _OBJECTIVE: Final = (
@@ -139,25 +129,17 @@ def judge_so_far(snapshot: Snapshot, policy: Policy) -> dict[str, Any]:
     ``judged_at`` (RFC 3339), ``verdict``, ``objectives``, ``integrity`` and ``doubts`` (why the
     measurement can't be trusted). Rows have the names and values of report.json; ``shown`` has them in words.
     """
-    to_ns = snapshot.judged_to_ns
-    evidence = evidence_of(
-        _settled(snapshot.history, to_ns, closed=bool(snapshot.ended or snapshot.about.get("finished_at"))),
-        _as_if_ended(snapshot.about, to_ns),
-        policy,
-        [one for one in snapshot.scenarios if one.seconds is not None or snapshot.ended],
-    )
-    loaded = bool(evidence.run.get("expects_load", True)) or evidence.table.num_rows > 0
-    checks = [check_row(check, evidence) for check in (MEASUREMENT if loaded else [complete_run])]
-    shaken = [check for check in checks if check.verdict != "pass"]
-    objectives = [
-        with_reason(objective_row(name, objective, evidence, checks)[0], checks, evidence)
-        for name, objective in policy.objectives.items()
-        if applies(objective, evidence, loaded=loaded)
-    ]
-    integrity = [integrity_row(name, evidence, checks) for name in INTEGRITY if loaded]
-    if not any(window["name"] == "steady" for window in evidence.run["windows"]):
+    to_ns, whole = snapshot.judged_to_ns, snapshot.ended or snapshot.about.get("finished_at")
+    history = snapshot.history
+    if not whole:  # files that are being written are not cut off
+        history = replace(history, files=[replace(file, cut_off=None) for file in history.files])
+    scenarios = [one for one in snapshot.scenarios if one.seconds is not None or snapshot.ended]
+    found = judge(evidence_of(history, snapshot.about, policy, scenarios), as_of=to_ns)
+    doubts = [check for check in found.checks if check.verdict != "pass"]
+    objectives = [with_reason(row, found.checks, found.evidence) for row in found.objectives]
+    if not any(window.name == "steady" for window in found.evidence.windows):
         # True in a report, where it is a defect of the run; here it is what comes first.
-        shaken = [check for check in shaken if check.name not in _OF_STEADY]
+        doubts = [check for check in doubts if check.name not in _OF_STEADY]
         objectives = [
             row
             if row.metric == "scenarios_passed" or row.absent
@@ -165,15 +147,15 @@ def judge_so_far(snapshot: Snapshot, policy: Policy) -> dict[str, Any]:
             for row in objectives
         ]
     # Whether a fault is recovered from, only the end of its time shows.
-    verdict = worst([row.verdict for rows in (objectives, integrity, checks) for row in rows])
+    verdict = worst([row.verdict for rows in (objectives, found.integrity, found.checks) for row in rows])
     kept = {"name", "title", "verdict", "violations", "looked_at", "examples"}
     return {
         "judged_at": _moment(to_ns),
         "verdict": verdict,
         "objectives": [_shown(row) for row in objectives],
-        "integrity": [row.model_dump(mode="json", include=kept) for row in integrity],
+        "integrity": [row.model_dump(mode="json", include=kept) for row in found.integrity],
         "doubts": [
-            {"name": check.name, "title": check.title, "explanation": check.explanation} for check in shaken
+            {"name": check.name, "title": check.title, "explanation": check.explanation} for check in doubts
         ],
     }
 
@@ -210,36 +192,6 @@ def _on_scale(ratio: float) -> float:
     if ratio <= 0:
         return 0.0
     return 1.0 if math.isinf(ratio) else min(max(0.5 + math.log10(ratio) / 4, 0.0), 1.0)
-
-
-def _settled(history: History, to_ns: int, *, closed: bool) -> History:
-    """The rows up to a moment; files that are being written are not cut off."""
-    table = history.table
-    at = pc.coalesce(table["end_ns"], table["start_ns"], table["intended_ns"])
-    late = pc.fill_null(pc.greater(at, to_ns), fill_value=False)
-    if pc.any(late).as_py():
-        ours = pc.invert(pc.is_in(table["kind"].cast(pa.string()), value_set=_BY_DATABASE))
-        keep = pc.invert(pc.and_(late, ours))
-        table = table.filter(keep)
-        ends = np.cumsum([file.rows for file in history.files])
-        kept = np.cumsum(keep.to_numpy())
-        counts = np.diff([0, *(int(kept[end - 1]) if end else 0 for end in ends)])
-    else:
-        counts = np.array([file.rows for file in history.files])
-    files = [
-        replace(file, rows=int(rows), cut_off=file.cut_off if closed else None)
-        for file, rows in zip(history.files, counts, strict=True)
-    ]
-    return History(table, files)
-
-
-def _as_if_ended(about: Mapping[str, Any], to_ns: int) -> dict[str, Any]:
-    windows = [
-        window | {"end_ns": min(window.get("end_ns") or to_ns, to_ns)}
-        for window in about.get("windows") or []
-        if window["start_ns"] < to_ns
-    ]
-    return {**about, "windows": windows}
 
 
 def _window(snapshot: Snapshot) -> dict[str, Any] | None:

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from harness.documents.rows import ObjectiveRow
 from harness.history import RunFolder, read_history
-from harness.judge import METRICS, Evidence, Samples, evidence_of
-from harness.report.build import judge
+from harness.judge import METRICS, Evidence, Samples, evidence_of, judge
 from harness.report.markdown import code, table, text
 from harness.report.scenarios import read_all_scenarios
 from harness.report.words import quantile_name
@@ -129,8 +128,8 @@ def load_side(run: RunFolder, policy: Policy) -> Side:
     about = run.read()
     history = read_history(run.history, of_run=about.get("id"))
     evidence = evidence_of(history, about, policy, read_all_scenarios(run))
-    report = judge(evidence, run.id)
-    return Side(run.id, about, evidence, {row.name: row for row in report.objectives})
+    found = judge(evidence)
+    return Side(run.id, about, evidence, {row.name: row for row in found.objectives})
 
 
 def differences(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from harness.cli import main
 from harness.history.names import Reading
 from harness.judge import evidence_of
 from harness.report import write_reports
-from harness.report.build import judge
+from harness.report.build import report_on
 from harness.report.gate import change_thresholds
 from harness.report.reasons import conclusion
 from harness.sla.policy import load_policy
@@ -33,7 +33,7 @@ def good_rows() -> pd.DataFrame:
 
 def test_a_row_that_more_samples_decide_says_so_in_minutes_and_as_an_option() -> None:
     report = document_of(
-        judge(evidence_of(history_of(synthetic_rows(SMALL)), about_run(SMALL), load_policy()), "run")
+        report_on(evidence_of(history_of(synthetic_rows(SMALL)), about_run(SMALL), load_policy()), "run")
     )
     row = named(report, "timer_accuracy")
     assert row["verdict"] == "inconclusive"
@@ -98,7 +98,9 @@ def test_the_samples_needed_grant_what_clocks_and_lag_may_be(good_rows: pd.DataF
         evidence = evidence_of(
             history_of(lagging(few, "observer-1", lag_ms)), about_run(SMALL), load_policy()
         )
-        found: int | None = named(document_of(judge(evidence, "run")), "broadcast_latency")["samples_needed"]
+        found: int | None = named(document_of(report_on(evidence, "run")), "broadcast_latency")[
+            "samples_needed"
+        ]
         return found
 
     assert needed(1.0) == needed(900.0)

@@ -12,7 +12,7 @@ import pytest
 from fixtures.synthetic_run import NS, START, about_run, synthetic_rows
 from harness.history import SCHEMA, History, HistoryFile
 from harness.judge import evidence_of
-from harness.report.build import judge
+from harness.report.build import report_on
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_report import document_of
 from harness.tests.test_verdicts import MIDDLE, SHAPE, late_events, named, of, two_swapped_events
@@ -61,7 +61,7 @@ def judged(rows: pd.DataFrame, *compared: pd.DataFrame, from_worker: tuple[pd.Da
         for (name, _), table in zip(parts, tables, strict=True)
     ]
     history = History(pa.concat_tables(tables).unify_dictionaries(), files)
-    return document_of(judge(evidence_of(history, about_run(SHAPE), load_policy()), "run"))
+    return document_of(report_on(evidence_of(history, about_run(SHAPE), load_policy()), "run"))
 
 
 def last_sign(rows: pd.DataFrame) -> pd.DataFrame:

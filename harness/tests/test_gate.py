@@ -27,7 +27,7 @@ from harness.documents.report import Report
 from harness.documents.scenario import Scenario
 from harness.judge import evidence_of
 from harness.report import read_report, write_reports
-from harness.report.build import judge
+from harness.report.build import report_on
 from harness.report.gate import change_thresholds
 from harness.report.html import render_html
 from harness.report.junit import render_junit
@@ -188,7 +188,7 @@ def test_a_clock_that_nothing_was_measured_by_may_be_wrong(
     clock = (good_rows["actor"] == "database") & (good_rows["name"] == "clock_error_bound_ms")
     rows = good_rows[~good_rows["kind"].isin(unread)].copy()
     rows.loc[clock.reindex(rows.index), "value"] = 500.0
-    report = document_of(judge(evidence_of(history_of(rows), about_run(SHAPE), load_policy()), "run"))
+    report = document_of(report_on(evidence_of(history_of(rows), about_run(SHAPE), load_policy()), "run"))
     found = check(report, "database_clock")
     assert (found["verdict"], found["measured"] > found["limit"]) == ("pass", True)
 
@@ -223,7 +223,7 @@ def test_failure_scenarios_alone_need_no_rows_of_a_load(good_rows: pd.DataFrame,
     about = about_run(SHAPE, windows=[], expects_load=False, expects_scenarios=True)
     scenarios = [Scenario(id="pubnub-outage", outcome="passed", seconds=1.0)]
     evidence = evidence_of(history_of(good_rows.head(0)), about, load_policy(), scenarios)
-    report = document_of(judge(evidence, "run"))
+    report = document_of(report_on(evidence, "run"))
     assert gate(report, tmp_path).exit_code == 0
     assert gate(report, tmp_path, "--sla", DEFAULT_POLICY).exit_code == 0
 
@@ -375,9 +375,9 @@ def test_an_objective_is_judged_with_its_own_confidence(good_rows: pd.DataFrame,
     metric = 'metric = "broadcast_latency"'
     policy = load_policy(policy_with(tmp_path, metric, f'{metric}\nconfidence = "99.9%"'))
     evidence = evidence_of(history_of(good_rows), about_run(SHAPE), load_policy())
-    usual = objective(document_of(judge(evidence, "run")), "broadcast_latency")
+    usual = objective(document_of(report_on(evidence, "run")), "broadcast_latency")
     evidence = evidence_of(history_of(good_rows), about_run(SHAPE), policy)
-    report = document_of(judge(evidence, "run"))
+    report = document_of(report_on(evidence, "run"))
     sure = objective(report, "broadcast_latency")
     assert (usual["confidence"], sure["confidence"]) == (0.95, 0.999)
     assert sure["interval"][0] <= usual["interval"][0] <= usual["interval"][1] <= sure["interval"][1]
@@ -390,7 +390,7 @@ def test_an_objective_is_judged_only_in_runs_of_its_profiles(good_rows: pd.DataF
     policy = load_policy(policy_with(tmp_path, metric, f'{metric}\nprofiles = ["quick"]'))
     for profile, judged in (("quick", True), ("soak", False)):
         evidence = evidence_of(history_of(good_rows), about_run(SHAPE, profile=profile), policy)
-        report = judge(evidence, "run")
+        report = report_on(evidence, "run")
         assert ("error_rate" in {row.name for row in report.objectives}) == judged
 
 
@@ -398,7 +398,7 @@ def test_a_fault_during_the_load_is_one_of_the_rows(good_rows: pd.DataFrame) -> 
     at = {"start_ns": START + 60 * NS, "end_ns": START + 70 * NS}
     fault = fault_row("network:down service-pubnub", ok=True, **at)
     rows = pd.concat([good_rows, pd.DataFrame([fault])], ignore_index=True).astype(good_rows.dtypes)
-    report = judge(evidence_of(history_of(rows), about_run(SHAPE), load_policy()), "run")
+    report = report_on(evidence_of(history_of(rows), about_run(SHAPE), load_policy()), "run")
     assert [fault.name for fault in report.faults_of_load] == ["network:down service-pubnub"]
 
 

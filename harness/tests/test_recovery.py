@@ -13,7 +13,7 @@ from fixtures.synthetic_run import NS, about_run, fault_row, history_of, synthet
 from harness.history.names import FaultName
 from harness.judge import FaultWindow, evidence_of
 from harness.judge.recovery import Recovery, recovery_of
-from harness.report.build import judge
+from harness.report.build import report_on
 from harness.sla.policy import load_policy
 from harness.tests import test_verdicts
 from harness.tests.synthetic_judging import SHAPE, at, evidence, plus
@@ -206,7 +206,7 @@ def test_the_verdict_of_the_run_follows(well_s: float, end_s: float | None, verd
     record = evidence_of(
         history_of(plus(rows, *fault(55, end_s, "clock:skew host"))), about_run(shape), policy
     )
-    report = document_of(judge(record, "run"))
+    report = document_of(report_on(record, "run"))
     (row,) = report["faults"]
     assert {one["verdict"] for one in row["expectations"]} >= {verdict}
     assert report["verdict"] == verdict

@@ -13,7 +13,7 @@ from fixtures.synthetic_run import NS, START, Shape, about_run, fault_row, histo
 from harness.documents.scenario import Scenario
 from harness.history import Doubt, Witness
 from harness.judge import METRICS, Samples, evidence_of
-from harness.report.build import judge
+from harness.report.build import report_on
 from harness.sla.policy import Policy, load_policy
 from harness.tests.synthetic_report import document_of
 
@@ -37,7 +37,7 @@ def verdict_of(rows: pd.DataFrame, policy: Policy, **about: Any) -> dict[str, An
     scenarios = [Scenario.model_validate(one) for one in about.pop("scenarios", [])]
     cut_off = about.pop("cut_off", None)
     history = history_of(rows, cut_off=cut_off)
-    return document_of(judge(evidence_of(history, about_run(SHAPE, **about), policy, scenarios), "run"))
+    return document_of(report_on(evidence_of(history, about_run(SHAPE, **about), policy, scenarios), "run"))
 
 
 def named(report: dict[str, Any], name: str) -> dict[str, Any]:
@@ -549,7 +549,7 @@ def test_an_empty_history_is_inconclusive_in_every_row(good_rows: pd.DataFrame, 
 def test_too_few_samples_say_how_many_more_would_do(policy: Policy) -> None:
     shape = Shape(games_at_once=40, seconds=60, http_per_s=60)
     evidence = evidence_of(history_of(synthetic_rows(shape)), about_run(shape), policy)
-    report = document_of(judge(evidence, "run"))
+    report = document_of(report_on(evidence, "run"))
     row = named(report, "timer_accuracy")
     assert row["verdict"] == "inconclusive"
     assert row["samples_needed"] > row["samples"]
