@@ -26,7 +26,7 @@ sla: $(READY) ## load and failures on the local stack, then the report and the g
 test: $(READY) ## unit and integration tests
 	$(BIN)/pytest -n 2
 
-quick: $(READY) ## tests that start no process
+quick: $(READY) ## tests that start no process and are not slow
 	$(BIN)/pytest -q -n 2 -m quick
 
 watch: $(READY) ## at every change: the test files that differ from the last commit, else the quick ones

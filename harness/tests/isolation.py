@@ -39,14 +39,14 @@ _KEPT_PREFIXES: Final = (
 
 #: Modules that start processes, or whose clients need one that runs.
 _STARTERS: Final = (
-    *(
-        "subprocess",
-        "harness.stack",
-        "harness.process",
-        "harness.experiment.testbed",
-        "harness.load.observers",
-    ),
-    *("fixtures.pubnub_emulator.process", "playwright", "asyncpg"),
+    "subprocess",
+    "asyncpg",
+    "playwright",
+    "harness.process",
+    "harness.stack",
+    "harness.experiment.testbed",
+    "harness.load.observers",
+    "fixtures.pubnub_emulator.process",
 )
 
 #: Reapers of processes that were killed on purpose may be at work still.
@@ -114,10 +114,12 @@ def _use_own_folder(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as ``quick`` the tests whose files have nothing at hand that starts a process."""
+    """Mark as ``quick`` what is not slow and stands in a file that has nothing to start a process with."""
     for item in items:
         module = getattr(item, "module", None)
-        if module is not None and not _starts_processes(module) and "pytester" not in item.fixturenames:
+        if module is None or "pytester" in item.fixturenames or item.get_closest_marker("slow"):
+            continue
+        if not _starts_processes(module):
             item.add_marker("quick")
 
 

@@ -21,6 +21,8 @@ from harness.report.scenarios import read_scenarios
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_report import document_of
 
+pytestmark = pytest.mark.slow
+
 SHAPE = Shape(games_at_once=5, players=2, seconds=20, http_per_s=2)
 #: What is shown and not judged: where it is made, and what its absence is noted as.
 SHOWN = {

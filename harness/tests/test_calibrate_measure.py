@@ -17,6 +17,8 @@ from harness.judge import evidence_of
 from harness.sla.policy import load_policy
 from harness.stack.proxies import LOAD_SERVICE, PLAYERS_PUBNUB, SERVICE_PUBNUB
 
+pytestmark = pytest.mark.slow
+
 NS = 1_000_000_000
 START = 1_790_000_000 * NS
 GAMES = 20

@@ -17,6 +17,8 @@ from harness.sla.policy import load_policy
 from harness.tests.synthetic_report import document_of
 from harness.tests.test_verdicts import MIDDLE, SHAPE, late_events, named, of, two_swapped_events
 
+pytestmark = pytest.mark.slow
+
 Report = dict[str, Any]
 
 

@@ -19,6 +19,8 @@ from harness.judge import Samples
 from harness.report.compare import bootstrap_quantiles
 from harness.tests.helpers import policy_with
 
+pytestmark = pytest.mark.slow
+
 SHAPE = Shape(games_at_once=100, seconds=60, http_per_s=120)
 
 

@@ -16,6 +16,8 @@ from harness.sla.policy import Policy, load_policy
 from harness.tests.synthetic_report import latency_row
 from harness.tests.test_verdicts import SHAPE, named, of, steady, verdict_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def good_rows() -> pd.DataFrame:
