@@ -29,16 +29,16 @@ from service.health import Health
 from service.http.errors import ApiError, error_response
 from service.http.keys import Keys, Unauthorised, UnauthorisedCalls
 from service.http.observe import Observe, as_api_error
+from service.http.requests import BODY_LIMIT
 from service.lag import LoopLag
 from service.logs import get_logger
 from service.metrics import Metrics
 from service.migrate import migrate
 from service.monitor import Monitor
-from service.openapi import SCHEMES
 from service.publisher import Publisher
 from service.relay import Relay
 from service.rest.endpoint import Rest
-from service.routes import function_routes, rest_routes, watch_routes
+from service.routes import function_routes, rest_routes, tick_route, watch_routes
 from service.schedule import Schedule
 from service.settings import Settings
 from service.statements import statement
@@ -160,38 +160,26 @@ class Service:
             docs_url=None,
             redoc_url=None,
             redirect_slashes=False,
+            max_body_size=BODY_LIMIT,
             generate_unique_id_function=lambda route: route.name,
         )
         settings = self.settings
         keys = Keys(settings)
         unauthorised = UnauthorisedCalls(self.metrics)
-        app.include_router(
-            function_routes(
-                keys=keys,
-                environment=settings.environment,
-                monitor=self.monitor,
-                broadcaster=Broadcaster(self.publisher, self.flags),
-                timer=Timer(self.database, keys),
-                dead_letters=DeadLetters(self.database),
-                flags=self.flags,
-            )
-        )
-        app.include_router(rest_routes(Rest(self.database, keys)))
-        app.include_router(
-            watch_routes(
-                keys=keys,
-                unauthorised=unauthorised,
-                health=self.health,
-                metrics=self.metrics,
-                alerts=self.alerts,
-            )
-        )
+        broadcaster = Broadcaster(self.publisher, self.flags)
+        timer, dead_letters = Timer(self.database), DeadLetters(self.database)
+        for routes in (
+            function_routes(keys, broadcaster, timer, dead_letters, self.flags),
+            tick_route(keys, settings.environment, self.monitor),
+            rest_routes(keys, Rest(self.database)),
+            watch_routes(keys, unauthorised, self.health, self.metrics, self.alerts),
+        ):
+            app.include_router(routes)
         app.add_exception_handler(Unauthorised, unauthorised.answer)
         app.add_exception_handler(ApiError, _answer_error)
         app.add_exception_handler(DatabaseUnavailable, _answer_error)
         app.add_exception_handler(HTTPException, _answer_http_error)
         app.add_middleware(Observe, metrics=self.metrics)
-        _describe_secrets(app)
         return app
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
@@ -270,18 +258,7 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     code, message = {
         404: ("not_found", f"there is nothing at {request.url.path[:200]}"),
         405: ("wrong_method", f"{request.method[:20]} is not served at {request.url.path[:200]}"),
+        413: ("too_large", "the body is too large"),
     }.get(error.status_code, ("http_error", str(error.detail)))
-    return error_response(
-        request.url.path, ApiError(error.status_code, code, message, headers=dict(error.headers or {}))
-    )
-
-
-def _describe_secrets(app: FastAPI) -> None:
-    made = app.openapi
-
-    def described() -> dict[str, Any]:
-        document = made()
-        document.setdefault("components", {})["securitySchemes"] = SCHEMES
-        return document
-
-    app.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way
+    headers = dict(error.headers or {}) | ({"Connection": "close"} if error.status_code == 413 else {})
+    return error_response(request.url.path, ApiError(error.status_code, code, message, headers=headers))

@@ -63,7 +63,7 @@ class Broadcaster:
                 )
         except TimeoutError:
             raise ApiError(503, "pubnub_unavailable", "PubNub: timeout", retry_after_s=2.0) from None
-        log.info("broadcast", eventId=message["eventId"], gameId=event.gameId, type=event.type.value)
+        log.info("broadcast", eventId=message["eventId"], gameId=event.gameId, type=event.type)
         answer: dict[str, Any] = {"success": True, "eventId": message["eventId"], "requestId": request_id}
         for part, channel, timetoken in zip(channels, channels.values(), timetokens, strict=True):
             # A text: its 17 digits are more than a JavaScript number holds.

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-
-class EventType(StrEnum):
-    """What can be broadcast."""
-
-    TEST = "test"
-    PHASE_CHANGED = "phase_changed"
-    TIMER_EXPIRED = "timer_expired"
-    TIMER_SYNC = "timer_sync"
-    GAME_READY = "game_ready"
-    GAME_COMPLETED = "game_completed"
-    GAME_CANCELLED = "game_cancelled"
-    PLAYER_JOINED = "player_joined"
-    PLAYER_LEFT = "player_left"
-    PLAYER_READY = "player_ready"
-    CONNECTION_STATUS = "connection_status"
-    DRAWING_SUBMITTED = "drawing_submitted"
-    VOTE_CAST = "vote_cast"
-    MATCH_FOUND = "MATCH_FOUND"
-
+#: What can be broadcast.
+EventType = Literal[
+    "test",
+    "phase_changed",
+    "timer_expired",
+    "timer_sync",
+    "game_ready",
+    "game_completed",
+    "game_cancelled",
+    "player_joined",
+    "player_left",
+    "player_ready",
+    "connection_status",
+    "drawing_submitted",
+    "vote_cast",
+    "MATCH_FOUND",
+]
 
 #: Types that go to the user's own channel, and to the game's presence channel, too.
-FOR_USER: Final = frozenset({EventType.MATCH_FOUND})
-FOR_PRESENCE: Final = frozenset({EventType.PLAYER_JOINED, EventType.PLAYER_LEFT, EventType.CONNECTION_STATUS})
+FOR_USER: Final = frozenset({"MATCH_FOUND"})
+FOR_PRESENCE: Final = frozenset({"player_joined", "player_left", "connection_status"})
 
 #: The id of a game or a user: it becomes part of a channel's name.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$")]

@@ -6,18 +6,13 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
-from starlette.requests import Request
-from starlette.responses import Response
+from pydantic import BaseModel, ConfigDict
 
 from service.database import Database
 from service.events import Name
 from service.http.errors import ApiError
-from service.http.keys import Keys
-from service.http.requests import read_body, validate
 from service.statements import statement
 
-_BODY_LIMIT: Final = 4096
 #: Statements under way at once; and when a further one starts although others have not come back.
 _AT_ONCE: Final = 4
 _PATIENCE_S: Final = 0.02
@@ -30,8 +25,6 @@ class TimerRequest(BaseModel):
 
     gameId: Name
 
-
-_REQUEST = TypeAdapter(TimerRequest)
 
 #: The answer for a game as JSON; None: there is no such game.
 _Answer = asyncio.Future[str | None]
@@ -49,21 +42,24 @@ class Timer:
     Players ask all at once and often; together they cost Postgres little more than one of them.
     """
 
-    def __init__(self, database: Database, keys: Keys) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._keys = keys
         self._gathering: _Batch | None = None
         self._running: set[asyncio.Task[None]] = set()
 
-    async def answer(self, request: Request) -> Response:
-        """Return the timer of the game that the body names."""
-        self._keys.check_bearer(request)
-        game_id = validate(_REQUEST, await read_body(request, _BODY_LIMIT)).gameId
+    async def of(self, game_id: str) -> str:
+        """Return the timer of a game as JSON.
+
+        Raises
+        ------
+        ApiError
+            404: there is no such game.
+        """
         # Shielded: who hangs up must not take the answer away from others who asked the same.
         text = await asyncio.shield(self._ask(game_id))
         if text is None:
             raise ApiError(404, "unknown_game", f"game {game_id} does not exist", field="gameId")
-        return Response(text.encode(), media_type="application/json")
+        return text
 
     def _ask(self, game_id: str) -> _Answer:
         loop = asyncio.get_running_loop()

@@ -6,9 +6,40 @@ import json
 import math
 from typing import Any
 
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from service.logs import request_id
+
+
+class Problem(BaseModel):
+    """What is wrong."""
+
+    code: str
+    message: str
+    field: str = ""
+
+
+class ErrorAnswer(BaseModel):
+    """The body of an error of ``/functions/v1`` and all others but ``/rest/v1``."""
+
+    error: Problem
+    requestId: str
+
+
+class RestErrorAnswer(BaseModel):
+    """The body of an error of ``/rest/v1``: PostgREST's, and the request's id."""
+
+    code: str
+    message: str
+    details: str | None
+    hint: str | None
+    requestId: str
+
+
+def described_errors(*statuses: int, model: Any = ErrorAnswer) -> dict[int | str, dict[str, Any]]:
+    """Return FastAPI's ``responses`` of a route's errors."""
+    return {status: {"model": model} for status in statuses}
 
 
 class ApiError(Exception):

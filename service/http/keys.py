@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -50,62 +51,70 @@ class Unauthorised(ApiError):
         self.given = given
 
 
-class Keys:
-    """The secrets, compared in constant time."""
+class Bearer(HTTPBearer):
+    """Lets in who has one of the secrets as a bearer."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._service_role_key = settings.supabase_service_role_key.get_secret_value().encode()
-        self._cron_secret = settings.cron_secret.get_secret_value().encode()
-        watch = settings.watch_secret
-        self._watch_secrets = [self._service_role_key]
-        if watch is not None:
-            self._watch_secrets.append(watch.get_secret_value().encode())
-        self._watch_open = settings.watch_open
+    def __init__(self, wanted: str, secrets: list[bytes]) -> None:
+        super().__init__(scheme_name="bearer", description="The service role key, or WATCH_SECRET to watch")
+        self._wanted = f"Bearer <{wanted}>"
+        self._secrets = secrets
 
-    def check_bearer(self, request: Request) -> None:
-        """Let in who has the service role key.
+    async def __call__(self, request: Request) -> None:  # type: ignore[override]  # nobody wants the secret
+        self.check(request)
 
-        Raises
-        ------
-        Unauthorised
-            It is missing or wrong.
-        """
-        _check(_bearer(request), [self._service_role_key], "Authorization", "Bearer <service role key>")
+    def check(self, request: Request) -> None:
+        """Raise Unauthorised if the secret is missing or wrong."""
+        _check(_bearer(request), self._secrets, "Authorization", self._wanted)
 
-    def check_apikey(self, request: Request) -> None:
-        """Let in who has the service role key twice, as Supabase's gateway wants it.
 
-        Raises
-        ------
-        Unauthorised
-            It is missing or wrong.
-        """
+class Open(Bearer):
+    """Lets in everybody."""
+
+    def check(self, request: Request) -> None:
+        """Do nothing."""
+
+
+class CronSecret(APIKeyHeader):
+    """Lets in who has the cron secret."""
+
+    def __init__(self, secret: bytes) -> None:
+        super().__init__(name="x-cron-secret", scheme_name="cron", description="The cron secret")
+        self._secret = secret
+
+    async def __call__(self, request: Request) -> None:  # type: ignore[override]  # nobody wants the secret
+        given = request.headers.get("x-cron-secret", "")
+        _check(given, [self._secret], "x-cron-secret", "<cron secret>")
+
+
+class ApiKey(APIKeyHeader):
+    """Lets in who has the service role key twice, as Supabase's gateway wants it."""
+
+    def __init__(self, secret: bytes) -> None:
+        super().__init__(
+            name="apikey",
+            scheme_name="apikey",
+            description="The service role key, also as Authorization: Bearer",
+        )
+        self._secret = secret
+
+    async def __call__(self, request: Request) -> None:  # type: ignore[override]  # nobody wants the secret
         wanted = "<service role key>, also as Authorization: Bearer,"
         for given in (request.headers.get("apikey", ""), _bearer(request)):
-            _check(given, [self._service_role_key], "apikey", wanted)
+            _check(given, [self._secret], "apikey", wanted)
 
-    def check_cron(self, request: Request) -> None:
-        """Let in who has the cron secret.
 
-        Raises
-        ------
-        Unauthorised
-            It is missing or wrong.
-        """
-        given = request.headers.get("x-cron-secret", "")
-        _check(given, [self._cron_secret], "x-cron-secret", "<cron secret>")
+class Keys:
+    """The secrets as FastAPI's dependencies, which raise Unauthorised; compared in constant time."""
 
-    def check_watch(self, request: Request) -> None:
-        """Let in who may watch the service: with the service role key or ``WATCH_SECRET``; or anybody.
-
-        Raises
-        ------
-        Unauthorised
-            It is missing or wrong, and ``WATCH_OPEN`` is not set.
-        """
-        if not self._watch_open:
-            wanted = "Bearer <service role key or watch secret>"
-            _check(_bearer(request), self._watch_secrets, "Authorization", wanted)
+    def __init__(self, settings: Settings) -> None:
+        role = settings.supabase_service_role_key.get_secret_value().encode()
+        watch = [] if settings.watch_secret is None else [settings.watch_secret.get_secret_value().encode()]
+        self.bearer = Bearer("service role key", [role])
+        self.api = ApiKey(role)
+        self.cron = CronSecret(settings.cron_secret.get_secret_value().encode())
+        self.watch = (Open if settings.watch_open else Bearer)(
+            "service role key or watch secret", [role, *watch]
+        )
 
 
 class UnauthorisedCalls:

@@ -1,11 +1,11 @@
-"""Reads requests' bodies."""
+"""Reads and describes requests' bodies."""
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any, Final, Never, TypeVar
 
+from fastapi import Depends
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import Request
 
@@ -16,33 +16,7 @@ M = TypeVar("M", bound=BaseModel)
 #: PubNub takes no longer messages.
 EVENT_LIMIT: Final = 32 * 1024
 BODY_LIMIT: Final = 1024 * 1024
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _DEPTH_LIMIT: Final = 64
-
-
-async def read_body(request: Request, limit: int = BODY_LIMIT) -> bytes:
-    """Return the body, whatever its content type says (`curl -d` says it is a form).
-
-    Raises
-    ------
-    ApiError
-        413: it is longer than ``limit`` bytes.
-    """
-    told = request.headers.get("content-length", "")
-    size = int(told) if told.isdecimal() else 0
-    if 0 < size <= limit:
-        return await request.body()  # the server sees to it that it is as long as it says
-    parts: list[bytes] = []
-    if size <= limit:
-        size = 0
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                break
-            parts.append(part)
-    if size > limit:
-        raise ApiError(413, "too_large", f"the body is over {limit} bytes", headers={"Connection": "close"})
-    return b"".join(parts)
 
 
 def parse_json(body: bytes) -> Any:
@@ -67,17 +41,28 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def validate(adapter: TypeAdapter[M], body: bytes) -> M:
-    """Return the body as a model.
+def body_of(model: type[M]) -> Any:
+    """Return the dependency that reads a body as ``model``, whatever its content type says.
+
+    A dependency, as FastAPI reads a body of its own before it looks at the caller's secret.
+    """
+
+    async def read(request: Request) -> M:
+        return validate(model, parse_json(await request.body()))
+
+    return Depends(read)
+
+
+def validate(model: type[M], value: Any) -> M:
+    """Return ``value`` as a model.
 
     Raises
     ------
     ApiError
-        400: it is no JSON, or a field is missing or wrong; the first such field is named.
+        400: a field is missing or wrong; the first such field is named.
     """
-    value = parse_json(body)
     try:
-        return adapter.validate_python(value)
+        return model.model_validate(value)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in problem["loc"]) or "body"
@@ -85,9 +70,11 @@ def validate(adapter: TypeAdapter[M], body: bytes) -> M:
         raise ApiError(400, "invalid", f"{field}: {words}", field=field) from None
 
 
-def is_name(text: str) -> bool:
-    """Tell whether a text may be the id of a game or user: it becomes part of a channel's name."""
-    return _NAME.fullmatch(text) is not None
+def described_body(*models: Any, required: bool = True) -> dict[str, Any]:
+    """Return FastAPI's ``openapi_extra`` of a body that is one of ``models``."""
+    schemas = [TypeAdapter(model).json_schema() for model in models]
+    schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
 def _refuse_constant(word: str) -> Never:

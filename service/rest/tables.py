@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+#: Postgres types -> Python's.
+_TYPES: Final[dict[str, Any]] = {
+    "text": str,
+    "uuid": UUID,
+    "integer": Annotated[int, Field(ge=-(2**31), le=2**31 - 1)],
+    "bigint": int,
+    "numeric": float,
+    "boolean": bool,
+    "timestamptz": datetime,
+    "jsonb": Any,
+}
 
 
 @dataclass(frozen=True)
@@ -15,6 +31,10 @@ class Table:
     columns: Mapping[str, str]
     insertable: frozenset[str]
     updatable: frozenset[str]
+
+    def model(self, of: str, columns: Iterable[str] | None = None) -> type[BaseModel]:
+        """Return the model of a row that has any of ``columns`` (default: all); ``of`` what it is one."""
+        return _model(f"{of}_{self.name}", {name: self.columns[name] for name in columns or self.columns}, ())
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,18 @@ class Function:
     returns: str
     #: The parameter that is given the request's id.
     request_id: str | None = None
+
+    def model(self) -> type[BaseModel]:
+        """Return the model of its parameters."""
+        return _model(self.name, self.parameters, self.required)
+
+
+def _model(name: str, fields: Mapping[str, str], required: Iterable[str]) -> type[BaseModel]:
+    described: dict[str, Any] = {
+        field: (_TYPES[kind], ...) if field in required else (_TYPES[kind] | None, None)
+        for field, kind in fields.items()
+    }
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **described)
 
 
 _SETTINGS: Final = (

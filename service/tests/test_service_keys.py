@@ -147,7 +147,7 @@ def may_watch(bearer: str, **more: Any) -> bool:
     headers = [(b"authorization", f"Bearer {bearer}".encode())]
     keys = Keys(settings(**more))
     try:
-        keys.check_watch(Request({"type": "http", "headers": headers}))
+        keys.watch.check(Request({"type": "http", "headers": headers}))
     except Unauthorised:
         return False
     return True
@@ -161,7 +161,7 @@ def test_a_secret_of_its_own_lets_in_to_watch_and_to_nothing_else() -> None:
     keys = Keys(settings(watch_secret="secret-of-prometheus"))
     headers = [(b"authorization", b"Bearer secret-of-prometheus")]
     with pytest.raises(Unauthorised):
-        keys.check_bearer(Request({"type": "http", "headers": headers}))
+        keys.bearer.check(Request({"type": "http", "headers": headers}))
 
 
 def test_a_setting_opens_what_is_watched_to_everybody() -> None:
