@@ -50,8 +50,8 @@ audit: $(READY) ## known vulnerabilities, dangerous code, faults in workflows
 	.ci/audit
 
 bench: $(READY) ## speed and memory, as ratios measured side by side; and whether what is reported is true
-	$(BIN)/python -m service.bench
-	$(BIN)/python -m fixtures.pubnub_emulator.bench
+	$(BIN)/python -m fixtures.bench.service
+	$(BIN)/python -m fixtures.bench.pubnub_emulator
 	$(BIN)/python -m fixtures.bench.history
 	$(BIN)/stormwatch calibrate
 
