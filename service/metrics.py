@@ -54,7 +54,7 @@ class Metrics:
         self._gauge(
             "error_rate",
             "errorRate: share of requests and ticks that failed (5xx), over the last 5 minutes",
-            lambda: self.error_rate(_WINDOW_S),
+            lambda: self.errors.mean(_WINDOW_S),
         )
         self.ticks = Counter("monitor_ticks", "Ticks by how they ended", ["outcome"], registry=registry)
         self.tick_seconds = Histogram(
@@ -123,10 +123,6 @@ class Metrics:
             self.executions.inc()
             self.tick_seconds.observe(seconds)
             self.execution_times.add(seconds * 1000)
-
-    def error_rate(self, window_s: float) -> float:
-        """Return the share of requests that failed in the last ``window_s`` seconds."""
-        return self.errors.mean(window_s)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus's text format."""

@@ -112,7 +112,6 @@ class Relay:
         #: Workers with a message under way.
         self._publishing: set[asyncio.Task[None]] = set()
         self._dropping = False
-        self.leading = False
 
     async def run(self) -> None:
         """Publish whenever this replica is the relay, until :meth:`stop`."""
@@ -149,12 +148,10 @@ class Relay:
         else:
             return
         log.info("this replica is the relay now")
-        self.leading = True
         self._metrics.relay_leader.set(1)
         try:
             await self._lead(connection)
         finally:
-            self.leading = False
             self._metrics.relay_leader.set(0)
 
     async def _lead(self, connection: asyncpg.Connection[Any]) -> None:

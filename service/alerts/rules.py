@@ -5,53 +5,79 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Final, Literal
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from service.metrics import Metrics
 from service.settings import SettingsError, parse_duration
 
 #: Reading -> its value over a window of so many seconds.
 READINGS: Final[dict[str, Callable[[Metrics, float], float]]] = {
-    "error_rate": lambda metrics, window_s: metrics.error_rate(window_s),
+    "error_rate": lambda metrics, window_s: metrics.errors.mean(window_s),
     "execution_time": lambda metrics, window_s: metrics.execution_times.highest(window_s),
     "pubnub_failures": lambda metrics, window_s: metrics.pubnub_failures.total(window_s),
     "unauthorised_calls": lambda metrics, window_s: metrics.unauthorised_calls.total(window_s),
 }
-CHANNELS: Final = ("slack", "email", "pagerduty")
 _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
     "<": operator.lt,
     "<=": operator.le,
 }
-_CONDITION: Final = re.compile(r"\s*([a-z_]+)\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)?)\s*")
+_CONDITION: Final = re.compile(rf"\s*({'|'.join(READINGS)})\s*(>=|<=|>|<)\s*(\d+(?:\.\d+)?)\s*")
 _LONGEST_S: Final = 3600.0
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(BaseModel):
     """When to raise an alert, and where to send it."""
+
+    model_config = ConfigDict(frozen=True)
 
     name: str
     condition: str
-    reading: str
-    comparison: str
-    threshold: float
-    window_s: float
     window: str
-    channels: tuple[str, ...]
+    channels: Annotated[tuple[Literal["slack", "email", "pagerduty"], ...], Field(min_length=1)]
+
+    @field_validator("condition")
+    @classmethod
+    def _is_condition(cls, text: str) -> str:
+        if _CONDITION.fullmatch(text) is None:
+            raise ValueError(f"is not one of {', '.join(READINGS)}, compared by > >= < <= with a number")
+        return text
+
+    @field_validator("window")
+    @classmethod
+    def _is_window(cls, text: str) -> str:
+        if not 1 <= parse_duration(text) <= _LONGEST_S:
+            raise ValueError("is not between 1s and 1h")
+        return text
+
+    @property
+    def window_s(self) -> float:
+        """The window in seconds."""
+        return parse_duration(self.window)
 
     def value(self, metrics: Metrics) -> float:
         """Return the reading over the rule's window."""
-        return READINGS[self.reading](metrics, self.window_s)
+        return READINGS[self._parts[0]](metrics, self.window_s)
 
     def holds(self, value: float) -> bool:
         """Tell whether the alert is due at ``value``."""
-        return _COMPARE[self.comparison](value, self.threshold)
+        _, comparison, threshold = self._parts
+        return _COMPARE[comparison](value, float(threshold))
+
+    @property
+    def _parts(self) -> tuple[str, ...]:
+        match = _CONDITION.fullmatch(self.condition)
+        assert match is not None
+        return match.groups()
+
+
+class _Document(BaseModel):
+    alerts: list[Rule]
 
 
 def load_rules(path: Path) -> list[Rule]:
@@ -62,51 +88,18 @@ def load_rules(path: Path) -> list[Rule]:
     SettingsError
         The file can't be read, or a rule is malformed; it is named.
     """
+    file = f"ALERTS_FILE={str(path)!r}"
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        rules = _Document.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).alerts
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = [f"alert {part + 1}" if isinstance(part, int) else str(part) for part in problem["loc"][1:]]
+        words = problem["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{file}: {' '.join(place[:2])}: {problem['input']!r} {words}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"ALERTS_FILE={str(path)!r} can't be read: {error}") from error
-    entries = document.get("alerts") if isinstance(document, dict) else None
-    if not isinstance(entries, list):
-        raise SettingsError(f"ALERTS_FILE={str(path)!r} has no list `alerts`")
-    rules = [
-        _rule(entry, f"ALERTS_FILE={str(path)!r}: alert {number}") for number, entry in enumerate(entries, 1)
-    ]
+        raise SettingsError(f"{file} can't be read: {error}") from error
     names = [rule.name for rule in rules]
     for name in names:
         if names.count(name) > 1:
-            raise SettingsError(f"ALERTS_FILE={str(path)!r}: two alerts are named {name!r}")
+            raise SettingsError(f"{file}: two alerts are named {name!r}")
     return rules
-
-
-def _rule(entry: Any, where: str) -> Rule:
-    if not isinstance(entry, dict):
-        raise SettingsError(f"{where} is no mapping")
-    missing = [name for name in ("name", "condition", "window", "channels") if name not in entry]
-    if missing:
-        raise SettingsError(f"{where} has no {missing[0]!r}")
-    match = _CONDITION.fullmatch(str(entry["condition"]))
-    if match is None or match[1] not in READINGS:
-        raise SettingsError(
-            f"{where}: condition {entry['condition']!r} is not one of {', '.join(READINGS)}, "
-            "compared by > >= < <= with a number"
-        )
-    try:
-        window_s = parse_duration(str(entry["window"]))
-    except ValueError as error:
-        raise SettingsError(f"{where}: window {entry['window']!r} {error}") from None
-    if not 1 <= window_s <= _LONGEST_S:
-        raise SettingsError(f"{where}: window {entry['window']!r} is not between 1s and 1h")
-    channels = entry["channels"]
-    if not isinstance(channels, list) or not channels or any(c not in CHANNELS for c in channels):
-        raise SettingsError(f"{where}: channels {channels!r} are not among {', '.join(CHANNELS)}")
-    return Rule(
-        str(entry["name"]),
-        str(entry["condition"]),
-        match[1],
-        match[2],
-        float(match[3]),
-        window_s,
-        str(entry["window"]),
-        tuple(channels),
-    )

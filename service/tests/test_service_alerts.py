@@ -80,7 +80,7 @@ def test_the_rules_are_those_of_the_requirements() -> None:
         ({"window": "2h"}, "between 1s and 1h"),
         ({"channels": ["pigeon"]}, "pigeon"),
         ({"channels": []}, "channels"),
-        ({"name": None, "drop": "name"}, "'name'"),
+        ({"name": None, "drop": "name"}, "name"),
     ],
 )
 def test_a_malformed_rule_stops_the_start_with_its_fault(
