@@ -49,7 +49,7 @@ def main(host: str | None, port: int | None, check: bool, migrate_only: bool, no
 
 
 async def _check(settings: Settings) -> int:
-    """Look at each part once, say how it is, and return the exit code."""
+    """Run each check once, print its outcome, and return the exit code."""
     service = Service(settings)
     click.echo("settings       ok")
     await service.database.open()

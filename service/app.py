@@ -1,4 +1,4 @@
-"""The service put together: its parts, their start and their end."""
+"""The service: builds its components, starts and stops them."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Service:
             self._spawn("schedule", self.schedule.run())
 
     async def stop(self) -> None:
-        """Finish what is in flight within the limit, and let go of everything."""
+        """Finish what is in flight within the limit, then close all connections."""
         self._stopping = True
         limit_s = self.settings.shutdown_limit
         relay = self._tasks.pop("relay", None)
@@ -185,7 +185,7 @@ class Service:
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         def ended(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()) is not None:
-                log.critical("a part of the service ended", part=name, exc_info=error)
+                log.critical("a background task ended", task=name, exc_info=error)
 
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(ended)

@@ -1,8 +1,8 @@
-"""A circuit breaker: after failures in a row it keeps calls back, then lets one through to see.
+"""A circuit breaker: after failures in a row it blocks calls, then lets one through as a probe.
 
 After M. Nygard, *Release It!*: closed (calls pass), open (they don't, for a while), half-open (one does;
-its success closes the breaker, its failure opens it again, for twice as long). A failure with which the
-other end says for how long to leave it alone opens it at once, for at least so long.
+its success closes the breaker, its failure opens it again, for twice as long). A failure with a
+Retry-After opens it at once, for at least that long.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class State(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-#: A probe whose caller vanished must not keep the breaker half-open for ever.
+#: A probe without an outcome counts as over after this.
 _PROBE_LIMIT_S: Final = 30.0
 
 
 class Breaker:
-    """Keeps calls back while their other end is ill.
+    """Blocks calls while the other end fails.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Breaker:
 
         Parameters
         ----------
-        retry_after_s : seconds for which it asks to be left alone; 0 if it doesn't say.
+        retry_after_s : seconds that it asks us to wait; 0 if it asks for none.
         """
         self._in_a_row += 1
         if retry_after_s > 0:
@@ -125,7 +125,7 @@ class Breaker:
             self._open()
 
     def leave(self) -> None:
-        """Report that a call ended without a word about the other end (it was cancelled)."""
+        """Report that a call was cancelled: its outcome is unknown."""
         self._probe_at = None
 
     def _open(self) -> None:

@@ -65,9 +65,9 @@ class Broadcaster:
             raise ApiError(503, "pubnub_unavailable", "PubNub: timeout", retry_after_s=2.0) from None
         log.info("broadcast", eventId=message["eventId"], gameId=event.gameId, type=event.type)
         answer: dict[str, Any] = {"success": True, "eventId": message["eventId"], "requestId": request_id}
-        for part, channel, timetoken in zip(channels, channels.values(), timetokens, strict=True):
+        for field, channel, timetoken in zip(channels, channels.values(), timetokens, strict=True):
             # A text: its 17 digits are more than a JavaScript number holds.
-            answer[part] = {"channel": channel, "timetoken": str(timetoken)}
+            answer[field] = {"channel": channel, "timetoken": str(timetoken)}
         return answer
 
     async def _publish(self, channel: str, message: dict[str, Any]) -> int:

@@ -28,17 +28,17 @@ _SESSION: Final = {
 }
 _CONNECT_LIMIT_S: Final = 5.0
 
-#: What a connection that broke looks like. asyncpg's InternalClientError is one of them: a connection that
-#: the server ends while a statement is being sent is caught in between two of its states.
+#: Errors of a broken connection. asyncpg raises InternalClientError if the server closes it while a
+#: statement is being sent.
 _BROKEN: Final = (
     OSError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
 )
-#: What going without the database looks like.
+#: Errors when the database can't be reached.
 GONE: Final = (*_BROKEN, TimeoutError)
-#: Errors of the server that say: not now.
+#: Errors of the server that pass.
 _NOT_NOW: Final = (
     asyncpg.TooManyConnectionsError,
     asyncpg.CannotConnectNowError,
@@ -186,7 +186,7 @@ class Database:
         assert self._pool is not None, "the pool was not opened"
         if self._closing:
             raise DatabaseUnavailable("the service is stopping")
-        # Asked before waiting: that the pool was exhausted is the better news than what came after.
+        # Asked before waiting: that the pool was exhausted explains the most.
         exhausted = self.in_use >= self.size
         self.waiting += 1
         try:
@@ -220,7 +220,7 @@ class Database:
 
 
 def session_settings(name: str, statement_timeout_s: float) -> dict[str, str]:
-    """Return the settings of a session of the service's part ``name``.
+    """Return the settings of a session named ``name``.
 
     Its name in ``pg_stat_activity`` tells the process, so that whoever holds a lock can be found.
     """
@@ -232,7 +232,7 @@ def session_settings(name: str, statement_timeout_s: float) -> dict[str, str]:
 
 
 async def connect(url: str, name: str, *, timeout_s: float) -> asyncpg.Connection[Any]:
-    """Open a connection outside the pool, for the service's part ``name``.
+    """Open a connection outside the pool, named ``name``.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 They come from the environment, and from the file ``FLAGS_FILE`` (lines of ``NAME=value``), which is read
 again whenever it changes. A file rather than a call: it reaches every replica that mounts it, outlives
-restarts, and works while the database and PubNub are down, which is when a flag is turned.
+restarts, and works while the database and PubNub are down.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Health: each part looked at within its own short limit, so that the answer comes whatever hangs."""
+"""Health: checks the database, PubNub and the functions, each within a short limit."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from service.breaker import State
 from service.database import Database, DatabaseUnavailable
 from service.publisher import Publisher, PublishError
 
-#: Limit on looking at one part; they are looked at together.
+#: Limit on one check; all run together.
 LIMIT_S: Final = 0.5
-#: The event loop may have been this late, just now, before the functions count as ill.
+#: The functions are unhealthy if the event loop was later than this.
 _LAG_LIMIT_S: Final = 1.0
 
 
-class _Ill(Exception):
-    pass
+class _Unhealthy(Exception):
+    """A check failed; the message says why."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What a look at one part showed."""
+    """The outcome of one check."""
 
     healthy: bool
     latency_s: float
@@ -39,12 +39,12 @@ class Check:
 
 
 class Health:
-    """Looks at the database, PubNub and the functions.
+    """Checks the database, PubNub and the functions.
 
     Parameters
     ----------
-    trouble : says what is wrong with the process itself (a part that ended, a stop), or None.
-    lag_s : how late the event loop runs, or ran a moment ago.
+    trouble : returns what is wrong with the process itself (a task that ended, a stop), or None.
+    lag_s : returns how late the event loop runs or just ran, in seconds.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class Health:
         self._looking: asyncio.Task[dict[str, Check]] | None = None
 
     async def answer(self, *, details: bool) -> tuple[bool, dict[str, Any]]:
-        """Return whether all is well, and the body of ``/health``; ``details``: with times and errors.
+        """Return whether all checks pass, and the body of ``/health``; ``details``: with times and errors.
 
-        Callers at the same time share a look: they must not use up the pool they ask about.
+        Concurrent callers share one check, so that they do not use up the pool that it is about.
         """
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
@@ -89,25 +89,25 @@ class Health:
             async with self._database.connection(limit_s=LIMIT_S) as connection:
                 await connection.execute("SELECT 1")
         except DatabaseUnavailable as error:
-            raise _Ill(str(error)) from error
+            raise _Unhealthy(str(error)) from error
 
     async def _look_at_pubnub(self) -> None:
         try:
             async with asyncio.timeout(LIMIT_S):
                 await self._publisher.time()
         except TimeoutError:
-            raise _Ill(f"no answer within {LIMIT_S:g} s") from None
+            raise _Unhealthy(f"no answer within {LIMIT_S:g} s") from None
         except PublishError as error:
-            raise _Ill(str(error)) from error
+            raise _Unhealthy(str(error)) from error
         state = self._publisher.breaker.state
         if state is not State.CLOSED:
-            raise _Ill(f"circuit breaker {state.word}")
+            raise _Unhealthy(f"circuit breaker {state.word}")
 
     async def _look_at_functions(self) -> None:
         if (trouble := self._trouble()) is not None:
-            raise _Ill(trouble)
+            raise _Unhealthy(trouble)
         if (lag_s := self._lag_s()) > _LAG_LIMIT_S:
-            raise _Ill(f"the event loop ran {lag_s:.1f} s late")
+            raise _Unhealthy(f"the event loop ran {lag_s:.1f} s late")
 
 
 async def _timed(look: Callable[[], Awaitable[None]]) -> Check:
@@ -115,6 +115,6 @@ async def _timed(look: Callable[[], Awaitable[None]]) -> Check:
     error = None
     try:
         await look()
-    except _Ill as ill:
-        error = str(ill)
+    except _Unhealthy as unhealthy:
+        error = str(unhealthy)
     return Check(error is None, time.perf_counter() - started, error)

@@ -1,4 +1,4 @@
-"""How late the event loop runs: a process that stood still can tell of it only afterwards."""
+"""How late the event loop runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prometheus_client import Gauge
 from service.windows import Window
 
 _EVERY_S: Final = 0.25
-#: How long a delay is remembered: as it ends, whoever asked meanwhile is answered in the very next moments.
+#: How long a delay is remembered: callers that came during it are answered right after it.
 _KEPT_S: Final = 2.0
 
 

@@ -15,7 +15,7 @@ import structlog
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 _HIDDEN: Final = "***"
-#: The libraries' own words about requests, which hold addresses with keys.
+#: Libraries that log addresses with keys.
 _QUIET: Final = {
     "pubnub": logging.CRITICAL,
     "asyncio": logging.WARNING,
@@ -86,7 +86,7 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 
 
 class Throttled:
-    """Warns at most ``a_second`` times a second: what strangers cause must not fill the disk.
+    """Warns at most ``a_second`` times a second: unauthorised calls must not fill the disk.
 
     Parameters
     ----------

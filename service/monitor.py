@@ -26,7 +26,7 @@ LOCK: Final = 8_462_001
 #: Timers of an event loop may fire a millisecond early: a tick that was stopped took longer than its limit,
 #: by any clock, or the alert about such ticks would miss it.
 _EARLY_S: Final = 0.005
-#: How much later than the tick itself its statements are stopped: whose limit it was is to be clear.
+#: Statements may take this much longer than the tick, so that the tick's limit is reached first.
 _LATER_S: Final = 1.0
 #: How long a tick waits for others' locks at least, however long it waited for its connection.
 _LEAST_S: Final = 0.1
@@ -154,8 +154,7 @@ class Monitor:
             _as_setting(self._statement_s),
             request_id,
         )
-        # Waiting for a connection and for others' locks take no longer than either may: who is refused,
-        # is refused in time.
+        # Waiting for a connection and for locks share one limit, so that a refusal comes in time.
         left_s = max(_LEAST_S, self._database.timeout_s - tick.connection_s)
         others_s = min(self._limit_s, left_s)
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Publishes messages with the PubNub SDK, one attempt at a time, and says what a failure means."""
+"""Publishes messages with the PubNub SDK, one attempt at a time, and classifies failures."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from service.breaker import Breaker
 from service.metrics import Metrics
 from service.settings import Settings
 
-#: Statuses with which PubNub refuses the message itself; it would refuse it again.
+#: Statuses when PubNub refuses the message itself.
 _REFUSED: Final = frozenset({400, 413, 414})
-#: The status with which it refuses us: our keys may not publish, there or at all.
+#: Status when our keys may not publish.
 _DENIED: Final = 403
 #: Statuses whose ``Retry-After`` is heeded: too many requests, and unavailable.
 _HOLDING: Final = frozenset({429, 503})
-#: A longer ``Retry-After`` counts as this: one wrong answer must not silence us for hours.
+#: A longer ``Retry-After`` counts as this: one wrong answer must not stop publishing for hours.
 RETRY_AFTER_MAX_S: Final = 60.0
 
 
 class PublishError(Exception):
-    """A message was not published, as far as we know; the text is short and stable.
+    """A message was not published, or its outcome is unknown; the text is short and stable.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class MessageRefused(PublishError):
 
 
 class AccessDenied(MessageRefused):
-    """PubNub does not let us publish; others' messages will hardly fare better."""
+    """Our keys may not publish; other messages will be denied too."""
 
 
 class Handler(AsyncAiohttpRequestHandler):  # type: ignore[misc]  # the SDK has no types
@@ -115,7 +115,7 @@ class Publisher:
         MessageRefused
             PubNub refuses this message for good.
         PublishError
-            It can't be reached, did not answer in time, or is ill. The message may have been accepted.
+            PubNub can't be reached, does not answer in time, or fails. The message may have been accepted.
         """
         started = time.perf_counter()
         try:

@@ -159,7 +159,7 @@ class Relay:
         turn = asyncio.Lock()
         self._dropping = False
         await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
-        # What an earlier connection of ours could not note any more.
+        # Outcomes that an earlier connection could not note.
         await self._note_all(connection, turn)
         workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
         chores = [
@@ -222,7 +222,7 @@ class Relay:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):
                     await self._wake.wait()
-            # Tells of new events come in swarms: look at most so often.
+            # Notifications come in bursts.
             await asyncio.sleep(max(0.0, started + 0.002 - loop.time()))
 
     def _take(self, event: _Event) -> None:

@@ -142,7 +142,7 @@ def function_routes(
 def watch_routes(
     keys: Keys, unauthorised: UnauthorisedCalls, health: Health, metrics: Metrics, alerts: Alerts
 ) -> APIRouter:
-    """Return the routes that watch the service; without the secret they tell only if its parts are well."""
+    """Return the routes that watch the service; without the secret they tell only what is healthy."""
     router = APIRouter()
     secured = [Depends(keys.watch)]
 
@@ -153,7 +153,7 @@ def watch_routes(
         openapi_extra={"security": [{}, {"bearer": []}]},
     )
     async def show_health(request: Request) -> Response:
-        """Tell whether the database, PubNub and the functions are well; with the secret also how and why."""
+        """Tell whether the database, PubNub and the functions are healthy; with the secret, also why."""
         details = True
         try:
             keys.watch.check(request)

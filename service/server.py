@@ -1,4 +1,4 @@
-"""Runs the service in uvicorn: its socket, its signals, its end."""
+"""Runs the service in uvicorn: socket, signals, shutdown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OTHER_FILES = 100
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to us: ended by SIGTERM after all was finished, it ended well."""
+    """A server that leaves signals to us: after an orderly stop, the exit code is 0."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -39,9 +39,9 @@ def run(settings: Settings) -> None:
     Raises
     ------
     StartError
-        The address is taken, or a part does not come up.
+        The address is taken, or the database does not answer.
     SettingsError, MigrationError
-        As in the parts' own words.
+        A setting or a migration is wrong.
     """
     service = Service(settings)
     connections = Connections(service.metrics, most=_most_connections(settings))

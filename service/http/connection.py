@@ -1,7 +1,7 @@
 """Connections: bounds of a request's head, of the time until a request is whole, and of their number.
 
 httptools joins the pieces of a header as they come in, which takes quadratic time; uvicorn waits for the rest
-of a request for ever, and takes connections until none can be opened. So one stranger could stop the service.
+of a request for ever, and takes connections until none can be opened. A single client could stop the service.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _TOO_MANY: Final = _Refusal(
 
 
 class Connections:
-    """What connections have in common: how many there may be, and which have no whole request yet.
+    """Bounds the number of connections, and the time until a request is whole.
 
     Parameters
     ----------
