@@ -1,10 +1,7 @@
-"""Truth of the measurement: what is injected on purpose, compared with what the harness reports of it.
+"""Truth of the measurement: known delays and losses, compared with what the harness reports of them.
 
-The chain is the one of every run: the real service publishes, Toxiproxy and the emulator stand in between,
-observer processes listen with the official SDK, rows go into a history, checks make figures of it. Known
-delays and losses are injected from outside that chain. Each step meets the others only in data:
-
-``plan`` what to inject · ``driver`` a process that plays and calls, through the harness's own clients ·
-``conduct`` injects and tells the driver when · ``measure`` history to samples, by the checks · ``judge``
-samples to rows, three-valued · its result is ``calibration.json``, which ``report`` reads.
+The way is that of every failure experiment: a testbed (stack, load, observers), faults, a history, checks.
+``plan`` says what to inject and what is allowed · ``inject`` injects it into a testbed · ``measure`` takes
+samples from the evidence by the checks of the objectives · ``judge`` makes three-valued rows of them, which
+become ``calibration.json``. ``report`` reads that.
 """

@@ -12,7 +12,6 @@ with the rest by the same rule; what it shows is the machine's doing, so it neve
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -24,9 +23,8 @@ from harness.calibrate.plan import (
     ALLOWED_S,
     ALLOWED_SHARE,
     BUSY_PERCENT,
-    CONFIDENCE,
-    FEWEST,
     LOSSES,
+    Plan,
     allowed_s,
 )
 from harness.documents.calibration import Allowed, Calibration
@@ -36,6 +34,10 @@ from harness.history import RunFolder
 from harness.history.run import utc_now
 from harness.sla.units import format_quantity
 
+#: Fewer samples can't tell 2 ms from nothing.
+FEWEST: Final = 10
+#: Of the interval of each error.
+CONFIDENCE: Final = 0.95
 _RESAMPLES: Final = 5_000
 _SEED: Final = 1
 _NONE: Final = np.array([], dtype=np.float64)
@@ -89,23 +91,26 @@ def _row(measured: Measured, one: Delayed, conditions: Mapping[str, float | None
         samples=len(one.samples),
         verdict="inconclusive",
     )
-    if len(one.samples) < FEWEST or len(one.baseline) < FEWEST:
+    if min(len(one.samples), len(one.baseline)) < FEWEST:
         few = f"{len(one.samples)} samples under the delay, {len(one.baseline)} of the baseline"
         return _doubted(row, f"{few}: at least {FEWEST} are needed.")
-    floor = float(np.median(one.baseline))
-    row = row.model_copy(update={"floor": _finite(floor)})
-    lost = int(np.count_nonzero(np.isinf(one.samples)) + np.count_nonzero(np.isinf(one.baseline)))
+    lost = int(np.isinf(one.samples).sum() + np.isinf(one.baseline).sum())
     if lost:
         # Whether it is the harness that lost an event, the rows of the losses say: they count all there were.
         return _doubted(row, f"{lost} of the samples never came, and nothing was lost on purpose.")
+    return _compared(row, one, conditions)
+
+
+def _compared(row: Calibrated, one: Delayed, conditions: Mapping[str, float | None]) -> Calibrated:
+    floor = float(np.median(one.baseline))
     reported = float(np.median(one.samples)) - floor
     low, high = (end - one.injected_s for end in _interval(one.samples, one.baseline))
     found = _within(low, high, row.allowed)
-    because = busy(
-        {**conditions, "machine_cpu_percent": one.cpu_percent or conditions.get("machine_cpu_percent")}
-    )
+    crowded = one.cpu_percent > BUSY_PERCENT
+    because = busy({**conditions, "machine_cpu_percent": one.cpu_percent} if crowded else conditions)
     row = row.model_copy(
         update={
+            "floor": floor,
             "reported": reported,
             "error": reported - one.injected_s,
             "interval": (low, high),
@@ -113,7 +118,6 @@ def _row(measured: Measured, one: Delayed, conditions: Mapping[str, float | None
             "reason": _why(found, low, high, row.allowed, because),
         }
     )
-    crowded = one.cpu_percent is not None and one.cpu_percent > BUSY_PERCENT
     quickest = float(one.samples.min() - one.baseline.min()) - one.injected_s
     if found == "fail" and crowded and abs(quickest) <= row.allowed:
         return _doubted(row, f"{row.reason} But {because}, and the quickest sample is as it should be.")
@@ -137,10 +141,6 @@ def _interval(samples: Seconds, baseline: Seconds) -> tuple[float, float]:
         rng=np.random.default_rng(_SEED),
     ).confidence_interval
     return float(found.low), float(found.high)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _within(low: float, high: float, allowed: float) -> Verdict:
@@ -172,24 +172,15 @@ def _signed(seconds: float) -> str:
 
 
 def _loss(lost: Lost) -> Calibrated:
-    about = next(loss for loss in LOSSES if loss.name == lost.name)
     injected = len(lost.injected)
     unseen, invented = lost.injected - lost.reported, lost.reported - lost.injected
-    found: Verdict = "pass"
-    reason = ""
-    if lost.applied != injected:
-        # The ruler itself was off: what the harness says of it proves nothing.
-        found = "inconclusive"
-        reason = f"{injected} messages were to be hit, but the emulator hit {lost.applied}"
-    elif unseen or invented or lost.cases != injected:
-        found = "fail"
-        parts = [f"{lost.cases} of {injected} reported"]
-        parts += [f"not seen: {_names(unseen)}"] if unseen else []
-        parts += [f"reported of games that were left alone: {_names(invented)}"] if invented else []
-        reason = "; ".join(parts)
+    exact = not unseen and not invented and lost.cases == injected
+    parts = [f"{lost.cases} of {injected} reported"]
+    parts += [f"not seen: {_names(unseen)}"] if unseen else []
+    parts += [f"reported of games that were left alone: {_names(invented)}"] if invented else []
     return Calibrated(
-        path=about.name,
-        title=about.title,
+        path=lost.name,
+        title=next(loss.title for loss in LOSSES if loss.name == lost.name),
         place="pubnub",
         kind="count",
         injected=float(injected),
@@ -197,9 +188,9 @@ def _loss(lost: Lost) -> Calibrated:
         error=float(lost.cases - injected),
         interval=None,
         allowed=0.0,
-        samples=lost.events,
-        verdict=found,
-        reason=reason,
+        samples=injected,
+        verdict="pass" if exact else "fail",
+        reason="" if exact else "; ".join(parts),
     )
 
 
@@ -208,14 +199,14 @@ def _names(games: frozenset[str]) -> str:
     return ", ".join(shown) + (f" and {len(games) - 3} more" if len(games) > 3 else "")
 
 
-def calibration(run: RunFolder, findings: Findings) -> Calibration:
+def calibration(run: RunFolder, plan: Plan, findings: Findings) -> Calibration:
     """Judge what a calibration found and return its ``calibration.json``."""
     about = run.read()
     return Calibration(
         run=run.id,
         started_at=about["started_at"],
         finished_at=about["finished_at"] or utc_now(),
-        options=about["options"],
+        options={"delays_ms": list(plan.delays_ms), "repetitions": plan.repetitions},
         confidence=CONFIDENCE,
         allowed=Allowed(seconds=ALLOWED_S, share=ALLOWED_SHARE),
         rows=tuple(judge(findings)),

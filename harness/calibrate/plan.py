@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Self
+from dataclasses import dataclass
+from typing import Final, Literal
 
-from harness.faults.base import Fault
+from harness.experiment.testbed import Setup
 from harness.faults.network import Latency
 from harness.stack.proxies import LOAD_SERVICE, PLAYERS_PUBNUB, SERVICE_PUBNUB
 
 #: Milliseconds. 0 is the baseline: what harness and system need when nothing is injected, the floor.
 DELAYS_MS: Final = (0, 5, 50, 500, 2000)
-#: The service gives PubNub three seconds to answer, and then tries again: that would be no delay any more.
+#: The service gives PubNub three seconds to answer, and then tries again: a longer delay would be an error.
 LONGEST_MS: Final = 2000
-
-#: Fewer can't tell 2 ms from nothing.
-FEWEST: Final = 10
-MOST: Final = 400
 
 #: Of a delay, what may be reported of it more or less: seconds, and a share of the delay.
 ALLOWED_S: Final = 0.002
@@ -26,8 +21,23 @@ ALLOWED_SHARE: Final = 0.01
 #: Share of the machine's CPU above which a step is repeated, and a fail is put down to the machine.
 BUSY_PERCENT: Final = 75.0
 
-#: Of the interval of each error.
-CONFIDENCE: Final = 0.95
+#: Games that begin one by one and tick often, so that events come evenly: 20 a second, and 25 ticks. A phase
+#: lasts longer than the longest delay, so that no event of a game waits for the one before it. Without a
+#: grace period a game goes on whatever its players miss.
+SETUP: Final = Setup(
+    count=40,
+    players=1,
+    briefing="2500ms",
+    drawing="2500ms",
+    voting="2500ms",
+    tick="40ms",
+    wave_size=1,
+    wave_every="190ms",
+    service={"ENABLE_GRACE_PERIOD": "false"},
+)
+PHASE_S: Final = 2.5
+#: How many samples of a path come in a second.
+SAMPLES_PER_S: Final = 15.0
 
 
 @dataclass(frozen=True)
@@ -50,28 +60,25 @@ PATHS: Final = (
     Path("http", "Requests", LOAD_SERVICE, "downstream", "http"),
     Path("cron", "Ticks of cron", LOAD_SERVICE, "downstream", "monitor_execution"),
 )
-
-#: Places in the order in which they are delayed; on each, events or calls are what has to pass.
-PLACES: Final = {PLAYERS_PUBNUB: "events", SERVICE_PUBNUB: "events", LOAD_SERVICE: "calls"}
+#: Proxies in the order in which they are delayed.
+PLACES: Final = tuple(dict.fromkeys(path.place for path in PATHS))
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Something done to single messages, and what has to show it."""
+    """Something done to single messages, which a check has to show."""
 
     name: str
     title: str
     #: The emulator's name for what it does.
     action: str
-    #: By what the harness reports it.
-    witness: str
 
 
 LOSSES: Final = (
-    Loss("lost", "Lost events", "drop", "integrity check lost_events"),
-    Loss("missed", "Missed deliveries", "drop", "metric event_delivery"),
-    Loss("repeated", "Repeated deliveries", "duplicate", "deliveries of an event to a player who had it"),
-    Loss("overtaken", "Overtaken deliveries", "reorder", "integrity check out_of_order"),
+    Loss("lost", "Lost events", "drop"),
+    Loss("missed", "Missed deliveries", "drop"),
+    Loss("repeated", "Repeated deliveries", "duplicate"),
+    Loss("overtaken", "Overtaken deliveries", "reorder"),
 )
 #: What the emulator does, each once.
 ACTIONS: Final = tuple(dict.fromkeys(loss.action for loss in LOSSES))
@@ -94,22 +101,34 @@ class Plan:
         return [0, *(step for delay in delays for step in (delay, 0))] if delays else [0, 0]
 
     @property
+    def window_s(self) -> float:
+        """How long samples are taken under each delay, in seconds."""
+        return self.repetitions / SAMPLES_PER_S
+
+    @property
     def steps(self) -> int:
-        """How many steps the calibration has, for its progress."""
+        """How many steps the calibration has."""
         return len(ACTIONS) + len(PLACES) * len(self.injected_ms)
 
-    def document(self) -> dict[str, Any]:
-        """Return it as it stands in ``run.json``."""
-        return asdict(self)
 
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Self:
-        """Read it back."""
-        return cls(tuple(document["delays_ms"]), int(document["repetitions"]))
+@dataclass(frozen=True)
+class Step:
+    """One thing that was injected, and when. Times are Unix nanoseconds."""
+
+    kind: Literal["delay", "loss"]
+    #: The proxy that was delayed, or what the emulator did.
+    name: str
+    start_ns: int
+    end_ns: int
+    injected_ms: int = 0
+    #: Of the machine meanwhile.
+    cpu_percent: float = 0.0
+    #: Games that had one message lost, repeated or overtaken.
+    hit: tuple[str, ...] = ()
 
 
-def delay(place: str, milliseconds: int) -> Fault | None:
-    """Return the fault that delays ``place`` by so much, None for the baseline."""
+def delay(place: str, milliseconds: int) -> Latency | None:
+    """Return the fault that delays ``place``, None for the baseline."""
     if not milliseconds:
         return None
     direction = next(path.direction for path in PATHS if path.place == place)

@@ -83,9 +83,7 @@ def _milliseconds(_context: click.Context, _option: click.Parameter, values: tup
 def command(delays_ms: list[int], repetitions: int, reports: Path) -> None:
     """Inject known delays and losses, and compare them with what the harness reports.
 
-    The harness measures as in every run: the service publishes with the real SDK, players listen with it in
-    processes of their own, everything passes Toxiproxy, and the checks make figures of the history. Into
-    this chain `calibrate` puts, from outside:
+    Games are played on a local stack, and measured, as in every run. Meanwhile are injected:
 
     \b
       a delay of what players hear      shown by PubNub delivery, and by commit to received
@@ -96,39 +94,40 @@ def command(delays_ms: list[int], repetitions: int, reports: Path) -> None:
     A delay has to be reported within 2 ms + 1 % over the floor, which is what the same run reports for 0 ms
     before and after it; losses have to be exact, game by game. Like an objective, each row has an interval
     and passes only if all of it is within what is allowed. Steps during which the machine was busy are
-    repeated. Takes some 75 seconds, more on a busy machine.
+    repeated. Takes some three minutes, more on a busy machine.
 
     \b
       stormwatch calibrate
       stormwatch calibrate --delay 50ms --delay 500ms --repetitions 200
     """
-    from harness.calibrate.conduct import CalibrationError, conduct
+    from harness.calibrate.inject import CalibrationError, inject
     from harness.calibrate.judge import calibration
     from harness.calibrate.measure import measure
     from harness.calibrate.plan import DELAYS_MS, Plan
     from harness.documents.calibration import NAME
-    from harness.faults import FaultError, NotExercisedError
+    from harness.faults import FaultError
     from harness.files import DocumentError, write_atomically
     from harness.history import HistoryError, create_run
-    from harness.history.run import utc_now
+    from harness.process import ProcessError
     from harness.stack import StackError
+    from harness.target import forget_deployment
 
     plan = Plan(tuple(delays_ms) or DELAYS_MS, repetitions)
     try:
-        run = create_run(reports.absolute(), "calibrate", options=plan.document())
+        run = create_run(reports.absolute(), "calibrate")
     except DocumentError as error:
         raise click.UsageError(str(error)) from error
+    forget_deployment()  # what is calibrated is a local stack
     try:
         with _interruptible(), _Progress() as progress:
-            conduct(run, plan, say=progress)
-            run.update(finished_at=utc_now())
+            inject(run, plan, say=progress)
             progress("comparing", plan.steps, plan.steps)
-            found = calibration(run, measure(run))
+            found = calibration(run, plan, measure(run))
             path = run.path / NAME
             write_atomically(path, found.text())
     except KeyboardInterrupt:
         _give_up(run)
-    except (CalibrationError, StackError, FaultError, NotExercisedError, HistoryError, OSError) as error:
+    except (CalibrationError, ProcessError, StackError, FaultError, HistoryError, OSError) as error:
         raise _NotMeasured(f"it could not be measured: {error}\nlogs: {run.logs}") from error
     _print(found)
     click.echo(os.path.relpath(path))

@@ -290,7 +290,9 @@ class Experiment:
         Inconclusive
             There was no steady state, or a part of the harness failed.
         """
-        setup = Setup(count, players, briefing, drawing, voting, tick, replicas, seed, dict(service or {}))
+        setup = Setup(
+            count, players, briefing, drawing, voting, tick, replicas, seed, service=dict(service or {})
+        )
         if (why := impossible(setup)) is not None:
             pytest.skip(why)  # never on a local stack: a deployment lacks something, and the report says what
         if alone:

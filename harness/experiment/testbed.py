@@ -43,6 +43,9 @@ class Setup:
     tick: str = "500ms"
     replicas: int = 1
     seed: int = 1
+    #: Games that begin at once, and from one such wave to the next.
+    wave_size: int = 25
+    wave_every: str = "1s"
     service: Mapping[str, str] = field(default_factory=dict)
 
     def load_options(self) -> list[str]:
@@ -55,6 +58,8 @@ class Setup:
             "voting": self.voting,
             "tick": self.tick,
             "seed": self.seed,
+            "wave-size": self.wave_size,
+            "wave-every": self.wave_every,
             "duration": "24h",
         }
         # They go with their stack; those on a deployment are removed by the testbed.

@@ -29,9 +29,9 @@ SHAPE = Shape(games_at_once=5, seconds=20)
 
 def calibrated(reports: Path, *, off_s: float = 0.0, day: str | None = None) -> tuple[RunFolder, Calibration]:
     """Write a calibration under ``reports``, whose delay of 50 ms is reported ``off_s`` wrongly."""
-    run = create_run(reports, "calibrate", options=Plan().document())
-    lost = Lost("lost", GAMES, GAMES, 10, 10, 50)
-    found = calibration(run, Findings([measured({0.05: off_s})], [lost], [], QUIET))
+    run = create_run(reports, "calibrate")
+    lost = Lost("lost", GAMES, GAMES, 10)
+    found = calibration(run, Plan(), Findings([measured({0.05: off_s})], [lost], [], QUIET))
     if day:
         found = found.model_copy(update={"finished_at": f"{day}T00:00:00.000+00:00"})
     (run.path / NAME).write_text(found.text(), encoding="utf-8")

@@ -41,7 +41,7 @@ def measured(
 
 
 def lost(**changes: Any) -> Lost:
-    about = {"injected": GAMES, "reported": GAMES, "cases": 10, "applied": 10, "events": 50}
+    about = {"injected": GAMES, "reported": GAMES, "cases": 10}
     return Lost("lost", **(about | changes))
 
 
@@ -54,7 +54,7 @@ def verdicts(rows: list[Calibrated]) -> dict[float, str]:
 
 
 def test_a_harness_that_reports_what_was_injected_passes_in_every_row() -> None:
-    rows = rows_of(measured(), losses=tuple(Lost(x.name, GAMES, GAMES, 10, 10, 50) for x in LOSSES))
+    rows = rows_of(measured(), losses=tuple(Lost(x.name, GAMES, GAMES, 10) for x in LOSSES))
     assert {row.verdict for row in rows} == {"pass"}
     assert [row.injected for row in rows] == [0, *DELAYS_S, 10, 10, 10, 10]
     assert all(row.floor == pytest.approx(1.4e-3, abs=1e-4) for row in rows if row.kind == "delay")
@@ -183,8 +183,6 @@ def test_a_measurement_in_doubt_judges_nothing_in_either_direction() -> None:
         # The same game twice.
         ({"cases": 11}, "fail", "11 of 10 reported"),
         ({"reported": frozenset(), "cases": 0}, "fail", "not seen: game-0, game-1, game-2 and 7 more"),
-        # The ruler itself is off: the emulator did not do what it was told.
-        ({"applied": 9}, "inconclusive", "the emulator hit 9"),
     ],
 )
 def test_losses_have_to_be_exact_game_by_game(changes: dict[str, Any], verdict: str, reason: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from harness.calibrate.judge import judge
 from harness.calibrate.measure import Findings, findings
-from harness.calibrate.plan import Plan
+from harness.calibrate.plan import Plan, Step
 from harness.history import SCHEMA, History, HistoryFile
 from harness.judge import evidence_of
 from harness.sla.policy import load_policy
@@ -58,8 +58,9 @@ class Record:
             table.unify_dictionaries(), [HistoryFile(Path("a.arrow"), "a", "r", len(self.rows), None)]
         )
         steady = {"name": "steady", "start_ns": START, "end_ns": self.now + NS}
-        about = {"steps": self.steps, "windows": [steady], "missing": []}
-        return findings(evidence_of(history, about, load_policy(changes={"tolerances.settle": "500ms"})))
+        about = {"windows": [steady], "missing": []}
+        evidence = evidence_of(history, about, load_policy(changes={"tolerances.settle": "500ms"}))
+        return findings(evidence, [Step(**step) for step in self.steps])
 
     def deliveries(self, step: int) -> Rows:
         """Return what was heard of the events of one step."""
@@ -94,7 +95,7 @@ class Record:
                 self._join()
             games = [f"game-{self._cohort}-{number}" for number in range(GAMES)]
             hit = games[:HIT] if kind == "loss" else []
-            about = about if kind == "delay" else {"games": games, "hit": hit, "applied": len(hit)}
+            about = about if kind == "delay" else {"hit": tuple(hit)}
             for move in range(moves):
                 for game in games:
                     self._move(game, name if game in hit and move == 0 else "", injected_ms, late=name)

@@ -16,13 +16,13 @@ from harness.sla.policy import Policy, load_policy
 SETUP = Setup(count=3, service={"ENABLE_GRACE_PERIOD": "false"})
 
 
-class FakeArena:
+class FakeTestbed:
     """What :class:`Testbeds` needs to know of a testbed; a real one is a stack and its load."""
 
     def __init__(self, setup: Setup, run: RunFolder, policy: Policy) -> None:
         self.setup = setup
         self.run = run
-        self.load = SimpleNamespace(ended=None)
+        self.load = SimpleNamespace(exit_code=None)
         self.closed = False
 
     def close(self) -> None:
@@ -31,7 +31,7 @@ class FakeArena:
 
 @pytest.fixture(autouse=True)
 def fake_testbed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "Testbed", FakeArena)
+    monkeypatch.setattr(module, "Testbed", FakeTestbed)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_one_that_was_not_given_back_is_not_handed_out_again(testbeds: Testbeds)
 def test_one_whose_games_have_ended_is_replaced(testbeds: Testbeds) -> None:
     first = testbeds.take(SETUP, "first")
     testbeds.give_back(first)
-    first.load.ended = 1
+    first.load.exit_code = 1
     assert testbeds.take(SETUP, "second") is not first
     assert first.closed
 
