@@ -37,7 +37,7 @@ watch: $(READY) ## at every change: the test files that differ from the last com
 	done
 
 scenarios: $(READY) ## the failure scenarios alone
-	$(BIN)/pytest scenarios/failure -n 2
+	$(BIN)/pytest scenarios/failure
 
 lint: $(READY) ## ruff: lint and format
 	$(BIN)/ruff check .

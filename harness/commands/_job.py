@@ -69,7 +69,7 @@ class Job:
                 self._run.doubt(Doubt(Witness.RUN, why))
                 self._run.update(interrupted=True)
 
-    def break_things(self, selection: Selection, workers: int) -> None:
+    def break_things(self, selection: Selection, workers: int | None) -> None:
         """Run the failure scenarios into the run's folder, unless interrupted."""
         if self._interrupted():
             return

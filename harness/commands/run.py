@@ -105,9 +105,7 @@ def _what_was_meant(name: str, own: set[str]) -> str:
 @click.option(
     "--workers",
     type=click.IntRange(1, 16),
-    default=2,
-    show_default=True,
-    help="Failure scenarios at a time, each with a stack of its own.",
+    help="Failure scenarios at a time, each with a stack of its own. [default: as many as the cores carry]",
 )
 @click.option(
     "--gate/--no-gate",
@@ -128,7 +126,7 @@ def command(
     with_failures: bool,
     scenarios: str,
     expression: str | None,
-    workers: int,
+    workers: int | None,
     with_gate: bool,
     load_options: tuple[str, ...],
 ) -> None:

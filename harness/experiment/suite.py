@@ -162,7 +162,7 @@ class ScenarioSuite(Child):
     ----------
     run : the run that the scenarios belong to.
     selection : which of them.
-    workers : how many at a time, each with a stack of its own.
+    workers : how many at a time, each with a stack of its own; None: as many as the machine carries.
     environment : further variables: the deployment that may be broken (none: stacks of its own).
     """
 
@@ -171,13 +171,13 @@ class ScenarioSuite(Child):
         run: RunFolder,
         selection: Selection,
         *,
-        workers: int,
+        workers: int | None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._run = run
         command = [sys.executable, "-m", "pytest", str(FAILURE), f"--stormwatch-run={run.path}"]
-        command += ["--numprocesses", str(workers), "--color=no"]
-        command += selection.arguments()
+        command += ["--numprocesses", str(workers)] if workers else []
+        command += ["--color=no", *selection.arguments()]
         super().__init__("pytest", command, run.logs / "failures.log", environment)
 
     def progress(self) -> tuple[int, int | None]:

@@ -7,10 +7,12 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import pytest
 
 from harness.faults import System
 from harness.faults.schedule import Schedule, candidates
+from harness.target import deployment_named
 
 #: The timeline that is tried where nobody asks for another one: each place has its turn, and some overlap.
 SEED = 632
@@ -19,9 +21,10 @@ SECONDS = 20.0
 #: They lose, shuffle or forgo messages by themselves: no service could keep its promises under them.
 UNKEEPABLE = frozenset({"pubnub:drop", "pubnub:reorder", "database:trigger-dropped"})
 
-#: Files that go where another one goes: unauthorised calls go where flags are turned, and a single scenario
-#: fills up a worker that has some of its kind.
-_NEIGHBOURS = {"test_unauthorised_calls": "test_rollback", "test_pubnub_memory": "test_pubnub_outage"}
+#: Workers a core: a scenario waits more than it works. What each needs with its stack; no more have work.
+_WORKERS_PER_CORE = 2
+_WORKER_BYTES = 700 << 20
+_MOST_WORKERS = 8
 
 _RANDOM = "random"
 _SHORTEST_S, _LONGEST_S = 5.0, 3600.0
@@ -76,26 +79,28 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.chaos_seconds = getattr(config.option, "chaos_seconds", SECONDS)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the scenarios on as many workers as fit, a file on one worker: neighbours share a stack.
+
+    Those of a named file run here, and so do those of a deployment: one after the other.
+    """
+    option = config.option
+    if not config.pluginmanager.hasplugin("xdist") or option.collectonly or option.dist != "no":
+        return
+    named = any(".py" in argument for argument in config.args)
+    elsewhere = deployment_named() and not option.stormwatch_local
+    if option.numprocesses is None and not named and not elsewhere:
+        option.numprocesses = "auto"
+    if option.numprocesses:
+        option.dist = "loadfile"
+
+
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Give a file to one worker as a whole, those with most scenarios first: neighbours share a stack."""
-    if config.getoption("dist") != "load":
-        return None  # asked for otherwise
-    from xdist.scheduler import LoadFileScheduling
-
-    class Neighbours(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
-        def _split_scope(self, nodeid: str) -> str:
-            scope = str(super()._split_scope(nodeid))
-            for file, neighbour in _NEIGHBOURS.items():
-                scope = scope.replace(file, neighbour)
-            return scope
-
-        def _reschedule(self, node: Any) -> None:
-            # Not one scenario too early: who takes the last files decides when all is over.
-            if not self.workqueue or self._pending_of(self.assigned_work[node]) <= 1:
-                super()._reschedule(node)
-
-    return Neighbours(config, log)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers this machine's cores and memory carry."""
+    fit = psutil.virtual_memory().available // _WORKER_BYTES
+    return max(1, min(_WORKERS_PER_CORE * (psutil.cpu_count() or 1), fit, _MOST_WORKERS))
 
 
 @pytest.hookimpl(optionalhook=True)
