@@ -4,7 +4,8 @@ from harness.judge.evidence import Clock, Evidence, FaultWindow, Window, evidenc
 from harness.judge.findings import Expectation, Finding
 from harness.judge.integrity import INTEGRITY
 from harness.judge.judgement import Judgement, judge
-from harness.judge.metrics import METRICS, Census, Samples
+from harness.judge.metrics import METRICS
+from harness.judge.samples import Census, Samples
 
 __all__ = [
     "INTEGRITY",

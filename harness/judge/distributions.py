@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from harness.documents.shown import Distribution
-from harness.judge.metrics import Samples
+from harness.judge.samples import Samples
 
 #: Bins for each factor of ten.
 BINS_A_DECADE: Final = 12

@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 from harness.documents.rows import CheckRow, IntegrityRow, ObjectiveRow
 from harness.judge.evidence import Evidence
 from harness.judge.integrity import INTEGRITY
-from harness.judge.measurement import MEASUREMENT, complete_run
-from harness.judge.metrics import Samples
+from harness.judge.measurement import MEASUREMENT
+from harness.judge.record import complete_run
 from harness.judge.rows import check_row, integrity_row, objective_row
+from harness.judge.samples import Samples
 from harness.sla.policy import Objective
 
 #: Kinds of rows that are stamped by the database's clock.

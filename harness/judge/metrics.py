@@ -8,9 +8,9 @@ operation whose outcome is unknown is one that did not do what it was asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeVar
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,49 +18,22 @@ from numpy.typing import NDArray
 
 from harness.history.names import Delivery, Tick
 from harness.judge.evidence import NS, Evidence
-from harness.judge.lag import CRON, SUBSCRIBERS, lag_s
+from harness.judge.lag import CRON, SUBSCRIBERS
 from harness.judge.monitoring import of_others, skipped
+from harness.judge.samples import (
+    WORST,
+    Census,
+    Samples,
+    describe,
+    durations,
+    known_true,
+    largest,
+    outcomes,
+    seconds,
+    steady_rows,
+    unsettled,
+)
 from harness.sla.metrics import METRICS as DECLARED
-
-#: How many of the worst samples a report names.
-WORST: Final = 10
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Samples of one metric: seconds for a latency, True/False for a rate (True counts)."""
-
-    values: NDArray[np.float64] | NDArray[np.bool_]
-    clusters: NDArray[np.int64]
-    #: What a cluster is, in the plural, for the explanation.
-    cluster: str
-    #: What was measured, one sentence.
-    definition: str
-    worst: list[dict[str, Any]] = field(default_factory=list)
-    #: Why these samples must not be judged.
-    doubts: list[str] = field(default_factory=list)
-    #: What was left out, and why.
-    notes: list[str] = field(default_factory=list)
-    #: Error bound of the clocks compared, in seconds.
-    clock_error_s: float = 0.0
-    #: By how much, at most, lag of the harness made them longer than they were, in seconds.
-    lag_error_s: float = 0.0
-    #: What a ceiling is held against, where it is not the values.
-    elapsed: NDArray[np.float64] | None = None
-
-
-@dataclass(frozen=True)
-class Census:
-    """All there was to count, not a sample of it."""
-
-    good: int
-    #: Neither good nor bad.
-    undecided: int
-    total: int
-    definition: str
-    worst: list[dict[str, Any]] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-
 
 Measure = Callable[[Evidence], Samples | Census]
 
@@ -94,14 +67,14 @@ def monitor_execution(evidence: Evidence) -> Samples:
     skips = skipped(evidence)
     ticks = evidence.ticks
     ticks = ticks[evidence.steady(ticks["origin_ns"]) & (ticks["name"] == Tick.TICK).to_numpy(dtype=bool)]
-    elapsed = _seconds(ticks["end_ns"] - ticks["origin_ns"])
+    elapsed = seconds(ticks["end_ns"] - ticks["origin_ns"])
     elapsed[ticks["end_ns"].isna().to_numpy()] = np.inf
     # A call that failed at once did not do its work at once. It did not take 30 seconds either.
     others = of_others(evidence, ticks)
-    took = np.where(_true(ticks["ok"]) | others, elapsed, np.inf)
+    took = np.where(known_true(ticks["ok"]) | others, elapsed, np.inf)
     idle = skips[skips["due"]]
     waited = idle["waited_s"].to_numpy(dtype="float64")
-    samples = _durations(
+    samples = durations(
         evidence,
         np.concatenate([took, waited]),
         np.arange(len(ticks) + len(idle)),
@@ -129,9 +102,9 @@ def broadcast_latency(evidence: Evidence) -> Samples:
     """Return, for each pair of event and subscriber, the time from commit to receipt."""
     pairs = evidence.pairs
     chosen = pairs[evidence.steady(pairs["committed_ns"]) & pairs["settled"]]
-    took = _seconds(chosen["received_ns"] - chosen["committed_ns"])
+    took = seconds(chosen["received_ns"] - chosen["committed_ns"])
     took[chosen["received_ns"].isna().to_numpy()] = np.inf
-    samples = _durations(
+    samples = durations(
         evidence,
         took,
         chosen["tick"].to_numpy(dtype="int64"),
@@ -150,7 +123,7 @@ def broadcast_latency(evidence: Evidence) -> Samples:
         samples.notes.append(
             f"of {unknown} transitions the commit time is unknown: they count from the change itself"
         )
-    samples.notes.extend(_unsettled(evidence, pairs))
+    samples.notes.extend(unsettled(evidence, pairs))
     return samples
 
 
@@ -162,7 +135,7 @@ def trigger_execution(evidence: Evidence) -> Samples:
     steady = evidence.steady(at)
     rows, at = rows[steady], at[steady]
     took = rows["value"].to_numpy(dtype="float64") / 1000
-    return _durations(
+    return durations(
         evidence,
         took,
         evidence.tick_of(at),
@@ -178,8 +151,8 @@ def pubnub_delivery(evidence: Evidence) -> Samples:
     """Return the time from PubNub's acceptance of a message to its receipt by each subscriber."""
     rows = evidence.receipts
     rows = rows[evidence.steady(rows["accepted_ns"])]
-    took = _seconds(rows["end_ns"] - rows["accepted_ns"])
-    return _durations(
+    took = seconds(rows["end_ns"] - rows["accepted_ns"])
+    return durations(
         evidence,
         took,
         evidence.tick_of(rows["accepted_ns"]),
@@ -204,11 +177,11 @@ def errors(evidence: Evidence) -> Samples:
     delivery = evidence.rows("delivery")
     subscribed = delivery[(delivery["name"] == Delivery.SUBSCRIBE).to_numpy()]
     ticks = _ticks_that_count(evidence)
-    parts = [*(_steady(evidence, rows) for rows in (evidence.rows("http"), subscribed)), ticks]
+    parts = [*(steady_rows(evidence, rows) for rows in (evidence.rows("http"), subscribed)), ticks]
     others = of_others(evidence, ticks)
-    failed = [~_true(rows["ok"]) for rows in parts]
+    failed = [~known_true(rows["ok"]) for rows in parts]
     failed[-1] &= ~others
-    samples = _outcomes(
+    samples = outcomes(
         parts,
         failed,
         failed,
@@ -233,7 +206,7 @@ _SKIPS: Final = (
 
 def _ticks_that_count(evidence: Evidence) -> pd.DataFrame:
     """The ticks of the steady state that were to do something: not those that left it to another."""
-    ticks = _steady(evidence, evidence.ticks)
+    ticks = steady_rows(evidence, evidence.ticks)
     stuck = skipped(evidence)
     stuck = stuck.loc[stuck["stuck"], ticks.columns].assign(ok=False, value=np.nan)
     stuck["error"] = pd.Categorical([_STUCK] * len(stuck))
@@ -249,16 +222,16 @@ _STUCK: Final = "skipped with no answer to what was due"
 @metric
 def availability(evidence: Evidence) -> Samples:
     """Return which requests the service answered at all, and with something other than 5xx."""
-    http, health = (_steady(evidence, evidence.rows(kind)) for kind in ("http", "health"))
+    http, health = (steady_rows(evidence, evidence.rows(kind)) for kind in ("http", "health"))
     ticks = _ticks_that_count(evidence)
     status = http["value"].to_numpy(dtype="float64")
     answered = [
         # A request that was refused with an answer below 500 found the service at home.
-        (_true(http["ok"]) | _answered(http)) & ~(status >= 500),
-        _true(ticks["ok"]) | _answered(ticks),
-        _true(health["ok"]),
+        (known_true(http["ok"]) | _answered(http)) & ~(status >= 500),
+        known_true(ticks["ok"]) | _answered(ticks),
+        known_true(health["ok"]),
     ]
-    return _outcomes(
+    return outcomes(
         [http, ticks, health],
         answered,
         [~good for good in answered],
@@ -296,9 +269,9 @@ def timer_accuracy(evidence: Evidence) -> Samples:
     clusters = np.concatenate(
         [timed["tick"].to_numpy(dtype="int64"), evidence.tick_of(stuck["intended_ns"] - offset)]
     )
-    order = _largest(late)
-    worst = _describe(evidence, timed.iloc[order], late[order] / NS, "intended_ns")
-    unmoved = _describe(evidence, stuck[:WORST], np.full(min(len(stuck), WORST), np.inf), "intended_ns")
+    order = largest(late)
+    worst = describe(evidence, timed.iloc[order], late[order] / NS, "intended_ns")
+    unmoved = describe(evidence, stuck[:WORST], np.full(min(len(stuck), WORST), np.inf), "intended_ns")
     return Samples(
         values=good,
         clusters=clusters,
@@ -338,8 +311,8 @@ def event_delivery(evidence: Evidence) -> Samples:
         cluster="ticks",
         definition="Pairs of an event and a subscriber that was connected when it was committed, which the "
         "subscriber received.",
-        worst=_describe(evidence, missed[:WORST], np.full(min(len(missed), WORST), np.inf), "committed_ns"),
-        notes=_unsettled(evidence, pairs),
+        worst=describe(evidence, missed[:WORST], np.full(min(len(missed), WORST), np.inf), "committed_ns"),
+        notes=unsettled(evidence, pairs),
     )
 
 
@@ -359,130 +332,3 @@ def scenarios_passed(evidence: Evidence) -> Census:
         worst=[{"what": s.id, "detail": f"{s.outcome}: {s.message or 'no message'}"} for s in bad[:WORST]],
         doubts=doubts,
     )
-
-
-# --- shared ------------------------------------------------------------------------------------------
-
-
-def _steady(evidence: Evidence, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the steady state, by when they should have begun: ``origin_ns``."""
-    origin = rows["intended_ns"].fillna(rows["start_ns"])
-    steady = evidence.steady(origin)
-    columns = ["name", "ok", "error", "value"]
-    return rows.loc[steady, columns].assign(origin_ns=origin[steady])
-
-
-def _true(column: pd.Series) -> NDArray[np.bool_]:
-    """Null, an unknown outcome, is not true."""
-    found: NDArray[np.bool_] = column.to_numpy(dtype=bool, na_value=False)
-    return found
-
-
-def _outcomes(
-    parts: Sequence[pd.DataFrame],
-    values: Sequence[NDArray[np.bool_]],
-    bad: Sequence[NDArray[np.bool_]],
-    definition: str,
-) -> Samples:
-    seconds = [(rows["origin_ns"] // NS).to_numpy(dtype="int64", na_value=0) for rows in parts]
-    failed = [
-        rows.loc[which, ["name", "error"]].astype("string") for rows, which in zip(parts, bad, strict=True)
-    ]
-    return Samples(
-        values=np.concatenate(values),
-        clusters=np.concatenate(seconds),
-        cluster="seconds",
-        definition=definition,
-        worst=_commonest(pd.concat(failed)),
-    )
-
-
-def _commonest(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """What went wrong, by how often."""
-    counts = rows.fillna({"error": "outcome unknown"}).value_counts().head(WORST).reset_index()
-    return [
-        {"what": str(row["name"]), "detail": f"{row['error']} × {row['count']}"}
-        for _, row in counts.iterrows()
-    ]
-
-
-def _durations(
-    evidence: Evidence,
-    took: NDArray[np.float64],
-    clusters: NDArray[np.int64],
-    cluster: str,
-    definition: str,
-    rows: pd.DataFrame,
-    *,
-    at: str,
-    clock: int | None = 0,
-    own_clock_ns: int = 0,
-    clock_name: str = "",
-    late: str | None = None,
-) -> Samples:
-    """Latencies, without those that are none: they are counted and named, never averaged in.
-
-    ``clock`` and ``own_clock_ns`` are error bounds: of the clock that stamped the starts, and of those that
-    stamped the ends. ``late`` says whose event loops stamped their ends; None: none of the harness.
-    """
-    doubts: list[str] = []
-    error_s = 0.0
-    if clock is None:
-        if len(took):
-            doubts.append(f"the clock of {clock_name} was never compared with ours")
-    else:
-        error_s = (clock + own_clock_ns) / NS
-    undefined = np.isnan(took)
-    if undefined.any():
-        doubts.append(f"{np.count_nonzero(undefined)} latencies are not numbers (a time is missing)")
-    backwards = took < -error_s - 1e-3
-    if backwards.any():
-        doubts.append(
-            f"{np.count_nonzero(backwards)} latencies are negative, the least {took[backwards].min():.3f} s: "
-            "a clock was wrong or moved"
-        )
-    keep = ~undefined & ~backwards
-    took, rows, clusters = took[keep], rows[keep], clusters[keep]
-    order = _largest(took)
-    return Samples(
-        values=took,
-        clusters=clusters,
-        cluster=cluster,
-        definition=definition,
-        worst=_describe(evidence, rows.iloc[order], took[order], at),
-        doubts=doubts,
-        clock_error_s=error_s,
-        lag_error_s=0.0 if late is None else lag_s(evidence, late),
-    )
-
-
-def _largest(values: NDArray[Any]) -> NDArray[np.intp]:
-    """Positions of the largest values, largest first."""
-    few = np.argpartition(values, -WORST)[-WORST:] if len(values) > WORST else np.arange(len(values))
-    return few[np.argsort(-values[few], kind="stable")]
-
-
-def _describe(
-    evidence: Evidence, rows: pd.DataFrame, values: NDArray[np.float64], at: str
-) -> list[dict[str, Any]]:
-    found = []
-    for (_, row), value in zip(rows.iterrows(), values, strict=True):
-        entry: dict[str, Any] = {"value": float(value)}
-        entry |= evidence.identity(row)
-        if not pd.isna(row[at]):
-            entry["at_ns"] = int(row[at])
-        if "error" in row.index and isinstance(row["error"], str):
-            entry["detail"] = row["error"]
-        found.append(entry)
-    return found
-
-
-def _unsettled(evidence: Evidence, pairs: pd.DataFrame) -> list[str]:
-    count = int(np.count_nonzero(evidence.steady(pairs["committed_ns"]) & ~pairs["settled"]))
-    if not count:
-        return []
-    return [f"{count} pairs were still under way when their observer's record ended, and are not counted"]
-
-
-def _seconds(nanoseconds: pd.Series) -> NDArray[np.float64]:
-    return nanoseconds.to_numpy(dtype="float64", na_value=np.nan) / NS

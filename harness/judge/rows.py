@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from harness.documents.base import INFINITY, Example
 from harness.documents.rows import Ceiling, CheckRow, Fault, FindingRow, IntegrityRow, ObjectiveRow
 from harness.history.witnesses import Witness
+from harness.judge.check import RUN, Check
 from harness.judge.declared import without
 from harness.judge.evidence import NS, Evidence, FaultWindow
 from harness.judge.findings import Finding, crashed, guarded
 from harness.judge.integrity import INTEGRITY
-from harness.judge.measurement import RUN, Check
-from harness.judge.metrics import METRICS, Census, Samples
+from harness.judge.metrics import METRICS
 from harness.judge.recovery import Recovery, recovery_of
+from harness.judge.samples import Census, Samples
 from harness.sla import statistics
 from harness.sla.metrics import METRICS as DECLARED
 from harness.sla.policy import Objective

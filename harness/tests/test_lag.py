@@ -10,8 +10,8 @@ import pytest
 
 from fixtures.synthetic_run import NS, START, about_run, history_of, synthetic_rows
 from harness.judge import evidence_of
+from harness.judge.instruments import probe_effect
 from harness.judge.lag import CRON, SUBSCRIBERS, lag_s
-from harness.judge.measurement import probe_effect
 from harness.sla.policy import Policy, load_policy
 from harness.tests.synthetic_report import latency_row
 from harness.tests.test_verdicts import SHAPE, named, of, steady, verdict_of

@@ -20,7 +20,7 @@ import harness
 from harness.history import RunFolder, Witness, open_run, read_history
 from harness.history.witnesses import read_doubts
 from harness.judge import evidence_of
-from harness.judge.measurement import workers_clock
+from harness.judge.instruments import workers_clock
 from harness.load.worker_run import RunSpec, writable_run
 from harness.sla.policy import load_policy
 from harness.stack import Stack, start_stack

@@ -1,0 +1,174 @@
+"""Whether the record of a run is whole and fits together."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from harness.history.names import AS_IN, Delivery
+from harness.history.witnesses import Witness, witnesses_of
+from harness.judge.check import RUN, Check
+from harness.judge.evidence import NS, Evidence
+from harness.judge.table import unknown_kinds
+
+#: Kinds of rows whose start and end are of one clock.
+_SPANS: Final = pa.array(["monitor", "http", "health", "trigger"])
+#: How many different reasons are told of.
+_REASONS: Final = 3
+
+
+def complete_run(evidence: Evidence) -> Check:
+    """The run must have come to its end, and so must each of its scenarios."""
+    interrupted = bool(evidence.run.get("interrupted"))
+    lost = [f"{one.id}: {one.message}" for one in evidence.scenarios if one.lost]
+    said = ["The run was interrupted; what it saw until then is shown."] if interrupted else []
+    said += (
+        [f"Scenarios that were collected and have no result of their own: {'; '.join(lost)}."] if lost else []
+    )
+    return Check(
+        "complete_run",
+        "Run to its end",
+        not said,
+        None,
+        "",
+        None,
+        " ".join(said) or "It was not interrupted.",
+        frozenset({Witness.SCENARIOS}) if lost and not interrupted else RUN,
+    )
+
+
+def steady_state(evidence: Evidence) -> Check:
+    """There must be a declared steady state, and rows in it."""
+    total = sum(w.end_ns - w.start_ns for w in evidence.windows if w.name == "steady") / NS
+    return Check(
+        "steady_state",
+        "Steady state declared",
+        total > 0,
+        total,
+        "s",
+        None,
+        "Only the declared steady windows are judged."
+        if total > 0
+        else "The run declares no steady window, so there is nothing to judge.",
+        RUN,
+    )
+
+
+def witnesses(evidence: Evidence) -> Check:
+    """Everything that was to be watched must have been."""
+    # One thing that is missing may be a doubt about several witnesses.
+    reasons = list(dict.fromkeys(doubt.reason for doubt in evidence.doubts))
+    return Check(
+        "witnesses",
+        "Every witness present",
+        not reasons,
+        float(len(reasons)),
+        "missing",
+        0,
+        "; ".join(reasons) or "All were there.",
+        frozenset(doubt.witness for doubt in evidence.doubts) or RUN,
+    )
+
+
+def whole_files(evidence: Evidence) -> Check:
+    """Every history file must have been closed by its writer."""
+    cut = [file for file in evidence.files if file.cut_off]
+    told = ", ".join(f"{file.path.name} ({file.cut_off})" for file in cut)
+    return Check(
+        "whole_files",
+        "History files whole",
+        not cut,
+        float(len(cut)),
+        "cut off",
+        0,
+        f"Cut off: {told}; what they hold up to there is used." if cut else "All were closed.",
+        frozenset(witness for file in cut for witness in witnesses_of(file.writer)) or RUN,
+    )
+
+
+def known_rows(evidence: Evidence) -> Check:
+    """Unknown and duplicated rows must be rare."""
+    unknown, twice = unknown_kinds(evidence.table), evidence.duplicated
+    total = evidence.table.num_rows + twice
+    share = (unknown + twice) / total if total else 0.0
+    limit = evidence.policy.measurement.unmatched
+    return Check(
+        "known_rows",
+        "Rows known and single",
+        share <= limit,
+        share * 100,
+        "%",
+        limit * 100,
+        f"{unknown} rows of an unknown kind, {twice} that stood there twice, of {total}.",
+        RUN,
+    )
+
+
+def matched_rows(evidence: Evidence) -> Check:
+    """Messages that were received must be readable, and their events must have been made."""
+    heard = evidence.messages
+    unreadable = int(np.count_nonzero(heard["name"] == Delivery.UNREADABLE))
+    nameless = int(np.count_nonzero((heard["name"] == Delivery.PHASE_CHANGED) & (heard["event"] < 0)))
+    received = evidence.receipts
+    ours = received[(received["name"] == Delivery.PHASE_CHANGED).to_numpy()]
+    made = pd.concat([evidence.events["event"], evidence.publishes["event"]])
+    limit = evidence.policy.measurement.unmatched
+    lonely, total = nameless + unreadable, nameless + unreadable + len(ours)
+    if made.empty and _unwatched_database(evidence):
+        explanation = "Nobody watched the database, so there is nothing to match them with."
+    else:
+        lonely += int(np.count_nonzero(~evidence.among(ours["event"], made)))
+        explanation = f"{lonely} of {total} received phase changes belong to no recorded transition."
+    if nameless:
+        explanation += f" {nameless} of them came without an event id."
+    if unreadable:
+        explanation += f" {unreadable} messages could not be read: {_why_unreadable(evidence)}."
+    share = lonely / total if total else 0.0
+    return Check(
+        "matched_rows",
+        "Deliveries matched to events",
+        share <= limit,
+        share * 100,
+        "%",
+        limit * 100,
+        explanation,
+        frozenset({Witness.MESSAGES}),
+    )
+
+
+def _why_unreadable(evidence: Evidence) -> str:
+    """The reasons, each with the message that its observer wrote down, if it did."""
+    rows = evidence.rows("delivery")
+    told = rows.loc[(rows["name"] == Delivery.UNREADABLE).to_numpy(), "error"].dropna().astype(str).unique()
+    reasons: dict[str, str] = {}
+    for text in sorted(told, key=len, reverse=True):
+        reasons.setdefault(text.partition(AS_IN)[0], text)
+    return "; ".join(list(reasons.values())[:_REASONS]) or "no reason is recorded"
+
+
+def _unwatched_database(evidence: Evidence) -> bool:
+    """Whether it is known that the database was not read; :func:`witnesses` says so then."""
+    return any(doubt.witness is Witness.DATABASE for doubt in evidence.doubts)
+
+
+def sane_times(evidence: Evidence) -> Check:
+    """No row may end before it starts."""
+    table = evidence.table
+    kinds = pc.is_in(table["kind"].cast("string"), value_set=_SPANS)
+    backwards = table.filter(pc.and_(kinds, pc.less(table["end_ns"], table["start_ns"])))
+    count = backwards.num_rows
+    by_database = "trigger" in pc.unique(backwards["kind"]).to_pylist()
+    return Check(
+        "sane_times",
+        "No row ends before it starts",
+        count == 0,
+        float(count),
+        "rows",
+        0,
+        f"{count} rows end before they start: the clock of their writer moved." if count else "None does.",
+        frozenset({Witness.DATABASE if by_database else Witness.OWN_CLOCK}),
+    )
