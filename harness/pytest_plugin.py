@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _WRONG_USAGE: Final = 2
 
 _RUN: Final = pytest.StashKey[Path]()
-_ARENAS: Final = pytest.StashKey["Testbeds"]()
+_TESTBEDS: Final = pytest.StashKey["Testbeds"]()
 _EXPERIMENT: Final = pytest.StashKey["Experiment"]()
 _SESSION: Final = pytest.StashKey[pytest.Session]()
 #: Whether an earlier phase of a scenario has left its result.
@@ -165,7 +165,7 @@ def _see_that_it_may_be_broken(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def experiment(request: pytest.FixtureRequest) -> Iterator[Experiment]:
+def experiment(request: pytest.FixtureRequest) -> Experiment:
     """One failure experiment: a stack of its own, games being played, faults, and a verdict.
 
     See :class:`harness.experiment.Experiment` for what it can do.
@@ -180,8 +180,7 @@ def experiment(request: pytest.FixtureRequest) -> Iterator[Experiment]:
         **_describe(request.node),
     )
     request.node.stash[_EXPERIMENT] = subject
-    with subject:
-        yield subject
+    return subject
 
 
 @pytest.hookimpl(wrapper=True)
@@ -198,7 +197,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _conclude(item: pytest.Function, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    from harness.experiment.experiment import conclude
+    from harness.experiment.results import conclude
     from harness.history import RunFolder
 
     error = call.excinfo.value if call.excinfo is not None else None
@@ -218,7 +217,7 @@ def _conclude(item: pytest.Function, call: pytest.CallInfo[None], report: pytest
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End what experiments took place on."""
     session.config.stash[_SESSION] = session
-    testbeds = session.config.stash.get(_ARENAS, None)
+    testbeds = session.config.stash.get(_TESTBEDS, None)
     if testbeds is not None:
         try:
             testbeds.close()
@@ -247,7 +246,7 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
 
 def _report(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> list[str]:
     """Account for every scenario and, if the run folder is this session's own, write its report."""
-    from harness.experiment.suite import account_for_crash, account_for_missing
+    from harness.experiment.results import account_for_crash, account_for_missing
     from harness.files import make_folder
     from harness.history import RunFolder
 
@@ -281,13 +280,13 @@ def _report(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> li
 
 def _testbeds(config: pytest.Config) -> Testbeds:
     """Return what gives this process's experiments their stack and games."""
-    if _ARENAS not in config.stash:
+    if _TESTBEDS not in config.stash:
         from harness.experiment import Testbeds
         from harness.sla.policy import load_policy
 
         shared = not config.getoption("--stormwatch-apart")
-        config.stash[_ARENAS] = Testbeds(config.stash[_RUN] / "testbeds", load_policy(), shared=shared)
-    return config.stash[_ARENAS]
+        config.stash[_TESTBEDS] = Testbeds(config.stash[_RUN] / "testbeds", load_policy(), shared=shared)
+    return config.stash[_TESTBEDS]
 
 
 def _is_scenario(item: pytest.Item) -> TypeGuard[pytest.Function]:

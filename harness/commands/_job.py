@@ -10,7 +10,8 @@ from harness.commands._display import Display
 from harness.documents.report import Report
 from harness.experiment.child import Child
 from harness.experiment.load import LoadProcess
-from harness.experiment.suite import ScenarioSuite, Selection, account_for_missing
+from harness.experiment.results import account_for_missing
+from harness.experiment.suite import ScenarioSuite, Selection
 from harness.history import RunFolder
 from harness.history.run import utc_now
 from harness.history.witnesses import Doubt, Witness

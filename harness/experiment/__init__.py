@@ -45,8 +45,10 @@ from harness.experiment.expectations import (
     Silence,
     TimersOnTime,
 )
-from harness.experiment.experiment import ExpectationsFailed, Experiment, Inconclusive, Injection
+from harness.experiment.experiment import Experiment
+from harness.experiment.injection import Injection
 from harness.experiment.operator import Operator
+from harness.experiment.results import ExpectationsFailed, Inconclusive
 from harness.experiment.secret_scan import search_for_secrets
 from harness.experiment.testbed import Setup, Testbed, Testbeds
 from harness.judge.findings import Expectation, Finding

@@ -9,176 +9,41 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final
 
-import asyncpg
 import pytest
 
 from harness.documents.shown import Timeline
 from harness.experiment.expect_unauthorised import NoSecretTold
-from harness.experiment.expectations import (
-    EveryoneHears,
-    FailsClearly,
-    HealthyThroughout,
-    Intact,
-    MonitorP95,
-    NobodyFails,
-    QuickAnswers,
-    TimersOnTime,
-)
+from harness.experiment.expectations import EveryoneHears, FailsClearly, Intact, QuickAnswers
+from harness.experiment.injection import Injection, takes_away
 from harness.experiment.leaks import back_to_level
+from harness.experiment.results import (
+    ExpectationsFailed,
+    Inconclusive,
+    describe,
+    finished,
+    outcome_of,
+    write_result,
+)
 from harness.experiment.secret_scan import record_secrets
-from harness.experiment.suite import finished, write_result
+from harness.experiment.settling import Look, Settling
 from harness.experiment.testbed import Setup, Testbed, Testbeds, impossible
+from harness.experiment.watch import LOOK_S, Watch
 from harness.faults import Fault, FaultError, MissingPartError, System
 from harness.faults.parameters import LONGEST_S
 from harness.faults.schedule import Schedule, check
 from harness.history import HistoryWriter, RunFolder, now_ns
-from harness.judge import INTEGRITY, Evidence, FaultWindow, Window
-from harness.judge.evidence import NS
+from harness.judge import INTEGRITY, Evidence
 from harness.judge.findings import Expectation, Finding, judge_all
-from harness.judge.recovery import BacklogDrained, HealthyAgain, ServesAgain, detected_after_s, recovery
+from harness.judge.recovery import detected_after_s, recovery
 from harness.judge.timeline import timeline
-from harness.process import ProcessError
 from harness.sla.policy import Policy
 from harness.sla.units import parse_duration
-from harness.stack.proxies import LOAD_SERVICE, Proxies, ToxiproxyError
 
-#: Between two looks at the record while something is waited for.
-_LOOK_S: Final = 0.5
-#: A fault begins when a game is to fall due so many seconds later, and how often that is looked for.
-_DUE_S: Final = (0.6, 2.0)
-_DUE_LOOK_S: Final = 0.1
 #: How much longer than promised recovery is watched.
 _OVERTIME_S: Final = 2.0
-#: How much longer the steady state is watched where nothing has fallen due yet.
-_UNSEEN_S: Final = 6.0
-#: Parts of a stack that are the harness's own: the service is not to blame for their end.
-_OURS: Final = ("toxiproxy", "pubnub")
-
-
-class Inconclusive(Exception):
-    """The experiment says nothing about the service: it was ill before, or the harness itself failed."""
-
-
-class ExpectationsFailed(AssertionError):
-    """Some expectations did not hold; the message names them, and the games, events and times."""
-
-
-@dataclass
-class Injection:
-    """A fault that was injected, when, what was expected of it and what came of that."""
-
-    name: str
-    place: str
-    expectations: list[Expectation]
-    #: As the policy names them: its limit for them is what recovery is judged by.
-    faults: list[str]
-    #: When it began to be applied, was in effect, began to be undone, and was undone. Unix ns.
-    begun_ns: int = 0
-    start_ns: int = 0
-    end_ns: int = 0
-    undone_ns: int = 0
-    findings: dict[Expectation, Finding] = field(default_factory=dict)
-    detected_after_s: float | None = None
-    #: Of a schedule: each of its faults, as the record has it.
-    parts: list[FaultWindow] = field(default_factory=list)
-
-    @property
-    def effect(self) -> Window:
-        """When the fault was in effect: what is expected while it lasts is judged by this."""
-        return Window(self.name, self.start_ns, self.end_ns)
-
-    @property
-    def span(self) -> Window:
-        """From its very begin to its end: what it may have held up, and recovery counts from its end."""
-        return Window(self.name, self.begun_ns, self.undone_ns)
-
-    def documents(self) -> list[dict[str, Any]]:
-        """Return the fault as it stands in ``report.json``; behind a schedule, each fault of it."""
-        whole = {
-            "name": self.name,
-            "place": self.place,
-            "started_at": _rfc3339(self.begun_ns),
-            "ended_at": _rfc3339(self.undone_ns),
-            "expectations": [asdict(finding) for finding in self.findings.values()],
-            "detected_after_s": self.detected_after_s,
-            "recovered_after_s": self._measured(ServesAgain, HealthyAgain, BacklogDrained),
-        }
-        parts = [
-            {
-                "name": part.name,
-                "place": part.fault.place,
-                "started_at": _rfc3339(part.start_ns),
-                "ended_at": _rfc3339(part.end_ns or 0),
-                "error": part.error,
-            }
-            for part in self.parts
-        ]
-        return [whole, *parts]
-
-    def _measured(self, *kinds: type) -> float | None:
-        """Return the longest time that expectations of ``kinds`` measured; None unless all did."""
-        found = [finding.measured for key, finding in self.findings.items() if isinstance(key, kinds)]
-        times = [measured for measured in found if measured is not None]
-        return max(times) if times and len(times) == len(found) else None
-
-
-class Settled:
-    """Whether all is as before, and the record tells so: looked at again and again until it does.
-
-    Parameters
-    ----------
-    testbed : whose record.
-    span : the fault's, None if there was none.
-    recovery : what must hold after it.
-
-    Attributes
-    ----------
-    since_ns : since when, Unix ns; None while it is not settled, or the record does not tell yet.
-    evidence : the record of the latest look.
-    """
-
-    def __init__(self, testbed: Testbed, span: Window | None, recovery: Sequence[Expectation]) -> None:
-        self.since_ns: int | None = None
-        self.evidence: Evidence
-        self._testbed = testbed
-        self._span = span or Window("", 0, 0)
-        self._recovery = recovery
-        self._well_ns: int | None = None
-
-    def look(self) -> bool:
-        """Look again; return whether it is settled.
-
-        That is so once nothing that fell due meanwhile waits to be moved, every recovery is made, the
-        record has all transitions up to then, and every player has heard of them.
-        """
-        self.since_ns = None
-        try:
-            asked_ns = self._testbed.look_for_overdue()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
-            asked_ns = None  # as little as the observer, we can't tell
-        self.evidence = evidence = self._testbed.evidence()
-        if asked_ns is None or any(
-            finding.verdict != "pass" for finding in judge_all(evidence, self._span, self._recovery)
-        ):
-            self._well_ns = None
-            return False
-        self._well_ns = self._well_ns or asked_ns
-        # The observer reads the outbox's depth last of all: between two such readings it has read everything
-        # that was committed before the first.
-        readings = evidence.readings("outbox_depth")["start_ns"].nlargest(2)
-        read_to_ns = int(readings.iloc[-1]) if len(readings) == 2 else 0
-        pairs = evidence.pairs
-        unheard = pairs[(pairs["committed_ns"] < read_to_ns) & pairs["received_ns"].isna()]
-        if read_to_ns < self._well_ns or len(unheard):
-            return False
-        self.since_ns = self._well_ns
-        return True
 
 
 class Experiment:
@@ -217,30 +82,37 @@ class Experiment:
         self._folder = session / "scenarios" / id
         self._testbeds = testbeds
         self._policy = policy
-        self._testbed: Testbed
+        #: None until games are played.
+        self._watch: Watch | None = None
         self._injections: list[Injection] = []
         self._recovery: list[Expectation] = []
-        self._settled: Settled | None = None
-        self._began_ns = 0
+        self._settling: Settling | None = None
+        self._began_ns = now_ns()
         self._timeline: Timeline | None = None
         #: What another scenario or session has left as this one's result.
-        self._before: dict[str, Any] | None = None
-        #: What is broken on purpose: that it is down is no news.
-        self._touched: set[str] = set()
-
-    def __enter__(self) -> Self:
         self._before = finished(self._folder)
         self._note()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
+    @property
+    def watch(self) -> Watch:
+        """Watches over the games.
+
+        Raises
+        ------
+        RuntimeError
+            None are played.
+        """
+        if self._watch is None:
+            raise RuntimeError("an experiment takes place while games are played: `with experiment.games():`")
+        return self._watch
+
+    @property
+    def _testbed(self) -> Testbed:
+        return self.watch.testbed
 
     @property
     def stack(self) -> System:
-        """What is broken: the running parts, or a deployment."""
+        """What is broken: the running processes, or a deployment."""
         return self._testbed.stack
 
     @property
@@ -297,7 +169,8 @@ class Experiment:
             pytest.skip(why)  # never on a local stack: a deployment lacks something, and the report says what
         if alone:
             self._testbeds.close()
-        self._testbed = testbed = self._testbeds.take(setup, self.id)
+        testbed = self._testbeds.take(setup, self.id)
+        self._watch = Watch(testbed)
         self._began_ns = now_ns()
         try:
             yield testbed.stack
@@ -326,9 +199,9 @@ class Experiment:
         """
         duration_s = _possible(duration)
         since_ns = self._testbed.settled_since_ns
-        if since_ns is None or self._unsteady(since_ns, duration_s):
+        if since_ns is None or self.watch.unsteady(since_ns, duration_s):
             # The end of the experiment before may still be felt; what is well for long enough is well.
-            wrong = self._unsteady(now_ns(), duration_s)
+            wrong = self.watch.unsteady(now_ns(), duration_s)
             if wrong:
                 raise Inconclusive(f"no steady state before the fault\n{describe(wrong)}")
         self._testbed.settled_since_ns = None
@@ -356,13 +229,13 @@ class Experiment:
         """
         duration_s = _possible(duration)
         if when_due:
-            self._until_something_is_due()
+            self.watch.wait_until_due()
         injection = self._expect(str(fault), fault.place, expectations, [fault])
-        self._touched.add(fault.target)
+        self.watch.touched.add(fault.target)
         try:
             with fault.inject(self.stack, self.history):
                 injection.start_ns = now_ns()
-                self._watch(duration_s)
+                self.watch.wait(duration_s)
                 injection.end_ns = now_ns()
         except MissingPartError as error:
             pytest.skip(str(error))
@@ -388,12 +261,12 @@ class Experiment:
             As :meth:`inject`.
         """
         faults = [entry.fault for entry in schedule.entries]
-        self._until_something_is_due()
+        self.watch.wait_until_due()
         injection = self._expect(f"schedule of {len(faults)} faults", "combined", expectations, faults)
-        self._touched |= {fault.target for fault in faults}
+        self.watch.touched |= {fault.target for fault in faults}
         injection.start_ns = injection.begun_ns
         try:
-            check(schedule.run(self.stack, self.history, wait=self._watch), every=every)
+            check(schedule.run(self.stack, self.history, wait=self.watch.wait), every=every)
         except MissingPartError as error:
             pytest.skip(str(error))
         finally:
@@ -418,10 +291,8 @@ class Experiment:
         self._recovery = list(recovery(limit_s))
         if self.stack.parts:  # of a deployment's processes there are no readings
             self._recovery += back_to_level(self._testbed.setup.replicas)
-        self._settled = Settled(self._testbed, self._injections[-1].span, self._recovery)
-        deadline = time.monotonic() + limit_s + _OVERTIME_S
-        while not self._settled.look() and time.monotonic() < deadline:
-            self._watch(_LOOK_S)
+        self._settling = Settling(self._testbed, self._injections[-1].span, self._recovery)
+        self._wait_until_settled(self._settling, limit_s + _OVERTIME_S)
 
     def conclude(self, error: BaseException | None, seconds: float) -> None:
         """Write what came of it into ``scenario.json``.
@@ -437,73 +308,27 @@ class Experiment:
     def _expect(
         self, name: str, place: str, expectations: Sequence[Expectation], faults: Sequence[Fault]
     ) -> Injection:
-        clear = FailsClearly(unanswered=any(map(_takes_away, faults)))
+        clear = FailsClearly(unanswered=any(map(takes_away, faults)))
         expected: list[Expectation] = [QuickAnswers(), clear, *expectations]
         injection = Injection(name, place, expected, [str(fault) for fault in faults], begun_ns=now_ns())
         self._injections.append(injection)
-        self._settled = None
+        self._settling = None
         self._note()
         return injection
 
-    def _until_something_is_due(self) -> None:
-        """Wait until a game is about to fall due: what breaks now, breaks it.
-
-        Games that were held up together fall due together; in between, a fault would find nothing to harm.
-        Not for ever: where nothing falls due, the record tells.
-        """
-        deadline = time.monotonic() + _UNSEEN_S
-        while time.monotonic() < deadline:
-            with suppress(
-                OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
-            ):
-                if self._testbed.falls_due(*_DUE_S):
-                    return
-            self._watch(_DUE_LOOK_S)
-
-    def _watch(self, seconds: float) -> None:
-        """Let the load play, and notice if the harness itself fails."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            load = self._testbed.load
-            if load.exit_code is not None:
-                raise Inconclusive(f"the load ended by itself with {load.exit_code}: {load.last_words()}")
-            for name in _OURS:
-                if name in self.stack.parts and name not in self._touched and self.stack.pid(name) is None:
-                    raise Inconclusive(f"{name}, a part of the harness, ended by itself: see {self.run.logs}")
-            if "toxiproxy" not in self._touched and self.stack.target.toxiproxy_url is not None:
-                try:
-                    Proxies(self.stack.target.toxiproxy_url).all()
-                except ToxiproxyError as error:
-                    raise Inconclusive(f"a part of the harness does not serve: {error}") from error
-            time.sleep(min(left, _LOOK_S))
-
-    def _unsteady(self, since_ns: int, duration_s: float) -> list[Finding]:
-        """Wait until ``duration_s`` after ``since_ns``, and return what was not well since then."""
-        self._watch(duration_s - (now_ns() - since_ns) / NS)
-        deadline = time.monotonic() + _UNSEEN_S
-        while True:
-            evidence = self._testbed.evidence()
-            hypothesis: list[Expectation] = [
-                MonitorP95(),
-                TimersOnTime(evidence.tick_s + self._policy.tolerances.timer),
-                NobodyFails(),
-                HealthyThroughout(),
-            ]
-            found = judge_all(evidence, Window("steady state", since_ns, now_ns()), hypothesis)
-            wrong = [finding for finding in found if finding.verdict != "pass"]
-            ill = any(finding.verdict == "fail" for finding in wrong)
-            if not wrong or ill or time.monotonic() >= deadline:
-                return wrong
-            self._watch(_LOOK_S)
+    def _wait_until_settled(self, settling: Settling, limit_s: float) -> Look:
+        """Look until all is settled, or for so long; return the last look."""
+        deadline = time.monotonic() + limit_s
+        while (look := settling.look()).settled_since_ns is None and time.monotonic() < deadline:
+            self.watch.wait(LOOK_S)
+        return look
 
     def _judge(self) -> None:
         """Judge from the record as soon as it is settled; where that fails, from the finished record."""
         record_secrets(self.run, self.stack.target, self.history)
-        settled = self._settled or Settled(self._testbed, None, [])
-        deadline = time.monotonic() + self._policy.tolerances.settle
-        while not settled.look() and time.monotonic() < deadline:
-            self._watch(_LOOK_S)
-        broken = self._findings(settled.evidence) if settled.since_ns is not None else None
+        settling = self._settling or Settling(self._testbed, None, [])
+        last = self._wait_until_settled(settling, self._policy.tolerances.settle)
+        broken = None if last.settled_since_ns is None else self._findings(last.evidence)
         if broken or broken is None:
             self._testbed.finish()
             broken = self._findings(self._testbed.evidence())
@@ -512,7 +337,7 @@ class Experiment:
             raise ExpectationsFailed(told)
         if broken:
             raise Inconclusive(told)
-        self._testbed.settled_since_ns = settled.since_ns
+        self._testbed.settled_since_ns = last.settled_since_ns
 
     def _findings(self, evidence: Evidence) -> list[Finding]:
         """Judge all expectations, keep their findings for the report, and return those that don't hold."""
@@ -556,48 +381,6 @@ class Experiment:
         write_result(self._folder, document, before=self._before if seconds is not None else None)
 
 
-def outcome_of(error: BaseException | None) -> tuple[str, str]:
-    """Return what a scenario came to that ended by ``error``, and why."""
-    if error is None:
-        return "passed", ""
-    if isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception)):
-        outcome = "skipped"
-    elif isinstance(error, (Inconclusive, ProcessError, FaultError)):
-        outcome = "inconclusive"
-    elif isinstance(error, (AssertionError, pytest.fail.Exception)):
-        outcome = "failed"
-    else:
-        outcome = "error"
-    told = str(error).encode(errors="backslashreplace").decode()  # half a character can't be written
-    return outcome, told or type(error).__name__
-
-
-def conclude(
-    run: RunFolder, scenario: Mapping[str, str], error: BaseException | None, seconds: float, *, first: bool
-) -> None:
-    """Write what came of a scenario that never got to its experiment: it was skipped, or its set-up failed.
-
-    Parameters
-    ----------
-    run : the run of the whole session.
-    scenario : its ``id``, ``title`` and ``command``.
-    error : what ended it.
-    seconds : how long it took.
-    first : whether nothing was written of it before: what is there then is another's.
-    """
-    outcome, message = outcome_of(error)
-    folder = run.scenarios / scenario["id"]
-    result = {"outcome": outcome, "seconds": seconds, "message": message, "faults": []}
-    write_result(folder, {**scenario, **result}, before=finished(folder) if first else None)
-
-
-def _rfc3339(unix_ns: int) -> str | None:
-    """Return a time as RFC 3339; None for a fault that never got so far."""
-    if not unix_ns:
-        return None
-    return datetime.fromtimestamp(unix_ns / NS, UTC).isoformat(timespec="milliseconds")
-
-
 def _possible(duration: str) -> float:
     """Return a duration of an experiment in seconds.
 
@@ -615,19 +398,3 @@ def _possible(duration: str) -> float:
     if duration_s > LONGEST_S:
         raise FaultError(f"{duration!r} is longer than {LONGEST_S / 60:g} minutes")
     return duration_s
-
-
-def _takes_away(fault: Fault) -> bool:
-    """Return whether a fault takes away the service's process, or its address."""
-    return fault.target == LOAD_SERVICE or (fault.place != "network" and fault.target.startswith("service"))
-
-
-def describe(findings: list[Finding]) -> str:
-    """Return the findings, a line each, and the rows that broke them."""
-    lines = []
-    for finding in findings:
-        measured = "nothing" if finding.measured is None else f"{finding.measured:.4g} {finding.unit}".strip()
-        lines.append(f"{finding.verdict}: {finding.name}: measured {measured} ({finding.explanation})")
-        for row in finding.examples:
-            lines.append("    " + ", ".join(f"{key} {value}" for key, value in row.items()))
-    return "\n".join(lines)

@@ -17,7 +17,8 @@ import pytest
 import harness
 from harness.experiment import collected
 from harness.experiment.child import Child
-from harness.files import DocumentError, make_folder, read_json, write_atomically
+from harness.experiment.results import finished
+from harness.files import make_folder, write_atomically
 from harness.history import RunFolder
 from harness.process import ProcessError
 from harness.report.scenarios import read_plan
@@ -37,58 +38,6 @@ def write_plan(run: RunFolder, scenarios: list[dict[str, str]]) -> None:
     new = {scenario["id"] for scenario in scenarios}
     plan = [one.model_dump() for one in read_plan(run) if one.id not in new] + scenarios
     write_atomically(run.scenarios / "plan.json", json.dumps(plan, indent=2) + "\n")
-
-
-def finished(folder: Path) -> dict[str, Any] | None:
-    """Return the result that a scenario has left in its folder; None if it has not come to its end."""
-    try:
-        document: dict[str, Any] = read_json(folder / "scenario.json")
-        return document if document["seconds"] is not None else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def write_result(folder: Path, document: dict[str, Any], *, before: dict[str, Any] | None = None) -> None:
-    """Write ``scenario.json``. A second result does not replace the one ``before`` it: both count as none."""
-    if before is not None:
-        told = f"{before['outcome']} and {document['outcome']}: {document['message']}"
-        document = document | {"outcome": "error", "message": f"it has two results, {told}", "lost": True}
-    make_folder(folder, exist_ok=True)
-    write_atomically(folder / "scenario.json", json.dumps(document, indent=2) + "\n")
-
-
-def account_for_missing(run: RunFolder, *, interrupted: bool) -> None:
-    """Give every planned scenario that left no outcome one, as nobody knows what it would show.
-
-    That is an error, but for those that Ctrl-C kept from their end: they are inconclusive.
-    """
-    try:
-        plan = read_plan(run)
-    except DocumentError:
-        return  # the report says so
-    for scenario in plan:
-        path = run.scenarios / scenario.id / "scenario.json"
-        never: dict[str, object] = {"seconds": None, "message": "it never ran", "faults": []}
-        try:
-            document = read_json(path) if path.exists() else scenario.model_dump() | never
-            unfinished = document["seconds"] is None
-        except (ValueError, KeyError, TypeError):
-            continue  # the report says that it can't be read, and why
-        if not unfinished:
-            continue
-        if interrupted:
-            document |= {"outcome": "inconclusive", "message": f"interrupted: {document['message']}"}
-        else:
-            document |= {"outcome": "error", "lost": True}
-        write_result(path.parent, document)
-
-
-def account_for_crash(run: RunFolder, id: str, crash: str) -> None:
-    """Give a scenario whose process died the outcome of that, whatever another attempt at it came to."""
-    folder = run.scenarios / id
-    if (document := finished(folder)) is not None:
-        again = f"{crash}; another attempt {document['outcome']}, which does not undo that"
-        write_result(folder, document | {"outcome": "error", "message": again})
 
 
 @dataclass(frozen=True)

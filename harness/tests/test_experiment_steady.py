@@ -11,7 +11,8 @@ import pytest
 
 from harness.documents.verdict import Verdict
 from harness.experiment import Experiment, Inconclusive, Testbeds
-from harness.experiment import experiment as module
+from harness.experiment import watch as module
+from harness.experiment.watch import Watch
 from harness.history import now_ns
 from harness.judge.findings import Finding
 from harness.sla.policy import load_policy
@@ -34,18 +35,18 @@ def steady(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steady:
             verdict = verdicts[min(looks, len(verdicts)) - 1]
             return [Finding("timers", verdict, None, None, explanation="not exercised")]
 
-        def watch(_: Experiment, seconds: float) -> None:
+        def wait(_: Watch, seconds: float) -> None:
             clock.now += max(seconds, 0.0)
 
         monkeypatch.setattr(module, "judge_all", judge_all)
-        monkeypatch.setattr(Experiment, "_watch", watch)
+        monkeypatch.setattr(Watch, "wait", wait)
         policy = load_policy()
         subject = Experiment(
             session=tmp_path, testbeds=Testbeds(tmp_path, policy), policy=policy, id="x", title="", command=""
         )
-        subject._testbed = SimpleNamespace(  # type: ignore[assignment]  # a real one is a stack and its load
-            settled_since_ns=now_ns(), evidence=lambda: SimpleNamespace(tick_s=0.5)
-        )
+        evidence = SimpleNamespace(tick_s=0.5, policy=policy)
+        testbed: Any = SimpleNamespace(settled_since_ns=now_ns(), evidence=lambda: evidence)
+        subject._watch = Watch(testbed)
         subject.steady("3s")
         return looks
 
@@ -76,7 +77,7 @@ def test_what_stays_ill_is_no_steady_state(steady: Steady) -> None:
 
 @pytest.mark.parametrize(("looks", "taken"), [([True], 1), ([False, False, True], 3), ([OSError(), True], 2)])
 def test_a_fault_waits_until_a_game_is_to_fall_due(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: list[Any], taken: int
+    monkeypatch: pytest.MonkeyPatch, looks: list[Any], taken: int
 ) -> None:
     answers = iter(looks)
 
@@ -88,12 +89,8 @@ def test_a_fault_waits_until_a_game_is_to_fall_due(
         return bool(answer)
 
     watched: list[float] = []
-    monkeypatch.setattr(Experiment, "_watch", lambda _, seconds: watched.append(seconds))
-    policy = load_policy()
-    subject = Experiment(
-        session=tmp_path, testbeds=Testbeds(tmp_path, policy), policy=policy, id="x", title="", command=""
-    )
-    subject._testbed = SimpleNamespace(falls_due=falls_due)  # type: ignore[assignment]  # as above
-    subject._until_something_is_due()
+    monkeypatch.setattr(Watch, "wait", lambda _, seconds: watched.append(seconds))
+    testbed: Any = SimpleNamespace(falls_due=falls_due)
+    Watch(testbed).wait_until_due()
     assert len(watched) == taken - 1
     assert next(answers, None) is None

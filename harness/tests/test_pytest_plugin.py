@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.experiment import Experiment, Testbeds, experiment
-from harness.experiment.suite import account_for_missing, write_plan, write_result
+from harness.experiment.results import account_for_missing, write_result
+from harness.experiment.suite import write_plan
 from harness.faults.network import Down
 from harness.history import RunFolder
 from harness.pytest_plugin import scenario_id
@@ -181,10 +182,9 @@ def test_a_crash_leaves_the_faults_that_were_on(tmp_path: Path) -> None:
     subject = Experiment(
         session=tmp_path, testbeds=Testbeds(tmp_path, policy), policy=policy, id="x", title="", command=""
     )
-    with subject:
-        fault = Down("service-pubnub")
-        subject._expect(str(fault), fault.place, [], [fault])
-        (left,) = outcomes(tmp_path).values()
+    fault = Down("service-pubnub")
+    subject._expect(str(fault), fault.place, [], [fault])
+    (left,) = outcomes(tmp_path).values()
     assert (left["outcome"], left["message"]) == ("error", "it did not finish")
     assert [(found["name"], found["ended_at"]) for found in left["faults"]] == [(str(fault), None)]
 
@@ -412,10 +412,9 @@ def test_a_scenario_may_skip_itself_while_games_are_played(
     subject = Experiment(
         session=tmp_path, testbeds=Testbeds(tmp_path, policy), policy=policy, id="x", title="", command=""
     )
-    with subject:
-        with pytest.raises(pytest.skip.Exception) as skipped, subject.games():
-            pytest.skip("not today")
-        subject.conclude(skipped.value, seconds=1.0)
+    with pytest.raises(pytest.skip.Exception) as skipped, subject.games():
+        pytest.skip("not today")
+    subject.conclude(skipped.value, seconds=1.0)
     (result,) = outcomes(tmp_path).values()
     assert (result["outcome"], result["message"], playing.closed) == ("skipped", "not today", True)
 

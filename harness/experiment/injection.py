@@ -1,0 +1,85 @@
+"""A fault that was injected into an experiment: when, what was expected of it, and what came of that."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from harness.faults import Fault
+from harness.judge import FaultWindow, Window
+from harness.judge.evidence import NS
+from harness.judge.findings import Expectation, Finding
+from harness.judge.recovery import BacklogDrained, HealthyAgain, ServesAgain
+from harness.stack.proxies import LOAD_SERVICE
+
+
+@dataclass
+class Injection:
+    """A fault that was injected, when, what was expected of it and what came of that."""
+
+    name: str
+    place: str
+    expectations: list[Expectation]
+    #: As the policy names them: its limit for them is what recovery is judged by.
+    faults: list[str]
+    #: When it began to be applied, was in effect, began to be undone, and was undone. Unix ns.
+    begun_ns: int = 0
+    start_ns: int = 0
+    end_ns: int = 0
+    undone_ns: int = 0
+    findings: dict[Expectation, Finding] = field(default_factory=dict)
+    detected_after_s: float | None = None
+    #: Of a schedule: each of its faults, as the record has it.
+    parts: list[FaultWindow] = field(default_factory=list)
+
+    @property
+    def effect(self) -> Window:
+        """When the fault was in effect: what is expected while it lasts is judged by this."""
+        return Window(self.name, self.start_ns, self.end_ns)
+
+    @property
+    def span(self) -> Window:
+        """From its very begin to its end: what it may have held up, and recovery counts from its end."""
+        return Window(self.name, self.begun_ns, self.undone_ns)
+
+    def documents(self) -> list[dict[str, Any]]:
+        """Return the fault as it stands in ``report.json``; behind a schedule, each fault of it."""
+        whole = {
+            "name": self.name,
+            "place": self.place,
+            "started_at": _rfc3339(self.begun_ns),
+            "ended_at": _rfc3339(self.undone_ns),
+            "expectations": [asdict(finding) for finding in self.findings.values()],
+            "detected_after_s": self.detected_after_s,
+            "recovered_after_s": self._measured(ServesAgain, HealthyAgain, BacklogDrained),
+        }
+        parts = [
+            {
+                "name": part.name,
+                "place": part.fault.place,
+                "started_at": _rfc3339(part.start_ns),
+                "ended_at": _rfc3339(part.end_ns or 0),
+                "error": part.error,
+            }
+            for part in self.parts
+        ]
+        return [whole, *parts]
+
+    def _measured(self, *kinds: type) -> float | None:
+        """Return the longest time that expectations of ``kinds`` measured; None unless all did."""
+        found = [finding.measured for key, finding in self.findings.items() if isinstance(key, kinds)]
+        times = [measured for measured in found if measured is not None]
+        return max(times) if times and len(times) == len(found) else None
+
+
+def takes_away(fault: Fault) -> bool:
+    """Return whether a fault takes away the service's process, or its address."""
+    return fault.target == LOAD_SERVICE or (fault.place != "network" and fault.target.startswith("service"))
+
+
+def _rfc3339(unix_ns: int) -> str | None:
+    """Return a time as RFC 3339; None for a fault that never got so far."""
+    if not unix_ns:
+        return None
+    return datetime.fromtimestamp(unix_ns / NS, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,67 @@
+"""Whether all is as before after a fault, and the record tells so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from harness.experiment.testbed import Testbed
+from harness.judge import Evidence, Window
+from harness.judge.findings import Expectation, judge_all
+
+
+@dataclass(frozen=True)
+class Look:
+    """The record at one moment, and since when all is settled (Unix ns, None: it is not, or not known)."""
+
+    evidence: Evidence
+    settled_since_ns: int | None
+
+
+class Settling:
+    """Looks at a testbed again and again until all is settled.
+
+    Parameters
+    ----------
+    testbed : whose record.
+    span : the fault's, None if there was none.
+    recovery : what must hold after it.
+    """
+
+    def __init__(self, testbed: Testbed, span: Window | None, recovery: Sequence[Expectation]) -> None:
+        self._testbed = testbed
+        self._span = span or Window("", 0, 0)
+        self._recovery = recovery
+        #: Since when nothing was overdue and every recovery made.
+        self._well_ns: int | None = None
+
+    def look(self) -> Look:
+        """Look again.
+
+        All is settled once nothing that fell due meanwhile waits to be moved, every recovery is made, the
+        record has all transitions up to then, and every player has heard of them.
+        """
+        try:
+            asked_ns = self._testbed.look_for_overdue()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            asked_ns = None  # as little as the observer, we can't tell
+        evidence = self._testbed.evidence()
+        found = judge_all(evidence, self._span, self._recovery)
+        if asked_ns is None or any(finding.verdict != "pass" for finding in found):
+            self._well_ns = None
+            return Look(evidence, None)
+        self._well_ns = self._well_ns or asked_ns
+        return Look(evidence, self._well_ns if _heard_up_to(evidence, self._well_ns) else None)
+
+
+def _heard_up_to(evidence: Evidence, since_ns: int) -> bool:
+    """Tell whether all transitions up to a time are in the record, and were heard by everyone."""
+    # The observer reads the outbox's depth last of all: between two such readings it has read everything
+    # that was committed before the first.
+    readings = evidence.readings("outbox_depth")["start_ns"].nlargest(2)
+    read_to_ns = int(readings.iloc[-1]) if len(readings) == 2 else 0
+    pairs = evidence.pairs
+    unheard = pairs[(pairs["committed_ns"] < read_to_ns) & pairs["received_ns"].isna()]
+    return read_to_ns >= since_ns and unheard.empty
