@@ -173,15 +173,21 @@ class Director:
     def _start(self, folder: RunFolder, options: LoadOptions) -> Run:
         permission, given = self._target.permission, self._given
         alone = _given_folder() is None
-        folder.update(**about_run(options, permission, given, alone=alone))
         spec = RunSpec(folder.id, folder.path, new_prefix(), options, permission, anyway=given.anyway)
+        doubts = doubts_from_the_start(permission, given)
+        folder.update(
+            **about_run(options, permission, given, alone=alone),
+            game_prefix=spec.prefix,
+            windows=[],
+            missing=[doubt.entry() for doubt in doubts],
+        )
         run = Run(
             folder,
             spec,
             self._target.processes,
             self._workers,
             self._environment,
-            doubts_from_the_start(permission, given),
+            doubts,
             # Else a stack of our own is about to go with all that is in it.
             removes_games=not given.keep_games and not (permission.own and given.headless),
         )

@@ -255,7 +255,6 @@ class Run:
     def _write(self, **fields: Any) -> None:
         try:
             self.folder.update(
-                game_prefix=self._spec.prefix,
                 windows=[asdict(window) for window in self._windows],
                 missing=[doubt.entry() for doubt in self._doubts],
                 recorders=[Writer.CRON, Writer.WATCH, *self._workers.recorders],
