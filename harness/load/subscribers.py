@@ -1,4 +1,4 @@
-"""The players' subscriptions, as a Locust process sees them: kept by observer processes of its own."""
+"""The players' subscriptions of a Locust process, held by its subscriber processes, a kind of observers."""
 
 from __future__ import annotations
 
