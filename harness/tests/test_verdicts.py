@@ -17,6 +17,8 @@ from harness.report.build import report_on
 from harness.sla.policy import Policy, load_policy
 from harness.tests.synthetic_report import document_of
 
+pytestmark = pytest.mark.slow
+
 SHAPE = Shape(games_at_once=200, seconds=120, http_per_s=60)
 MIDDLE = START + 60 * NS
 

@@ -26,6 +26,8 @@ from harness.tests.test_verdicts import (
     verdict_of,
 )
 
+pytestmark = pytest.mark.slow
+
 Report = dict[str, Any]
 
 SMALL = Shape(games_at_once=5, players=2, seconds=20, http_per_s=2)
