@@ -30,56 +30,24 @@ from harness.history.names import (
     FaultName,
     Publish,
     Reading,
-    Shortage,
     Tick,
     Transition,
 )
 from harness.history.witnesses import Doubt, Witness, doubts_about, read_doubts
 from harness.judge.clocks import NS, Clock, compared, on_masters_clock, workers_of
+from harness.judge.doubts import declared_doubts, shortages_of
 from harness.judge.pairs import pairs_of, subscriptions_of
 from harness.judge.table import MANY, encoded, frame_of, pair_key, repeated
+from harness.judge.windows import FaultWindow, Window
 from harness.sla.policy import Policy
 
 __all__ = ["NS", "Clock", "Evidence", "FaultWindow", "Window", "evidence_of"]
 
-#: How long after it happened a shortage is told of, at most.
-_TOLD_WITHIN_NS: Final = 2 * NS
 #: How long after the time of its commit a move may not be seen by others yet.
 _SEEN_AFTER_NS: Final = NS
 
-_UNRECORDED: Final = (
-    "no history of {} is in the run's folder (a worker that can't write there keeps its own: copy its "
-    "history/*.arrow here and run `stormwatch report`)"
-)
-
 #: Names of ``delivery`` rows that are not messages.
 _NO_MESSAGES: Final = (Delivery.SUBSCRIBE, Delivery.UNSUBSCRIBE)
-
-
-@dataclass(frozen=True)
-class Window:
-    """A span of time, half open, in ns on the harness's clock."""
-
-    name: str
-    start_ns: int
-    end_ns: int
-
-
-@dataclass(frozen=True)
-class FaultWindow:
-    """A declared fault: when it began and ended (None: still on when the record ends)."""
-
-    id: str
-    fault: FaultName
-    start_ns: int
-    end_ns: int | None
-    #: Why it could not be applied or undone, if so.
-    error: str | None = None
-
-    @property
-    def name(self) -> str:
-        """Place, name and target in one, as a report shows them."""
-        return str(self.fault)
 
 
 @dataclass
@@ -146,23 +114,13 @@ class Evidence:
     @cached_property
     def doubts(self) -> list[Doubt]:
         """Witnesses that are missing or in doubt, as whoever drove, broke and observed declared them."""
-        writers = {file.writer for file in self.files}
-        declared = [doubt for doubt in read_doubts(self.run.get("missing")) if doubt.writer not in writers]
-        known = writers | {doubt.writer for doubt in declared}
-        unrecorded = [name for name in self.run.get("recorders") or () if name not in known]
-        dropped = self.readings(Reading.ROWS_DROPPED).astype({"actor": "string", "error": "string"})
-        return (
-            declared
-            + [doubt for name in unrecorded for doubt in doubts_about(name, _UNRECORDED.format(name))]
-            + [
-                doubt
-                for name, rows in dropped.groupby("actor")
-                for doubt in doubts_about(
-                    str(name),
-                    f"{rows['value'].sum():g} rows of {name} can't be recorded: {rows['error'].iloc[0]}",
-                )
-            ]
-        )
+        return declared_doubts(self.run, self.files, self.readings(Reading.ROWS_DROPPED))
+
+    @cached_property
+    def shortages(self) -> pd.DataFrame:
+        """What processes of the harness lacked: ``who``, ``what``, ``at_ns`` (when told), ``times``."""
+        kinds: tuple[Kind, ...] = ("http", "health", "monitor", "resource")
+        return shortages_of({kind: self.rows(kind) for kind in kinds}, self.files, self.faults, self.span[1])
 
     # --- windows -----------------------------------------------------------------------------------
 
@@ -179,35 +137,6 @@ class Evidence:
         for who, what in lacked.itertuples(index=False):
             found += doubts_about(who, f"{who} was {what}")
         return found
-
-    @cached_property
-    def shortages(self) -> pd.DataFrame:
-        """What processes of the harness lacked: ``who``, ``what``, ``at_ns`` (when it was told), ``times``.
-
-        As they say of themselves and of others of ours, and as calls failed for it. Where a fault struck a
-        process of ours on purpose, that it accepted nothing meanwhile is none.
-        """
-        kinds: tuple[Kind, ...] = ("http", "health", "monitor", "resource")
-        found = []
-        for kind in kinds:
-            rows = self.rows(kind)
-            rows = rows[rows["error"].isin(list(Shortage))]
-            told = kind == "resource"
-            who = rows["actor"] if told else rows["file"].map(lambda number: self.files[number].writer)
-            times = rows["value"].astype("float64") if told else 1.0
-            at_ns = rows["end_ns"].fillna(rows["start_ns"])
-            columns = {"who": who.astype("string"), "what": rows["error"].astype("string"), "at_ns": at_ns}
-            found.append(pd.DataFrame(columns).assign(times=times))
-        lacked = pd.concat(found, ignore_index=True)
-        queues = (lacked["what"] == Shortage.QUEUE).to_numpy(dtype=bool)
-        struck = np.zeros(len(lacked), dtype=bool)
-        for window in self.faults if queues.any() else ():
-            if window.fault.place != "process":
-                continue
-            until_ns = _TOLD_WITHIN_NS + (self.span[1] if window.end_ns is None else window.end_ns)
-            during = lacked["at_ns"].between(window.start_ns, until_ns)
-            struck |= (during & (lacked["who"] == window.fault.target)).to_numpy(dtype=bool)
-        return lacked[~(queues & struck)].reset_index(drop=True)
 
     @cached_property
     def windows(self) -> list[Window]:
