@@ -1,23 +1,6 @@
 """Failure experiments: steady state, a fault while games are played, expectations, recovery."""
 
-from harness.experiment.alerting import Alerting, AlertRule
-from harness.experiment.expect_alerts import (
-    AlertOnce,
-    AlertRaised,
-    AlertResolved,
-    AlertsSilent,
-    AlertsSilentBefore,
-)
-from harness.experiment.expect_dead_letters import DeadLetters, LeftAlone, NoRetryStorm, ReplayHeard
 from harness.experiment.expect_memory import CatchesUp
-from harness.experiment.expect_rollback import (
-    MakesNoEvents,
-    MovedByHand,
-    NoGrace,
-    RolledBack,
-    TicksSkip,
-    TimersStand,
-)
 from harness.experiment.expect_ticks import (
     DueTogetherServed,
     InFlightAnswered,
@@ -47,7 +30,6 @@ from harness.experiment.expectations import (
 )
 from harness.experiment.experiment import Experiment
 from harness.experiment.injection import Injection
-from harness.experiment.operator import Operator
 from harness.experiment.results import ExpectationsFailed, Inconclusive
 from harness.experiment.secret_scan import search_for_secrets
 from harness.experiment.testbed import Setup, Testbed, Testbeds
@@ -55,16 +37,8 @@ from harness.judge.findings import Expectation, Finding
 from harness.judge.recovery import BacklogDrained, HealthyAgain, ServesAgain
 
 __all__ = [
-    "AlertOnce",
-    "AlertRaised",
-    "AlertResolved",
-    "AlertRule",
-    "Alerting",
-    "AlertsSilent",
-    "AlertsSilentBefore",
     "BacklogDrained",
     "CatchesUp",
-    "DeadLetters",
     "DueTogetherServed",
     "EveryoneHears",
     "Expectation",
@@ -79,32 +53,22 @@ __all__ = [
     "Inconclusive",
     "Injection",
     "Intact",
-    "LeftAlone",
-    "MakesNoEvents",
     "MonitorP95",
-    "MovedByHand",
     "MovesAgain",
-    "NoGrace",
-    "NoRetryStorm",
     "NoSecretTold",
     "NobodyFails",
-    "Operator",
     "OthersSkip",
     "QuickAnswers",
     "ReadingReaches",
     "ReadingReturns",
     "RefusesClearly",
-    "ReplayHeard",
-    "RolledBack",
     "SentAgainUnderSameId",
     "ServesAgain",
     "Setup",
     "Silence",
     "Testbed",
     "Testbeds",
-    "TicksSkip",
     "TimersOnTime",
-    "TimersStand",
     "UnauthorisedCallsMadeNothing",
     "UnauthorisedCallsRefused",
     "search_for_secrets",

@@ -10,8 +10,8 @@ import pytest
 
 from fixtures.synthetic_run import synthetic_rows
 from harness.experiment import CatchesUp
-from harness.experiment.operator import FLOOD
 from harness.tests.synthetic_judging import SHAPE, at, judge, plus
+from scenarios.drawing_game.operator import FLOOD
 
 GAME, VOTING = "flooded", "voting begins"
 FLOODED = range(1, 151)

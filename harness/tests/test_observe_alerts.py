@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import requests
 
-from harness.experiment.alerting import Alerting
 from harness.history import HistoryWriter, read_history
 from harness.history.names import Actor
 from harness.observe.alerts import UNREADABLE, AlertSinks, AlertWatch, Arrival
 from harness.target import Target
 from harness.tests.helpers import eventually
 from harness.tests.http_stub import Request, served
+from scenarios.drawing_game.alerting import Alerting
 
 RULE = "High Error Rate"
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.experiment import Alerting, AlertsSilent, Experiment, RefusesClearly
+from harness.experiment import Experiment, RefusesClearly
 from harness.faults.network import Down
 from harness.faults.ticks import SlowTicks
 from harness.faults.unauthorised import WrongSecrets
+from scenarios.drawing_game import Alerting, AlertsSilent
 
 RULES = Path(__file__).parents[2] / "service" / "alerts.yml"
 #: A tick over its limit is over the rule's threshold. Grace periods would only prolong the recovery.

@@ -7,12 +7,10 @@ from harness.experiment import (
     Experiment,
     HealthNames,
     MonitorP95,
-    Operator,
     OthersSkip,
     ReadingReaches,
     RefusesClearly,
     TimersOnTime,
-    TimersStand,
 )
 from harness.faults import Fault
 from harness.faults.database import (
@@ -28,6 +26,7 @@ from harness.faults.database import (
 )
 from harness.faults.network import BlackHole, Down, Latency, Stall
 from harness.faults.ticks import ResetAtCommit
+from scenarios.drawing_game import Operator, TimersStand
 
 #: Players can't hand in while the database is away; a grace period would only prolong the recovery.
 WITHOUT_GRACE = {"ENABLE_GRACE_PERIOD": "false"}

@@ -5,20 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.experiment import (
-    Alerting,
-    DeadLetters,
-    Experiment,
-    HealthNames,
-    MonitorP95,
-    NobodyFails,
-    NoRetryStorm,
-    Operator,
-    ReplayHeard,
-    TimersOnTime,
-)
+from harness.experiment import Experiment, HealthNames, MonitorP95, NobodyFails, TimersOnTime
 from harness.faults.pubnub import Status
 from harness.observe.publish_log import record_attempts
+from scenarios.drawing_game import Alerting, DeadLetters, NoRetryStorm, Operator, ReplayHeard
 
 RULES = Path(__file__).parents[2] / "service" / "alerts.yml"
 

@@ -1,7 +1,8 @@
 """PubNub keeps 100 messages of a channel: an outage longer than that costs what is older, and no more."""
 
-from harness.experiment import CatchesUp, Experiment, MonitorP95, NobodyFails, Operator, Silence
+from harness.experiment import CatchesUp, Experiment, MonitorP95, NobodyFails, Silence
 from harness.faults.network import Down
+from scenarios.drawing_game import Operator
 
 
 def test_outage_longer_than_memory(experiment: Experiment) -> None:

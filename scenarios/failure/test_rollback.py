@@ -1,22 +1,18 @@
 """What is turned off or rolled back stands still, the rest goes on, and all of it comes back as promised."""
 
-from harness.experiment import (
-    Experiment,
-    MakesNoEvents,
-    MonitorP95,
-    MovedByHand,
-    NobodyFails,
-    NoGrace,
-    Operator,
-    RolledBack,
-    Silence,
-    TicksSkip,
-    TimersOnTime,
-    TimersStand,
-)
+from harness.experiment import Experiment, MonitorP95, NobodyFails, Silence, TimersOnTime
 from harness.faults.flags import FlagOff
 from harness.faults.rollback import EmergencyRollback
 from harness.faults.trigger import TriggerDropped
+from scenarios.drawing_game import (
+    MakesNoEvents,
+    MovedByHand,
+    NoGrace,
+    Operator,
+    RolledBack,
+    TicksSkip,
+    TimersStand,
+)
 
 #: Timers keep their time, and players play on.
 UNDISTURBED = (MonitorP95(under_s=5), TimersOnTime(within_s=1.5), NobodyFails())

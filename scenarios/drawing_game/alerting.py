@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import yaml
 
-from harness.experiment.expect_alerts import AlertOnce, AlertRaised, AlertResolved, AlertsSilentBefore
 from harness.judge.findings import Expectation
 from harness.observe.alerts import AlertSinks, AlertWatch
 from harness.sla.units import parse_duration
+from scenarios.drawing_game.expect_alerts import AlertOnce, AlertRaised, AlertResolved, AlertsSilentBefore
 
 if TYPE_CHECKING:
     from harness.experiment.experiment import Experiment

@@ -8,7 +8,11 @@ import pandas as pd
 import pytest
 
 from fixtures.synthetic_run import synthetic_rows
-from harness.experiment import (
+from harness.history.names import Actor
+from harness.judge.findings import Expectation
+from harness.observe.alerts import UNREADABLE
+from harness.tests.synthetic_judging import SHAPE, at, judge, plus
+from scenarios.drawing_game import (
     AlertOnce,
     AlertRaised,
     AlertResolved,
@@ -16,10 +20,6 @@ from harness.experiment import (
     AlertsSilent,
     AlertsSilentBefore,
 )
-from harness.history.names import Actor
-from harness.judge.findings import Expectation
-from harness.observe.alerts import UNREADABLE
-from harness.tests.synthetic_judging import SHAPE, at, judge, plus
 
 RULE, OTHER = "PubNub API Failures", "High Error Rate"
 CHANNELS = ("slack", "pagerduty")

@@ -13,7 +13,6 @@ import asyncpg
 import pytest
 import requests
 
-from harness.experiment.operator import DAWDLER, DEAD_LETTER, FLOOD, OPERATOR, Operator
 from harness.faults.flags import FlagOff
 from harness.faults.network import Down
 from harness.faults.pubnub import Status
@@ -22,6 +21,7 @@ from harness.history.names import Publish
 from harness.stack import Stack, StackOptions, start_stack
 from harness.target.client import Answer, Client
 from harness.tests.helpers import eventually
+from scenarios.drawing_game.operator import DAWDLER, DEAD_LETTER, FLOOD, OPERATOR, Operator
 
 PREFIX = "sw0a0b0c0d-"
 

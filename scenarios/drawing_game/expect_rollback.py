@@ -8,12 +8,12 @@ from typing import Final
 
 import pandas as pd
 
-from harness.experiment.operator import DAWDLER, OPERATOR
 from harness.faults.rollback import EmergencyRollback
 from harness.history.names import Reading
 from harness.judge import Evidence, FaultWindow, Window
 from harness.judge.evidence import NS
 from harness.judge.findings import Finding, compare, examples_of, none_of, succeeded, unseen, within
+from scenarios.drawing_game.operator import DAWDLER, OPERATOR
 
 #: Of a tick that was under way when monitoring was turned off.
 _LAST_TICK_S: Final = 1.0

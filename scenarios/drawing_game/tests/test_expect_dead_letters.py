@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from fixtures.synthetic_run import synthetic_rows
-from harness.experiment import DeadLetters, LeftAlone, NoRetryStorm, ReplayHeard
-from harness.experiment.operator import DEAD_LETTER
 from harness.history.names import Publish
 from harness.tests.synthetic_judging import SHAPE, at, during, judge, plus
+from scenarios.drawing_game import DeadLetters, LeftAlone, NoRetryStorm, ReplayHeard
+from scenarios.drawing_game.operator import DEAD_LETTER
 
 FEW = NoRetryStorm(per_event=2, per_second=5)
 
