@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 import psutil
-import requests
 
 from harness.calibrate.plan import ACTIONS, BUSY_PERCENT, MOST_HIT, PHASE_S, PLACES, SETUP, Plan, Step, delay
 from harness.experiment.testbed import Testbed
@@ -17,13 +16,13 @@ from harness.history import RunFolder, now_ns
 from harness.sla.policy import load_policy
 from harness.stack.pubnub_control import PubNubControl
 from harness.target import game_channel
+from harness.target.client import Client
 
 #: After what is sampled, before the delay ends: what was sent last has passed by then.
 _MARGIN_S = 0.5
 #: A step is repeated while the machine is busy, so often at most.
 _ATTEMPTS = 3
 _WARM_UP_LIMIT_S = 60.0
-_ANSWER_LIMIT_S = 15.0
 
 Inject = Callable[[str, int], Fault | None]
 Say = Callable[[str, int, int], None]
@@ -112,11 +111,6 @@ def _loss(testbed: Testbed, action: str) -> Step:
 
 
 def _games_in_briefing(testbed: Testbed) -> list[str]:
-    target, prefix = testbed.stack.target, testbed.run.read()["game_prefix"]
-    answer = requests.get(
-        f"{target.service_url}/rest/v1/games?id=like.{prefix}*&status=eq.briefing&select=id",
-        headers={"apikey": target.service_role_key, **target.authorization},
-        timeout=_ANSWER_LIMIT_S,
-    )
-    answer.raise_for_status()
-    return [game["id"] for game in answer.json()]
+    path = f"/rest/v1/games?id=like.{testbed.run.read()['game_prefix']}*&status=eq.briefing&select=id"
+    with Client(testbed.stack.target, "host") as client:
+        return [game["id"] for game in client.call("GET", path).body_or([])]
