@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
+from harness.commands._errors import said_as
 from harness.commands._system import end_in_order_on_signals
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ def command(
     end_in_order_on_signals()
     begun = time.monotonic()
     try:
-        with start_stack(options, say=lambda line: click.echo(line, err=True)) as stack:
+        with (
+            said_as(click.ClickException, StackError),
+            start_stack(options, say=lambda line: click.echo(line, err=True)) as stack,
+        ):
             _show(stack, style, time.monotonic() - begun, consent=consent)
             _stay(stack)
-    except StackError as error:
-        raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
 
@@ -99,15 +101,9 @@ def _real_pubnub() -> RealPubNub:
     if missing:
         raise click.UsageError(f"--real-pubnub: not set: {', '.join(missing)}")
     origin = os.environ.get("PUBNUB_ORIGIN") or DEFAULT_PUBNUB_ORIGIN
-    try:
+    with said_as(click.UsageError, TargetError):
         see_that_it_is_an_address("PUBNUB_ORIGIN", origin)
-    except TargetError as error:
-        raise click.UsageError(f"--real-pubnub: {error}") from error
-    return RealPubNub(
-        publish_key=os.environ[names[0]],
-        subscribe_key=os.environ[names[1]],
-        origin=origin,
-    )
+    return RealPubNub(os.environ[names[0]], os.environ[names[1]], origin)
 
 
 def _show(stack: Stack, style: str | None, ready_s: float, *, consent: bool) -> None:

@@ -92,7 +92,6 @@ class LocalWorker:
         self.recorders: list[str] = []
 
     def begin(self, spec: RunSpec) -> None:
-        """Make ready to play."""
         self.recorders = spec.recorders
         self._worker_run = WorkerRun(spec, self._reports)
         self._worker_run.wait_until_ready()
@@ -102,17 +101,14 @@ class LocalWorker:
         """Do nothing: this process and its observers have one clock."""
 
     def drain(self) -> None:
-        """Begin no more games."""
         if self._worker_run is not None:
             self._worker_run.draining.set()
 
     @property
     def drained(self) -> bool:
-        """Whether all games ended and all players heard of it."""
         return self._worker_run is None or self._worker_run.drained
 
     def end(self, within_s: float) -> list[Doubt]:
-        """Close."""
         worker_run, self._worker_run = self._worker_run, None
         return [] if worker_run is None else worker_run.end(within_s)
 
@@ -153,7 +149,6 @@ class RemoteWorkers:
         runner.environment.events.worker_connect.add_listener(self._on_connect)
 
     def begin(self, spec: RunSpec) -> None:
-        """Tell all workers what to do and wait until they can."""
         self._spec, self._workers, self._going_on = spec, {}, False
         self.recorders, self._missing = [], []
         clients = [client.id for client in self._runner.clients.all]
@@ -183,18 +178,15 @@ class RemoteWorkers:
             self._clocks = None
 
     def drain(self) -> None:
-        """Tell all workers to begin no more games."""
         for worker in self._workers.values():
             worker.drained = False
         self._runner.send_message(DRAIN)
 
     @property
     def drained(self) -> bool:
-        """Whether every worker that is still there said so."""
         return all(worker.drained for client, worker in self._workers.items() if self._is_there(client))
 
     def end(self, within_s: float) -> list[Doubt]:
-        """Tell all workers to close and wait until they have."""
         self._spec, self._going_on = None, False
         self._runner.send_message(END, {"within_s": within_s})
         deadline = time.monotonic() + within_s + END_LIMIT_S
