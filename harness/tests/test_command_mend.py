@@ -1,6 +1,5 @@
 """`stormwatch fault mend` after a `stormwatch fault` that was really killed."""
 
-import asyncio
 import re
 import signal
 import subprocess
@@ -10,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import psutil
 import pytest
 
@@ -19,6 +17,7 @@ from harness.faults.mend import mend
 from harness.stack import RemoteStack, Stack, StackOptions, find_stack
 from harness.stack.pubnub_control import PubNubControl
 from harness.target import Target
+from harness.tests.database_system import value
 from harness.tests.helpers import eventually
 from harness.tests.permitted import deployment
 
@@ -64,14 +63,7 @@ def killed(stack: Stack, *arguments: str) -> None:
 
 
 def query(stack: Stack, question: str) -> Any:
-    async def ask() -> Any:
-        session = await asyncpg.connect(stack.target.database_url, timeout=10)
-        try:
-            return await session.fetchval(question)
-        finally:
-            await session.close(timeout=5)
-
-    return asyncio.run(ask())
+    return value(str(stack.target.database_url), question)
 
 
 def is_mended(stack: Stack, remote: RemoteStack) -> bool:

@@ -1,18 +1,18 @@
 """Flags turned in a file that a service reads, and turned back on every way out."""
 
-import json
-import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.faults import Deployment, FaultError, MissingPartError, NotExercisedError, find_kind
+from harness.faults import Deployment, FaultError, MissingPartError, NotExercisedError
 from harness.faults import flags as module
 from harness.faults.flags import FLAGS, FlagOff
 from harness.target import Target
+from harness.tests.http_stub import Request, served
 from harness.tests.permitted import deployment
 
 MONITORING, BROADCASTING, _ = FLAGS
@@ -26,28 +26,17 @@ def read(path: Path) -> dict[str, str]:
 @pytest.fixture
 def serve() -> Iterator[Callable[[Callable[[], dict[str, bool]]], str]]:
     """A service that answers for its flags with what it is told to; the value is its address."""
-    servers: list[ThreadingHTTPServer] = []
+    with ExitStack() as servers:
 
-    def start(flags: Callable[[], dict[str, bool]]) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                known = self.headers["Authorization"] == "Bearer key" and self.path.endswith("/feature-flags")
-                self.send_response(200 if known else 401)
-                self.end_headers()
-                self.wfile.write(json.dumps({"flags": flags()} if known else {}).encode())
+        def start(flags: Callable[[], dict[str, bool]]) -> str:
+            def answer(request: Request) -> tuple[int, Any]:
+                known = request.headers["authorization"] == "Bearer key"
+                known = known and request.path.endswith("/feature-flags")
+                return (200, {"flags": flags()}) if known else (401, {})
 
-            def log_message(self, *_: object) -> None:
-                pass
+            return servers.enter_context(served(answer))
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 @pytest.fixture
@@ -168,7 +157,3 @@ def test_a_target_without_a_flags_file_has_no_such_part(system: Deployment) -> N
 def test_an_unknown_flag_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(FaultError, match=r"no flag 'ENABLE_MAGIC'; there are ENABLE_TIMER_MONITORING, "):
         FlagOff("ENABLE_MAGIC")
-
-
-def test_it_is_known_by_its_name() -> None:
-    assert find_kind("service:flag-off") is FlagOff

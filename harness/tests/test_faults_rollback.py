@@ -16,6 +16,7 @@ from harness.history import HistoryWriter, read_history
 from harness.history.names import Reading
 from harness.stack import Stack, StackOptions, start_stack
 from harness.stack.errors import StackError
+from harness.tests.database_system import value
 from harness.tests.permitted import deployment
 
 QUESTION = f"SELECT count(*) FROM pg_trigger WHERE tgname = '{TRIGGER}'"
@@ -47,18 +48,7 @@ def tick(stack: Stack) -> int:
 
 
 def triggers(stack: Stack) -> int:
-    import asyncio
-
-    import asyncpg
-
-    async def ask() -> int:
-        connection = await asyncpg.connect(stack.target.database_url)
-        try:
-            return int(await connection.fetchval(QUESTION))
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
+    return int(value(str(stack.target.database_url), QUESTION))
 
 
 def test_each_step_takes_effect_is_recorded_and_taken_back(stack: Stack, tmp_path: Path) -> None:

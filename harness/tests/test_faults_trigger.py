@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
-import asyncpg
 import pytest
 
 from harness.faults import Deployment, MissingPartError, NotExercisedError
 from harness.faults.trigger import TRIGGER, TriggerDropped
 from harness.stack import Postgres
 from harness.target import Target
+from harness.tests.database_system import execute, in_session
 from harness.tests.permitted import deployment
 
 TABLES = f"""
@@ -63,19 +62,12 @@ def system(postgres: Postgres) -> Iterator[Deployment]:
 
 
 def run(postgres: Postgres, statement: str) -> None:
-    asyncio.run(session(postgres, lambda connection: connection.execute(statement)))
+    execute(postgres.service_url, statement)
 
 
 def fetch(postgres: Postgres, question: str) -> Any:
-    return [tuple(row) for row in asyncio.run(session(postgres, lambda c: c.fetch(question)))]
-
-
-async def session(postgres: Postgres, work: Any) -> Any:
-    connection = await asyncpg.connect(postgres.service_url, timeout=10)
-    try:
-        return await work(connection)
-    finally:
-        await connection.close(timeout=5)
+    rows = in_session(postgres.service_url, lambda session: session.fetch(question))
+    return [tuple(row) for row in rows]
 
 
 def move(postgres: Postgres) -> None:
