@@ -80,16 +80,9 @@ class Schedule:
             turn = f"{seed} {number}"
             draw = random.Random(turn)  # noqa: S311  # repeatable on purpose
             lasts_s = round(draw.uniform(*_LASTS_S), 2)
-            usable: dict[str, dict[str, dict[str, Fault]]] = {}
-            for fault in candidates:
-                if all(free_from.get(thing, 0.0) <= at_s for thing in fault.occupies):
-                    kind = f"{fault.place}:{fault.formerly or fault.name}"
-                    of_kind = usable.setdefault(fault.place, {}).setdefault(kind, {})
-                    of_kind[fault.describe()] = fault
+            usable = [one for one in candidates if all(free_from.get(o, 0.0) <= at_s for o in one.occupies)]
             if usable:
-                of_place = usable[_drawn(turn, usable)]
-                of_kind = of_place[_drawn(turn, of_place)]
-                fault = of_kind[_drawn(turn, of_kind)]
+                fault = _drawn_fault(turn, usable)
                 free_from |= dict.fromkeys(fault.occupies, at_s + lasts_s)
                 entries.append(Entry(at_s, lasts_s, fault))
             at_s = round(at_s + draw.uniform(*_APART_S), 2)
@@ -120,14 +113,10 @@ class Schedule:
         wait : waits for so many seconds; whoever has to look after something meanwhile gives their own.
         """
         begun = time.monotonic()
-        steps: list[tuple[float, int, bool]] = []
-        for number, entry in enumerate(self.entries):
-            steps += [(entry.at_s, number, True), (entry.at_s + entry.for_s, number, False)]
         outcomes: list[Outcome] = []
         running: dict[int, ExitStack] = {}
         with ExitStack() as everything:
-            # At equal times, ends come first.
-            for at_s, number, begins in sorted(steps, key=lambda step: (step[0], step[2], step[1])):
+            for at_s, number, begins in self._steps():
                 left_s = begun + at_s - time.monotonic()
                 if left_s > 0:
                     wait(left_s)
@@ -146,6 +135,24 @@ class Schedule:
                     outcomes.append(Outcome(entry, error))
                     say(str(error))
         return outcomes
+
+    def _steps(self) -> list[tuple[float, int, bool]]:
+        """Return when which entry begins, or ends; at equal times, ends come first."""
+        steps: list[tuple[float, int, bool]] = []
+        for number, entry in enumerate(self.entries):
+            steps += [(entry.at_s, number, True), (entry.at_s + entry.for_s, number, False)]
+        return sorted(steps, key=lambda step: (step[0], step[2], step[1]))
+
+
+def _drawn_fault(turn: str, usable: Sequence[Fault]) -> Fault:
+    """Draw a place, a kind in it, and one of the kind."""
+    places: dict[str, dict[str, dict[str, Fault]]] = {}
+    for fault in usable:
+        kind = f"{fault.place}:{fault.formerly or fault.name}"
+        places.setdefault(fault.place, {}).setdefault(kind, {})[fault.describe()] = fault
+    kinds = places[_drawn(turn, places)]
+    faults = kinds[_drawn(turn, kinds)]
+    return faults[_drawn(turn, faults)]
 
 
 def _drawn(turn: str, names: Iterable[str]) -> str:

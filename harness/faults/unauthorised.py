@@ -117,43 +117,18 @@ class _Calls:
             self._history.append(row)
 
 
+#: Method, path and body of a call.
+_Call = tuple[str, str, Any]
+
+
 def _attempts(target: Target, mark: str) -> Iterator[_Attempt]:
     """Yield every call that needs a secret, in every way that is not to be let in."""
-    event = {"type": "test", "gameId": mark, "userId": mark, "timestamp": 1, "version": "2.0.0", "data": {}}
-    cron: list[tuple[str, str, Any]] = [("POST", "/functions/v1/monitor-game-timers", {})]
-    functions: list[tuple[str, str, Any]] = [
-        ("POST", "/functions/v1/broadcast-pubnub-event", event),
-        ("POST", "/functions/v1/get-game-timer", {"gameId": mark}),
-        ("POST", "/functions/v1/replay-dead-letters", {"gameId": mark}),
-        ("GET", "/functions/v1/dead-letters", None),
-        ("GET", "/functions/v1/feature-flags", None),
-        ("GET", "/metrics", None),
-        ("GET", "/alerts", None),
-    ]
-    rest: list[tuple[str, str, Any]] = [
-        ("POST", "/rest/v1/games", {"id": mark, "prompt": "Let me in"}),
-        ("POST", "/rest/v1/game_participants", {"game_id": mark, "user_id": mark}),
-        ("POST", "/rest/v1/submissions", {"game_id": mark, "user_id": mark, "content": {}}),
-        ("POST", "/rest/v1/rpc/transition_game_status", {"p_game_id": mark, "p_new_status": "briefing"}),
-        ("POST", "/rest/v1/rpc/find_expired_games", {}),
-        ("GET", f"/rest/v1/games?id=eq.{mark}", None),
-        ("PATCH", f"/rest/v1/games?id=eq.{mark}", {"prompt": "Let me in"}),
-        ("DELETE", f"/rest/v1/games?id=eq.{mark}-none", None),
-    ]
+    cron: list[_Call] = [("POST", "/functions/v1/monitor-game-timers", {})]
+    functions, rest = _functions(mark), _rest(mark)
     key, secret = target.service_role_key, target.cron_secret
-    for way, wrong in {
-        "empty secret": "",
-        "wrong secret": secrets.token_urlsafe(24),
-        "half of the secret": secret[: len(secret) // 2],
-        "the other secret": key,
-    }.items():
+    for way, wrong in _wrong(secret, other=key).items():
         yield from (_Attempt(way, {"x-cron-secret": wrong}, *call) for call in cron)
-    for way, wrong in {
-        "empty secret": "",
-        "wrong secret": secrets.token_urlsafe(24),
-        "half of the secret": key[: len(key) // 2],
-        "the other secret": secret,
-    }.items():
+    for way, wrong in _wrong(key, other=secret).items():
         bearer = {"Authorization": f"Bearer {wrong}"}
         yield from (_Attempt(way, bearer, *call) for call in functions)
         yield from (_Attempt(way, {"apikey": wrong, **bearer}, *call) for call in rest)
@@ -164,3 +139,39 @@ def _attempts(target: Target, mark: str) -> Iterator[_Attempt]:
     yield from (_Attempt("another scheme", {"apikey": key, **basic}, *call) for call in rest)
     yield from (_Attempt("apikey without bearer", {"apikey": key}, *call) for call in rest)
     yield from (_Attempt("bearer without apikey", {"Authorization": f"Bearer {key}"}, *call) for call in rest)
+
+
+def _wrong(right: str, *, other: str) -> dict[str, str]:
+    """Return what may be given in the place of the ``right`` secret, by what it is."""
+    return {
+        "empty secret": "",
+        "wrong secret": secrets.token_urlsafe(24),
+        "half of the secret": right[: len(right) // 2],
+        "the other secret": other,
+    }
+
+
+def _functions(mark: str) -> list[_Call]:
+    event = {"type": "test", "gameId": mark, "userId": mark, "timestamp": 1, "version": "2.0.0", "data": {}}
+    return [
+        ("POST", "/functions/v1/broadcast-pubnub-event", event),
+        ("POST", "/functions/v1/get-game-timer", {"gameId": mark}),
+        ("POST", "/functions/v1/replay-dead-letters", {"gameId": mark}),
+        ("GET", "/functions/v1/dead-letters", None),
+        ("GET", "/functions/v1/feature-flags", None),
+        ("GET", "/metrics", None),
+        ("GET", "/alerts", None),
+    ]
+
+
+def _rest(mark: str) -> list[_Call]:
+    return [
+        ("POST", "/rest/v1/games", {"id": mark, "prompt": "Let me in"}),
+        ("POST", "/rest/v1/game_participants", {"game_id": mark, "user_id": mark}),
+        ("POST", "/rest/v1/submissions", {"game_id": mark, "user_id": mark, "content": {}}),
+        ("POST", "/rest/v1/rpc/transition_game_status", {"p_game_id": mark, "p_new_status": "briefing"}),
+        ("POST", "/rest/v1/rpc/find_expired_games", {}),
+        ("GET", f"/rest/v1/games?id=eq.{mark}", None),
+        ("PATCH", f"/rest/v1/games?id=eq.{mark}", {"prompt": "Let me in"}),
+        ("DELETE", f"/rest/v1/games?id=eq.{mark}-none", None),
+    ]
