@@ -48,7 +48,7 @@ Exercised = Callable[[], str | None]
 class Fault(ABC):
     """Something that can be broken, and mended. Compares, prints and repeats as the value that it is."""
 
-    #: What is broken: a proxy, a part, or what the place says.
+    #: What is broken: a proxy, a process, or what the place says.
     target: str
 
     place: ClassVar[str]
@@ -93,12 +93,12 @@ class Fault(ABC):
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Name the fault in what the stack's parts refuse.
+        """Name the fault in what the stack refuses.
 
         Raises
         ------
         FaultError
-            A part refused, or did not answer.
+            It refused, or did not answer.
         """
         try:
             yield
@@ -114,7 +114,7 @@ class Fault(ABC):
     def inject(self, system: System, history: HistoryWriter | None = None) -> Iterator[None]:
         """Apply the fault while the block runs, and record its begin and its end.
 
-        Its window begins before it is applied and ends when it is undone, a part that was killed being
+        Its window begins before it is applied and ends when it is undone, a process that was killed being
         up again.
 
         Raises

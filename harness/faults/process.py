@@ -1,4 +1,4 @@
-"""Processes broken on purpose: any part of a local stack, any replica of the service."""
+"""Processes broken on purpose: any process of a local stack, any replica of the service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.faults import Exercised, Fault, FaultError, MissingPartError, NotEx
 
 @dataclass(frozen=True)
 class ProcessFault(Fault):
-    """Something done to one part of the stack, by its name (``service-1``, ``postgres``)."""
+    """Something done to one process of the stack, by its name (``service-1``, ``postgres``)."""
 
     place: ClassVar[str] = "process"
 
@@ -29,9 +29,9 @@ class ProcessFault(Fault):
 
 @dataclass(frozen=True)
 class Kill(ProcessFault):
-    """Kill a part by SIGKILL, with all its children, and start it again when the fault ends.
+    """Kill a process by SIGKILL, with all its children, and start it again when the fault ends.
 
-    At its end, the part is started again.
+    At its end, the process is started again.
     """
 
     name = "kill"
@@ -42,9 +42,9 @@ class Kill(ProcessFault):
 
 @dataclass(frozen=True)
 class Terminate(ProcessFault):
-    """Ask a part to end in order (SIGTERM), and start it again when the fault ends.
+    """Ask a process to end in order (SIGTERM), and start it again when the fault ends.
 
-    At its end, the part is started again, once it has ended.
+    At its end, the process is started again, once it has ended.
     """
 
     name = "terminate"
@@ -55,9 +55,9 @@ class Terminate(ProcessFault):
 
 @dataclass(frozen=True)
 class Pause(ProcessFault):
-    """Stop a part in its tracks (SIGSTOP), as a long garbage collection does, and let it go on afterwards.
+    """Stop a process in its tracks (SIGSTOP), as a long garbage collection does, and let it go on afterwards.
 
-    At its end, the part goes on with what it was at.
+    At its end, the process goes on with what it was at.
     """
 
     name = "pause"
@@ -68,7 +68,7 @@ class Pause(ProcessFault):
 
 @contextmanager
 def ended(fault: Fault, system: System, end: Callable[[str], None]) -> Iterator[Exercised]:
-    """End the part that is the fault's target by ``end``, and start it again afterwards."""
+    """End the process that is the fault's target by ``end``, and start it again afterwards."""
     running(fault, system)
     try:
         with fault.named():
@@ -81,7 +81,7 @@ def ended(fault: Fault, system: System, end: Callable[[str], None]) -> Iterator[
 
 @contextmanager
 def paused(fault: Fault, system: System) -> Iterator[Exercised]:
-    """Stop the part that is the fault's target in its tracks, and let it go on afterwards."""
+    """Stop the process that is the fault's target in its tracks, and let it go on afterwards."""
     pid = running(fault, system)
     try:
         with fault.named():
@@ -95,14 +95,14 @@ def paused(fault: Fault, system: System) -> Iterator[Exercised]:
 
 
 def running(fault: Fault, system: System) -> int:
-    """Return the process id of the part that is the fault's target.
+    """Return the id of the process that is the fault's target.
 
     Raises
     ------
     MissingPartError
         The system is a deployment: it has no processes within reach.
     FaultError
-        There is no such part.
+        There is no such process.
     NotExercisedError
         It is not running: nothing to be harmed.
     """
@@ -117,7 +117,7 @@ def running(fault: Fault, system: System) -> int:
 
 
 def _down(system: System, name: str) -> str | None:
-    """Return why a part that was ended is not down; None if it is."""
+    """Return why a process that was ended is not down; None if it is."""
     pid = system.pid(name)
     return None if pid is None else f"{name} is still running (pid {pid})"
 

@@ -26,22 +26,22 @@ class System(Protocol):
         """The processes that can be harmed, by name."""
 
     def pid(self, name: str) -> int | None:
-        """Return the process id of a part, None while it is down."""
+        """Return the id of a process, None while it is down."""
 
     def kill(self, name: str) -> None:
-        """End a part by SIGKILL and wait until it is gone."""
+        """End a process by SIGKILL and wait until it is gone."""
 
     def terminate(self, name: str) -> None:
-        """Ask a part to end in order."""
+        """Ask a process to end in order."""
 
     def pause(self, name: str) -> None:
-        """Stop a part in its tracks."""
+        """Stop a process in its tracks."""
 
     def resume(self, name: str) -> None:
-        """Let a paused part go on."""
+        """Let a paused process go on."""
 
     def restart(self, name: str) -> None:
-        """End a part if it runs, start it again, wait until it serves."""
+        """End a process if it runs, start it again, wait until it serves."""
 
 
 @dataclass(frozen=True)

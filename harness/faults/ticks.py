@@ -52,7 +52,7 @@ class _ReplicaAtTick(_AtTick):
     target: str = "service-1"
 
     def check_target(self) -> None:
-        """Take any name: :func:`running` refuses those that no part has."""
+        """Take any name: :func:`running` refuses those that no process has."""
 
     @contextmanager
     def caught(self, system: System) -> Iterator[tuple[int, HeldTicks]]:
