@@ -8,24 +8,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Final
 
 import asyncpg
 
-from harness.faults import Exercised, Fault, FaultError, MissingPartError, System
+from harness.faults import Exercised, Fault, System
+from harness.faults.database_fault import SQL, DatabaseFault, drop, new_schema
 from harness.faults.parameters import count, duration, lock_key, parse_lock_key
 from harness.faults.process import ended, running
 from harness.faults.sessions import LOCK_LIMIT, Sessions
 from harness.sla.units import parse_duration
-from harness.target.sessions import OURS, TROUBLE
-from harness.target.sql import named_statements
-
-SQL: Final = named_statements(Path(__file__).parent / "sql" / "database.sql")
-
-#: How the schemas begin that faults make for things of their own. A table ``undo`` in one has the statements
-#: that undo the fault, should it be killed.
-MARK: Final = "stormwatch_fault_"
+from harness.target.sessions import OURS
 
 _AGAIN_S: Final = 0.1
 #: Outsiders were refused a connection that lately: there is none left.
@@ -34,78 +27,6 @@ _LATELY_S: Final = 5.0
 _RELOAD_LIMIT_S: Final = 5.0
 #: A session adds to the server's counts once a second at most.
 _COUNTED_S: Final = 2.5
-
-
-@dataclass(frozen=True)
-class DatabaseFault(Fault):
-    """Something done to the database behind the service."""
-
-    target: str = "postgres"
-
-    place: ClassVar[str] = "database"
-
-    @classmethod
-    def examples(cls, system: System) -> Sequence[Fault]:
-        return [cls()] if system.target.database_url else ()
-
-    def check_target(self) -> None:
-        """Refuse a misspelt target: it must not skip a scenario."""
-        if self.target != DatabaseFault.target:
-            raise FaultError(f"{self}: no database {self.target!r}; there is {DatabaseFault.target}")
-
-    @contextmanager
-    def sessions(self, system: System) -> Iterator[Sessions]:
-        """Give sessions of our own in the database.
-
-        Raises
-        ------
-        MissingPartError
-            The target has no database that we know the address of.
-        FaultError
-            The database can't be connected to.
-        """
-        self.check_target()
-        url = system.target.database_url
-        if url is None:
-            raise MissingPartError(
-                f"{self}: the address of the target's database is not known (DATABASE_URL)"
-            )
-        with Sessions(url) as sessions:
-            with self.tried("connect"):
-                sessions.value("SELECT 1")
-            yield sessions
-
-    @contextmanager
-    def remembered(self, sessions: Sessions, undo: str) -> Iterator[None]:
-        """Leave word in the database of how the fault is undone, for whoever mends it if we are killed.
-
-        Parameters
-        ----------
-        sessions : of our own in the database.
-        undo : statements that undo it; sent together, and doing no harm if they were run already.
-        """
-        schema = new_schema()
-        try:
-            with self.tried("leave word of how it is undone"):
-                sessions.execute(SQL["leave_word"].format(schema=schema))
-                sessions.execute(SQL["word"].format(schema=schema), undo)
-            yield
-        finally:
-            with self.tried("take that word back"):
-                sessions.insist(SQL["drop_schema"].format(schema=schema))
-
-    @contextmanager
-    def tried(self, what: str) -> Iterator[None]:
-        """Say of which fault it was that the database refused ``what``."""
-        try:
-            yield
-        except TROUBLE as error:
-            raise FaultError(f"{self}: can't {what}: {error or type(error).__name__}") from error
-
-
-def new_schema() -> str:
-    """Return a name for a schema of a fault's own, and for the triggers that go with it."""
-    return f"{MARK}{secrets.token_hex(3)}"
 
 
 @dataclass(frozen=True)
@@ -178,10 +99,7 @@ class SlowStatements(DatabaseFault):
                 yield lambda: None if sessions.value(slowed) else "no statement came by"
             finally:
                 with self.tried("let the tables be as they were"):
-                    # Table by table: taking all locks at once could deadlock with the service.
-                    for table in self.TABLES:
-                        sessions.insist(SQL["drop_trigger"].format(trigger=schema, table=table))
-                    sessions.insist(SQL["drop_schema"].format(schema=schema))
+                    drop(sessions, schema, *self.TABLES)
 
 
 @dataclass(frozen=True)

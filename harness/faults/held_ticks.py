@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from harness.faults import NotExercisedError
-from harness.faults.database import SQL as DATABASE_SQL
-from harness.faults.database import DatabaseFault, new_schema
+from harness.faults.database_fault import DatabaseFault, drop, new_schema
 from harness.faults.parameters import lock_key, parse_lock_key
 from harness.faults.sessions import LOCK_LIMIT, Sessions
 from harness.stack.proxies import SERVICE_POSTGRES
@@ -82,8 +81,7 @@ class TickFault(DatabaseFault):
             yield HeldTicks(self, sessions, schema, delay_s)
         finally:
             with self.tried("let ticks go on"):
-                sessions.insist(DATABASE_SQL["drop_trigger"].format(trigger=schema, table="games"))
-                sessions.insist(DATABASE_SQL["drop_schema"].format(schema=schema))
+                drop(sessions, schema, "games")
 
 
 class HeldTicks:

@@ -10,8 +10,8 @@ from typing import Final
 import psutil
 
 from harness.faults import FaultError, System
-from harness.faults.database import MARK
-from harness.faults.database import SQL as DATABASE_SQL
+from harness.faults.database_fault import MARK, drop
+from harness.faults.database_fault import SQL as DATABASE_SQL
 from harness.faults.flags import FLAGS, replace_lines
 from harness.faults.sessions import Sessions
 from harness.stack.errors import StackError
@@ -130,7 +130,7 @@ def _schema(sessions: Sessions, schema: str) -> Iterator[str]:
         for (statement,) in sessions.rows(_SQL["word"].format(schema=schema)):
             sessions.insist(statement)
             yield f"database: undone by {statement}"
-    sessions.insist(DATABASE_SQL["drop_schema"].format(schema=schema))
+    drop(sessions, schema)
 
 
 def _flags(system: System) -> Iterator[str]:

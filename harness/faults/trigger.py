@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.faults import Exercised, MissingPartError, System
-from harness.faults.database import DatabaseFault
+from harness.faults.database_fault import DatabaseFault
 from harness.faults.sessions import LOCK_LIMIT, Sessions
 from harness.target.sql import named_statements
 

@@ -1,6 +1,5 @@
 """A second stack stands for production, its variables in the shell: without consent nothing is sent to it."""
 
-import asyncio
 import json
 import os
 import pty
@@ -17,6 +16,7 @@ import pytest
 import requests
 
 from harness.stack import Stack, StackOptions, start_stack
+from harness.tests.database_system import in_session
 from harness.tests.helpers import eventually
 
 STORMWATCH = [sys.executable, "-m", "harness.cli"]
@@ -44,20 +44,18 @@ def production() -> Iterator[Stack]:
 
 
 def query(stack: Stack, statement: str) -> list[asyncpg.Record]:
-    async def ask() -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(stack.target.database_url)
-        try:
-            return list(await connection.fetch(statement))
-        finally:
-            await connection.close()
-
-    return asyncio.run(ask())
+    rows: list[asyncpg.Record] = in_session(
+        str(stack.target.database_url), lambda session: session.fetch(statement)
+    )
+    return rows
 
 
 def state(stack: Stack) -> dict[str, object]:
     """Return what an accident would change: rows, a customer's game, triggers, proxies, ticks."""
     rows = {table: query(stack, f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
-    calls = requests.get(f"{stack.target.service_url}/metrics", timeout=5, headers=bearer(stack)).text
+    calls = requests.get(
+        f"{stack.target.service_url}/metrics", timeout=5, headers=stack.target.authorization
+    ).text
     return {
         "rows": rows,
         "customer": query(stack, "SELECT status FROM games WHERE id = 'customer-1'")[0][0],
@@ -65,10 +63,6 @@ def state(stack: Stack) -> dict[str, object]:
         "proxies": {name: (proxy.enabled, list(proxy.toxics)) for name, proxy in stack.proxies.all().items()},
         "ticks": [line for line in calls.splitlines() if "tick" in line and not line.startswith("#")],
     }
-
-
-def bearer(stack: Stack) -> dict[str, str]:
-    return {"Authorization": f"Bearer {stack.target.service_role_key}"}
 
 
 def told(stack: Stack, folder: Path, command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
