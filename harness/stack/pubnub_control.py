@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 from urllib.parse import urlencode
 
-import requests
-
 from harness.stack.errors import StackError
-from harness.target.errors import name_of
+from harness.target.client import look
 
 #: Entries of the log fetched at a time.
 _PAGE: Final = 1_000
@@ -179,19 +177,14 @@ class PubNubControl:
     def _request(self, method: str, path: str, document: Any = None) -> dict[str, Any]:
         where = f"the PubNub emulator at {self.url}"
         try:
-            response = requests.request(
-                method, f"{self.url}{path}", json=document, headers=self._headers, timeout=self._timeout_s
+            status, answer = look(
+                method, f"{self.url}{path}", body=document, headers=self._headers, limit_s=self._timeout_s
             )
-        except requests.RequestException as error:
-            raise PubNubControlError(f"{where} can't be reached: {name_of(error)}") from error
-        try:
-            answer = response.json()
-        except ValueError:
-            answer = None
-        if response.status_code >= 400 or not isinstance(answer, dict):
+        except ConnectionError as error:
+            raise PubNubControlError(f"{where} can't be reached: {error}") from error
+        if status >= 400 or not isinstance(answer, dict):
             said = answer.get("message") if isinstance(answer, dict) else "not an answer of its control API"
-            shown = f"{method} {path.partition('?')[0]}: {response.status_code} {said}"
-            raise PubNubControlError(f"{where}: {shown}", response.status_code)
+            raise PubNubControlError(f"{where}: {method} {path.partition('?')[0]}: {status} {said}", status)
         return answer
 
 
