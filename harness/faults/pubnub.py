@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from harness.faults import Exercised, Fault, FaultError, MissingPartError, System
-from harness.faults.parameters import choice, count, duration, share
+from harness.faults.parameters import choice, count, duration, parameters, share
 from harness.sla.units import parse_duration, parse_share
 from harness.stack.pubnub_control import PubNubControl
 
@@ -25,8 +25,6 @@ class PubNubFault(Fault):
     """Something done to requests that reach PubNub. The target names the operations: ``publish,signal``."""
 
     place: ClassVar[str] = "pubnub"
-    #: The emulator's name for it.
-    action: ClassVar[str]
     #: Operations that a random schedule tries it on.
     tried_on: ClassVar[tuple[str, ...]] = ("publish", "subscribe")
 
@@ -54,21 +52,29 @@ class PubNubFault(Fault):
             return ()
         return [cls(operation) for operation in cls.tried_on]
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the parameters of the rule that are this kind's own."""
-        return {}
+    def rule(self) -> dict[str, object]:
+        """Return the parameters as the emulator's rule has them: times in seconds, yes and no as such."""
+        found: dict[str, object] = {}
+        for parameter in parameters(type(self)):
+            value = getattr(self, parameter.name)
+            if parameter.kind == "duration":
+                found[f"{parameter.name}_s"] = parse_duration(value)
+            elif parameter.kind == "share":
+                found[parameter.name] = parse_share(value)
+            else:
+                found[parameter.name] = {"yes": True, "no": False}.get(value, value)
+        return found
 
     @contextmanager
     def applied(self, system: System) -> Iterator[Exercised]:
         control = self._control(system)
         with self.named():
             rule = control.add(
-                self.action,
+                self.name.replace("-", "_"),  # the emulator calls it so
                 operations=self.operations(),
                 channels=list(self.channels),
-                probability=parse_share(self.probability),
                 seed=self.seed,
-                **self.arguments(),
+                **self.rule(),
             )
 
         def exercised() -> str | None:
@@ -98,9 +104,6 @@ class _Staged(PubNubFault):
     stage: str = choice("before", ("before", "after"), "whether the request takes effect all the same: after")
     open_polls: str = choice("yes", ("yes", "no"), "whether long polls that are open already are hit too")
 
-    def arguments(self) -> dict[str, Any]:
-        return {"stage": self.stage, "open_polls": self.open_polls == "yes"}
-
 
 @dataclass(frozen=True)
 class Status(_Staged):
@@ -110,13 +113,12 @@ class Status(_Staged):
     """
 
     name = "status"
-    action = "status"
     status: int = count(503, "the status: 403, 429, 500, 503 ...")
     retry_after: str = duration("1s", "value of the Retry-After header of 429 and 503")
 
-    def arguments(self) -> dict[str, Any]:
-        retry = {"retry_after_s": parse_duration(self.retry_after)} if self.status in {429, 503} else {}
-        return super().arguments() | {"status": self.status} | retry
+    def rule(self) -> dict[str, object]:
+        without = set() if self.status in {429, 503} else {"retry_after_s"}
+        return {name: value for name, value in super().rule().items() if name not in without}
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,6 @@ class NoAnswer(_Staged):
     """
 
     name = "no-answer"
-    action = "no_answer"
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,6 @@ class Cut(_Staged):
     """
 
     name = "cut"
-    action = "cut"
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,6 @@ class Malformed(PubNubFault):
     """
 
     name = "malformed"
-    action = "malformed"
 
 
 @dataclass(frozen=True)
@@ -162,11 +161,7 @@ class Delay(PubNubFault):
     """
 
     name = "delay"
-    action = "delay"
     delay: str = duration("2s", "how much later")
-
-    def arguments(self) -> dict[str, Any]:
-        return {"delay_s": parse_duration(self.delay)}
 
 
 @dataclass(frozen=True)
@@ -189,7 +184,6 @@ class Drop(_OnMessages):
     """
 
     name = "drop"
-    action = "drop"
 
 
 @dataclass(frozen=True)
@@ -200,11 +194,7 @@ class Duplicate(_OnMessages):
     """
 
     name = "duplicate"
-    action = "duplicate"
     repeats: int = count(1, "how often each comes again")
-
-    def arguments(self) -> dict[str, Any]:
-        return {"repeats": self.repeats}
 
 
 @dataclass(frozen=True)
@@ -215,12 +205,8 @@ class Reorder(_OnMessages):
     """
 
     name = "reorder"
-    action = "reorder"
     held: str = duration("2s", "how long at most")
     probability: str = share("50%", "share of the messages that are held back")
-
-    def arguments(self) -> dict[str, Any]:
-        return {"held_s": parse_duration(self.held)}
 
 
 @dataclass(frozen=True)
@@ -231,9 +217,5 @@ class Limit(_OnMessages):
     """
 
     name = "limit"
-    action = "limit"
     per_second: int = count(10, "messages a second that are let through")
     retry_after: str = duration("1s", "value of the Retry-After header")
-
-    def arguments(self) -> dict[str, Any]:
-        return {"per_second": self.per_second, "retry_after_s": parse_duration(self.retry_after)}
