@@ -28,7 +28,9 @@ from harness.judge.findings import (
 )
 
 #: Readings that tell the level before a fault: in a record that others share, no more than the time between.
-BEFORE: Final = 5
+_BEFORE: Final = 5
+#: Readings at the end of the record of which the lowest counts: a single one may catch a busy moment.
+_AFTER: Final = 3
 
 
 def latency_s(rows: pd.DataFrame) -> pd.Series[float]:
@@ -36,6 +38,13 @@ def latency_s(rows: pd.DataFrame) -> pd.Series[float]:
     since = rows["intended_ns"].fillna(rows["start_ns"])
     taken = (rows["end_ns"] - since).astype("Float64").astype("float64") / NS
     return taken.where(succeeded(rows) & taken.notna(), math.inf)
+
+
+def before_and_after(rows: pd.DataFrame, fault: Window) -> tuple[pd.Series[float], pd.Series[float]]:
+    """Return the last values before a fault, and the last ones of the record after it."""
+    before = rows[within(rows["start_ns"], 0, fault.start_ns)]["value"].tail(_BEFORE)
+    after = rows[within(rows["start_ns"], fault.end_ns, math.inf)]["value"].tail(_AFTER)
+    return before, after
 
 
 @dataclass(frozen=True)
@@ -129,9 +138,7 @@ class FailsClearly:
         calls = during(_calls(evidence), "start_ns", fault)
         failed = calls[~succeeded(calls)]
         unclear = failed[~failed["error"].isin(self._allowed)]
-        counts = unclear["error"].astype("string").fillna("outcome unknown").value_counts()
-        explanation = ", ".join(f"{count} × {error}" for error, count in counts.items())
-        explanation = explanation or f"{len(failed)} of {len(calls)} requests failed"
+        explanation = _counted(unclear) or f"{len(failed)} of {len(calls)} requests failed"
         return none_of(evidence, self.name, unclear, "unclear errors", explanation)
 
 
@@ -150,10 +157,8 @@ class RefusesClearly:
         failed = calls[~succeeded(calls)]
         if failed.empty:
             return unseen(self.name, 0.0, "unclear errors", "no request failed: the fault was not felt")
-        counts = failed["error"].astype("string").value_counts()
-        explanation = ", ".join(f"{count} × {error}" for error, count in counts.items())
         unclear = failed[~failed["error"].isin(self.allowed)]
-        return none_of(evidence, self.name, unclear, "unclear errors", explanation)
+        return none_of(evidence, self.name, unclear, "unclear errors", _counted(failed))
 
 
 @dataclass(frozen=True)
@@ -310,8 +315,7 @@ class ReadingReturns:
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         rows = evidence.readings(self.reading)
         rows = rows[rows["actor"] == self.actor]
-        before = rows[within(rows["start_ns"], 0, fault.start_ns)]["value"].tail(BEFORE)
-        after = rows[within(rows["start_ns"], fault.end_ns, math.inf)]["value"].tail(3)
+        before, after = before_and_after(rows, fault)
         if before.empty or after.empty:
             return unseen(
                 self.name, None, "", f"{self.reading} of {self.actor} was not read before and after"
@@ -324,3 +328,9 @@ class ReadingReturns:
 def _calls(evidence: Evidence) -> pd.DataFrame:
     """Return all that was asked of the service: requests of players and hosts, and ticks."""
     return pd.concat([evidence.rows("http"), evidence.ticks], ignore_index=True)
+
+
+def _counted(failed: pd.DataFrame) -> str:
+    """Return how often each error came."""
+    counts = failed["error"].astype("string").fillna("outcome unknown").value_counts()
+    return ", ".join(f"{count} × {error}" for error, count in counts.items())

@@ -128,16 +128,16 @@ class Experiment:
     @contextmanager
     def games(
         self,
-        count: int = 12,
+        count: int = Setup.count,
         *,
-        players: int = 2,
-        briefing: str = "1s",
-        drawing: str = "2s",
-        voting: str = "1s",
-        tick: str = "500ms",
-        replicas: int = 1,
+        players: int = Setup.players,
+        briefing: str = Setup.briefing,
+        drawing: str = Setup.drawing,
+        voting: str = Setup.voting,
+        tick: str = Setup.tick,
+        replicas: int = Setup.replicas,
         service: Mapping[str, str] | None = None,
-        seed: int = 1,
+        seed: int = Setup.seed,
         alone: bool = False,
     ) -> Iterator[System]:
         """Play ``count`` games at once, again and again, while the block runs.

@@ -12,9 +12,9 @@ from typing import Final
 
 import pandas as pd
 
-from harness.experiment.expectations import BEFORE, ReadingReturns
+from harness.experiment.expectations import ReadingReturns, before_and_after
 from harness.judge import Evidence, Window
-from harness.judge.findings import Expectation, Finding, compare, unseen, within
+from harness.judge.findings import Expectation, Finding, compare, unseen
 
 #: Sessions that one replica of the reference service may have: its pool's and its relay's.
 SESSIONS_OF_REPLICA: Final = 21
@@ -27,9 +27,6 @@ _MEMORY_BYTES: Final = 30e6
 #: Descriptors besides clients' connections: what pools keep open once it was needed (20 to Postgres, 64 to
 #: PubNub), and some that are in passing.
 _FILES: Final = 120
-
-#: Readings at the end of the record of which the lowest counts: a single one may catch a busy moment.
-_LAST: Final = 3
 
 #: Readings of files and of connections at about the same time: both are taken each second.
 _APART_NS: Final = 1_500_000_000
@@ -47,10 +44,9 @@ class SessionsBounded:
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         rows = evidence.readings("service_sessions")
-        after = rows[within(rows["start_ns"], fault.end_ns, math.inf)]["value"].tail(_LAST)
+        before, after = before_and_after(rows, fault)
         if after.empty:
             return unseen(self.name, self.limit, "sessions", "they were not counted afterwards")
-        before = rows[within(rows["start_ns"], 0, fault.start_ns)]["value"].tail(BEFORE)
         explanation = "" if before.empty else f"at most {before.max():g} before"
         threshold = math.nextafter(self.limit, math.inf)
         return compare(self.name, float(after.min()), threshold, "sessions", explanation, [])
@@ -71,9 +67,7 @@ class FilesReturn:
         return f"open_files of {self.actor}, its clients' connections aside, are back at their level before"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        own = self._own(evidence)
-        before = own[within(own["start_ns"], 0, fault.start_ns)]["value"].tail(BEFORE)
-        after = own[within(own["start_ns"], fault.end_ns, math.inf)]["value"].tail(_LAST)
+        before, after = before_and_after(self._own(evidence), fault)
         if before.empty or after.empty:
             return unseen(self.name, None, "files", "they were not counted before and after")
         threshold = math.nextafter(float(before.max()) + _FILES, math.inf)

@@ -59,6 +59,8 @@ class AlertRule:
 class Alerting:
     """Rules of a service, some of them changed, and stand-ins for the channels that they are sent to.
 
+    Use as a context manager: its end removes both.
+
     Parameters
     ----------
     rules : YAML with a list ``alerts`` of ``name``, ``condition``, ``window`` and ``channels``.
@@ -79,18 +81,14 @@ class Alerting:
             name: AlertRule(name, parse_duration(rule["window"]), tuple(rule["channels"]))
             for name, rule in by_name.items()
         }
-        self._document = document
-        self._sinks = AlertSinks()
-        self._path: Path
-        self._closing = ExitStack()
+        with ExitStack() as closing:
+            self._sinks = closing.enter_context(AlertSinks())
+            folder = closing.enter_context(tempfile.TemporaryDirectory(prefix="stormwatch-alerts-"))
+            self._path = Path(folder) / "alerts.yml"
+            self._path.write_text(yaml.safe_dump(document), encoding="utf-8")
+            self._closing = closing.pop_all()
 
     def __enter__(self) -> Self:
-        with ExitStack() as failing:
-            failing.enter_context(self._sinks)
-            folder = Path(failing.enter_context(tempfile.TemporaryDirectory(prefix="stormwatch-alerts-")))
-            self._path = folder / "alerts.yml"
-            self._path.write_text(yaml.safe_dump(self._document), encoding="utf-8")
-            self._closing = failing.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
