@@ -37,10 +37,10 @@ class About(Model):
     machine: dict[str, JsonValue] | None = None
     windows: Many[Window] | None = None
     interrupted: bool | None = None
-    #: Witnesses that are in doubt.
-    missing: Many[dict[str, JsonValue]] | None = None
+    #: Witnesses that are in doubt. What another version says of them doubts everything.
+    missing: JsonValue = None
     #: Witnesses that the run does without by choice.
-    absent: Many[dict[str, JsonValue]] | None = None
+    absent: JsonValue = None
 
 
 class Run(About, Document):

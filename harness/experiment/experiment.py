@@ -14,6 +14,8 @@ from typing import Final
 
 import pytest
 
+from harness.documents.rows import Outcome
+from harness.documents.scenario import Scenario
 from harness.documents.shown import Timeline
 from harness.experiment.expect_unauthorised import NoSecretTold
 from harness.experiment.expectations import EveryoneHears, FailsClearly, Intact, QuickAnswers
@@ -367,18 +369,18 @@ class Experiment:
         """Write down what there is so far: the process may be ended before it comes to :meth:`conclude`."""
         self._write("error", "it did not finish", None)
 
-    def _write(self, outcome: str, message: str, seconds: float | None) -> None:
-        document = {
-            "id": self.id,
-            "title": self.title,
-            "outcome": outcome,
-            "seconds": seconds,
-            "message": message,
-            "command": self.command,
-            "timeline": None if self._timeline is None else self._timeline.model_dump(),
-            "faults": [document for injection in self._injections for document in injection.documents()],
-        }
-        write_result(self._folder, document, before=self._before if seconds is not None else None)
+    def _write(self, outcome: Outcome, message: str, seconds: float | None) -> None:
+        scenario = Scenario(
+            id=self.id,
+            title=self.title,
+            outcome=outcome,
+            seconds=seconds,
+            message=message,
+            command=self.command,
+            timeline=self._timeline,
+            faults=tuple(fault for injection in self._injections for fault in injection.documents()),
+        )
+        write_result(self._folder, scenario, before=self._before if seconds is not None else None)
 
 
 def _possible(duration: str) -> float:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
+from harness.documents.rows import Injected
 from harness.faults import Fault
 from harness.judge import FaultWindow, Window
 from harness.judge.evidence import NS
 from harness.judge.findings import Expectation, Finding
 from harness.judge.recovery import BacklogDrained, HealthyAgain, ServesAgain
+from harness.judge.rows import finding_row
 from harness.stack.proxies import LOAD_SERVICE
 
 
@@ -43,25 +44,25 @@ class Injection:
         """From its very begin to its end: what it may have held up, and recovery counts from its end."""
         return Window(self.name, self.begun_ns, self.undone_ns)
 
-    def documents(self) -> list[dict[str, Any]]:
-        """Return the fault as it stands in ``report.json``; behind a schedule, each fault of it."""
-        whole = {
-            "name": self.name,
-            "place": self.place,
-            "started_at": _rfc3339(self.begun_ns),
-            "ended_at": _rfc3339(self.undone_ns),
-            "expectations": [asdict(finding) for finding in self.findings.values()],
-            "detected_after_s": self.detected_after_s,
-            "recovered_after_s": self._measured(ServesAgain, HealthyAgain, BacklogDrained),
-        }
+    def documents(self) -> list[Injected]:
+        """Return the fault as documents hold it; behind a schedule, each fault of it."""
+        whole = Injected(
+            name=self.name,
+            place=self.place,
+            started_at=_rfc3339(self.begun_ns),
+            ended_at=_rfc3339(self.undone_ns),
+            expectations=tuple(map(finding_row, self.findings.values())),
+            detected_after_s=self.detected_after_s,
+            recovered_after_s=self._measured(ServesAgain, HealthyAgain, BacklogDrained),
+        )
         parts = [
-            {
-                "name": part.name,
-                "place": part.fault.place,
-                "started_at": _rfc3339(part.start_ns),
-                "ended_at": _rfc3339(part.end_ns or 0),
-                "error": part.error,
-            }
+            Injected(
+                name=part.name,
+                place=part.fault.place,
+                started_at=_rfc3339(part.start_ns),
+                ended_at=_rfc3339(part.end_ns or 0),
+                error=part.error,
+            )
             for part in self.parts
         ]
         return [whole, *parts]

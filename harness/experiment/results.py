@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from harness.documents.rows import Outcome
+from harness.documents.scenario import Planned, Scenario
 from harness.faults import FaultError
 from harness.files import DocumentError, make_folder, read_json, write_atomically
 from harness.history import RunFolder
@@ -25,18 +25,17 @@ class ExpectationsFailed(AssertionError):
     """Some expectations did not hold; the message names them, and the games, events and times."""
 
 
-def outcome_of(error: BaseException | None) -> tuple[str, str]:
+def outcome_of(error: BaseException | None) -> tuple[Outcome, str]:
     """Return what a scenario came to that ended by ``error``, and why."""
     if error is None:
         return "passed", ""
+    outcome: Outcome = "error"
     if isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception)):
         outcome = "skipped"
     elif isinstance(error, (Inconclusive, ProcessError, FaultError)):
         outcome = "inconclusive"
     elif isinstance(error, (AssertionError, pytest.fail.Exception)):
         outcome = "failed"
-    else:
-        outcome = "error"
     told = str(error).encode(errors="backslashreplace").decode()  # half a character can't be written
     return outcome, told or type(error).__name__
 
@@ -56,8 +55,9 @@ def conclude(
     """
     outcome, message = outcome_of(error)
     folder = run.scenarios / scenario["id"]
-    result = {"outcome": outcome, "seconds": seconds, "message": message, "faults": []}
-    write_result(folder, {**scenario, **result}, before=finished(folder) if first else None)
+    named = Planned.model_validate(scenario).model_dump()
+    result = Scenario.model_validate(named | {"outcome": outcome, "seconds": seconds, "message": message})
+    write_result(folder, result, before=finished(folder) if first else None)
 
 
 def describe(findings: list[Finding]) -> str:
@@ -71,22 +71,33 @@ def describe(findings: list[Finding]) -> str:
     return "\n".join(lines)
 
 
-def finished(folder: Path) -> dict[str, Any] | None:
+def _result(folder: Path) -> Scenario:
+    """Return what a scenario has left in its folder so far.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, TypeError
+        There is nothing, or it can't be used.
+    """
+    return Scenario.model_validate({"id": folder.name} | read_json(folder / "scenario.json"))
+
+
+def finished(folder: Path) -> Scenario | None:
     """Return the result that a scenario has left in its folder; None if it has not come to its end."""
     try:
-        document: dict[str, Any] = read_json(folder / "scenario.json")
-        return document if document["seconds"] is not None else None
-    except (OSError, ValueError, KeyError, TypeError):
+        found = _result(folder)
+    except (OSError, ValueError, TypeError):
         return None
+    return found if found.seconds is not None else None
 
 
-def write_result(folder: Path, document: dict[str, Any], *, before: dict[str, Any] | None = None) -> None:
+def write_result(folder: Path, scenario: Scenario, *, before: Scenario | None = None) -> None:
     """Write ``scenario.json``. A second result does not replace the one ``before`` it: both count as none."""
     if before is not None:
-        told = f"{before['outcome']} and {document['outcome']}: {document['message']}"
-        document = document | {"outcome": "error", "message": f"it has two results, {told}", "lost": True}
+        told = f"it has two results, {before.outcome} and {scenario.outcome}: {scenario.message}"
+        scenario = scenario.model_copy(update={"outcome": "error", "message": told, "lost": True})
     make_folder(folder, exist_ok=True)
-    write_atomically(folder / "scenario.json", json.dumps(document, indent=2) + "\n")
+    write_atomically(folder / "scenario.json", scenario.model_dump_json(indent=2) + "\n")
 
 
 def account_for_missing(run: RunFolder, *, interrupted: bool) -> None:
@@ -98,26 +109,25 @@ def account_for_missing(run: RunFolder, *, interrupted: bool) -> None:
         plan = read_plan(run)
     except DocumentError:
         return  # the report says so
-    for scenario in plan:
-        path = run.scenarios / scenario.id / "scenario.json"
-        never: dict[str, object] = {"seconds": None, "message": "it never ran", "faults": []}
+    for planned in plan:
+        folder = run.scenarios / planned.id
         try:
-            document = read_json(path) if path.exists() else scenario.model_dump() | never
-            unfinished = document["seconds"] is None
-        except (ValueError, KeyError, TypeError):
+            scenario = _result(folder)
+        except FileNotFoundError:
+            scenario = Scenario(**planned.model_dump(), outcome="error", message="it never ran")
+        except (ValueError, TypeError):
             continue  # the report says that it can't be read, and why
-        if not unfinished:
+        if scenario.seconds is not None:
             continue
+        missing: dict[str, object] = {"outcome": "error", "lost": True}
         if interrupted:
-            document |= {"outcome": "inconclusive", "message": f"interrupted: {document['message']}"}
-        else:
-            document |= {"outcome": "error", "lost": True}
-        write_result(path.parent, document)
+            missing = {"outcome": "inconclusive", "message": f"interrupted: {scenario.message}"}
+        write_result(folder, scenario.model_copy(update=missing))
 
 
 def account_for_crash(run: RunFolder, id: str, crash: str) -> None:
     """Give a scenario whose process died the outcome of that, whatever another attempt at it came to."""
     folder = run.scenarios / id
-    if (document := finished(folder)) is not None:
-        again = f"{crash}; another attempt {document['outcome']}, which does not undo that"
-        write_result(folder, document | {"outcome": "error", "message": again})
+    if (scenario := finished(folder)) is not None:
+        told = f"{crash}; another attempt {scenario.outcome}, which does not undo that"
+        write_result(folder, scenario.model_copy(update={"outcome": "error", "message": told}))

@@ -285,4 +285,6 @@ def fault_row(fault: FaultWindow, evidence: Evidence) -> Fault:
 
 def finding_row(finding: Finding) -> FindingRow:
     """Return a finding as documents hold it."""
-    return FindingRow(**asdict(finding) | {"examples": tuple(finding.examples)})
+    measured = finding.measured
+    known = None if measured is None or math.isnan(measured) else float(measured)
+    return FindingRow(**asdict(finding) | {"measured": known, "examples": tuple(finding.examples)})

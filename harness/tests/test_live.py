@@ -317,7 +317,7 @@ def test_the_faults_of_scenarios_under_way_show_with_their_scenario(tmp_path: Pa
         ("network:down the-first-of-several", "pubnub-outage", 4.0),
     ]
     # Of two that are under way nobody can tell which one took over the record of the first.
-    assert faults(shown(going, going | {"id": "another"}))[1] == (
+    assert faults(shown(going, going.model_copy(update={"id": "another"})))[1] == (
         "network:down the-first-of-several",
         None,
         4.0,

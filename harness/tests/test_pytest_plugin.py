@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from harness.documents.scenario import Scenario
 from harness.experiment import Experiment, Testbeds, experiment
 from harness.experiment.results import account_for_missing, write_result
 from harness.experiment.suite import write_plan
@@ -457,10 +458,10 @@ THREE = "".join(f"def test_{name}(experiment): pass\n" for name in ("one", "two"
 def test_a_result_that_can_not_be_written_costs_no_other(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full_disk(folder: Path, document: dict[str, Any], **options: Any) -> None:
-        if "two" in folder.name and document["seconds"] is not None:
+    def full_disk(folder: Path, scenario: Scenario, **options: Any) -> None:
+        if "two" in folder.name and scenario.seconds is not None:
             raise OSError(28, "No space left on device")
-        write_result(folder, document, **options)
+        write_result(folder, scenario, **options)
 
     pytester.makepyfile(test_demo=THREE)
     monkeypatch.setattr(experiment, "write_result", full_disk)
