@@ -1,11 +1,12 @@
-"""The local parts: real Postgres, real Toxiproxy, the PubNub emulator and the service, started and ended."""
+"""The local processes: real Postgres, real Toxiproxy, the PubNub emulator and the service."""
 
 from harness.stack.control import RemoteStack, find_stack, running_stacks
 from harness.stack.errors import StackError
 from harness.stack.postgres import Postgres
 from harness.stack.process import StackProcess
 from harness.stack.proxies import Proxies, ToxiproxyError
-from harness.stack.stack import RealPubNub, Stack, StackOptions, start_stack
+from harness.stack.stack import Stack, StackOptions, start_stack
+from harness.stack.wiring import RealPubNub
 
 __all__ = [
     "Postgres",

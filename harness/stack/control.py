@@ -1,6 +1,6 @@
-"""A running stack's ear for other processes: harm a part, mend it, tell its pid.
+"""A running stack's door for other processes of its user: an entry in a list, and a socket that takes orders.
 
-Only the process that started the parts can restart them in their place. It listens on a Unix socket in
+Only the process that started a stack can restart its processes in their place. It listens on a Unix socket in
 a folder that only its user can enter; one line of JSON asks, one answers.
 """
 
@@ -8,35 +8,55 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
-from harness.stack.advertisement import running
+import psutil
+
+from harness.files import read_json
 from harness.stack.errors import StackError
+from harness.stack.folders import cache_folder
+from harness.stack.process import StackProcess
 from harness.target import Permission, Target
 from harness.target.consent import of_own_stack
 
-if TYPE_CHECKING:
-    from harness.stack.stack import Stack
-
 ACTIONS: Final = frozenset({"kill", "terminate", "pause", "resume", "restart"})
-#: A restart waits for the part to serve again.
+#: Name of the socket.
+SOCKET: Final = "control"
+#: A restart waits for the process to serve again.
 _ANSWER_LIMIT_S: Final = 60.0
 #: As long as a restart may take that goes well.
 _CLOSE_LIMIT_S: Final = 20.0
 
 
-class ControlServer:
-    """Listens at ``path`` for what others want of ``stack``, on threads of its own."""
+class Controlled(Protocol):
+    """A running stack, as far as others can see and harm it; the actions are methods of it, too."""
 
-    def __init__(self, stack: Stack, path: Path) -> None:
-        self.path = path
-        #: By part: whoever hung up in the middle of a restart may ask for the next one already.
+    @property
+    def id(self) -> str: ...
+    @property
+    def parts(self) -> Mapping[str, StackProcess]: ...
+    def environment(self) -> dict[str, str]: ...
+    def pid(self, name: str) -> int | None: ...
+
+
+class ControlServer:
+    """Puts ``stack`` on the list of running stacks and does what others ask of it, on threads of its own.
+
+    The entry holds the stack's secrets: its mode is 0600.
+    """
+
+    def __init__(self, stack: Controlled, folder: Path) -> None:
+        self.path = folder / SOCKET
+        self.entry = stacks_folder() / f"{stack.id}.json"
+        #: By process: whoever hung up in the middle of a restart may ask for the next one already.
         self._turns: dict[str, threading.Lock] = {name: threading.Lock() for name in stack.parts}
         turns = self._turns
 
@@ -44,33 +64,47 @@ class ControlServer:
             def handle(self) -> None:
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # they hung up
                     for line in self.rfile:
-                        self.wfile.write(json.dumps(answer(stack, line, turns)).encode() + b"\n")
+                        self.wfile.write(json.dumps(_answer(stack, line, turns)).encode() + b"\n")
 
         class Server(socketserver.ThreadingUnixStreamServer):
             daemon_threads = True
 
-        self._server = Server(str(path), Handler)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever,
-            kwargs={"poll_interval": 0.05},
-            name="stack-control",
-            daemon=True,
-        )
-        self._thread.start()
+        self._server = Server(str(self.path), Handler)
+        serve = self._server.serve_forever
+        threading.Thread(target=serve, args=(0.05,), name="stack-control", daemon=True).start()
+        self._write_entry(stack)
 
     def close(self) -> None:
-        """Stop listening; what is being done to a part is finished first, and no more begins after that."""
+        """Take the stack off the list and stop listening; what is being done is finished, no more begins."""
+        self.entry.unlink(missing_ok=True)
         self._server.shutdown()
         self._server.server_close()
         for turn in self._turns.values():
             turn.acquire(timeout=_CLOSE_LIMIT_S)
         self.path.unlink(missing_ok=True)
 
+    def _write_entry(self, stack: Controlled) -> None:
+        owner = psutil.Process()
+        document = {
+            "id": stack.id,
+            "pid": owner.pid,
+            "created": owner.create_time(),
+            "started": time.time(),
+            "environment": stack.environment(),
+            "control": str(self.path),
+            "parts": {name: {"log": str(part.log_path)} for name, part in stack.parts.items()},
+        }
+        fresh = self.entry.with_suffix(f".{owner.pid}")
+        descriptor = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file)
+        fresh.replace(self.entry)
 
-def answer(stack: Stack, line: bytes, turns: Mapping[str, threading.Lock]) -> dict[str, Any]:
+
+def _answer(stack: Controlled, line: bytes, turns: Mapping[str, threading.Lock]) -> dict[str, Any]:
     """Do what ``line`` asks of ``stack``; return the answer, which is ``error`` if it could not be done.
 
-    What harms or mends a part waits for its turn in ``turns``.
+    What harms or mends a process waits for its turn in ``turns``.
     """
     try:
         request = json.loads(line)
@@ -96,7 +130,7 @@ class RemoteStack:
         self.owner: int = document["pid"]
         self.started: float = document["started"]
         self.target: Target = replace(Target.from_environment(document["environment"]), origin="embedded")
-        #: Names of its parts and where their logs are.
+        #: Names of its processes and where their logs are.
         self.parts: dict[str, Path] = {name: Path(part["log"]) for name, part in document["parts"].items()}
         self._control: str = document["control"]
 
@@ -106,7 +140,7 @@ class RemoteStack:
         return of_own_stack(self)
 
     def pid(self, name: str) -> int | None:
-        """Return the process id of a part, None while it is down."""
+        """Return a process id, None while the process is down."""
         found = self._ask("pid", name)["pid"]
         return None if found is None else int(found)
 
@@ -127,7 +161,7 @@ class RemoteStack:
 
     def _ask(self, action: str, name: str) -> dict[str, Any]:
         try:
-            with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as connection:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(_ANSWER_LIMIT_S)
                 connection.connect(self._control)
                 connection.sendall(json.dumps({"action": action, "part": name}).encode() + b"\n")
@@ -139,9 +173,25 @@ class RemoteStack:
         return dict(said)
 
 
+def stacks_folder() -> Path:
+    """Return the folder with one entry for each running stack."""
+    return cache_folder("stacks")
+
+
 def running_stacks() -> list[RemoteStack]:
-    """Return the stacks that run now, oldest first."""
-    return [RemoteStack(document) for document in running()]
+    """Return the stacks that run now, oldest first; entries of others are removed."""
+    found = []
+    for path in stacks_folder().glob("*.json"):
+        try:
+            document = read_json(path)
+            alive = psutil.Process(document["pid"]).create_time() == document["created"]
+        except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
+            alive = False
+        if alive:
+            found.append(RemoteStack(document))
+        else:
+            path.unlink(missing_ok=True)
+    return sorted(found, key=lambda stack: stack.started)
 
 
 def find_stack(id: str | None = None) -> RemoteStack:
@@ -152,15 +202,14 @@ def find_stack(id: str | None = None) -> RemoteStack:
     StackError
         There is none, or several to choose from.
     """
-    stacks = running_stacks()
-    known = ", ".join(stack.id for stack in stacks)
+    stacks = {stack.id: stack for stack in running_stacks()}
+    known = ", ".join(stacks)
+    if id is None and len(stacks) == 1:
+        (id,) = stacks
+    if id in stacks:
+        return stacks[id]
     if id is not None:
-        for stack in stacks:
-            if stack.id == id:
-                return stack
         raise StackError(f"no stack {id!r} is running" + (f": there are {known}" if known else ""))
-    if not stacks:
-        raise StackError("no stack is running: start one with `stormwatch up`")
-    if len(stacks) > 1:
+    if stacks:
         raise StackError(f"{len(stacks)} stacks are running: choose one of {known}")
-    return stacks[0]
+    raise StackError("no stack is running: start one with `stormwatch up`")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import platformdirs
 
-from harness.process import Reaper
+from harness.process import Reaper, run_as
 from harness.stack.errors import StackError
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def shared_folder(name: str, user: struct_passwd) -> Path:
             folder = _make(base / name, 0o755)
         except StackError:
             continue
-        if _belongs_to_root(base) and can_enter(folder, user):
+        status = base.stat()
+        if status.st_uid == 0 and not status.st_mode & stat.S_IWOTH and can_enter(folder, user):
             return folder
     raise StackError(
         f"no folder that user {user.pw_name!r} can read (looked at {', '.join(map(str, bases))}): "
@@ -66,7 +68,7 @@ def scratch_folder(reaper: Reaper, user: struct_passwd | None = None, *, for_soc
     Parameters
     ----------
     reaper : told of it.
-    user : who has to get at it, if not only we.
+    user : who has to get at it, if not only this process's user.
     for_socket : name of a Unix socket to be made in it, whose path may not be long.
 
     Raises
@@ -80,7 +82,7 @@ def scratch_folder(reaper: Reaper, user: struct_passwd | None = None, *, for_soc
         if user is not None and not can_enter(parent, user):
             continue
         folder = parent.resolve() / f"stormwatch-{secrets.token_hex(8)}"
-        if for_socket and not fits_a_socket(folder / for_socket):
+        if for_socket and len(os.fsencode(folder / for_socket)) > _SOCKET_PATH_BYTES:
             continue
         reaper.watch_path(folder)  # before it is there: we may be killed at any moment
         try:
@@ -97,9 +99,10 @@ def scratch_folder(reaper: Reaper, user: struct_passwd | None = None, *, for_soc
     )
 
 
-def fits_a_socket(path: Path) -> bool:
-    """Tell whether a Unix socket can have this path."""
-    return len(os.fsencode(path)) <= _SOCKET_PATH_BYTES
+def can_enter(folder: Path, user: struct_passwd) -> bool:
+    """Tell whether ``user`` can walk down to ``folder``."""
+    command = ["/bin/sh", "-c", 'test -x "$1"', "sh", str(folder)]
+    return subprocess.run(command, cwd="/", check=False, **run_as(user)).returncode == 0
 
 
 def _temporary() -> list[Path]:
@@ -110,39 +113,9 @@ def _temporary() -> list[Path]:
         return []
 
 
-def can_enter(folder: Path, user: struct_passwd) -> bool:
-    """Tell whether ``user`` can walk down to ``folder``, by the permission bits."""
-    return all(_allows(path, user, stat.S_IXOTH) for path in (folder, *folder.parents))
-
-
-def can_read_all(folder: Path, user: struct_passwd) -> bool:
-    """Tell whether ``user`` can read every file below ``folder``, by the permission bits."""
-    if not can_enter(folder, user):
-        return False
-    for path in folder.rglob("*"):
-        needed = stat.S_IROTH | (stat.S_IXOTH if path.is_dir() else 0)
-        if not path.is_symlink() and not _allows(path, user, needed):
-            return False
-    return True
-
-
-def _allows(path: Path, user: struct_passwd, needed: int) -> bool:
-    status = path.stat()
-    if status.st_uid == user.pw_uid:
-        needed <<= 6
-    elif status.st_gid == user.pw_gid:
-        needed <<= 3
-    return status.st_mode & needed == needed
-
-
-def _belongs_to_root(folder: Path) -> bool:
-    status = folder.stat()
-    return status.st_uid == 0 and not status.st_mode & stat.S_IWOTH
-
-
 def _make(folder: Path, mode: int) -> Path:
     try:
-        for path in reversed((folder, folder.parent)):
+        for path in (folder.parent, folder):
             path.mkdir(mode=mode, parents=True, exist_ok=True)
             if mode == 0o755 and path.stat().st_uid == os.geteuid():
                 path.chmod(mode | stat.S_IMODE(path.stat().st_mode))

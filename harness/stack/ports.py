@@ -1,7 +1,7 @@
 """Free TCP ports that stay free: a block of them, reserved for one stack.
 
 A port from the kernel's ephemeral range (bind to 0, read it back) is not safe here. While a fault keeps
-it closed, the kernel may hand it to an outgoing connection: the part can't come back then, or a client
+it closed, the kernel may hand it to an outgoing connection: the process can't come back then, or a client
 that retries connects to itself. So ports are taken below that range, from a block that an advisory
 lock keeps away from other stacks of this user; the kernel frees the lock even after ``kill -9``.
 """
@@ -22,7 +22,7 @@ from harness.stack.folders import cache_folder
 BLOCK: Final = 64
 _LOWEST: Final = 10240
 _EPHEMERAL: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
-#: What the kernel's range starts with where it can't be asked: the lowest of the common systems.
+#: Where the kernel's range begins if it can't be asked: the lowest of the common systems.
 _DEFAULT_EPHEMERAL: Final = 32768
 
 
@@ -38,16 +38,12 @@ class PortBlock:
     def __init__(self) -> None:
         folder = cache_folder("ports")
         starts = list(range(_LOWEST, _end(), BLOCK))
-        random.SystemRandom().shuffle(starts)
-        for start in starts:
-            lock = FileLock(folder / f"{start}.lock")
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                continue
-            self._lock = lock
-            self._ports = iter(range(start, start + BLOCK))
-            return
+        for start in random.SystemRandom().sample(starts, len(starts)):
+            self._lock = FileLock(folder / f"{start}.lock")
+            with contextlib.suppress(Timeout):
+                self._lock.acquire(blocking=False)
+                self._ports = iter(range(start, start + BLOCK))
+                return
         raise StackError(
             f"all {len(starts)} blocks of ports are reserved: end some of the stacks that are running"
         )
@@ -78,13 +74,11 @@ class PortBlock:
 
 def is_free(port: int) -> bool:
     """Tell whether a server could listen on ``port`` of 127.0.0.1 now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    with contextlib.suppress(OSError), socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
+        probe.bind(("127.0.0.1", port))
         return True
+    return False
 
 
 def _end() -> int:

