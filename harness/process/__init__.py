@@ -5,6 +5,7 @@ from harness.process.errors import ProcessError
 from harness.process.lines import LineProcess
 from harness.process.reap import remove
 from harness.process.reaper import Reaper
+from harness.process.tool import run_tool
 
 __all__ = [
     "ChildProcess",
@@ -15,6 +16,7 @@ __all__ = [
     "answers_http",
     "remove",
     "run_as",
+    "run_tool",
     "stop_all",
     "wait_until_ready",
 ]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from filelock import FileLock
 
-from harness.process import Reaper, run_as
+from harness.process import ProcessError, Reaper, run_tool
 from harness.stack.errors import StackError
 from harness.stack.folders import cache_folder, shared_folder
 
@@ -67,24 +67,18 @@ class Installation:
         StackError
             It failed; the message has its last words.
         """
+        environment = bare_environment() | dict(further or {})
         try:
-            done: subprocess.CompletedProcess[str] = subprocess.run(
+            return run_tool(
                 command,
-                input=given,
-                capture_output=True,
-                encoding="utf-8",
-                env=bare_environment() | dict(further or {}),
-                cwd="/",
-                timeout=_TOOL_LIMIT_S,
-                check=False,
-                **run_as(self.user),
+                limit_s=_TOOL_LIMIT_S,
+                environment=environment,
+                folder=Path("/"),
+                user=self.user,
+                given=given,
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except ProcessError as error:
             raise StackError(f"Postgres: can't {what}: {error}; {WAY_OUT}") from error
-        if done.returncode != 0:
-            words = " | ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
-            raise StackError(f"Postgres: can't {what}: {words or f'exit code {done.returncode}'}; {WAY_OUT}")
-        return done.stdout
 
 
 @dataclass(frozen=True)

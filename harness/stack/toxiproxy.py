@@ -17,7 +17,6 @@ import queue
 import re
 import secrets
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ import requests
 from filelock import FileLock
 
 from harness import web_proxies
-from harness.process import ProcessSpec, answers_http
+from harness.process import ProcessError, ProcessSpec, answers_http, run_tool
 from harness.stack.errors import StackError
 from harness.stack.folders import cache_folder
 
@@ -91,7 +90,7 @@ class Binary:
         return f"unverified: {self.path} says that it is {self.version}, its checksum is none that is pinned"
 
 
-class _WayError(Exception):
+class _WayError(ProcessError):
     """One way to get the server did not work; the next is tried."""
 
 
@@ -107,7 +106,7 @@ def find(say: Say = lambda _: None) -> Binary | None:
     if given:
         try:
             return _found(Path(given).absolute(), f"{BIN_VARIABLE}={given}")
-        except _WayError as error:
+        except ProcessError as error:
             raise StackError(
                 f"Toxiproxy: {BIN_VARIABLE}={given} {error}; set it to a toxiproxy-server, or unset it"
             ) from None
@@ -116,7 +115,7 @@ def find(say: Say = lambda _: None) -> Binary | None:
         if candidate is not None and Path(candidate).exists():
             try:
                 return _found(Path(candidate), source)
-            except _WayError as error:
+            except ProcessError as error:
                 say(f"Toxiproxy: {candidate} ({source}) is passed over: it {error}")
     return None
 
@@ -158,7 +157,7 @@ def obtain(say: Say = lambda _: None, *, release_url: str = RELEASE_URL) -> Bina
                     fresh.chmod(0o755)
                     version = _needed_version_of(fresh)
                     fresh.replace(target)
-            except (_WayError, OSError) as error:
+            except (ProcessError, OSError) as error:
                 say(f"Toxiproxy: {name}: {error}")
                 reasons.append(f"{name}: {error}")
             else:
@@ -187,18 +186,12 @@ def version_of(path: Path) -> str:
 
     Raises
     ------
-    _WayError
+    ProcessError
         It does not run, or is something else.
     """
-    try:
-        said = subprocess.run(
-            [path, "-version"], capture_output=True, text=True, timeout=20, check=False, encoding="utf-8"
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _WayError(f"can't be run ({error})") from error
-    found = re.search(r"toxiproxy-server version (\S+)", said.stdout + said.stderr)
+    found = re.search(r"toxiproxy-server version (\S+)", run_tool([str(path), "-version"], limit_s=20))
     if found is None:
-        raise _WayError(f"is no toxiproxy-server (-version ended with {said.returncode})")
+        raise _WayError("is no toxiproxy-server")
     return found.group(1)
 
 
@@ -317,24 +310,7 @@ def _build(path: Path, go: Path, environment: dict[str, str], say: Say) -> None:
 
 
 def _run(command: list[str], environment: dict[str, str], cwd: Path | None = None) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_BUILD_LIMIT_S,
-            check=False,
-            encoding="utf-8",
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _WayError(str(error)) from error
-    if done.returncode != 0:
-        words = " | ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
-        raise _WayError(words or f"{command[0]} ended with exit code {done.returncode}")
-    return done.stdout
+    return run_tool(command, limit_s=_BUILD_LIMIT_S, environment=environment, folder=cwd)
 
 
 @contextmanager
