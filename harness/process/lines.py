@@ -70,4 +70,6 @@ class LineProcess(ChildProcess):
             with self._process.stdout as stdout:
                 for line in stdout:
                     self._on_message(json.loads(line))
-        self._on_end(self._process.wait())
+        code = self._process.wait()
+        self._outbox.put(None)  # nobody reads any more
+        self._on_end(code)
