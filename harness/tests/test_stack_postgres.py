@@ -62,23 +62,6 @@ def test_leaves_neither_process_nor_port_nor_folder_behind() -> None:
     assert is_free(port)
 
 
-def test_leaves_nothing_behind_when_its_starter_is_killed() -> None:
-    program = textwrap.dedent("""
-        import os, signal
-        from harness.stack import Postgres
-        postgres = Postgres().start()
-        print(postgres.process.pid, postgres.port, postgres._folder, flush=True)
-        os.kill(os.getpid(), signal.SIGKILL)
-    """)
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, encoding="utf-8"
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    pid, port, folder = done.stdout.split()
-    eventually(lambda: not psutil.pid_exists(int(pid)) and not Path(folder).exists())
-    assert is_free(int(port))
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="where shared memory is listed is Linux's")
 @pytest.mark.parametrize("orderly", [True, False], ids=["ended in order", "starter killed"])
 def test_a_server_that_was_killed_leaves_no_shared_memory_behind(orderly: bool) -> None:
