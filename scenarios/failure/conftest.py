@@ -88,7 +88,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     option = config.option
     if not config.pluginmanager.hasplugin("xdist") or option.collectonly or option.dist != "no":
         return
-    named = any(".py" in argument for argument in config.args)
+    named = any(argument.partition("::")[0].endswith(".py") for argument in config.args)
     elsewhere = deployment_named() and not option.stormwatch_local
     if option.numprocesses is None and not named and not elsewhere:
         option.numprocesses = "auto"
