@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import sys
+from typing import Final
+
+#: Open files that the end of a run needs: the removal of its games, its record, its report.
+RESERVED: Final = 24
 
 
 def open_files() -> int:
@@ -19,3 +24,27 @@ def raise_open_files() -> None:
     # Where no limit is set, some systems have one of their own all the same.
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Reserve:
+    """Open files kept back for the end of a run, which must be judged when there are no others left.
+
+    Raises
+    ------
+    OSError
+        There are not as many.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[int] = []
+        try:
+            while len(self._held) < RESERVED:
+                self._held.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Give them back; once is enough, more does no harm."""
+        while self._held:
+            os.close(self._held.pop())

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import Final
 
-from harness.limits import open_files
+from harness.limits import RESERVED, open_files
 from harness.load.options import OptionError
 from harness.load_options import LoadOptions
 
@@ -25,7 +25,7 @@ _PROXY_ITSELF: Final = 160
 _EMULATOR_ITSELF: Final = 100
 _SERVICE_ITSELF: Final = 60
 _OBSERVER_ITSELF: Final = 60
-_LOCUST_ITSELF: Final = 20
+_LOCUST_ITSELF: Final = 20 + RESERVED
 
 
 class TooLargeError(OptionError):

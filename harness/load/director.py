@@ -140,9 +140,9 @@ class Director:
             run.ended.wait()
             return
         try:
+            self.exit_code = Exit.NO_REPORT  # until it has one
             run.end()
-            if not self._given.no_report:
-                self.exit_code = judge(run.folder)
+            self.exit_code = 0 if self._given.no_report else judge(run.folder)
         finally:
             self._run = None
             run.ended.set()

@@ -132,15 +132,18 @@ def earlier_runs(target: Target) -> list[str]:
 
 def remove_games(permission: Permission, prefix: str) -> Cleaned:
     """Remove a run's games from the target, in a process of its own: asyncio can't live beside gevent."""
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.target.cleaning", prefix],
-        env={**os.environ, **permission.environment()},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness.target.cleaning", prefix],
+            env={**os.environ, **permission.environment()},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
+    except OSError as error:
+        return Cleaned(prefix, {}, f"nothing could be removed: {error.strerror}")
     if done.returncode != 0:
         return Cleaned(prefix, {}, f"nothing could be removed: {' '.join(done.stderr.split())}")
     return Cleaned(**json.loads(done.stdout))

@@ -17,6 +17,7 @@ from harness.history import HistoryWriter, RunFolder, now_ns
 from harness.history.names import Actor, Reading, Writer
 from harness.history.run import utc_now
 from harness.history.witnesses import Doubt, Witness, doubts_about
+from harness.limits import Reserve
 from harness.load.cron import Cron
 from harness.load.observers import ObserverError, ObserverProcess
 from harness.load.preflight import remove_games
@@ -107,6 +108,8 @@ class Run:
             # The master's own rows: cron's ticks, the number of users. Workers write rows of their own.
             self._history = HistoryWriter(folder.history, Writer.CRON, spec.run_id)
             failing.callback(self._close_history)
+            self._reserve = Reserve()
+            failing.callback(self._reserve.release)
             failing.callback(self._remove_games)
             self._watch = self._start_watching(processes)
             failing.callback(self._watch.kill)
@@ -148,6 +151,7 @@ class Run:
     def end(self) -> None:
         """Let late events arrive, look once more, stop everything and complete ``run.json``."""
         self.ending = True
+        self._reserve.release()
         if self._completed:
             left_s = self._drain_began + self.options.drain_s - time.monotonic()
             late_s = max(_LATE_S, left_s)

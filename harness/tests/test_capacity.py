@@ -47,7 +47,9 @@ def test_what_is_worked_out_is_what_runs_were_seen_to_take(
 ) -> None:
     asked = options(*load)
     needs = [need.open_files for need in [*of_stack(asked), *of_locust(asked, processes=1)]]
-    for need, seen in zip(needs, (toxiproxy, emulator, service, observer, locust), strict=True):
+    for need, seen in zip(
+        needs, (toxiproxy, emulator, service, observer, locust + limits.RESERVED), strict=True
+    ):
         assert 0.9 * seen <= need <= 1.3 * seen
 
 
@@ -175,6 +177,30 @@ def test_what_we_start_may_open_as_many_files_as_the_machine_allows() -> None:
         check=True,
     )
     assert said.stdout.split() == ["512", "512"]
+
+
+RESERVED = """
+import os, subprocess
+from harness import limits
+reserve = limits.Reserve()
+taken = []
+try:
+    while True:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    reserve.release()
+    print(subprocess.run(["echo", "judged"], capture_output=True, text=True).stdout)
+"""
+
+
+def test_the_end_of_a_run_has_open_files_in_reserve() -> None:
+    said = subprocess.run(
+        ["bash", "-c", 'ulimit -n 64; exec "$@"', "bash", sys.executable, "-c", RESERVED],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert said.stdout.split() == ["judged"]
 
 
 def test_no_limit_at_all_is_enough_for_any_load(monkeypatch: pytest.MonkeyPatch) -> None:

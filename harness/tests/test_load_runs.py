@@ -61,15 +61,25 @@ def finished(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> "Locust"
 
 
 class Locust:
-    """The locust command in a process group of its own, as a terminal would have it."""
+    """The locust command in a process group of its own, as a terminal would have it.
 
-    def __init__(self, reports: Path, environment: Mapping[str, str], *options: str) -> None:
+    With ``open_files``, it and whatever it starts may open no more.
+    """
+
+    def __init__(
+        self,
+        reports: Path,
+        environment: Mapping[str, str],
+        *options: str,
+        open_files: int | None = None,
+    ) -> None:
         self.reports = reports
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self._log = reports.parent / f"locust-{time.monotonic_ns()}.log"
         with self._log.open("wb") as log:
+            limited = [] if open_files is None else ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"]
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "locust", "-f", str(SCENARIO), *options],
+                [*limited, sys.executable, "-m", "locust", "-f", str(SCENARIO), *options],
                 env={**inherited, **environment, "STORMWATCH_REPORTS": str(reports)},
                 cwd=PROJECT,
                 stdout=log,
@@ -119,8 +129,10 @@ class Locust:
         return not alive
 
 
-def play(stack: Stack, tmp_path: Path, *options: str) -> Locust:
-    return Locust(tmp_path / "reports", stack.permission.environment(), "--headless", *SHORT, *options)
+def play(stack: Stack, tmp_path: Path, *options: str, open_files: int | None = None) -> Locust:
+    environment = stack.permission.environment()
+    options = ("--headless", *SHORT, *options)
+    return Locust(tmp_path / "reports", environment, *options, open_files=open_files)
 
 
 def check_the_record(locust: Locust, players: int) -> pd.DataFrame:
