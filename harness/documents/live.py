@@ -6,9 +6,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, Strict
 
-from harness.documents.base import Count, Document, Example, Many, Model, Moment
-from harness.documents.rows import ObjectiveRow
-from harness.documents.verdict import Verdict
+from harness.documents.base import Count, Document, Example, Interval, Many, Model, Moment, Number
+from harness.documents.rows import Ceiling
+from harness.documents.verdict import RowVerdict, Verdict
 
 SCHEMA: Final = "stormwatch.live/1"
 
@@ -25,9 +25,23 @@ class InWords(Model):
     place: Annotated[tuple[float, float], Strict(False)] | None
 
 
-class LiveObjective(ObjectiveRow):
-    """An objective so far."""
+class LiveObjective(Model):
+    """An objective so far; its figures as a report has them."""
 
+    name: str
+    title: str
+    verdict: RowVerdict
+    measured: Number
+    unit: Literal["s", "%"]
+    quantile: float | None
+    comparison: Literal["<", ">"]
+    threshold: float
+    ceiling: Ceiling | None
+    interval: Interval
+    confidence: float | None
+    samples: Count
+    samples_needed: int | None
+    reason: str
     shown: InWords
 
 

@@ -11,11 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
 from harness.documents.__main__ import FOLDER, schemas
 from harness.documents.base import read_document
+from harness.documents.live import Live
 from harness.documents.rows import IntegrityRow, ObjectiveRow
 from harness.documents.run import Run
 from harness.files import DocumentError
+from harness.live.document import Snapshot, judge_so_far, live_document
+from harness.sla.policy import load_policy
 from harness.tests.synthetic_report import latency_row
 
 
@@ -80,3 +84,14 @@ def test_an_error_names_the_file_the_field_the_value_and_the_way_out(
         read_document(path, Run, "look again")
     assert str(refused.value).startswith(f"{path}: ")
     assert said in str(refused.value)
+
+
+def test_a_run_under_way_writes_what_its_model_says() -> None:
+    shape = Shape(games_at_once=5, seconds=20)
+    about = about_run(shape)
+    snapshot = Snapshot("run", START + 15 * NS, about, history_of(synthetic_rows(shape)), planned=2)
+    document = live_document(snapshot, judge_so_far(snapshot, load_policy()), every_s=1.0)
+    live = Live.model_validate(json.loads(json.dumps(document)))
+    assert live.figures is not None
+    assert {row.name for row in live.figures.objectives} >= {"broadcast_latency", "event_delivery"}
+    assert json.loads(live.model_dump_json()) == document
