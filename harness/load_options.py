@@ -78,9 +78,14 @@ class LoadOptions:
     run_time_s: float | None = None
 
     @property
+    def lengths(self) -> dict[str, float]:
+        """State -> how long its timer runs, in seconds."""
+        return {"briefing": self.briefing_s, "drawing": self.drawing_s, "voting": self.voting_s}
+
+    @property
     def phases_s(self) -> float:
         """Sum of the phases' lengths."""
-        return self.briefing_s + self.drawing_s + self.voting_s
+        return sum(self.lengths.values())
 
     @property
     def game_s(self) -> float:

@@ -28,8 +28,5 @@ class ConcurrentGames(GameHost):
     def play_a_game(self) -> None:
         """One game from its creation to `completed`."""
         with self.next_game() as game:
-            game.create()
-            game.subscribe()
-            game.join()
             game.start()
             game.play()

@@ -28,6 +28,8 @@ class About(Model):
     started_at: Moment | None = None
     finished_at: Moment | None = None
     target: dict[str, JsonValue] | None = None
+    #: Name and lifecycle of the system under test.
+    system: dict[str, JsonValue] | None = None
     options: dict[str, JsonValue] | None = None
     seed: int | str | None = None
     profile: str | None = None

@@ -20,6 +20,7 @@ from harness.judge import Evidence, evidence_of
 from harness.observe.database import due_soon, note_overdue
 from harness.sla.policy import Policy
 from harness.stack import StackOptions, start_stack
+from harness.system import find_system
 from harness.target import Action, ConsentError, Permission, Target, deployment_named
 from harness.target.cleaning import clean
 from harness.target.consent import ask
@@ -89,6 +90,7 @@ class Testbed:
         self.setup = setup
         self.run = run
         self._policy = policy
+        self._witness = find_system().witness
         self._closing = ExitStack()
         with ExitStack() as failing:
             permission = deployment()
@@ -124,7 +126,7 @@ class Testbed:
         asked_ns = now_ns()
         url = self.stack.target.database_url
         assert url is not None  # a local stack has one, and nothing takes place on a deployment without
-        asyncio.run(note_overdue(url, self.run.read()["game_prefix"], self.history))
+        asyncio.run(note_overdue(url, self.run.read()["game_prefix"], self.history, self._witness))
         return asked_ns
 
     def falls_due(self, from_s: float, to_s: float) -> bool:
@@ -137,7 +139,7 @@ class Testbed:
         """
         url = self.stack.target.database_url
         assert url is not None  # as above
-        return asyncio.run(due_soon(url, self.run.read()["game_prefix"], from_s, to_s)) > 0
+        return asyncio.run(due_soon(url, self.run.read()["game_prefix"], from_s, to_s, self._witness)) > 0
 
     def finish(self) -> None:
         """Let the games come to their end, so that the record is whole.

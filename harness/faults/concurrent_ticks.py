@@ -16,7 +16,9 @@ from harness.history import HistoryWriter, now_ns
 from harness.history.names import CONCURRENT
 from harness.sla.units import parse_duration
 from harness.stack.proxies import LOAD_SERVICE, Proxies
-from harness.target import Action, Target, monitor
+from harness.system import Ticks, find_system
+from harness.system.tick import ANSWER_LIMIT_S, TickCall
+from harness.target import Action, Target
 from harness.target.cleaning import new_prefix, prefix_of
 from harness.target.client import Client
 
@@ -97,16 +99,23 @@ class _Caller:
         self.actor = actor
         self.answered = 0
         self._replica = replica
+        ticks = find_system()(replica)
+        if not isinstance(ticks, Ticks):
+            raise MissingPartError(f"{ticks.name} ticks by itself")
+        self._ticks = ticks
         self._history = history
 
     def tick(self, due_ns: int) -> None:
         """Send one tick that is due at ``due_ns`` (Unix ns), on a connection of its own."""
-        with Client(self._replica, self.actor, limit_s=monitor.ANSWER_LIMIT_S) as client:
-            headers = monitor.headers(self._replica.cron_secret)
-            answer = client.call("POST", monitor.PATH, body={}, headers=headers, check=monitor.check)
+        tick = TickCall(self._ticks, self.actor, due_ns)
+        call = tick.call
+        with Client(self._replica, self.actor, limit_s=ANSWER_LIMIT_S) as client:
+            answer = client.call(
+                call.method, call.path, body=call.body, headers=call.headers, check=tick.check
+            )
         self.answered += answer.ok
         if self._history is not None:
-            self._history.append(monitor.row(answer, self.actor, due_ns))
+            self._history.append(tick.row(answer))
 
 
 def _unanswered(callers: Sequence[_Caller]) -> str | None:

@@ -40,6 +40,7 @@ from harness.judge.pairs import pairs_of, subscriptions_of
 from harness.judge.table import MANY, encoded, frame_of, pair_key, repeated
 from harness.judge.windows import FaultWindow, Window
 from harness.sla.policy import Policy
+from harness.system.lifecycle import Lifecycle
 
 __all__ = ["NS", "Clock", "Evidence", "FaultWindow", "Window", "evidence_of"]
 
@@ -137,6 +138,12 @@ class Evidence:
         for who, what in lacked.itertuples(index=False):
             found += doubts_about(who, f"{who} was {what}")
         return found
+
+    @cached_property
+    def lifecycle(self) -> Lifecycle | None:
+        """The lifecycle of the system's items; None: the run's record does not tell it."""
+        entry = (self.run.get("system") or {}).get("lifecycle")
+        return None if entry is None else Lifecycle.of_entry(entry)
 
     @cached_property
     def windows(self) -> list[Window]:

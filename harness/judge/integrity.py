@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -20,15 +19,13 @@ from harness.history.names import Publish, move
 from harness.history.witnesses import Witness
 from harness.judge.evidence import NS, Evidence
 from harness.sla.witnesses import rests_on
+from harness.system.lifecycle import Lifecycle
 
 #: How many examples of a violation a report names.
 EXAMPLES: Final = 10
 
-#: From -> to; ``cancelled`` is allowed from everywhere but the ends.
-MOVES: Final = frozenset(
-    {*pairwise(("waiting", "briefing", "drawing", "voting", "completed"))}
-    | {(phase, "cancelled") for phase in ("waiting", "briefing", "drawing", "voting")}
-)
+#: Why moves can't be held against the rules of a run that does not tell them.
+UNTOLD: Final = "run.json does not tell the lifecycle: it was recorded by an older version"
 
 #: Place and name of faults while which games move without events: the trigger that makes them is dropped.
 SILENCING: Final = frozenset({("database", "trigger-dropped"), ("service", "emergency-rollback")})
@@ -147,17 +144,25 @@ def illegal(evidence: Evidence) -> Violations:
     rows = evidence.transitions
     rows = rows[rows["game"] >= 0]
     names = rows["name"].cat.remove_unused_categories()
-    unknown = ~names.isin({move(before, after) for before, after in MOVES}).to_numpy()
+    lifecycle = evidence.lifecycle
+    doubts = [] if lifecycle else [UNTOLD]
+    allowed = names.cat.categories if lifecycle is None else [move(*pair) for pair in lifecycle.pairs]
+    unknown = ~names.isin(allowed).to_numpy()
     torn, gaps = _torn(rows)
     return _violations(
         evidence,
         rows[unknown | torn],
         len(rows),
-        "Moves other than waiting → briefing → drawing → voting → completed (or to cancelled), "
-        "or that do not start in the phase where the game was.",
+        f"Moves other than {_in_words(lifecycle)}, or that do not start in the phase where the game was.",
         lambda row: str(row["name"]),
-        doubts=[f"{gaps} changes are missing in the record"] if gaps else [],
+        doubts=doubts + ([f"{gaps} changes are missing in the record"] if gaps else []),
     )
+
+
+def _in_words(lifecycle: Lifecycle | None) -> str:
+    if lifecycle is None:
+        return "those of the system's lifecycle"
+    return ", ".join(f"{before} → {after}" for before, after in lifecycle.ordered)
 
 
 def _torn(rows: pd.DataFrame) -> tuple[NDArray[np.bool_], int]:

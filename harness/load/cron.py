@@ -1,4 +1,4 @@
-"""Cron: ticks of monitor-game-timers go out on schedule, whether or not the last one came back."""
+"""Cron: ticks go out on schedule, whether or not the last one came back."""
 
 from __future__ import annotations
 
@@ -9,20 +9,27 @@ from gevent.pool import Group
 from locust.contrib.fasthttp import FastHttpSession
 from locust.event import EventHook
 
-from harness.history import HistoryWriter, Row, now_ns
-from harness.history.names import Actor, Tick
+from harness.history import HistoryWriter, now_ns
+from harness.history.names import Actor
 from harness.load.api import CONNECT_LIMIT_S, Api
-from harness.target import Action, Permission, monitor
+from harness.system import Ticks
+from harness.system.tick import ANSWER_LIMIT_S, TickCall
+from harness.target import Action, Permission
 
 #: Ticks that may be out at once.
 _CONCURRENCY: Final = 100
 
 
 class Cron:
-    """Calls the monitor each ``every_s`` seconds, from :meth:`start` to :meth:`stop`."""
+    """Has the system tick each ``every_s`` seconds, from :meth:`start` to :meth:`stop`."""
 
     def __init__(
-        self, permission: Permission, every_s: float, history: HistoryWriter, request_event: EventHook
+        self,
+        system: Ticks,
+        permission: Permission,
+        every_s: float,
+        history: HistoryWriter,
+        request_event: EventHook,
     ) -> None:
         permission.require(Action.TICK)
         target = permission.target
@@ -30,13 +37,13 @@ class Cron:
             target.service_url,
             request_event,
             user=None,
-            network_timeout=monitor.ANSWER_LIMIT_S,
+            network_timeout=ANSWER_LIMIT_S,
             connection_timeout=CONNECT_LIMIT_S,
             max_retries=0,
             concurrency=_CONCURRENCY,
         )
         self._api = Api(session, target, history)
-        self._headers = monitor.headers(target.cron_secret)
+        self._system = system
         self._every_ns = round(every_s * 1e9)
         self._history = history
         self._ticks = Group()
@@ -62,28 +69,15 @@ class Cron:
 
     def _tick(self, due_ns: int) -> None:
         start_ns = now_ns()
+        tick = TickCall(self._system, Actor.CRON, due_ns)
+        call = tick.call
         try:
             answer = self._api.send(
-                "POST", monitor.PATH, f"POST {monitor.PATH}", self._headers, body={}, check=monitor.check
+                call.method, call.path, tick.name, call.headers, body=call.body, check=tick.check
             )
         except gevent.GreenletExit:
-            self._record(Tick.TICK, due_ns, start_ns, ok=False, error="unanswered")
+            self._history.append(tick.unanswered(start_ns))
             raise
-        self._history.append(monitor.row(answer, Actor.CRON, due_ns))
-        if "executionTime" in (told := monitor.told(answer)):
-            took_ms = float(told["executionTime"])
-            self._record(Tick.EXECUTION, due_ns, answer.start_ns, answer.end_ns, value=took_ms)
-
-    def _record(
-        self,
-        name: str,
-        due_ns: int,
-        start_ns: int,
-        end_ns: int | None = None,
-        *,
-        ok: bool = True,
-        error: str | None = None,
-        value: float | None = None,
-    ) -> None:
-        row = Row("monitor", name, Actor.CRON, None, None, None, due_ns, start_ns, end_ns, ok, error, value)
-        self._history.append(row)
+        self._history.append(tick.row(answer))
+        if (execution := tick.execution(answer)) is not None:
+            self._history.append(execution)

@@ -27,12 +27,22 @@ from harness.load.workers import Workers, WorkersError
 from harness.load_options import LoadOptions
 from harness.output import Exit
 from harness.stack import StackError
+from harness.system import SystemFileError, find_system
+from harness.system.find import place_of
 from harness.target import ConsentError, TargetError
 from harness.target.cleaning import new_prefix
 
 log = logging.getLogger(__name__)
 
-_FORESEEN = (OptionError, TargetError, ConsentError, TargetUnusable, DocumentError, StackError)
+_FORESEEN = (
+    OptionError,
+    SystemFileError,
+    TargetError,
+    ConsentError,
+    TargetUnusable,
+    DocumentError,
+    StackError,
+)
 
 
 class CannotBegin(Exception):
@@ -87,6 +97,7 @@ class Director:
 
         try:
             options = load_options(given)
+            find_system(given.system)
             _see_that_it_can_be_written(Path(given.reports))
             target = find_target(environment, given, options, logs)
         except BaseException as error:  # Ctrl-C as well
@@ -173,10 +184,13 @@ class Director:
     def _start(self, folder: RunFolder, options: LoadOptions) -> Run:
         permission, given = self._target.permission, self._given
         alone = _given_folder() is None
-        spec = RunSpec(folder.id, folder.path, new_prefix(), options, permission, anyway=given.anyway)
+        system = find_system(given.system)
+        spec = RunSpec(
+            folder.id, folder.path, new_prefix(), options, permission, place_of(system), anyway=given.anyway
+        )
         doubts = doubts_from_the_start(permission, given)
         folder.update(
-            **about_run(options, permission, given, alone=alone),
+            **about_run(system, options, permission, given, alone=alone),
             game_prefix=spec.prefix,
             windows=[],
             missing=[doubt.entry() for doubt in doubts],

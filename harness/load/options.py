@@ -13,6 +13,7 @@ from harness.history.run import DEFAULT_REPORTS
 from harness.load.origins import COMMAND_LINE
 from harness.load_options import OPTIONS, SYNCS_PER_GAME, Kind, LoadOptions, Option
 from harness.sla.units import parse_duration
+from harness.system.find import SETTING
 
 if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
@@ -78,6 +79,12 @@ def add_options(parser: LocustArgumentParser, defaults: Mapping[str, Any]) -> No
         default=os.environ.get("STORMWATCH_REPORTS", str(DEFAULT_REPORTS)),
         metavar="DIR",
         help="folder for the run's folder (default: STORMWATCH_REPORTS, else ./reports)",
+    )
+    group.add_argument(
+        "--system",
+        metavar="FILE",
+        help=f"the system under test: its file, or the name of an installed one (default: {SETTING}, else "
+        "system in [tool.stormwatch] of pyproject.toml, else the one that is installed)",
     )
     for flag, help_ in _FLAGS.items():
         group.add_argument(flag, action="store_true", help=help_)

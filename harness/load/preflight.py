@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from gevent import subprocess
 
-from harness.target import Action, Permission, Target, monitor
+from harness.system import Ticks, find_system
+from harness.target import Action, Permission, Target
 from harness.target.cleaning import Cleaned, new_prefix, prefix_of
 from harness.target.client import look
 
@@ -110,16 +111,19 @@ def check_drive(permission: Permission) -> str | None:
 def _check_tick(service: str, target: Target) -> None:
     if not target.cron_secret:
         raise TargetUnusable(f"CRON_SECRET is not set, and {Action.TICK.setting} has this run tick")
-    status, answer = _ask("POST", service, monitor.PATH, monitor.headers(target.cron_secret), {})
+    system = find_system()(target)
+    if not isinstance(system, Ticks):
+        return
+    call = system.tick()
+    status, answer = _ask(call.method, service, call.path, dict(call.headers), call.body)
+    where = f"{call.method} {target.service_url}{call.path} answered {status}{_words(answer)}"
     if status in _REFUSED:
         raise TargetUnusable(
-            f"POST {target.service_url}{monitor.PATH} answered {status}{_words(answer)}: CRON_SECRET is not "
-            "the right one, or a gateway in front of it wants an Authorization header too"
+            f"{where}: CRON_SECRET is not the right one, or a gateway in front of it wants an Authorization "
+            "header too"
         )
     if 400 <= status < 500 and status != 429:
-        raise TargetUnusable(
-            f"this target can't be driven: POST {monitor.PATH} answered {status}{_words(answer)}"
-        )
+        raise TargetUnusable(f"this target can't be driven: {where}")
 
 
 def earlier_runs(target: Target) -> list[str]:

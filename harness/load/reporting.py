@@ -14,13 +14,19 @@ from harness.history.witnesses import Doubt, Witness
 from harness.load.origins import origins_of_ours
 from harness.load_options import LoadOptions
 from harness.output import Exit, plain
+from harness.system import System
 from harness.target import Action, Permission, Target
 
 log = logging.getLogger(__name__)
 
 
 def about_run(
-    options: LoadOptions, permission: Permission, given: argparse.Namespace, *, alone: bool
+    system: type[System],
+    options: LoadOptions,
+    permission: Permission,
+    given: argparse.Namespace,
+    *,
+    alone: bool,
 ) -> dict[str, Any]:
     """Return what run.json says of a load before it begins.
 
@@ -29,6 +35,7 @@ def about_run(
     alone : whether the run is this load and nothing else. Else run.json has the run's command already.
     """
     about = {
+        "system": {"name": system.name, "lifecycle": system.lifecycle.entry()},
         "options": asdict(options),
         "options_from": origins_of_ours(given),
         "target": permission.target.public(),

@@ -26,6 +26,7 @@ from harness.load.worker_run import RunSpec, observe_itself
 from harness.load.workers import Workers
 from harness.observe.process import Assignment
 from harness.observe.readings import reading
+from harness.system import Ticks, find_system
 from harness.target import Action
 
 log = logging.getLogger(__name__)
@@ -180,6 +181,7 @@ class Run:
         """Start the observer of the database, of /health and of the target's processes."""
         target = self._spec.permission.target
         settings = {
+            "system": self._spec.system,
             "prefix": self._spec.prefix,
             "probe_s": self.options.probe_s,
             "processes": processes.processes(),
@@ -191,9 +193,10 @@ class Run:
 
     def _start_cron(self) -> Cron | None:
         permission = self._spec.permission
-        if Action.TICK not in permission:
+        system = find_system(self._spec.system)(permission.target)
+        if Action.TICK not in permission or not isinstance(system, Ticks):
             return None
-        cron = Cron(permission, self.options.tick_s, self._history, self._environment.events.request)
+        cron = Cron(system, permission, self.options.tick_s, self._history, self._environment.events.request)
         cron.start()
         return cron
 

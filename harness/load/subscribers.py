@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,7 +53,7 @@ class Subscribers:
         """Players who are still listening, as of at most a second ago."""
         return sum(self._open) + len(self._connected)
 
-    def subscribe(self, game: str, players: list[str], on_phase: Callable[[str], None]) -> int:
+    def subscribe(self, game: str, players: Sequence[str], on_phase: Callable[[str], None]) -> int:
         """Connect ``players`` to the game's channel and wait for it; return how many are connected.
 
         ``on_phase`` is called with each new phase that the first of them hears of.
@@ -63,7 +63,7 @@ class Subscribers:
         self._process_of[game] = process
         self._on_phase[game] = on_phase
         connected = self._connected[game] = AsyncResult()
-        process.send(do="subscribe", game=game, players=players)
+        process.send(do="subscribe", game=game, players=list(players))
         try:
             return int(connected.get(timeout=SUBSCRIBE_LIMIT_S))
         except gevent.Timeout:

@@ -12,8 +12,9 @@ from locust import FastHttpUser
 from locust.env import Environment
 
 from harness.load.api import CONNECT_LIMIT_S, Api
-from harness.load.game import Game, GameRefused
+from harness.load.item import PlayedItem
 from harness.load.worker_run import current_worker_run
+from harness.system import Refused
 from harness.target.client import ANSWER_LIMIT_S
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class GameHost(FastHttpUser):
         self._number = 0
 
     @contextmanager
-    def next_game(self) -> Iterator[Game]:
+    def next_game(self) -> Iterator[PlayedItem]:
         """Yield the next game, for its steps to be taken; once the run is drained, wait for its end.
 
         A step that the service refuses ends the game; the record holds why.
@@ -53,11 +54,11 @@ class GameHost(FastHttpUser):
         while self._worker_run.draining.is_set():
             gevent.sleep(1.0)
         self._number += 1
-        game = Game(self._worker_run, self._api, self._slot, self._number)
+        game = PlayedItem(self._worker_run, self._api, self._slot, self._number)
         self._worker_run.playing += 1
         try:
             yield game
-        except GameRefused as refusal:
+        except Refused as refusal:
             log.warning("%s", refusal)
             gevent.sleep(REFUSED_PAUSE_S)
         finally:

@@ -22,6 +22,7 @@ from harness.load.subscribers import Subscribers
 from harness.load_options import LoadOptions
 from harness.observe.process import Assignment
 from harness.observe.readings import OwnReadings
+from harness.system import find_system
 from harness.target import Permission
 from harness.target.consent import handed_over
 
@@ -41,6 +42,8 @@ class RunSpec:
     prefix: str
     options: LoadOptions
     permission: Permission
+    #: Where the system's description is found.
+    system: str
     #: 0-based number of this process among those that play games; None: there is only one.
     index: int | None = None
     #: How many processes share the games.
@@ -72,6 +75,7 @@ class RunSpec:
             "prefix": self.prefix,
             "options": asdict(self.options),
             "permission": self.permission.environment(),
+            "system": self.system,
             "index": self.index,
             "processes": self.processes,
             "anyway": self.anyway,
@@ -86,6 +90,7 @@ class RunSpec:
             prefix=message["prefix"],
             options=LoadOptions(**message["options"]),
             permission=handed_over(message["permission"]),
+            system=message["system"],
             index=message["index"],
             processes=message["processes"],
             anyway=message["anyway"],
@@ -105,6 +110,7 @@ class WorkerRun:
         self.spec = spec
         self.options = spec.options
         self.target = spec.permission.target
+        self.system = find_system(spec.system)(self.target)
         self.draining = Event()
         #: Games begun and not yet over.
         self.playing = 0
@@ -112,7 +118,10 @@ class WorkerRun:
         #: What is missing of the record from the beginning.
         self.missing = [] if run.path == spec.folder else elsewhere(spec, run)
         self.history = HistoryWriter(run.history, spec.name, spec.run_id)
-        assignments = [Assignment(name, spec.run_id, run.history, self.target) for name in spec.observers]
+        settings = {"system": spec.system}
+        assignments = [
+            Assignment(name, spec.run_id, run.history, self.target, settings) for name in spec.observers
+        ]
         self.subscribers = Subscribers(assignments, run.logs)
         self._slots = 0
         self._own = gevent.spawn(observe_itself, spec.name, self.history)
@@ -137,8 +146,8 @@ class WorkerRun:
         self._slots += 1
         return f"{self._slots}" if self.spec.index is None else f"{self.spec.index + 1}.{self._slots}"
 
-    def game_id(self, slot: str, number: int) -> str:
-        """Return the id of a host's next game: unique among all games of all runs."""
+    def item_id(self, slot: str, number: int) -> str:
+        """Return the id of a host's next item: unique among all items of all runs."""
         return f"{self.spec.prefix}{slot.replace('.', '-')}-{number}"
 
     def chance(self, *of: object) -> random.Random:

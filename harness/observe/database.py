@@ -19,6 +19,7 @@ import asyncpg
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import Actor, Publish, Reading, Transition, move
 from harness.observe.readings import CLOCK_EVERY_S, compare_clocks, reading
+from harness.system import SqlWitness, find_system
 from harness.target.sessions import OURS, TROUBLE, Who, open_session
 from harness.target.sql import statements
 
@@ -47,12 +48,14 @@ class DatabaseReader:
     url : the service's database.
     prefix : how the ids of this run's games begin; others' games are none of our business.
     history : where the rows go.
+    witness : the statements that read it.
     """
 
-    def __init__(self, url: str, prefix: str, history: HistoryWriter) -> None:
+    def __init__(self, url: str, prefix: str, history: HistoryWriter, witness: SqlWitness) -> None:
         self._url = url
         self._prefix = prefix
         self._history = history
+        self._witness = witness
         self._connection: asyncpg.Connection[Any] | None = None
         self._transitions = _Seen()
         self._published = _Seen()
@@ -115,37 +118,42 @@ class DatabaseReader:
             await self._compare_clocks(connection)
             self._next_clock = time.monotonic() + CLOCK_EVERY_S
         await self._read_transitions(connection, self._transitions.low)
-        await self._read_outbox(connection, self._published.low, only_published=True)
+        await self._read_published(connection, self._published.low, only_published=True)
         await self._read_backlog(connection)
         sessions = await connection.fetchval(_SQL["sessions"], OURS)
-        others = await connection.fetchval(_SQL["others_overdue"], self._prefix)
         self._history.append(reading(Reading.SESSIONS, Actor.DATABASE, sessions))
-        self._history.append(reading(Reading.OTHERS_OVERDUE, Actor.DATABASE, others))
+        if self._witness.others_overdue is not None:
+            others = await connection.fetchval(self._witness.others_overdue, self._prefix)
+            self._history.append(reading(Reading.OTHERS_OVERDUE, Actor.DATABASE, others))
 
     async def _look_at_all(self) -> None:
         connection = await self._connected()
         await self._compare_clocks(connection)
         await self._read_transitions(connection, 0)
-        await self._read_outbox(connection, 0, only_published=False)
+        await self._read_published(connection, 0, only_published=False)
         await self._read_backlog(connection)
-        await _read_overdue(connection, self._prefix, self._history)
+        await _read_overdue(connection, self._prefix, self._history, self._witness)
 
     async def _read_transitions(self, connection: asyncpg.Connection[Any], after: int) -> None:
-        for record in await connection.fetch(_SQL["transitions"], after, self._prefix):
+        for record in await connection.fetch(self._witness.moves, after, self._prefix):
             if self._transitions.add(record["id"]):
                 for row in _transition_rows(record):
                     self._history.append(row)
         self._transitions.forget()
 
-    async def _read_outbox(
+    async def _read_published(
         self, connection: asyncpg.Connection[Any], after: int, *, only_published: bool
     ) -> None:
-        for record in await connection.fetch(_SQL["outbox"], after, self._prefix, only_published):
+        if self._witness.published is None:
+            return
+        for record in await connection.fetch(self._witness.published, after, self._prefix, only_published):
             if self._published.add(record["id"]):
-                self._history.append(_outbox_row(record))
+                self._history.append(_publish_row(record))
 
     async def _read_backlog(self, connection: asyncpg.Connection[Any]) -> None:
-        (backlog,) = await connection.fetch(_SQL["backlog"])
+        if self._witness.backlog is None:
+            return
+        (backlog,) = await connection.fetch(self._witness.backlog)
         at_ns = now_ns()
         self._history.append(reading(Reading.OUTBOX_DEPTH, Actor.DATABASE, backlog["depth"], at_ns))
         self._history.append(reading(Reading.OUTBOX_AGE, Actor.DATABASE, backlog["age_s"], at_ns))
@@ -160,7 +168,7 @@ class DatabaseReader:
             self._history.append(row)
 
 
-async def note_overdue(url: str, prefix: str, history: HistoryWriter) -> None:
+async def note_overdue(url: str, prefix: str, history: HistoryWriter, witness: SqlWitness) -> None:
     """Record which games are past due now, as :meth:`DatabaseReader.finish` does at the end.
 
     Raises
@@ -169,10 +177,10 @@ async def note_overdue(url: str, prefix: str, history: HistoryWriter) -> None:
         The database at ``url`` can't be read.
     """
     async with _session(url) as connection:
-        await _read_overdue(connection, prefix, history)
+        await _read_overdue(connection, prefix, history, witness)
 
 
-async def due_soon(url: str, prefix: str, from_s: float, to_s: float) -> int:
+async def due_soon(url: str, prefix: str, from_s: float, to_s: float, witness: SqlWitness) -> int:
     """Return how many games fall due in ``from_s`` to ``to_s`` seconds from now.
 
     Raises
@@ -181,15 +189,15 @@ async def due_soon(url: str, prefix: str, from_s: float, to_s: float) -> int:
         The database at ``url`` can't be read.
     """
     async with _session(url) as connection:
-        return int(await connection.fetchval(_SQL["due_soon"], prefix, from_s, to_s))
+        return int(await connection.fetchval(witness.due_soon, prefix, from_s, to_s))
 
 
-async def why_unreadable(url: str) -> str | None:
+async def why_unreadable(url: str, witness: SqlWitness) -> str | None:
     """Return why the database at ``url`` can't be read by a :class:`DatabaseReader`, or None if it can."""
     try:
         async with _session(url) as connection:
             # Prepared, not run: are the tables and columns there, and are we let in?
-            for sql in _SQL.values():
+            for sql in [*witness.statements().values(), *_SQL.values()]:
                 await connection.prepare(sql)
     except (*TROUBLE, ValueError) as error:
         return str(error) or type(error).__name__
@@ -211,8 +219,10 @@ async def _open(url: str) -> asyncpg.Connection[Any]:
     )
 
 
-async def _read_overdue(connection: asyncpg.Connection[Any], prefix: str, history: HistoryWriter) -> None:
-    for record in await connection.fetch(_SQL["overdue"], prefix):
+async def _read_overdue(
+    connection: asyncpg.Connection[Any], prefix: str, history: HistoryWriter, witness: SqlWitness
+) -> None:
+    for record in await connection.fetch(witness.overdue, prefix):
         history.append(
             Row(
                 "transition",
@@ -222,7 +232,7 @@ async def _read_overdue(connection: asyncpg.Connection[Any], prefix: str, histor
                 intended_ns=_ns(record["due_at"]),
                 end_ns=_ns(record["looked_at"]),
                 ok=False,
-                error=record["status"],
+                error=record["state"],
             )
         )
 
@@ -253,12 +263,12 @@ class _Seen:
 
 def _transition_rows(record: asyncpg.Record) -> Iterator[Row]:
     """Yield the row of a move, and that of the trigger it fired where its time is known."""
-    start_ns = _ns(record["transitioned_at"])
+    start_ns = _ns(record["moved_at"])
     row = Row(
         "transition",
-        move(record["from_status"], record["to_status"]),
+        move(record["from_state"], record["to_state"]),
         Actor.DATABASE,
-        game=record["game_id"],
+        game=record["item"],
         event=record["event_id"],
         seq=record["seq"],
         intended_ns=_ns(record["due_at"]),
@@ -274,7 +284,7 @@ def _transition_rows(record: asyncpg.Record) -> Iterator[Row]:
         yield trigger._replace(intended_ns=None, end_ns=end_ns)
 
 
-def _outbox_row(record: asyncpg.Record) -> Row:
+def _publish_row(record: asyncpg.Record) -> Row:
     if record["published_at"] is not None:
         ok, error = True, None
     elif record["dead"] is not None:
@@ -285,7 +295,7 @@ def _outbox_row(record: asyncpg.Record) -> Row:
         "publish",
         Publish.OUTBOX,
         Actor.DATABASE,
-        game=record["game_id"],
+        game=record["item"],
         event=record["event_id"],
         seq=record["seq"],
         intended_ns=_ns(record["created_at"]),
@@ -303,4 +313,4 @@ def _ns(moment: datetime | None) -> int | None:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(why_unreadable(os.environ["DATABASE_URL"])))
+    sys.exit(asyncio.run(why_unreadable(os.environ["DATABASE_URL"], find_system().witness)))

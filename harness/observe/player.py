@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from pubnub.callbacks import SubscribeCallback
 from pubnub.enums import PNReconnectionPolicy, PNStatusCategory
@@ -17,7 +17,8 @@ from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import AS_IN, Delivery
-from harness.target import Target, game_channel
+from harness.system import System, Unreadable
+from harness.target import Target
 
 #: How long a game waits for its players to be connected before it goes on without them.
 CONNECT_LIMIT_S: Final = 10.0
@@ -27,7 +28,6 @@ RECONNECT_LIMIT_S: Final = 5.0
 
 #: So much of a message that can't be read is written down.
 _SHOWN: Final = 200
-_OVER: Final = frozenset({"completed", "cancelled"})
 #: A timetoken counts 100 ns units of Unix time.
 NS_PER_TICK: Final = 100
 
@@ -55,36 +55,17 @@ class _Subscriptions(EventEngineSubscriptionManager):  # type: ignore[misc] # th
         self.loop.close()
 
 
-def why_unreadable(envelope: Any) -> str | None:
-    """Return why a message can't be read, short and stable; None if it can."""
-    if not isinstance(envelope, dict):
-        return "not an object"
-    for name in ("type", "eventId", "gameId"):
-        if name not in envelope:
-            return f"no {name}"
-        if not _is_text(envelope[name]):
-            return f"{name} is no text"
-    seq, data = envelope.get("seq"), envelope.get("data")
-    if seq is not None and (type(seq) is not int or not 0 <= seq < 1 << 63):
-        return "seq is no whole number"
-    return None if data is None or isinstance(data, dict) else "data is not an object"
-
-
-def _is_text(value: object) -> bool:
-    # JSON can escape half of a surrogate pair, which no file can hold.
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
 class Player(SubscribeCallback):  # type: ignore[misc] # the SDK has no types
     """One player of one game, listening on its channel until it heard that the game is over."""
 
-    def __init__(self, name: str, game: HeardGame, target: Target, history: HistoryWriter) -> None:
+    def __init__(self, name: str, game: HeardItem, system: System, history: HistoryWriter) -> None:
         self.name = name
         self.connected = asyncio.Event()
         self.heard_the_end = asyncio.Event()
         self._game = game
         self._history = history
-        self._client = sdk_client(target, f"{game.id}-{name}")
+        self._system = system
+        self._client = sdk_client(system.target, f"{game.id}-{name}")
         self._asked_ns = 0
 
     async def connect(self) -> bool:
@@ -92,7 +73,7 @@ class Player(SubscribeCallback):  # type: ignore[misc] # the SDK has no types
         self._client.add_listener(self)
         await self._client.create_session()
         self._asked_ns = now_ns()
-        self._client.subscribe().channels(game_channel(self._game.id)).execute()
+        self._client.subscribe().channels(self._system.channel(self._game.id, self.name)).execute()
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await self.connected.wait()
@@ -119,18 +100,19 @@ class Player(SubscribeCallback):  # type: ignore[misc] # the SDK has no types
         """Record what was heard (the SDK's callback), once for each time it is handed over."""
         end_ns = now_ns()
         start_ns = int(message.timetoken) * NS_PER_TICK
-        envelope = message.message
-        if (why := why_unreadable(envelope)) is not None:
-            error = self._game.with_example(why, envelope)
+        try:
+            heard = self._system.read(message.message)
+        except Unreadable as why:
+            error = self._game.with_example(str(why), message.message)
             self._record(Delivery.UNREADABLE, start_ns, end_ns, error=error)
             return
-        wrong = None if envelope["gameId"] == self._game.id else "wrong game"
-        event, seq = envelope["eventId"], envelope.get("seq")
-        self._record(envelope["type"], start_ns, end_ns, event=event, seq=seq, error=wrong)
-        if envelope["type"] == Delivery.PHASE_CHANGED and wrong is None:
-            phase = (envelope.get("data") or {}).get("newPhase")
-            self._game.heard(phase)
-            if phase in _OVER:
+        if heard is None:
+            return
+        wrong = None if heard.item == self._game.id else "wrong game"
+        self._record(heard.name, start_ns, end_ns, event=heard.event, seq=heard.seq, error=wrong)
+        if heard.state is not None and wrong is None:
+            self._game.heard(heard.state)
+            if heard.state in self._system.lifecycle.ends:
                 self.heard_the_end.set()
 
     def presence(self, pubnub: PubNubAsyncio, presence: object) -> None:
@@ -162,7 +144,7 @@ class Player(SubscribeCallback):  # type: ignore[misc] # the SDK has no types
         )
 
 
-class HeardGame:
+class HeardItem:
     """What the players of one game have heard, whoever heard it first.
 
     Parameters
@@ -187,8 +169,8 @@ class HeardGame:
         text = json.dumps(message, default=repr)
         return f"{reason}{AS_IN}{text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'}"
 
-    def heard(self, phase: str | None) -> None:
+    def heard(self, phase: str) -> None:
         """Report the phase, the first time that any player hears of it."""
-        if phase is not None and phase not in self._heard:
+        if phase not in self._heard:
             self._heard.add(phase)
             self._report(game=self.id, phase=phase)

@@ -26,9 +26,10 @@ from typing import Any, Final
 
 from harness.history import HistoryWriter
 from harness.history.names import Actor
-from harness.observe.player import NS_PER_TICK, HeardGame, Player, sdk_client
+from harness.observe.player import NS_PER_TICK, HeardItem, Player, sdk_client
 from harness.observe.process import Assignment, Observer, run
 from harness.observe.readings import CLOCK_EVERY_S, compare_clocks
+from harness.system import find_system
 
 #: How long a player goes on listening after the end of its game was heard: a repetition would come now.
 LINGER_S: Final = 1.0
@@ -41,8 +42,9 @@ class Subscribers(Observer):
 
     def __init__(self, assignment: Assignment, history: HistoryWriter, out: asyncio.WriteTransport) -> None:
         super().__init__(assignment, history, out)
+        self._system = find_system(assignment.settings["system"])(assignment.target)
         self._open = 0
-        self._games: dict[str, HeardGame] = {}
+        self._games: dict[str, HeardItem] = {}
         #: Reasons why messages can't be read of which one message was written down.
         self._shown: set[str] = set()
         self._turns = asyncio.Lock()
@@ -96,13 +98,13 @@ class Subscribers(Observer):
         async with self._turns:
             await asyncio.sleep(0)
 
-    async def _join(self, name: str, game: HeardGame) -> tuple[Player, bool]:
+    async def _join(self, name: str, game: HeardItem) -> tuple[Player, bool]:
         await self._turn()
-        player = Player(name, game, self.assignment.target, self.history)
+        player = Player(name, game, self._system, self.history)
         return player, await player.connect()
 
     async def _listen(self, game_id: str, names: list[str]) -> None:
-        game = self._games[game_id] = HeardGame(game_id, self.report, self._shown)
+        game = self._games[game_id] = HeardItem(game_id, self.report, self._shown)
         self._open += len(names)
         try:
             joined = await asyncio.gather(*(self._join(name, game) for name in names))
@@ -113,7 +115,7 @@ class Subscribers(Observer):
         finally:
             del self._games[game_id]
 
-    async def _until_the_end(self, player: Player, game: HeardGame) -> None:
+    async def _until_the_end(self, player: Player, game: HeardItem) -> None:
         """Keep the player listening as long as there may be something to hear, then disconnect it."""
         try:
             if await self._first_of(player.heard_the_end, game.over) is game.over:

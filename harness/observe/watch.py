@@ -1,10 +1,10 @@
 """Watches the system under test from outside: its database, its health, its processes and metrics.
 
-A process of its own (``python -m harness.observe.watch``), so that a busy load generator neither delays
-it nor is delayed by it. Settings of its assignment: ``prefix`` (how the ids of this run's games begin),
-``probe_s`` (seconds between health probes), ``processes`` (name -> pid of the target's processes on this
-machine), ``logs`` (name -> log of the harness's own parts among them, which say there what they ran out
-of) and ``metrics`` (name -> address of a service's /metrics). Commands:
+A process of its own (``python -m harness.observe.watch``), so that a busy load generator neither delays it
+nor is delayed by it. Settings of its assignment: ``system`` (where its description is found), ``prefix``
+(how the ids of this run's items begin), ``probe_s`` (seconds between health probes), ``processes`` (name ->
+pid of the target's processes on this machine), ``logs`` (name -> log of the harness's own parts among them,
+which say there what they ran out of) and ``metrics`` (name -> address of a service's /metrics). Commands:
 
 ``{"do": "processes", "processes": {...}}``
     a part was restarted: these are the processes now.
@@ -32,6 +32,7 @@ from harness.observe.metrics import readings_of
 from harness.observe.process import Assignment, Observer, run
 from harness.observe.readings import ProcessReadings, machine_readings
 from harness.observe.shortages import LogOfShortages, shortage
+from harness.system import find_system
 from harness.target.sessions import TROUBLE
 
 
@@ -57,7 +58,9 @@ class Watch(Observer):
         self._chores += map(self.tasks.create_task, (prober.follow(), self._sample()))
         if target.database_url is None:
             return {}
-        reader = DatabaseReader(target.database_url, settings["prefix"], self.history)
+        reader = DatabaseReader(
+            target.database_url, settings["prefix"], self.history, find_system(settings["system"]).witness
+        )
         try:
             await reader.connect()
         except (*TROUBLE, ValueError) as error:

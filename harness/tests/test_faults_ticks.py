@@ -35,7 +35,7 @@ from harness.stack import Postgres, Proxies, StackError, StackProcess, toxiproxy
 from harness.stack.ports import PortBlock
 from harness.stack.postgres_files import OWNER
 from harness.stack.proxies import SERVICE_POSTGRES
-from harness.target import Permission, Target, monitor
+from harness.target import Permission, Target
 from harness.target.cleaning import prefix_of
 from harness.tests.helpers import eventually
 from harness.tests.http_stub import Request, served
@@ -371,7 +371,10 @@ def replica_of(postgres: Postgres) -> Iterator[str]:
     """A replica that ticks when it is told to, and skips while another tick is at work; its address."""
 
     def answer(request: Request) -> tuple[int, Any]:
-        assert (request.path, request.headers["x-cron-secret"]) == (monitor.PATH, "secret")
+        assert (request.path, request.headers["x-cron-secret"]) == (
+            "/functions/v1/monitor-game-timers",
+            "secret",
+        )
         try:
             asyncio.run(execute(postgres.service_url, f"SET lock_timeout = '100ms'; {TICK}"))
             told = {"processed": 5, "skipped": 0}

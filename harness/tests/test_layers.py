@@ -19,6 +19,7 @@ LAYERS = (
     ("faults", "report"),
     ("observe",),
     ("judge", "stack"),
+    ("system",),
     ("target",),
     ("history", "process"),
     ("sla",),

@@ -286,7 +286,7 @@ def test_a_worker_that_cannot_see_the_masters_folder_keeps_its_own(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     target = Target("http://127.0.0.1:9", "x", "x", "x")
-    spec = RunSpec("a-run", tmp_path / "masters" / "a-run", "sw-", None, target, index=0)
+    spec = RunSpec("a-run", tmp_path / "masters" / "a-run", "sw-", None, target, "drawing-game", index=0)
     own = writable_run(spec, tmp_path / "reports")
     assert own.path.parent == tmp_path / "reports"
     assert own.read()["of_run"] == "a-run"

@@ -17,8 +17,9 @@ import pytest
 
 from fixtures.pubnub_emulator.process import EmulatorProcess
 from harness.history import read_history
-from harness.observe.player import why_unreadable
 from harness.observe.process import Assignment
+from harness.system import Heard, Unreadable, find_system
+from harness.system.find import place_of
 from harness.target import Target
 from harness.tests.helpers import eventually
 
@@ -48,18 +49,21 @@ class Emulator(EmulatorProcess):
         return self.publish(game, envelope)
 
 
+def target(pubnub: str) -> Target:
+    return Target(
+        service_url="http://127.0.0.1:9",
+        service_role_key="x",
+        cron_secret="x",
+        pubnub_subscribe_key="sub-c-x",
+        pubnub_origin=pubnub,
+    )
+
+
 class Subscribers:
     """A subscriber process, told what to do as Locust tells it."""
 
     def __init__(self, pubnub: str, folder: Path) -> None:
         self.history = folder / "history"
-        target = Target(
-            service_url="http://127.0.0.1:9",
-            service_role_key="x",
-            cron_secret="x",
-            pubnub_subscribe_key="sub-c-x",
-            pubnub_origin=pubnub,
-        )
         self.process = subprocess.Popen(
             [sys.executable, "-m", "harness.observe.subscribers"],
             stdin=subprocess.PIPE,
@@ -69,7 +73,8 @@ class Subscribers:
         )
         self._reports: queue.Queue[dict[str, Any]] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        self.send(**Assignment("observer-1", "a-run", self.history, target).to_line())
+        system = {"system": place_of(find_system())}
+        self.send(**Assignment("observer-1", "a-run", self.history, target(pubnub), system).to_line())
         self.expect("ready")
 
     def send(self, **command: Any) -> None:
@@ -189,7 +194,7 @@ def test_what_is_no_event_and_what_is_anothers_is_recorded_as_such(
     heard = {
         row["name"]: (row["ok"], row["error"]) for row in subscribers.rows() if row["event"] != "g1-event-1"
     }
-    assert heard["unreadable"] == (False, 'not an object, as in "no envelope"')
+    assert heard["unreadable"] == (False, 'message is not an object, as in "no envelope"')
     assert heard["phase_changed"] == (False, "wrong game")
     assert heard["chat"] == (True, None)
 
@@ -228,8 +233,18 @@ def test_a_message_that_can_not_be_read_is_shown_once_short_and_escaped(
 def test_no_message_can_spoil_the_record(fields: dict[str, Any], why: str | None) -> None:
     good = {"type": "phase_changed", "eventId": "e-1", "gameId": "g1"}
     assert why_unreadable(good | fields) == why
-    assert why_unreadable([good]) == "not an object"
+    assert why_unreadable([good]) == "message is not an object"
     assert why_unreadable({"type": "chat"}) == "no eventId"
+
+
+def why_unreadable(message: object) -> str | None:
+    """Return why the reference system can't read a message, None if it can."""
+    try:
+        heard = find_system()(target("http://127.0.0.1:9")).read(message)
+    except Unreadable as error:
+        return str(error)
+    assert isinstance(heard, Heard)
+    return None
 
 
 def test_a_player_that_heard_the_end_leaves_and_its_sockets_go(

@@ -86,7 +86,9 @@ class Master:
 
 def spec(tmp_path: Path, **more: Any) -> RunSpec:
     nobody: Any = SimpleNamespace(environment=dict)
-    return RunSpec("a-run", tmp_path / "masters" / "a-run", "sw-", options("--seed=1"), nobody, **more)
+    return RunSpec(
+        "a-run", tmp_path / "masters" / "a-run", "sw-", options("--seed=1"), nobody, "drawing-game", **more
+    )
 
 
 def workers_of(master: Master, tmp_path: Path, *clients: str) -> RemoteWorkers:

@@ -1,13 +1,13 @@
 -- What moved since the row $1, of the games whose id begins with $2.
 -- The commit's time is there only where Postgres keeps it (track_commit_timestamp = on).
 SELECT id,
-       game_id,
+       game_id AS item,
        seq,
        event_id::text AS event_id,
-       from_status,
-       to_status,
+       from_status AS from_state,
+       to_status AS to_state,
        due_at,
-       transitioned_at,
+       transitioned_at AS moved_at,
        trigger_ms,
        CASE WHEN current_setting('track_commit_timestamp')::boolean
             THEN pg_xact_commit_timestamp(xmin) END AS committed_at

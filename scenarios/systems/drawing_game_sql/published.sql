@@ -1,7 +1,7 @@
 -- Events since the row $1, of the games whose id begins with $2; with $3 only those published by now.
 SELECT o.id,
        o.event_id::text AS event_id,
-       o.game_id,
+       o.game_id AS item,
        o.seq,
        o.created_at,
        o.first_attempt_at,

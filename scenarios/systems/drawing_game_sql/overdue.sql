@@ -1,6 +1,6 @@
 -- Games whose id begins with $1 and whose phase is past due now.
 SELECT id,
-       status,
+       status AS state,
        greatest(phase_expires_at, grace_until) AS due_at,
        clock_timestamp() AS looked_at
 FROM games

@@ -1,0 +1,206 @@
+"""One item of the system under test (a game, a lot) as its players go through it, to its end."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import gevent
+from gevent.event import Event
+from gevent.pool import Group
+
+from harness.history import now_ns
+from harness.load.api import Api
+from harness.load.worker_run import WorkerRun
+from harness.system import Acts, Authenticates, HasTimer, Refused
+from harness.target.client import Answer, Check
+
+log = logging.getLogger(__name__)
+
+#: Pauses between attempts of a step that the system could not serve: doubled each time, and chance added.
+RETRY_FIRST_S: Final = 0.5
+RETRY_LIMIT_S: Final = 4.0
+
+
+class PlayedItem:
+    """An item, whoever starts it, and its players.
+
+    Attributes
+    ----------
+    id : unique in all runs; the system may give it another when it is started.
+    host, players : who starts it, and who takes part.
+    lengths : state -> how long its timer is to run, in seconds.
+    chance : its dice, the same for the same seed.
+    """
+
+    def __init__(self, worker_run: WorkerRun, api: Api, slot: str, number: int) -> None:
+        options = worker_run.options
+        self.id = worker_run.item_id(slot, number)
+        self.host = f"host-{slot}"
+        self.players: Sequence[str] = [f"player-{n + 1}" for n in range(options.players)]
+        self.lengths: Mapping[str, float] = options.lengths
+        self.chance: random.Random = worker_run.chance(slot, number)
+        self._over = Event()
+        self._system = worker_run.system
+        self._lifecycle = worker_run.system.lifecycle
+        self._worker_run = worker_run
+        self._sync_s = options.sync_s
+        self._state = self._lifecycle.begins
+        self._reached = {state: Event() for state in self._lifecycle.states}
+        self._session = ItemSession(self, api, worker_run)
+        self._listening = False
+        self._greenlets = Group()
+
+    def start(self) -> None:
+        """Create it and get its first timer to run; from its first event on, all players listen.
+
+        Raises
+        ------
+        Refused
+            The system refuses a step for good.
+        """
+        self._system.start(self._session, self)
+        self.listen()
+
+    def listen(self) -> None:
+        """Have every player listen, before the first event can be sent."""
+        if not self._listening:
+            self._listening = True
+            self._worker_run.subscribers.subscribe(self.id, self.players, self._reach)
+
+    def play(self) -> None:
+        """The players follow the timer and do what they do, until the item is over."""
+        started_ns = now_ns()
+        for player in self.players:
+            if isinstance(self._system, HasTimer):
+                offset_s = self.chance.uniform(0, self._sync_s)
+                self._greenlets.spawn(
+                    self._follow_timer, self._system, player, started_ns + round(offset_s * 1e9)
+                )
+            if isinstance(self._system, Acts):
+                self._greenlets.spawn(self._act, self._system, player)
+        self._over.wait()
+
+    def leave(self) -> None:
+        """Stop all that still goes on for this item; its players listen on for what is late."""
+        self._over.set()
+        self._greenlets.kill(block=False)
+        self._worker_run.subscribers.over(self.id)
+
+    def wait_for(self, state: str) -> bool:
+        """Wait until a player knows that it is in ``state``; return False if it is over."""
+        gevent.wait([self._reached[state], self._over], count=1)
+        return not self._over.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long; return whether it is over."""
+        return bool(self._over.wait(timeout=seconds))
+
+    def _act(self, system: Acts, player: str) -> None:
+        try:
+            system.act(self._session, self, player)
+        except Refused as refusal:
+            log.warning("%s", refusal)
+
+    def _follow_timer(self, system: HasTimer, player: str, due_ns: int) -> None:
+        """Ask for the timer on schedule, whether or not the last answer came (an open loop)."""
+        every_ns = round(self._sync_s * 1e9)
+        while not self._over.wait(timeout=max(0.0, (due_ns - now_ns()) / 1e9)):
+            self._greenlets.spawn(self._ask_timer, system, player, due_ns)
+            due_ns += every_ns
+
+    def _ask_timer(self, system: HasTimer, player: str, due_ns: int) -> None:
+        state = system.ask_timer(self._session.due(due_ns), self, player)
+        if state is not None:
+            self._reach(state)
+
+    def _reach(self, state: str) -> None:
+        """Note that a player knows of ``state``, from its event or from the timer, whichever came first."""
+        if state in self._lifecycle.ends:
+            self._over.set()
+        elif state in self._lifecycle.later[self._state]:
+            self._state = state
+            self._reached[state].set()
+
+
+class ItemSession:
+    """Calls of one item's players; see :class:`harness.system.Session`."""
+
+    def __init__(
+        self, item: PlayedItem, api: Api, worker_run: WorkerRun, intended_ns: int | None = None
+    ) -> None:
+        self._item = item
+        self._api = api
+        self._worker_run = worker_run
+        self._intended_ns = intended_ns
+
+    def due(self, intended_ns: int) -> ItemSession:
+        """Return a session whose calls were due at ``intended_ns``."""
+        return ItemSession(self._item, self._api, self._worker_run, intended_ns)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        actor: str,
+        route: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        expect: tuple[int, ...] = (200,),
+        check: Check | None = None,
+    ) -> Answer:
+        """Call once."""
+        system = self._worker_run.system
+        own = system.user(actor) if isinstance(system, Authenticates) else {}
+        return self._api.call(
+            method,
+            path,
+            actor=actor,
+            route=route,
+            body=body,
+            headers={**own, **(headers or {})},
+            expect=expect,
+            check=check,
+            game=self._item.id,
+            intended_ns=self._intended_ns,
+        )
+
+    def insist(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        actor: str,
+        route: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        expect: tuple[int, ...] = (200,),
+        check: Check | None = None,
+        done: Callable[[], bool] | None = None,
+    ) -> Answer:
+        """Call until it is served, with pauses that double."""
+
+        def call(expect: tuple[int, ...], check: Check | None) -> Answer:
+            return self.call(
+                method, path, body, actor=actor, route=route, headers=headers, expect=expect, check=check
+            )
+
+        answer = call(expect, check)
+        pause_s = RETRY_FIRST_S
+        while not answer.ok:
+            if answer.status is not None and 400 <= answer.status < 500 and answer.status != 429:
+                raise Refused(f"{self._item.id}: {answer.error}: {answer.body}")
+            if self._worker_run.draining.is_set():
+                raise Refused(f"{self._item.id}: {answer.error}, and the run is over")
+            gevent.sleep(pause_s * self._item.chance.uniform(0.5, 1.5))
+            pause_s = min(2 * pause_s, RETRY_LIMIT_S)
+            if done is None:
+                answer = call((*expect, 409), None)
+            elif done():
+                break
+            else:
+                answer = call(expect, check)
+        return answer

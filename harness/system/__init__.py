@@ -1,0 +1,47 @@
+"""The seam: what a system under test is. One file of its own team describes it, by a subclass of `System`."""
+
+from __future__ import annotations
+
+from harness.system.base import (
+    Acts,
+    Answer,
+    Authenticates,
+    Call,
+    Check,
+    HasTimer,
+    Heard,
+    Item,
+    Refused,
+    Session,
+    System,
+    Ticked,
+    Ticks,
+    Unreadable,
+)
+from harness.system.find import SystemFileError, find_system
+from harness.system.lifecycle import Lifecycle, LifecycleError, Timed
+from harness.system.witness import SqlWitness, WitnessError
+
+__all__ = [
+    "Acts",
+    "Answer",
+    "Authenticates",
+    "Call",
+    "Check",
+    "HasTimer",
+    "Heard",
+    "Item",
+    "Lifecycle",
+    "LifecycleError",
+    "Refused",
+    "Session",
+    "SqlWitness",
+    "System",
+    "SystemFileError",
+    "Ticked",
+    "Ticks",
+    "Timed",
+    "Unreadable",
+    "WitnessError",
+    "find_system",
+]

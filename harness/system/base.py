@@ -1,0 +1,241 @@
+"""What a system under test is: how its items are driven, how players hear of them, who tells the truth.
+
+One class, a subclass of :class:`System`. What it must have is abstract; everything else is optional and
+declared by being there: a class that has the method of one of the protocols below is driven by it, one that
+has not is not, and what rests on it is *not applicable*.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from harness.system.lifecycle import Lifecycle
+from harness.system.witness import SqlWitness
+from harness.target import Target
+from harness.target.client import Answer, Check
+
+
+class Unreadable(ValueError):
+    """A message can't be read; the text says why, short and stable, so that it can be counted."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a message says of an item.
+
+    Parameters
+    ----------
+    item : id of the item.
+    name : what kind of message it is.
+    event : id of the event, the same each time that it is told; None: the system has none.
+    seq : number of the event within its item, from 1; None: the system has none.
+    state : the state that the item is in since; None: it tells of no move.
+    """
+
+    item: str
+    name: str
+    event: str | None = None
+    seq: int | None = None
+    state: str | None = None
+
+
+class Session(Protocol):
+    """Calls the system for one item. Each call is recorded; retries are the harness's."""
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        actor: str,
+        route: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        expect: tuple[int, ...] = (200,),
+        check: Check | None = None,
+    ) -> Answer:
+        """Call once.
+
+        Parameters
+        ----------
+        actor : who calls.
+        route : the path without ids, for the record; default: ``path``.
+        expect : the statuses that mean success.
+        check : says what is wrong with the body of a success.
+        """
+
+    def insist(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        actor: str,
+        route: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        expect: tuple[int, ...] = (200,),
+        check: Check | None = None,
+        done: Callable[[], bool] | None = None,
+    ) -> Answer:
+        """Call until it is served, as clients do: a 5xx, a 429 and no answer are tried again, with pauses.
+
+        A conflict (409) on a later attempt means that an earlier one took effect.
+
+        Parameters
+        ----------
+        done : asked before each further attempt: whether an earlier one took effect, its answer lost.
+
+        Raises
+        ------
+        Refused
+            The system says that the call itself is wrong (another 4xx), or the run is over.
+        """
+
+
+class Refused(Exception):
+    """The system refused a step for good: this item can't be played."""
+
+
+class Item(Protocol):
+    """An item as its driver sees it."""
+
+    id: str
+    #: Who starts it, and who takes part.
+    host: str
+    players: Sequence[str]
+    #: State -> how long its timer is to run, in seconds.
+    lengths: Mapping[str, float]
+    #: Dice of its own, the same for the same seed.
+    chance: random.Random
+
+    def listen(self) -> None:
+        """Have all players listen, before the first event can be sent. Default: after ``start``."""
+
+    def wait_for(self, state: str) -> bool:
+        """Wait until a player knows that the item is in ``state``; return False if it is over."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long; return whether the item is over."""
+
+
+class System(ABC):
+    """A system under test.
+
+    Parameters
+    ----------
+    target : where it is, and its keys.
+    """
+
+    #: What it is called in reports, and what its items are called, one and many.
+    name: ClassVar[str]
+    item: ClassVar[str] = "item"
+    items: ClassVar[str] = "items"
+    lifecycle: ClassVar[Lifecycle]
+    #: The truth about moves.
+    witness: ClassVar[SqlWitness]
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    @abstractmethod
+    def start(self, session: Session, item: Item) -> None:
+        """Create ``item`` and get its first timer to run. Set ``item.id`` where the server gives the id."""
+
+    @abstractmethod
+    def channel(self, item: str, player: str) -> str:
+        """Return the PubNub channel on which ``player`` hears of ``item``."""
+
+    @abstractmethod
+    def read(self, message: Any) -> Heard | None:
+        """Return what a message says; None: it is none of ours.
+
+        Raises
+        ------
+        Unreadable
+            It can't be read.
+        """
+
+
+@runtime_checkable
+class Authenticates(Protocol):
+    """Calls bear headers of their callers: keys, tokens of their own."""
+
+    def user(self, actor: str) -> Mapping[str, str]:
+        """Return the headers of the calls of ``actor``."""
+
+
+@runtime_checkable
+class Acts(Protocol):
+    """Players of the system do something while an item is under way."""
+
+    def act(self, session: Session, item: Item, player: str) -> None:
+        """Do what ``player`` does; runs beside the others, and ends with the item."""
+
+
+@runtime_checkable
+class HasTimer(Protocol):
+    """Players can ask how much time is left."""
+
+    def ask_timer(self, session: Session, item: Item, player: str) -> str | None:
+        """Ask; return the state that the answer tells, None where it could not be had."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call over HTTP."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: Any = None
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """What a tick's answer says.
+
+    Parameters
+    ----------
+    moved : how many items it moved; None: it does not tell.
+    skipped : whether it left the work to another one.
+    took_ms : how long it says that it took.
+    error : what is wrong with it, short and stable.
+    """
+
+    moved: float | None = None
+    skipped: bool = False
+    took_ms: float | None = None
+    error: str | None = None
+
+
+@runtime_checkable
+class Ticks(Protocol):
+    """Timers are moved by a call that cron makes. A system without it ticks by itself."""
+
+    def tick(self) -> Call:
+        """Return the call."""
+
+    def ticked(self, body: Any) -> Ticked:
+        """Return what the body of its answer says."""
+
+
+__all__ = [
+    "Acts",
+    "Answer",
+    "Authenticates",
+    "Call",
+    "Check",
+    "HasTimer",
+    "Heard",
+    "Item",
+    "Refused",
+    "Session",
+    "System",
+    "Ticked",
+    "Ticks",
+    "Unreadable",
+]

@@ -1,0 +1,140 @@
+"""Finds the system under test: a file, a setting, or an installed package."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import sys
+import tomllib
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Final
+
+from harness.system.base import System
+from harness.system.lifecycle import LifecycleError
+from harness.system.witness import WitnessError
+
+#: Names the system in the environment.
+SETTING: Final = "STORMWATCH_SYSTEM"
+#: Packages name systems of theirs in this group.
+GROUP: Final = "stormwatch.systems"
+
+
+class SystemFileError(Exception):
+    """There is no system to put to the test; the message names file, member and way out."""
+
+
+def find_system(named: str | None = None) -> type[System]:
+    """Return the system under test.
+
+    Parameters
+    ----------
+    named : a file, or the name of an installed system. None: what ``STORMWATCH_SYSTEM`` says, else
+        ``system`` in ``[tool.stormwatch]`` of the folder's ``pyproject.toml``, else the only one installed.
+
+    Raises
+    ------
+    SystemFileError
+        There is none, or none that can be used.
+    """
+    named = named or os.environ.get(SETTING) or _of_project(Path("pyproject.toml"))
+    installed = {point.name: point for point in entry_points(group=GROUP)}
+    if named is None:
+        if len(installed) != 1:
+            raise SystemFileError(
+                f"no system is named: give --system FILE, {SETTING}, or system in [tool.stormwatch] of "
+                f"pyproject.toml{_or(installed)}"
+            )
+        named = next(iter(installed))
+    if named in installed:
+        try:
+            return _usable(installed[named].load(), named)
+        except Exception as error:
+            raise SystemFileError(
+                f"the installed system {named!r} can't be loaded: {_said(error)}"
+            ) from error
+    path = Path(named)
+    if not path.is_file():
+        raise SystemFileError(f"{named}: no such file{_or(installed)}")
+    return _of_file(path.absolute())
+
+
+def place_of(system: type[System]) -> str:
+    """Return where :func:`find_system` finds ``system`` again, also from another folder."""
+    return str(Path(inspect.getfile(system)).absolute())
+
+
+def _of_file(path: Path) -> type[System]:
+    name = f"stormwatch_system_{path.stem}"
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        module: Any = known
+    else:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise SystemFileError(f"{path} is no Python file")
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException as error:
+            del sys.modules[name]
+            if isinstance(error, Exception):
+                raise SystemFileError(f"{path}{_line(error, path)}: {_said(error)}") from error
+            raise
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, System) and value.__module__ == name
+    ]
+    if len(found) != 1:
+        names = ", ".join(kind.__name__ for kind in found)
+        raise SystemFileError(
+            f"{path} has {len(found) or 'no'} systems{f' ({names})' if found else ''}: "
+            "write one class that derives from harness.system.System"
+        )
+    return _usable(found[0], str(path))
+
+
+def _usable(system: Any, where: str) -> type[System]:
+    if not (isinstance(system, type) and issubclass(system, System)):
+        raise SystemFileError(f"{where}: {system!r} does not derive from harness.system.System")
+    missing = sorted(system.__abstractmethods__)
+    missing += [name for name in ("name", "lifecycle", "witness") if not hasattr(system, name)]
+    if missing:
+        raise SystemFileError(f"{where}: {system.__name__} lacks {', '.join(missing)}")
+    return system
+
+
+def _of_project(path: Path) -> str | None:
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        return None
+    except ValueError as error:
+        raise SystemFileError(f"{path} can't be read: {error}") from error
+    named = settings.get("tool", {}).get("stormwatch", {}).get("system")
+    if named is not None and not isinstance(named, str):
+        raise SystemFileError(f"{path}: system in [tool.stormwatch] is {named!r}, it must be a file's name")
+    return named
+
+
+def _line(error: Exception, path: Path) -> str:
+    """Return ``:n`` of the last line of ``path`` that the error came through."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f":{error.lineno}"
+    frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f":{lines[-1]}" if lines else ""
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, (LifecycleError, WitnessError)):
+        return str(error)
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _or(installed: Any) -> str:
+    return f"; installed: {', '.join(sorted(installed))}" if installed else ""

@@ -1,0 +1,146 @@
+"""The states of an item under test (a game, a lot, a round), its moves, and which states have a timer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from harness.history.names import ARROW
+from harness.sla.units import parse_duration
+
+
+class LifecycleError(ValueError):
+    """A lifecycle contradicts itself; the message names the state or move."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """How long a state with a timer lasts: durations with a unit."""
+
+    usual: str
+    least: str = "100ms"
+    greatest: str = "24h"
+    #: What a timer may be extended by, at most: a grace period, a late bid.
+    extension: str = "0s"
+
+    @property
+    def usual_s(self) -> float:
+        """Length by default, in seconds."""
+        return parse_duration(self.usual)
+
+    @property
+    def least_s(self) -> float:
+        """Least length, in seconds."""
+        return parse_duration(self.least)
+
+    @property
+    def greatest_s(self) -> float:
+        """Greatest length, in seconds."""
+        return parse_duration(self.greatest)
+
+
+@dataclass(frozen=True)
+class Lifecycle:
+    """The states that an item goes through.
+
+    Parameters
+    ----------
+    begins : the state of a new item.
+    moves : ``"before->after"``, each move that may happen.
+    timed : the states that a timer ends, in the order in which an item passes them.
+    ends : the states that no move leaves.
+    revisits : whether a state may be entered more than once.
+
+    Raises
+    ------
+    LifecycleError
+        A state can't be reached or left, or lengths contradict each other.
+    """
+
+    begins: str
+    moves: tuple[str, ...]
+    timed: Mapping[str, Timed]
+    ends: frozenset[str]
+    revisits: bool = False
+    #: (before, after) of every move.
+    pairs: frozenset[tuple[str, str]] = field(init=False, compare=False)
+    #: State -> the states that an item in it may be in later.
+    later: Mapping[str, frozenset[str]] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        pairs = frozenset(_pair(move) for move in self.moves)
+        object.__setattr__(self, "pairs", pairs)
+        object.__setattr__(self, "ends", frozenset(self.ends))
+        known = self.states
+        for state in [*self.timed, *self.ends]:
+            if state not in known:
+                raise LifecycleError(f"no move reaches {state!r}; moves are {', '.join(self.moves)}")
+        object.__setattr__(self, "later", {state: _reached(pairs, state) for state in known})
+        if lost := sorted(known - self.later[self.begins] - {self.begins}):
+            raise LifecycleError(f"no move from {self.begins!r} leads to {lost[0]!r}")
+        for state in sorted(known):
+            leaves = any(before == state for before, _ in pairs)
+            if state in self.ends and leaves:
+                raise LifecycleError(f"{state!r} is an end, and a move leaves it")
+            if state not in self.ends and not leaves:
+                raise LifecycleError(f"no move leaves {state!r}, and it is no end")
+        if not self.timed:
+            raise LifecycleError("no state has a timer: there is nothing to watch")
+        for state, timed in self.timed.items():
+            if not 0 < timed.least_s <= timed.usual_s <= timed.greatest_s:
+                raise LifecycleError(
+                    f"{state!r}: not so: least {timed.least} ≤ usual {timed.usual} ≤ "
+                    f"greatest {timed.greatest}"
+                )
+
+    @property
+    def states(self) -> frozenset[str]:
+        """All states."""
+        return frozenset({self.begins, *(state for pair in self.pairs for state in pair)})
+
+    @property
+    def ordered(self) -> list[tuple[str, str]]:
+        """(before, after) of every move, as they were declared."""
+        return [_pair(move) for move in self.moves]
+
+    def entry(self) -> dict[str, Any]:
+        """Return it as ``run.json`` keeps it, so that a run can be judged without the system's file."""
+        return {
+            "begins": self.begins,
+            "moves": list(self.moves),
+            "timed": {
+                state: [timed.usual, timed.least, timed.greatest, timed.extension]
+                for state, timed in self.timed.items()
+            },
+            "ends": sorted(self.ends),
+            "revisits": self.revisits,
+        }
+
+    @classmethod
+    def of_entry(cls, entry: Mapping[str, Any]) -> Self:
+        """Read it back."""
+        return cls(
+            begins=entry["begins"],
+            moves=tuple(entry["moves"]),
+            timed={state: Timed(*lengths) for state, lengths in entry["timed"].items()},
+            ends=frozenset(entry["ends"]),
+            revisits=entry["revisits"],
+        )
+
+
+def _reached(pairs: frozenset[tuple[str, str]], state: str) -> frozenset[str]:
+    """Return the states that moves lead to from ``state``."""
+    found: set[str] = set()
+    new = {state}
+    while new:
+        new = {after for before, after in pairs if before in new} - found
+        found |= new
+    return frozenset(found)
+
+
+def _pair(move: str) -> tuple[str, str]:
+    before, arrow, after = move.partition(ARROW)
+    if not (before and arrow and after):
+        raise LifecycleError(f"{move!r} is no move; write it as 'open->closed'")
+    return before, after

@@ -1,0 +1,101 @@
+"""Whatever is wrong with a system's file is said in one line with the file, the member and the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.system import System, SystemFileError, find_system
+from harness.system.find import SETTING, place_of
+
+WHOLE = """
+from pathlib import Path
+
+from harness.system import Lifecycle, SqlWitness, System, Timed
+
+NO = Path("no")
+
+class Auction(System):
+    name = "auction"
+    lifecycle = Lifecycle("open", ("open->sold",), {"open": Timed("2s")}, {"sold"})
+    witness = SqlWitness(moves="SELECT 1", overdue="SELECT 1", due_soon="SELECT 1")
+
+    def start(self, session, item): ...
+    def channel(self, item, player): return item
+    def read(self, message): return None
+"""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(SETTING, raising=False)
+    return tmp_path
+
+
+def written(text: str, name: str = "mine.py") -> str:
+    Path(name).write_text(text, encoding="utf-8")
+    return name
+
+
+def test_a_system_is_found_in_its_file_and_there_again() -> None:
+    system = find_system(written(WHOLE))
+    assert issubclass(system, System)
+    assert system.name == "auction"
+    assert find_system(place_of(system)) is system
+
+
+def test_the_one_that_is_installed_is_the_default() -> None:
+    assert find_system().name == "drawing game"
+    assert find_system("drawing-game").name == "drawing game"
+
+
+def test_the_setting_and_then_the_project_name_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    written(f'[tool.stormwatch]\nsystem = "{written(WHOLE)}"\n', "pyproject.toml")
+    assert find_system().name == "auction"
+    monkeypatch.setenv(SETTING, written(WHOLE.replace('"auction"', '"lots"'), "other.py"))
+    assert find_system().name == "lots"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = (", r"mine.py:1: SyntaxError: '\(' was never closed"),
+        ("\nimport nothing_of_that_name", "mine.py:2: ModuleNotFoundError: No module named"),
+        ("", "mine.py has no systems: write one class"),
+        (WHOLE + WHOLE.replace("class Auction", "class Other"), r"has 2 systems \(Auction, Other\)"),
+        (WHOLE.replace("def read", "def reed"), "mine.py: Auction lacks read"),
+        (WHOLE.replace("    witness", "    wetness"), "mine.py: Auction lacks witness"),
+        (WHOLE.replace('{"sold"}', '{"gone"}'), "mine.py:10: no move reaches 'gone'"),
+        (WHOLE.replace('{"open": ', '{"closed": '), "no move reaches 'closed'"),
+        (WHOLE.replace('("open->sold",)', '("open->sold", "a->sold")'), "no move from 'open' leads to 'a'"),
+        (WHOLE.replace('("open->sold",)', '("open-sold",)'), "'open-sold' is no move"),
+        (WHOLE.replace('("open->sold",)', '("open->sold", "sold->open")'), "'sold' is an end, and a move"),
+        (
+            WHOLE.replace('("open->sold",)', '("open->sold", "open->b")'),
+            "no move leaves 'b', and it is no end",
+        ),
+        (WHOLE.replace('{"open": Timed("2s")}', "{}"), "no state has a timer"),
+        (WHOLE.replace('Timed("2s")', 'Timed("2s", least="3s")'), "'open': not so: least 3s ≤ usual 2s"),
+        (WHOLE.replace("SqlWitness(", "SqlWitness.from_folder(NO) or dict("), "moves.sql is missing"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_one_line(text: str, said: str) -> None:
+    with pytest.raises(SystemFileError, match=said) as found:
+        find_system(written(text))
+    assert "\n" not in str(found.value)
+
+
+def test_a_file_that_is_not_there_is_named_with_what_is_installed() -> None:
+    with pytest.raises(SystemFileError, match=r"none.py: no such file; installed: drawing-game"):
+        find_system("none.py")
+
+
+def test_a_project_file_that_can_not_be_read_is_named() -> None:
+    written("[tool", "pyproject.toml")
+    with pytest.raises(SystemFileError, match=r"pyproject\.toml can't be read"):
+        find_system()
+    written("[tool.stormwatch]\nsystem = 3\n", "pyproject.toml")
+    with pytest.raises(SystemFileError, match="it must be a file's name"):
+        find_system()

@@ -1,0 +1,160 @@
+"""The reference service: a drawing game, Supabase-shaped, with Postgres and PubNub behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from harness.history.names import TICK_ERRORS
+from harness.system import Call, Check, Heard, Item, Lifecycle, Session, SqlWitness, System, Ticked, Timed
+from harness.system.reading import integer, mapping, text
+from harness.target.client import has
+from harness.target.errors import BAD_ANSWER
+
+#: Where in the drawing phase a player hands in its drawing, as shares of the phase.
+_SUBMIT_BETWEEN: Final = (0.1, 0.6)
+_RETURN: Final = {"Prefer": "return=representation"}
+
+
+class DrawingGame(System):
+    """Host and players of a game: it is made, joined, started, drawn in, voted on."""
+
+    name = "drawing game"
+    item, items = "game", "games"
+    lifecycle = Lifecycle(
+        begins="waiting",
+        moves=(
+            "waiting->briefing",
+            "briefing->drawing",
+            "drawing->voting",
+            "voting->completed",
+            "waiting->cancelled",
+            "briefing->cancelled",
+            "drawing->cancelled",
+            "voting->cancelled",
+        ),
+        timed={
+            "briefing": Timed("3s"),
+            "drawing": Timed("4s", extension="15s"),
+            "voting": Timed("3s"),
+        },
+        ends=frozenset({"completed", "cancelled"}),
+    )
+    witness = SqlWitness.from_folder(Path(__file__).with_name("drawing_game_sql"))
+
+    def user(self, actor: str) -> dict[str, str]:
+        """Everybody calls with the same key."""
+        key = self.target.service_role_key
+        return {"apikey": key, "Authorization": f"Bearer {key}"}
+
+    def start(self, session: Session, item: Item) -> None:
+        """The host makes the game, the players listen and join, the host starts it."""
+        row = {
+            "id": item.id,
+            "prompt": "A lighthouse in a storm",
+            "max_players": max(len(item.players), 2),
+            **{f"{phase}_duration_s": seconds for phase, seconds in item.lengths.items()},
+        }
+        made = _row(item, "waiting", one_of_a_list=True)
+        session.insist(
+            "POST", "/rest/v1/games", row, actor=item.host, headers=_RETURN, expect=(201,), check=made
+        )
+        item.listen()
+        for player in item.players:
+            seat = {"game_id": item.id, "user_id": f"{item.id}-{player}"}
+            session.insist("POST", "/rest/v1/game_participants", seat, actor=player, expect=(201,))
+        session.insist(
+            "POST",
+            "/rest/v1/rpc/transition_game_status",
+            {"p_game_id": item.id, "p_new_status": "briefing", "p_expected_status": "waiting"},
+            actor=item.host,
+            check=_row(item, "briefing"),
+            done=lambda: self._status(session, item) in self.lifecycle.later["waiting"],
+        )
+
+    def channel(self, item: str, player: str) -> str:
+        """All players of a game hear of it on one channel."""
+        return f"game-{item}"
+
+    def read(self, message: Any) -> Heard:
+        """Read an event's envelope; every message on a game's channel is one."""
+        envelope = mapping(message, "message")
+        kind, event, game = (text(envelope, name) for name in ("type", "eventId", "gameId"))
+        seq = integer(envelope, "seq")
+        data = envelope.get("data")
+        state = None
+        if data is not None:
+            new = mapping(data, "data").get("newPhase")
+            state = new if kind == "phase_changed" and isinstance(new, str) else None
+        return Heard(game, kind, event, seq, state)
+
+    def act(self, session: Session, item: Item, player: str) -> None:
+        """Hand in a drawing some time into the drawing phase."""
+        think_s = item.chance.uniform(*_SUBMIT_BETWEEN) * item.lengths["drawing"]
+        if not item.wait_for("drawing") or item.wait(think_s):
+            return
+        strokes = [[item.chance.randint(0, 800), item.chance.randint(0, 600)] for _ in range(8)]
+        row = {"game_id": item.id, "user_id": f"{item.id}-{player}", "content": {"strokes": strokes}}
+        # Refused, the game goes on without this drawing, when its grace period is over.
+        session.insist("POST", "/rest/v1/submissions", row, actor=player, expect=(201,))
+
+    def ask_timer(self, session: Session, item: Item, player: str) -> str | None:
+        """Ask how much time is left."""
+        answer = session.call(
+            "POST", "/functions/v1/get-game-timer", {"gameId": item.id}, actor=player, check=_timer
+        )
+        return str(answer.body["phase"]) if answer.ok else None
+
+    def tick(self) -> Call:
+        """The call that cron makes."""
+        path = "/functions/v1/monitor-game-timers"
+        return Call("POST", path, {"x-cron-secret": self.target.cron_secret}, {})
+
+    def ticked(self, body: Any) -> Ticked:
+        """Read the answer of a tick: its shape, and errors that it tells of."""
+        if wrong := _has_tick_fields(body):
+            return Ticked(error=wrong)
+        took_ms = body["executionTime"]
+        if not isinstance(took_ms, (int, float)):
+            return Ticked(error=BAD_ANSWER)
+        error = TICK_ERRORS if body["errors"] else None
+        return Ticked(body["processed"], bool(body["skipped"]), float(took_ms), error)
+
+    def _status(self, session: Session, item: Item) -> str | None:
+        answer = session.call(
+            "GET",
+            f"/rest/v1/games?id=eq.{item.id}&select=id,status",
+            actor=item.host,
+            route="/rest/v1/games?id=eq.<id>",
+            check=_row(item, one_of_a_list=True),
+        )
+        return str(answer.body[0]["status"]) if answer.ok else None
+
+
+def _row(item: Item, status: str | None = None, *, one_of_a_list: bool = False) -> Check:
+    """Return a check that the body is the item's row, in this status."""
+
+    def check(body: Any) -> str | None:
+        listed = isinstance(body, list)
+        row = body[0] if listed and len(body) == 1 else body
+        right = isinstance(row, dict) and row.get("id") == item.id
+        if right and status is not None:
+            right = row.get("status") == status
+        return None if right and (listed or not one_of_a_list) else BAD_ANSWER
+
+    return check
+
+
+_has_timer_fields: Final = has("timeRemaining", "phaseDuration", "phaseExpiresAt", "serverTime", "phase")
+_has_tick_fields: Final = has("processed", "errors", "skipped", "executionTime", "timestamp", "requestId")
+
+
+def _timer(body: Any) -> str | None:
+    """Say what is wrong with an answer of get-game-timer."""
+    if wrong := _has_timer_fields(body):
+        return wrong
+    phase, remaining, length = body["phase"], body["timeRemaining"], body["phaseDuration"]
+    if phase in DrawingGame.lifecycle.timed:
+        numbers = all(isinstance(number, (int, float)) for number in (remaining, length))
+        return None if numbers and remaining >= 0 and body["phaseExpiresAt"] is not None else BAD_ANSWER
+    return None if phase in DrawingGame.lifecycle.states else BAD_ANSWER
