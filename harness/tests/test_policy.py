@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,6 +221,14 @@ def test_whatever_stands_in_a_file_is_a_policy_or_a_named_error(
 def test_whatever_is_set_is_a_policy_or_an_error_that_names_the_option(name: str, value: str) -> None:
     complaint = complaint_of(None, changes={name: value})
     assert not complaint or complaint.startswith(f"--set {name}={value}: ")
+
+
+def test_a_policy_is_read_without_locust() -> None:
+    code = "import sys, harness.sla.policy as p; p.load_policy(); print('locust' in sys.modules)"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
+    ).stdout
+    assert out == "False\n"
 
 
 def test_a_profile_changes_what_it_says(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from harness.sla.witnesses import rests_on as resting_on
 from harness.tests.synthetic_report import document_of
 from harness.tests.test_verdicts import (
     SHAPE,
+    a_busy_generator,
     an_early_move,
     an_unheard_event,
     named,
@@ -75,6 +77,21 @@ def test_a_metric_without_a_declaration_does_not_load() -> None:
 def test_a_latency_rests_on_the_processes_that_stamp_it() -> None:
     assert Witness.CPU in resting_on(Witness.PLAYERS, timed=True)
     assert Witness.CPU not in resting_on(Witness.PLAYERS) | resting_on(Witness.DATABASE, timed=True)
+
+
+def test_a_new_latency_is_doubted_by_what_it_declares(
+    good_rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "trigger_execution" not in inconclusive(
+        verdict_of(a_busy_generator(good_rows.copy()), load_policy())
+    )
+    of_players = resting_on(Witness.PLAYERS, timed=True)
+    monkeypatch.setitem(
+        DECLARED, "trigger_execution", replace(DECLARED["trigger_execution"], rests_on=of_players)
+    )
+    report = verdict_of(a_busy_generator(good_rows.copy()), load_policy())
+    assert "trigger_execution" in inconclusive(report)
+    assert "trigger_execution" in named(report, "harness_cpu")["touches"]
 
 
 @pytest.mark.parametrize("witness", Witness)
