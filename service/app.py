@@ -38,7 +38,7 @@ from service.monitor import Monitor
 from service.publisher import Publisher
 from service.relay import Relay
 from service.rest.endpoint import Rest
-from service.routes import function_routes, rest_routes, tick_route, watch_routes
+from service.routes import function_routes, rest_routes, tick_route, timer_route, watch_routes
 from service.schedule import Schedule
 from service.settings import Settings
 from service.statements import statement
@@ -167,9 +167,10 @@ class Service:
         keys = Keys(settings)
         unauthorised = UnauthorisedCalls(self.metrics)
         broadcaster = Broadcaster(self.publisher, self.flags)
-        timer, dead_letters = Timer(self.database), DeadLetters(self.database)
         for routes in (
-            function_routes(keys, broadcaster, timer, dead_letters, self.flags),
+            # First: routes are tried in their order.
+            timer_route(keys, Timer(self.database)),
+            function_routes(keys, broadcaster, DeadLetters(self.database), self.flags),
             tick_route(keys, settings.environment, self.monitor),
             rest_routes(keys, Rest(self.database)),
             watch_routes(keys, unauthorised, self.health, self.metrics, self.alerts),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,7 +19,7 @@ from service.flags import Flags
 from service.health import Health
 from service.http.errors import ErrorAnswer, RestErrorAnswer, described_errors, json_response
 from service.http.keys import Keys, Unauthorised, UnauthorisedCalls
-from service.http.requests import EVENT_LIMIT, body_of, described_body
+from service.http.requests import EVENT_LIMIT, body_of, described_body, parse_json, validate
 from service.logs import get_logger, request_id
 from service.metrics import CONTENT_TYPE, Metrics
 from service.monitor import Monitor, TickFailed, TickTimeout, TickUnavailable
@@ -32,7 +33,6 @@ Handler = Callable[[Request], Awaitable[Response]]
 Object = dict[str, Any]
 EventBody = Annotated[Event, body_of(Event)]
 ReplayBody = Annotated[ReplayRequest, body_of(ReplayRequest)]
-TimerBody = Annotated[TimerRequest, body_of(TimerRequest)]
 
 
 class TickAnswer(BaseModel):
@@ -50,6 +50,45 @@ class TickAnswer(BaseModel):
     version: str
     message: str = ""
     metrics: dict[str, float]
+
+
+class DirectRoute(APIRoute):
+    """A route without FastAPI's solving of dependencies, which doubles the CPU time of a small request.
+
+    Its own ``dependencies`` and its handler are called with the request, and nothing else.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        checks = [depends.dependency for depends in self.dependencies]
+
+        async def answer(request: Request) -> Response:
+            for check in checks:
+                assert check is not None
+                await check(request)
+            response: Response = await self.endpoint(request)
+            return response
+
+        return answer
+
+
+def timer_route(keys: Keys, timer: Timer) -> APIRouter:
+    """Return the route that players ask all the time."""
+    router = APIRouter(prefix="/functions/v1", route_class=DirectRoute)
+
+    @router.post(
+        "/get-game-timer",
+        response_model=Object,
+        dependencies=[Depends(keys.bearer)],
+        responses=described_errors(400, 401, 404, 413, 500, 503),
+        openapi_extra=described_body(TimerRequest),
+    )
+    async def get_game_timer(request: Request) -> Response:
+        """Return what is left of a game's phase."""
+        body = validate(TimerRequest, parse_json(await request.body()))
+        return Response(await timer.of(body.gameId), media_type="application/json")
+
+    return router
 
 
 def tick_route(keys: Keys, environment: str, monitor: Monitor) -> APIRouter:
@@ -87,23 +126,12 @@ def tick_route(keys: Keys, environment: str, monitor: Monitor) -> APIRouter:
 
 
 def function_routes(
-    keys: Keys, broadcaster: Broadcaster, timer: Timer, dead_letters: DeadLetters, flags: Flags
+    keys: Keys, broadcaster: Broadcaster, dead_letters: DeadLetters, flags: Flags
 ) -> APIRouter:
     """Return the other routes under ``/functions/v1``."""
     router = APIRouter(
         prefix="/functions/v1", dependencies=[Depends(keys.bearer)], responses=described_errors(401, 500)
     )
-
-    # First: routes are tried in their order, and this one is asked for most.
-    @router.post(
-        "/get-game-timer",
-        response_model=Object,
-        responses=described_errors(400, 404, 413, 503),
-        openapi_extra=described_body(TimerRequest),
-    )
-    async def get_game_timer(body: TimerBody) -> Response:
-        """Return what is left of a game's phase."""
-        return Response(await timer.of(body.gameId), media_type="application/json")
 
     @router.post(
         "/broadcast-pubnub-event",
