@@ -125,7 +125,8 @@ class PubNubControl:
             request takes effect), ``status`` and ``retry_after_s``, ``delay_s``, ``repeats``, ``held_s``,
             ``per_second``.
         """
-        document = {"action": action} | parameters
+        document: dict[str, Any] = {"action": action}
+        document |= {name: value for name, value in parameters.items() if value is not None}
         if operations:
             document["operations"] = list(operations)
         return Rule(self, self._request("POST", "/control/rules", document)["id"])

@@ -216,7 +216,7 @@ def test_what_is_wrong_is_said_in_one_line(control: PubNubControl, emulator: Emu
         PubNubControl(emulator.url, "wrong").rules()
     with pytest.raises(PubNubControlError, match="can't be reached"):
         PubNubControl("http://127.0.0.1:1", "token", timeout_s=2).rules()
-    with pytest.raises(PubNubControlError, match="action is 'explode'"):
+    with pytest.raises(PubNubControlError, match="explode"):
         control.add("explode")
     with pytest.raises(FaultError, match="no operation publlish"):
         Status("publlish")
