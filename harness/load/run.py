@@ -13,6 +13,7 @@ import gevent
 from gevent.event import Event
 from locust.env import Environment
 
+from harness.files import DocumentError
 from harness.history import HistoryWriter, RunFolder, now_ns
 from harness.history.names import Actor, Reading, Writer
 from harness.history.run import utc_now
@@ -267,8 +268,8 @@ class Run:
                 recorders=[Writer.CRON, Writer.WATCH, *self._workers.recorders],
                 **fields,
             )
-        except OSError as error:
-            log.error("%s/run.json: %s; the run goes on", self.folder.path, error.strerror)  # noqa: TRY400 - foreseen: no traceback
+        except (OSError, DocumentError) as error:
+            log.error("run.json can't be written: %s; the run goes on", error)  # noqa: TRY400 - foreseen: no traceback
 
     # -- its end -------------------------------------------------------------------------------
 
