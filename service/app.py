@@ -163,25 +163,28 @@ class Service:
             max_body_size=BODY_LIMIT,
             generate_unique_id_function=lambda route: route.name,
         )
-        settings = self.settings
-        keys = Keys(settings)
+        self._serve(app)
+        app.add_exception_handler(ApiError, _answer_error)
+        app.add_exception_handler(DatabaseUnavailable, _answer_error)
+        app.add_exception_handler(HTTPException, _answer_http_error)
+        app.add_middleware(Observe, metrics=self.metrics)
+        return app
+
+    def _serve(self, app: FastAPI) -> None:
+        """Add the routes, and what becomes of calls without their secret."""
+        keys = Keys(self.settings)
         unauthorised = UnauthorisedCalls(self.metrics)
         broadcaster = Broadcaster(self.publisher, self.flags)
         for routes in (
             # First: routes are tried in their order.
             timer_route(keys, Timer(self.database)),
             function_routes(keys, broadcaster, DeadLetters(self.database), self.flags),
-            tick_route(keys, settings.environment, self.monitor),
+            tick_route(keys, self.settings.environment, self.monitor),
             rest_routes(keys, Rest(self.database)),
             watch_routes(keys, unauthorised, self.health, self.metrics, self.alerts),
         ):
             app.include_router(routes)
         app.add_exception_handler(Unauthorised, unauthorised.answer)
-        app.add_exception_handler(ApiError, _answer_error)
-        app.add_exception_handler(DatabaseUnavailable, _answer_error)
-        app.add_exception_handler(HTTPException, _answer_http_error)
-        app.add_middleware(Observe, metrics=self.metrics)
-        return app
 
     def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         def ended(task: asyncio.Task[None]) -> None:

@@ -167,6 +167,11 @@ def function_routes(
     return router
 
 
+_METRICS: dict[int | str, Object] = described_errors(401) | {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
+}
+
+
 def watch_routes(
     keys: Keys, unauthorised: UnauthorisedCalls, health: Health, metrics: Metrics, alerts: Alerts
 ) -> APIRouter:
@@ -192,12 +197,7 @@ def watch_routes(
         healthy, answer = await health.answer(details=details)
         return json_response(answer, 200 if healthy else 503)
 
-    @router.get(
-        "/metrics",
-        response_class=Response,
-        dependencies=secured,
-        responses=described_errors(401) | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-    )
+    @router.get("/metrics", response_class=Response, dependencies=secured, responses=_METRICS)
     async def show_metrics() -> Response:
         """Return all metrics in Prometheus's text format."""
         return Response(metrics.text(), headers={"content-type": CONTENT_TYPE})
