@@ -164,7 +164,7 @@ class CheckRow(Model):
         return bool({"*", name} & set(self.touches))
 
 
-class FindingRow(Model):
+class Finding(Model):
     """What came of something expected of a fault."""
 
     name: str
@@ -198,7 +198,7 @@ class Injected(Model):
     place: str = ""
     started_at: Moment | None = None
     ended_at: Moment | None = None
-    expectations: Many[FindingRow] = ()
+    expectations: Many[Finding] = ()
     detected_after_s: float | None = None
     recovered_after_s: float | None = None
     error: str | None = None
@@ -209,7 +209,7 @@ class Injected(Model):
         return False
 
     @property
-    def unmet(self) -> list[FindingRow]:
+    def unmet(self) -> list[Finding]:
         """The expectations that are no pass."""
         return [row for row in self.expectations if row.verdict != "pass"]
 
@@ -233,7 +233,7 @@ class Fault(Injected):
         return self.scenario is None
 
     @property
-    def decisive(self) -> list[FindingRow]:
+    def decisive(self) -> list[Finding]:
         """The expectations that make the run no pass: of a scenario's, only broken integrity does."""
         if self.of_load:
             return self.unmet

@@ -14,8 +14,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.documents import rows as documents
 from harness.documents.base import INFINITY, Example
-from harness.documents.rows import Ceiling, CheckRow, Fault, FindingRow, IntegrityRow, ObjectiveRow
+from harness.documents.rows import Ceiling, CheckRow, Fault, IntegrityRow, ObjectiveRow
 from harness.history.witnesses import Witness
 from harness.judge.check import RUN, Check
 from harness.judge.declared import without
@@ -283,8 +284,8 @@ def fault_row(fault: FaultWindow, evidence: Evidence) -> Fault:
     )
 
 
-def finding_row(finding: Finding) -> FindingRow:
+def finding_row(finding: Finding) -> documents.Finding:
     """Return a finding as documents hold it."""
     measured = finding.measured
     known = None if measured is None or math.isnan(measured) else float(measured)
-    return FindingRow(**asdict(finding) | {"measured": known, "examples": tuple(finding.examples)})
+    return documents.Finding(**asdict(finding) | {"measured": known, "examples": tuple(finding.examples)})

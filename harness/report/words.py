@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from harness.documents.base import INFINITY, Example
-from harness.documents.rows import CheckRow, Fault, FindingRow, ObjectiveRow, ScenarioRow
+from harness.documents.rows import CheckRow, Fault, Finding, ObjectiveRow, ScenarioRow
 from harness.documents.verdict import Verdict, worst
 from harness.sla.units import format_limited, format_quantity
 
@@ -90,7 +90,7 @@ def fault_verdict(fault: Fault) -> Verdict:
     return worst(row.verdict for row in fault.expectations)
 
 
-def expected(row: FindingRow) -> str:
+def expected(row: Finding) -> str:
     """What came of an expectation: ``measured 16, threshold 20 (12 readings)``."""
     text = f"measured {'nothing' if row.measured is None else _figure(row.measured, row.unit)}"
     if row.threshold is not None:
