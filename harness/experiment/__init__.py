@@ -1,5 +1,6 @@
 """Failure experiments: steady state, a fault while games are played, expectations, recovery."""
 
+from harness.documents.rows import Finding
 from harness.experiment.expect_memory import CatchesUp
 from harness.experiment.expect_ticks import (
     DueTogetherServed,
@@ -33,7 +34,7 @@ from harness.experiment.injection import Injection
 from harness.experiment.results import ExpectationsFailed, Inconclusive
 from harness.experiment.secret_scan import search_for_secrets
 from harness.experiment.testbed import Setup, Testbed, Testbeds
-from harness.judge.findings import Expectation, Finding
+from harness.judge.findings import Expectation
 from harness.judge.recovery import BacklogDrained, HealthyAgain, ServesAgain
 
 __all__ = [

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.documents.rows import Finding
 from harness.history.names import Publish
 from harness.judge import Evidence, Window
-from harness.judge.findings import Finding, none_of, unseen, within
+from harness.judge.findings import none_of, unseen, within
 
 
 @dataclass(frozen=True)

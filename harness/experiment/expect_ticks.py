@@ -8,11 +8,11 @@ from typing import Final
 
 import pandas as pd
 
+from harness.documents.rows import Finding
 from harness.judge import Evidence, Window
 from harness.judge.evidence import NS
 from harness.judge.findings import (
     EXAMPLES,
-    Finding,
     compare,
     examples_of,
     none_of,

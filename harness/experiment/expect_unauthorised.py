@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.documents.rows import Finding
 from harness.history.names import UNAUTHORISED, Reading
 from harness.judge import Evidence, Window
-from harness.judge.findings import Finding, none_of, succeeded, unseen, within
+from harness.judge.findings import none_of, succeeded, unseen, within
 
 
 @dataclass(frozen=True)

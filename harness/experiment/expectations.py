@@ -11,12 +11,12 @@ from typing import Final
 
 import pandas as pd
 
+from harness.documents.rows import Finding
 from harness.documents.verdict import Verdict
 from harness.judge import INTEGRITY, Evidence, Window
 from harness.judge.evidence import NS
 from harness.judge.findings import (
     EXAMPLES,
-    Finding,
     compare,
     during,
     examples_of,
@@ -268,9 +268,16 @@ class Intact:
             return unseen(self.name, 0.0, "cases", "there was nothing to look at")
         verdict: Verdict = "fail" if found.violations else "inconclusive" if found.doubts else "pass"
         explanation = "; ".join([f"{found.looked_at} looked at", *found.doubts])
-        examples = found.examples[:EXAMPLES]
+        examples = tuple(found.examples[:EXAMPLES])
         return Finding(
-            self.name, verdict, found.violations, 0.0, "cases", explanation, examples, integrity=True
+            name=self.name,
+            verdict=verdict,
+            measured=found.violations,
+            threshold=0.0,
+            unit="cases",
+            explanation=explanation,
+            examples=examples,
+            integrity=True,
         )
 
 
@@ -293,7 +300,13 @@ class ReadingReaches:
             return unseen(self.name, self.level, "", f"{self.reading} was not read while it lasted")
         highest = float(values.max())
         verdict: Verdict = "pass" if highest >= self.level else "fail"
-        return Finding(self.name, verdict, highest, self.level, "", f"{len(values)} readings")
+        return Finding(
+            name=self.name,
+            verdict=verdict,
+            measured=highest,
+            threshold=self.level,
+            explanation=f"{len(values)} readings",
+        )
 
 
 @dataclass(frozen=True)

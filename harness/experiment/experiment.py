@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from harness.documents.rows import Outcome
+from harness.documents.rows import Finding, Outcome
 from harness.documents.scenario import Scenario
 from harness.documents.shown import Timeline
 from harness.experiment.expect_unauthorised import NoSecretTold
@@ -38,7 +38,7 @@ from harness.faults.parameters import LONGEST_S
 from harness.faults.schedule import Schedule, check
 from harness.history import HistoryWriter, RunFolder, now_ns
 from harness.judge import INTEGRITY, Evidence
-from harness.judge.findings import Expectation, Finding, judge_all
+from harness.judge.findings import Expectation, judge_all
 from harness.judge.recovery import detected_after_s, recovery
 from harness.judge.timeline import timeline
 from harness.sla.policy import Policy

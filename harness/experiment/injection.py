@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
-from harness.documents.rows import Injected
+from harness.documents.rows import Finding, Injected
 from harness.faults import Fault
+from harness.history.run import moment
 from harness.judge import FaultWindow, Window
-from harness.judge.evidence import NS
-from harness.judge.findings import Expectation, Finding
+from harness.judge.findings import Expectation
 from harness.judge.recovery import BacklogDrained, HealthyAgain, ServesAgain
-from harness.judge.rows import finding_row
 from harness.stack.proxies import LOAD_SERVICE
 
 
@@ -49,9 +47,9 @@ class Injection:
         whole = Injected(
             name=self.name,
             place=self.place,
-            started_at=_rfc3339(self.begun_ns),
-            ended_at=_rfc3339(self.undone_ns),
-            expectations=tuple(map(finding_row, self.findings.values())),
+            started_at=_reached(self.begun_ns),
+            ended_at=_reached(self.undone_ns),
+            expectations=tuple(self.findings.values()),
             detected_after_s=self.detected_after_s,
             recovered_after_s=self._measured(ServesAgain, HealthyAgain, BacklogDrained),
         )
@@ -59,8 +57,8 @@ class Injection:
             Injected(
                 name=part.name,
                 place=part.fault.place,
-                started_at=_rfc3339(part.start_ns),
-                ended_at=_rfc3339(part.end_ns or 0),
+                started_at=_reached(part.start_ns),
+                ended_at=_reached(part.end_ns or 0),
                 error=part.error,
             )
             for part in self.parts
@@ -79,8 +77,6 @@ def takes_away(fault: Fault) -> bool:
     return fault.target == LOAD_SERVICE or (fault.place != "network" and fault.target.startswith("service"))
 
 
-def _rfc3339(unix_ns: int) -> str | None:
+def _reached(unix_ns: int) -> str | None:
     """Return a time as RFC 3339; None for a fault that never got so far."""
-    if not unix_ns:
-        return None
-    return datetime.fromtimestamp(unix_ns / NS, UTC).isoformat(timespec="milliseconds")
+    return moment(unix_ns) if unix_ns else None

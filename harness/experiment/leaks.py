@@ -12,9 +12,10 @@ from typing import Final
 
 import pandas as pd
 
+from harness.documents.rows import Finding
 from harness.experiment.expectations import ReadingReturns, before_and_after
 from harness.judge import Evidence, Window
-from harness.judge.findings import Expectation, Finding, compare, unseen
+from harness.judge.findings import Expectation, compare, unseen
 
 #: Sessions that one replica of the reference service may have: its pool's and its relay's.
 SESSIONS_OF_REPLICA: Final = 21

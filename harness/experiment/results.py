@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.documents.rows import Outcome
+from harness.documents.rows import Finding, Outcome
 from harness.documents.scenario import Planned, Scenario
 from harness.faults import FaultError
 from harness.files import DocumentError, make_folder, read_json, write_atomically
 from harness.history import RunFolder
-from harness.judge.findings import Finding
 from harness.process import ProcessError
 from harness.report.scenarios import read_plan
 

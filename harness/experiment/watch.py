@@ -8,13 +8,14 @@ from typing import Final
 
 import asyncpg
 
+from harness.documents.rows import Finding
 from harness.experiment.expectations import HealthyThroughout, MonitorP95, NobodyFails, TimersOnTime
 from harness.experiment.results import Inconclusive
 from harness.experiment.testbed import Testbed
 from harness.history import now_ns
 from harness.judge import Window
 from harness.judge.evidence import NS
-from harness.judge.findings import Expectation, Finding, judge_all
+from harness.judge.findings import Expectation, judge_all
 from harness.stack.proxies import Proxies, ToxiproxyError
 
 #: Between two looks while something is waited for.

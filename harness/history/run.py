@@ -197,6 +197,11 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def moment(unix_ns: int) -> str:
+    """Return a time of the history as RFC 3339 with milliseconds, in UTC."""
+    return datetime.fromtimestamp(unix_ns / 1e9, UTC).isoformat(timespec="milliseconds")
+
+
 def now_ns() -> int:
     """Return the history's time: Unix nanoseconds on this process's clock."""
     return time.time_ns()

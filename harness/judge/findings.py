@@ -1,21 +1,21 @@
 """What comes of an expectation: a verdict, what was measured, and the rows that broke it.
 
 An expectation is a small frozen value with a ``name`` and a ``judge(evidence, fault)``: pure, from the
-record and the fault's window to a :class:`Finding`.
+record and the fault's window to a :class:`~harness.documents.rows.Finding`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import pandas as pd
 
-from harness.documents.verdict import Verdict
+from harness.documents.base import Example
+from harness.documents.rows import Finding
+from harness.history.run import moment
 from harness.history.witnesses import Doubt
 from harness.judge.declared import WITNESSES_OF
 from harness.judge.evidence import NS, Evidence, Window
@@ -25,23 +25,6 @@ T = TypeVar("T")
 
 #: Examples kept with a finding: enough to look into, not a dump.
 EXAMPLES: Final = 5
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What came of one expectation."""
-
-    name: str
-    verdict: Verdict
-    #: None: it never happened, or nothing was there to measure; the explanation says which.
-    measured: float | None
-    threshold: float | None
-    unit: str = ""
-    explanation: str = ""
-    #: The rows that broke it: games, events and times.
-    examples: list[dict[str, Any]] = field(default_factory=list)
-    #: Whether it counts what must never happen: one case fails the whole run.
-    integrity: bool = False
 
 
 def guarded(check: Callable[[], T], crashed: Callable[[str], T]) -> T:
@@ -84,7 +67,7 @@ def judge_all(evidence: Evidence, fault: Window, expectations: Iterable[Expectat
 
 def crashed(name: str, why: str) -> Finding:
     """Return inconclusive: the check of that name crashed."""
-    return Finding(name, "inconclusive", None, None, explanation=why)
+    return Finding(name=name, verdict="inconclusive", explanation=why)
 
 
 def _doubted(finding: Finding, evidence: Evidence, doubts: list[Doubt]) -> Finding:
@@ -97,37 +80,53 @@ def _doubted(finding: Finding, evidence: Evidence, doubts: list[Doubt]) -> Findi
         return finding
     explanation = "; ".join(filter(None, [*reasons, finding.explanation]))
     # No figure: one that is within its threshold would say pass.
-    return replace(finding, verdict="inconclusive", measured=None, explanation=explanation)
+    return finding.model_copy(
+        update={"verdict": "inconclusive", "measured": None, "explanation": explanation}
+    )
 
 
 def compare(
-    name: str, measured: float, threshold: float, unit: str, explanation: str, examples: list[dict[str, Any]]
+    name: str, measured: float, threshold: float, unit: str, explanation: str, examples: Sequence[Example]
 ) -> Finding:
     """Return pass for less than ``threshold``, else fail with ``examples``; infinite means never."""
-    if not math.isfinite(measured):
+    happened, passed = math.isfinite(measured), measured < threshold
+    if not happened:
         explanation = f"never; {explanation}" if explanation else "never"
-        return Finding(name, "fail", None, threshold, unit, explanation, examples)
-    if measured < threshold:
-        return Finding(name, "pass", measured, threshold, unit, explanation)
-    return Finding(name, "fail", measured, threshold, unit, explanation, examples)
+    return Finding(
+        name=name,
+        verdict="pass" if passed else "fail",
+        measured=float(measured) if happened else None,
+        threshold=threshold,
+        unit=unit,
+        explanation=explanation,
+        examples=() if passed else tuple(examples),
+    )
 
 
 def none_of(evidence: Evidence, name: str, wrong: pd.DataFrame, unit: str, explanation: str) -> Finding:
     """Return pass if no row is ``wrong``, else fail with the first few of them."""
-    verdict: Verdict = "fail" if len(wrong) else "pass"
-    return Finding(name, verdict, len(wrong), 0.0, unit, explanation, examples_of(evidence, wrong))
+    return Finding(
+        name=name,
+        verdict="fail" if len(wrong) else "pass",
+        measured=len(wrong),
+        threshold=0.0,
+        unit=unit,
+        explanation=explanation,
+        examples=examples_of(evidence, wrong),
+    )
 
 
 def unseen(name: str, threshold: float | None, unit: str, why: str) -> Finding:
     """Return inconclusive: there was nothing to judge by, and that is no pass."""
-    return Finding(name, "inconclusive", None, threshold, unit, f"not exercised: {why}")
+    why = f"not exercised: {why}"
+    return Finding(name=name, verdict="inconclusive", threshold=threshold, unit=unit, explanation=why)
 
 
-def examples_of(evidence: Evidence, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def examples_of(evidence: Evidence, rows: pd.DataFrame) -> tuple[Example, ...]:
     """Return the first few ``rows`` as plain values, times as RFC 3339."""
     examples = []
     for row in rows.head(EXAMPLES).to_dict("records"):
-        example: dict[str, Any] = {}
+        example: Example = {}
         for key in ("name", "actor", "error"):
             if isinstance(value := row.get(key), str):
                 example[key] = value
@@ -137,10 +136,9 @@ def examples_of(evidence: Evidence, rows: pd.DataFrame) -> list[dict[str, Any]]:
         for key in ("intended_ns", "start_ns", "committed_ns", "end_ns", "received_ns"):
             value = row.get(key)
             if value is not None and not pd.isna(value):
-                time = datetime.fromtimestamp(int(value) / NS, UTC)
-                example[key.removesuffix("_ns")] = time.isoformat(timespec="milliseconds")
+                example[key.removesuffix("_ns")] = moment(int(value))
         examples.append(example)
-    return examples
+    return tuple(examples)
 
 
 def during(rows: pd.DataFrame, column: str, window: Window) -> pd.DataFrame:

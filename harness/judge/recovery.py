@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.documents.rows import Fault, Finding
 from harness.history.names import Tick
+from harness.history.run import moment
 from harness.judge.evidence import NS, Evidence, FaultWindow, Window
 from harness.judge.findings import (
     EXAMPLES,
     Expectation,
-    Finding,
     compare,
+    crashed,
     examples_of,
+    guarded,
     judge_all,
     seconds,
     succeeded,
@@ -110,47 +113,61 @@ def recovery(within_s: float) -> tuple[Expectation, ...]:
     return ServesAgain(within_s), HealthyAgain(within_s), BacklogDrained(within_s)
 
 
-@dataclass(frozen=True)
-class Recovery:
-    """What came of a fault that was declared while the load went on. Times are seconds; None: not seen."""
-
-    findings: list[Finding]
-    #: From its begin to the first probe of /health that was not healthy; shown, not judged.
-    detected_after_s: float | None
-    #: From its end until everything held that must.
-    recovered_after_s: float | None
-
-
-def recovery_of(evidence: Evidence, fault: FaultWindow) -> Recovery:
-    """Judge how a declared fault was recovered from, by the policy's limit for it.
+def recovery_of(evidence: Evidence, fault: FaultWindow) -> Fault:
+    """Return how a fault that was declared while the load went on was recovered from, and how soon.
 
     Where other faults went on meanwhile, the time counts from the end of the last of them.
     """
+    row = Fault(
+        name=fault.name,
+        place=fault.fault.place,
+        started_at=moment(fault.start_ns),
+        ended_at=None if fault.end_ns is None else moment(fault.end_ns),
+        error=fault.error,
+    )
+
+    def judged() -> Fault:
+        findings = _findings(evidence, fault)
+        times = [finding.measured for finding in findings if finding.measured is not None]
+        return row.model_copy(
+            update={
+                "expectations": tuple(findings),
+                "detected_after_s": detected_after_s(evidence, fault),
+                "recovered_after_s": max(times) if len(times) == len(findings) else None,
+            }
+        )
+
+    def unknown(why: str) -> Fault:
+        return row.model_copy(update={"expectations": (crashed("it is recovered from", why),)})
+
+    return guarded(judged, unknown)
+
+
+def _findings(evidence: Evidence, fault: FaultWindow) -> list[Finding]:
+    """Judge the recovery from a fault by the policy's limit for it."""
     limit_s = evidence.policy.recovery.limit_s(fault.name)
     end_ns, others = _end_of_all(evidence.faults, fault, int(limit_s * NS))
-    detected_s = detected_after_s(evidence, fault)
+    expectations = recovery(limit_s)
     if end_ns is None:
         why = f"{', '.join(others) or 'it'} was still on when the record ended"
-        findings = [Finding(e.name, "inconclusive", None, limit_s, "s", why) for e in recovery(limit_s)]
-        return Recovery(findings, detected_s, None)
-    expectations = recovery(limit_s)
+        open_end = Finding(name="", verdict="inconclusive", threshold=limit_s, unit="s", explanation=why)
+        return [open_end.model_copy(update={"name": one.name}) for one in expectations]
     if evidence.transitions.empty:
         # Nobody watched the database (the measurement says so): whether anything was held up is not known.
         expectations = tuple(e for e in expectations if not isinstance(e, BacklogDrained))
     findings = judge_all(evidence, Window(fault.name, fault.start_ns, end_ns), expectations)
-    if others:
-        since = f"counted from the end of {', '.join(others)}"
-        findings = [replace(f, explanation="; ".join(filter(None, (f.explanation, since)))) for f in findings]
-    if evidence.span[1] < end_ns + limit_s * NS:
-        # What did not come may have come later.
-        open_end = "the record ends before its time is over"
-        findings = [
-            replace(f, verdict="inconclusive", explanation=open_end) if f.measured is None else f
-            for f in findings
-        ]
-    times = [finding.measured for finding in findings if finding.measured is not None]
-    complete = len(times) == len(findings)
-    return Recovery(findings, detected_s, max(times) if complete else None)
+    since = f"counted from the end of {', '.join(others)}" if others else ""
+    complete = evidence.span[1] >= end_ns + limit_s * NS
+    return [_told(finding, since, complete=complete) for finding in findings]
+
+
+def _told(finding: Finding, since: str, *, complete: bool) -> Finding:
+    """Return a finding that says since when it counts; open if the record ends before its time is over."""
+    if finding.measured is None and not complete:  # what did not come may have come later
+        why = "the record ends before its time is over"
+        return finding.model_copy(update={"verdict": "inconclusive", "explanation": why})
+    explanation = "; ".join(filter(None, (finding.explanation, since)))
+    return finding.model_copy(update={"explanation": explanation})
 
 
 def _end_of_all(

@@ -1,4 +1,4 @@
-"""The rows of a report: each objective, integrity rule, check and fault, judged on the evidence.
+"""The rows of a report: each objective, integrity rule and check, judged on the evidence.
 
 A check that crashes makes its row inconclusive, and says so; it costs no other row.
 """
@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.documents import rows as documents
 from harness.documents.base import INFINITY, Example
-from harness.documents.rows import Ceiling, CheckRow, Fault, IntegrityRow, ObjectiveRow
+from harness.documents.rows import Ceiling, CheckRow, IntegrityRow, ObjectiveRow
+from harness.history.run import moment
 from harness.history.witnesses import Witness
 from harness.judge.check import RUN, Check
 from harness.judge.declared import without
-from harness.judge.evidence import NS, Evidence, FaultWindow
-from harness.judge.findings import Finding, crashed, guarded
+from harness.judge.evidence import Evidence
+from harness.judge.findings import guarded
 from harness.judge.integrity import INTEGRITY
 from harness.judge.metrics import METRICS
-from harness.judge.recovery import Recovery, recovery_of
 from harness.judge.samples import Census, Samples
 from harness.sla import statistics
 from harness.sla.metrics import METRICS as DECLARED
@@ -33,11 +30,6 @@ from harness.sla.units import format_limited, format_quantity
 
 #: Times in what a metric names as its worst.
 _AT: Final = "at_ns"
-
-
-def moment(time_ns: int) -> str:
-    """Return a time (Unix ns) as RFC 3339."""
-    return datetime.fromtimestamp(time_ns / NS, UTC).isoformat(timespec="milliseconds")
 
 
 # --- measurement ---------------------------------------------------------------------------------------
@@ -240,7 +232,7 @@ def _example(entry: dict[str, Any]) -> Example:
     return found
 
 
-# --- integrity and faults ------------------------------------------------------------------------------
+# --- integrity -----------------------------------------------------------------------------------------
 
 
 def integrity_row(name: str, evidence: Evidence, checks: Sequence[CheckRow]) -> IntegrityRow:
@@ -264,28 +256,3 @@ def integrity_row(name: str, evidence: Evidence, checks: Sequence[CheckRow]) -> 
 
     found = guarded(looked, lambda why: row.model_copy(update={"doubts": (why,)}))
     return found.model_copy(update={"doubts": (*found.doubts, *_doubts(checks, name))})
-
-
-def fault_row(fault: FaultWindow, evidence: Evidence) -> Fault:
-    """Return the row of a fault of the load: how it was recovered from."""
-    found = guarded(
-        lambda: recovery_of(evidence, fault),
-        lambda why: Recovery([crashed("it is recovered from", why)], None, None),
-    )
-    return Fault(
-        name=fault.name,
-        place=fault.fault.place,
-        started_at=moment(fault.start_ns),
-        ended_at=None if fault.end_ns is None else moment(fault.end_ns),
-        expectations=tuple(map(finding_row, found.findings)),
-        detected_after_s=found.detected_after_s,
-        recovered_after_s=found.recovered_after_s,
-        error=fault.error,
-    )
-
-
-def finding_row(finding: Finding) -> documents.Finding:
-    """Return a finding as documents hold it."""
-    measured = finding.measured
-    known = None if measured is None or math.isnan(measured) else float(measured)
-    return documents.Finding(**asdict(finding) | {"measured": known, "examples": tuple(finding.examples)})

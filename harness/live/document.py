@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ from harness.documents.rows import ObjectiveRow
 from harness.documents.scenario import Scenario
 from harness.documents.verdict import worst
 from harness.history import History
+from harness.history.run import moment
 from harness.judge import FaultWindow, evidence_of, judge
 from harness.judge.evidence import NS
 from harness.live.file import SCHEMA
@@ -104,7 +104,7 @@ def live_document(
     return {
         "schema": SCHEMA,
         "run": snapshot.run_id,
-        "updated_at": _moment(snapshot.at_ns),
+        "updated_at": moment(snapshot.at_ns),
         "begun": bool(snapshot.about.get("windows")),
         "ended": snapshot.ended,
         "window": None if snapshot.ended else _window(snapshot),
@@ -150,7 +150,7 @@ def judge_so_far(snapshot: Snapshot, policy: Policy) -> dict[str, Any]:
     verdict = worst([row.verdict for rows in (objectives, found.integrity, found.checks) for row in rows])
     kept = {"name", "title", "verdict", "violations", "looked_at", "examples"}
     return {
-        "judged_at": _moment(to_ns),
+        "judged_at": moment(to_ns),
         "verdict": verdict,
         "objectives": [_shown(row) for row in objectives],
         "integrity": [row.model_dump(mode="json", include=kept) for row in found.integrity],
@@ -204,7 +204,7 @@ def _window(snapshot: Snapshot) -> dict[str, Any] | None:
     lasts_s = _length_s(name, (start_ns - int(windows[0]["start_ns"])) / NS, snapshot.about)
     return {
         "name": name,
-        "since": _moment(start_ns),
+        "since": moment(start_ns),
         "elapsed_s": round(elapsed_s, 1),
         "lasts_s": lasts_s,
         "left_s": None if lasts_s is None else round(max(0.0, lasts_s - elapsed_s), 1),
@@ -237,7 +237,7 @@ def _faults(snapshot: Snapshot) -> list[dict[str, Any]]:
         {
             "name": fault.name,
             "scenario": scenario,
-            "since": _moment(fault.start_ns),
+            "since": moment(fault.start_ns),
             "for_s": round(max(0.0, (snapshot.at_ns - fault.start_ns) / NS), 1),
         }
         for scenario, history in places
@@ -254,7 +254,3 @@ def faults_of(history: History) -> list[FaultWindow]:
     file = replace(history.files[0], rows=chosen.num_rows)
     # A policy is for judging: when faults began and ended, the rows say.
     return evidence_of(History(chosen, [file]), {}, cast("Policy", None)).faults
-
-
-def _moment(time_ns: int) -> str:
-    return datetime.fromtimestamp(time_ns / NS, UTC).isoformat(timespec="milliseconds")

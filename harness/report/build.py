@@ -16,7 +16,7 @@ from harness.history.run import utc_now
 from harness.judge import Evidence, Samples, evidence_of, judge
 from harness.judge.distributions import distribution
 from harness.judge.games import worst_games
-from harness.judge.rows import fault_row
+from harness.judge.recovery import recovery_of
 from harness.judge.stages import stages
 from harness.judge.timeline import timeline
 from harness.report.reasons import with_reason
@@ -88,7 +88,7 @@ def _policy(policy: Policy) -> PolicyShown:
 
 
 def _faults(evidence: Evidence) -> list[Fault]:
-    return [fault_row(fault, evidence) for fault in evidence.faults] + [
+    return [recovery_of(evidence, fault) for fault in evidence.faults] + [
         Fault(**dict(fault), scenario=scenario.id)
         for scenario in evidence.scenarios
         for fault in scenario.faults

@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from fixtures.synthetic_run import NS, START, Shape, about_run, history_of
+from harness.documents.rows import Finding
 from harness.judge import Evidence, Window, evidence_of
-from harness.judge.findings import Expectation, Finding, judge_all
+from harness.judge.findings import Expectation, judge_all
 from harness.sla.policy import load_policy
 
 SHAPE = Shape(games_at_once=12, players=2, seconds=50, http_per_s=2)

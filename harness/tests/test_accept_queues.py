@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 
 from fixtures.synthetic_run import synthetic_rows
+from harness.documents.rows import Finding
 from harness.experiment import NobodyFails
 from harness.experiment.expectations import Intact
 from harness.history import read_history
 from harness.history.names import Reading, Shortage
-from harness.judge.findings import Finding
 from harness.observe.accept_queues import AcceptQueues
 from harness.observe.process import Assignment
 from harness.sla.policy import load_policy

@@ -187,7 +187,7 @@ def test_a_recovery_that_can_not_be_judged_is_inconclusive_and_says_so(
     at = {"start_ns": START + 10 * NS, "end_ns": START + 12 * NS, "ok": True}
     declared = fault_row("network:down service-pubnub", **at)
     broken = pd.concat([rows, pd.DataFrame([declared])], ignore_index=True).astype(rows.dtypes)
-    monkeypatch.setattr("harness.judge.rows.recovery_of", crash)
+    monkeypatch.setattr("harness.judge.recovery.judge_all", crash)
     report = document_of(write_reports(write_run(tmp_path, broken, SHAPE), load_policy()))
     (row,) = report["faults"]
     assert [one["verdict"] for one in row["expectations"]] == ["inconclusive"]

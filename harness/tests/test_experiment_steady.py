@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from harness.documents.rows import Finding
 from harness.documents.verdict import Verdict
 from harness.experiment import Experiment, Inconclusive, Testbeds
 from harness.experiment import watch as module
 from harness.experiment.watch import Watch
 from harness.history import now_ns
-from harness.judge.findings import Finding
 from harness.sla.policy import load_policy
 
 Steady = Callable[..., int]
@@ -33,7 +33,7 @@ def steady(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steady:
             nonlocal looks
             looks += 1
             verdict = verdicts[min(looks, len(verdicts)) - 1]
-            return [Finding("timers", verdict, None, None, explanation="not exercised")]
+            return [Finding(name="timers", verdict=verdict, explanation="not exercised")]
 
         def wait(_: Watch, seconds: float) -> None:
             clock.now += max(seconds, 0.0)

@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 
 from fixtures.synthetic_run import NS, START, Shape, synthetic_rows, write_run
+from harness.documents.rows import Finding
 from harness.experiment.leaks import back_to_level
 from harness.history import read_history
 from harness.judge import Window, evidence_of
-from harness.judge.findings import Finding, judge_all
+from harness.judge.findings import judge_all
 from harness.sla.policy import load_policy
 
 FAULT = Window("network:down service-postgres", START + 20 * NS, START + 30 * NS)

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from fixtures.synthetic_run import NS, about_run, fault_row, history_of, synthetic_rows
+from harness.documents.rows import Fault
 from harness.history.names import FaultName
 from harness.judge import FaultWindow, evidence_of
-from harness.judge.recovery import Recovery, recovery_of
+from harness.judge.recovery import recovery_of
 from harness.report.build import report_on
 from harness.sla.policy import load_policy
 from harness.tests import test_verdicts
@@ -52,13 +53,13 @@ def broken(rows: pd.DataFrame, start_s: float, until_s: float) -> pd.DataFrame:
     return ill
 
 
-def recovery(rows: pd.DataFrame, number: int = 0) -> Recovery:
+def recovery(rows: pd.DataFrame, number: int = 0) -> Fault:
     record = evidence(rows)
     return recovery_of(record, record.faults[number])
 
 
-def verdicts(found: Recovery) -> set[str]:
-    return {finding.verdict for finding in found.findings}
+def verdicts(found: Fault) -> set[str]:
+    return {finding.verdict for finding in found.expectations}
 
 
 # --- in time, late, never ------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ def verdicts(found: Recovery) -> set[str]:
 def test_what_is_well_again_in_time_passes_and_says_how_soon(rows: pd.DataFrame) -> None:
     found = recovery(plus(broken(rows, 20, 33), *fault(20, 30)))
     assert verdicts(found) == {"pass"}
-    assert len(found.findings) == 3
+    assert len(found.expectations) == 3
     # The probe of second 20 comes half a millisecond after the fault began.
     assert found.detected_after_s == pytest.approx(0, abs=0.05)
     assert found.recovered_after_s == pytest.approx(3, abs=0.05)
@@ -85,13 +86,13 @@ def test_what_nobody_noticed_was_not_told_of(rows: pd.DataFrame) -> None:
 def test_what_never_recovers_fails(rows: pd.DataFrame) -> None:
     found = recovery(plus(broken(rows, 20, math.inf), *fault(20, 30)))
     assert verdicts(found) == {"fail"}
-    assert {finding.measured for finding in found.findings} == {None}
+    assert {finding.measured for finding in found.expectations} == {None}
     assert found.recovered_after_s is None
 
 
 def test_what_recovers_too_late_fails_and_says_how_late(rows: pd.DataFrame) -> None:
     found = recovery(plus(broken(rows, 20, 50), *fault(20, 30)))
-    late = {finding.name: finding for finding in found.findings}
+    late = {finding.name: finding for finding in found.expectations}
     assert late["health is healthy again within 15 s of its end"].verdict == "fail"
     assert late[BACKLOG].verdict == "fail"
     assert late[BACKLOG].examples
@@ -102,7 +103,7 @@ def test_a_tick_that_found_another_running_is_no_sign_of_life(rows: pd.DataFrame
     stuck = rows.copy()
     stuck.loc[(stuck["kind"] == "monitor") & (stuck["start_ns"] >= at(20)), "name"] = "skip"
     found = recovery(plus(stuck, *fault(20, 30)))
-    assert found.findings[0].verdict == "fail"
+    assert found.expectations[0].verdict == "fail"
 
 
 def test_a_backlog_is_what_fell_due_by_the_databases_clock(rows: pd.DataFrame) -> None:
@@ -113,7 +114,7 @@ def test_a_backlog_is_what_fell_due_by_the_databases_clock(rows: pd.DataFrame) -
     for column in ("intended_ns", "start_ns", "end_ns"):
         gone.loc[gone["kind"].isin(["transition", "trigger", "publish"]), column] += 7 * NS
     gone.loc[(gone["name"] == "clock_offset_ms") & (gone["actor"] == "database"), "value"] = 7000.0
-    (backlog,) = (finding for finding in recovery(gone).findings if finding.name == BACKLOG)
+    (backlog,) = (finding for finding in recovery(gone).expectations if finding.name == BACKLOG)
     assert backlog.verdict == "fail"
     assert "deliveries never came" in backlog.explanation
 
@@ -139,20 +140,20 @@ def test_the_time_counts_from_the_end_of_the_last_of_overlapping_faults(
     found = recovery(ill, number=1 if other[0] < 20 else 0)
     assert verdicts(found) == {"pass"}
     assert found.recovered_after_s == pytest.approx(2, abs=0.05)
-    said = {"counted from the end of pubnub:status publish" in one.explanation for one in found.findings}
+    said = {"counted from the end of pubnub:status publish" in one.explanation for one in found.expectations}
     assert said == {counted_from != 30}
 
 
 def test_a_fault_that_is_still_on_at_the_end_is_inconclusive(rows: pd.DataFrame) -> None:
     found = recovery(plus(rows, *fault(20, None)))
     assert verdicts(found) == {"inconclusive"}
-    assert "it was still on when the record ended" in found.findings[0].explanation
+    assert "it was still on when the record ended" in found.expectations[0].explanation
 
 
 def test_a_fault_under_another_that_is_still_on_is_inconclusive_and_names_it(rows: pd.DataFrame) -> None:
     found = recovery(plus(rows, *fault(20, 30), *fault(25, None, name="process:stop service")))
     assert verdicts(found) == {"inconclusive"}
-    assert "process:stop service was still on" in found.findings[0].explanation
+    assert "process:stop service was still on" in found.expectations[0].explanation
 
 
 def up_to(rows: pd.DataFrame, second: float) -> pd.DataFrame:
@@ -163,19 +164,19 @@ def up_to(rows: pd.DataFrame, second: float) -> pd.DataFrame:
 def test_what_did_not_come_before_the_record_ended_may_have_come_later(rows: pd.DataFrame) -> None:
     found = recovery(plus(up_to(broken(rows, 20, math.inf), 40), *fault(20, 30)))
     assert verdicts(found) == {"inconclusive"}
-    assert {one.explanation for one in found.findings} == {"the record ends before its time is over"}
+    assert {one.explanation for one in found.expectations} == {"the record ends before its time is over"}
 
 
 def test_what_came_before_the_record_ended_counts(rows: pd.DataFrame) -> None:
     found = recovery(plus(up_to(broken(rows, 20, 33), 40), *fault(20, 30)))
-    health = found.findings[1]
+    health = found.expectations[1]
     assert (health.verdict, health.measured) == ("pass", pytest.approx(3, abs=0.05))
 
 
 def test_nothing_is_said_of_a_backlog_that_nobody_watched(rows: pd.DataFrame) -> None:
     ill = plus(broken(rows, 20, 33), *fault(20, 30))
     found = recovery(ill[~ill["kind"].isin(["transition", "trigger", "publish"])])
-    assert (verdicts(found), len(found.findings)) == ({"pass"}, 2)
+    assert (verdicts(found), len(found.expectations)) == ({"pass"}, 2)
     assert found.recovered_after_s == pytest.approx(3, abs=0.05)
 
 
@@ -183,7 +184,7 @@ def test_the_limit_is_that_of_the_kind_of_fault(rows: pd.DataFrame) -> None:
     record = evidence(plus(rows, *fault(20, 30)))
     for name, limit_s in ((OUTAGE, 15), ("network:down players-pubnub", 25), ("database:lock games", 20)):
         found = recovery_of(record, dataclasses.replace(record.faults[0], fault=FaultName.parse(name)))
-        assert {finding.threshold for finding in found.findings} == {limit_s}
+        assert {finding.threshold for finding in found.expectations} == {limit_s}
 
 
 def test_faults_are_as_the_record_has_them(rows: pd.DataFrame) -> None:

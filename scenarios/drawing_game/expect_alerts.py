@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.documents.rows import Finding
 from harness.history.names import Actor
 from harness.judge import Evidence, Window
-from harness.judge.findings import Finding, compare, examples_of, none_of, seconds, succeeded, unseen, within
+from harness.judge.findings import compare, examples_of, none_of, seconds, succeeded, unseen, within
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,15 @@ class AlertOnce:
             wrong += words != ["raised", "resolved"]
         explanation = "; ".join(told)
         notices = rows[rows["actor"].isin(self.channels).to_numpy()]
-        examples = examples_of(evidence, notices) if wrong else []
-        return Finding(self.name, "fail" if wrong else "pass", wrong, 0.0, "channels", explanation, examples)
+        return Finding(
+            name=self.name,
+            verdict="fail" if wrong else "pass",
+            measured=wrong,
+            threshold=0.0,
+            unit="channels",
+            explanation=explanation,
+            examples=examples_of(evidence, notices) if wrong else (),
+        )
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from harness.documents.rows import Finding
 from harness.history.names import Publish
 from harness.judge import Evidence, Window
-from harness.judge.findings import Finding, compare, examples_of, none_of, seconds, unseen, within
+from harness.judge.findings import compare, examples_of, none_of, seconds, unseen, within
 
 #: Publishes that were under way as a refusal was answered.
 _UNDER_WAY_NS: Final = 100_000_000
@@ -73,7 +74,7 @@ class NoRetryStorm:
         explanation += f", {rate:.1f} a second"
         stormy = rows[rows["event"].isin(counts[counts > self.per_event].index)]
         if rate > self.per_second and stormy.empty:
-            return Finding(self.name, "fail", rate, self.per_second, "a second", explanation)
+            return compare(self.name, rate, self.per_second, "a second", explanation, [])
         return compare(
             self.name,
             float(counts.max()),

@@ -8,11 +8,12 @@ from typing import Final
 
 import pandas as pd
 
+from harness.documents.rows import Finding
 from harness.faults.rollback import EmergencyRollback
 from harness.history.names import Reading
 from harness.judge import Evidence, FaultWindow, Window
 from harness.judge.evidence import NS
-from harness.judge.findings import Finding, compare, examples_of, none_of, succeeded, unseen, within
+from harness.judge.findings import compare, examples_of, none_of, succeeded, unseen, within
 from scenarios.drawing_game.operator import DAWDLER, OPERATOR
 
 #: Of a tick that was under way when monitoring was turned off.
@@ -80,7 +81,7 @@ class MovedByHand:
         moved = _by_hand(evidence, fault)
         explanation = f"{len(moved)} games moved by hand, {len(failed)} of {len(calls)} calls failed"
         if moved.empty and failed.empty:
-            return Finding(self.name, "fail", 0, 0.0, "calls", f"{explanation}: nothing was moved")
+            return compare(self.name, 0, 0.0, "calls", f"{explanation}: nothing was moved", [])
         return none_of(evidence, self.name, failed, "calls", explanation)
 
 
