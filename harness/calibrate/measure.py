@@ -86,7 +86,7 @@ def measure(run: RunFolder) -> Findings:
 
 def findings(evidence: Evidence, steps: Sequence[Step]) -> Findings:
     """Return what the evidence of a calibration says of its steps."""
-    rows = [check(evidence).row() for check in MEASUREMENT]
+    rows = [check(evidence) for check in MEASUREMENT]
     return Findings(
         paths=[
             _path(evidence, path, [s for s in steps if (s.kind, s.name) == ("delay", path.place)])

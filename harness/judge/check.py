@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Final
-
-import numpy as np
 
 from harness.documents.rows import CheckRow
 from harness.history.witnesses import Witness
@@ -18,33 +16,28 @@ from harness.sla.witnesses import ALWAYS
 RUN: Final = frozenset({Witness.RUN})
 
 
-@dataclass(frozen=True)
-class Check:
-    """One way in which the measurement could be wrong."""
-
-    name: str
-    title: str
-    ok: bool
-    measured: float | None
-    unit: str
-    limit: float | None
-    explanation: str
-    #: Witnesses that are in doubt when it is not ok.
-    doubts: frozenset[Witness]
-
-    def row(self) -> CheckRow:
-        """Return it as a row of report.json."""
-        return CheckRow(
-            name=self.name,
-            title=self.title,
-            verdict="pass" if self.ok else "inconclusive",
-            measured=None if self.measured is None or np.isnan(self.measured) else float(self.measured),
-            unit=self.unit,
-            limit=self.limit,
-            explanation=self.explanation,
-            witnesses=tuple(sorted(self.doubts)),
-            touches=tuple(touched(self.doubts)),
-        )
+def checked(
+    name: str,
+    title: str,
+    ok: bool,
+    measured: float | None,
+    unit: str,
+    limit: float | None,
+    explanation: str,
+    doubts: Collection[Witness],
+) -> CheckRow:
+    """Return what a check found; ``doubts`` are the witnesses that are in doubt when it is not ``ok``."""
+    return CheckRow(
+        name=name,
+        title=title,
+        verdict="pass" if ok else "inconclusive",
+        measured=None if measured is None or math.isnan(measured) else float(measured),
+        unit=unit,
+        limit=limit,
+        explanation=explanation,
+        witnesses=tuple(sorted(doubts)),
+        touches=tuple(touched(doubts)),
+    )
 
 
 def touched(witnesses: Collection[Witness]) -> list[str]:

@@ -7,20 +7,21 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from harness.documents.rows import CheckRow
 from harness.history.names import Actor, Reading
 from harness.history.witnesses import Witness, witnesses_of
-from harness.judge.check import RUN, Check
+from harness.judge.check import RUN, checked
 from harness.judge.evidence import NS, Clock, Evidence
 
 #: Actors of ``resource`` rows that are processes of the harness.
 _HARNESS: Final = rf"^({Actor.LOAD}|observer|{Actor.PROBER}|{Actor.CRON}|player)"
 
 
-def shortages(evidence: Evidence) -> Check:
+def shortages(evidence: Evidence) -> CheckRow:
     """No process of the harness may have run out of anything: what it then lost, nobody else lost."""
     found = evidence.shortages.groupby(["who", "what"], as_index=False)["times"].sum()
     told = ", ".join(f"{who} {what} ({times:g} times)" for who, what, times in found.itertuples(index=False))
-    return Check(
+    return checked(
         "shortages",
         "Nothing of the harness's own ran out",
         found.empty,
@@ -35,7 +36,7 @@ def shortages(evidence: Evidence) -> Check:
     )
 
 
-def harness_cpu(evidence: Evidence) -> Check:
+def harness_cpu(evidence: Evidence) -> CheckRow:
     """No process of the harness may be short of CPU."""
     return _reading(
         evidence,
@@ -50,7 +51,7 @@ def harness_cpu(evidence: Evidence) -> Check:
     )
 
 
-def harness_lag(evidence: Evidence) -> Check:
+def harness_lag(evidence: Evidence) -> CheckRow:
     """No event loop of the harness may have lagged."""
     return _reading(
         evidence,
@@ -65,11 +66,11 @@ def harness_lag(evidence: Evidence) -> Check:
     )
 
 
-def tick_lateness(evidence: Evidence) -> Check:
+def tick_lateness(evidence: Evidence) -> CheckRow:
     """Cron's ticks must have left on schedule: it is an open loop."""
     if Witness.CRON in evidence.absent:
         why = "The run sends no ticks."
-        return Check("tick_lateness", "Cron on schedule", True, None, "s", None, why, frozenset())
+        return checked("tick_lateness", "Cron on schedule", True, None, "s", None, why, frozenset())
     ticks = evidence.ticks
     ticks = ticks[evidence.steady(ticks["origin_ns"])]
     late = ((ticks["start_ns"] - ticks["intended_ns"]).dropna().to_numpy(dtype="float64")) / NS
@@ -77,7 +78,7 @@ def tick_lateness(evidence: Evidence) -> Check:
     unsent = _unsent(evidence)
     all_due = np.concatenate([late, np.full(unsent, np.inf)])
     measured = float(np.quantile(all_due, 0.95, method="inverted_cdf")) if len(late) else None
-    return Check(
+    return checked(
         "tick_lateness",
         "Cron on schedule",
         measured is not None and measured <= limit,
@@ -105,17 +106,17 @@ def _unsent(evidence: Evidence) -> int:
     return int(np.count_nonzero(evidence.steady(pd.Series(due[~near], dtype="Int64"))))
 
 
-def database_clock(evidence: Evidence) -> Check:
+def database_clock(evidence: Evidence) -> CheckRow:
     """The database's clock must be known well enough to compare with ours."""
     return _clock(evidence, evidence.database_clock, len(evidence.transitions) > 0, Witness.DATABASE_CLOCK)
 
 
-def pubnub_clock(evidence: Evidence) -> Check:
+def pubnub_clock(evidence: Evidence) -> CheckRow:
     """PubNub's clock must be known well enough to compare with ours."""
     return _clock(evidence, evidence.pubnub_clock, len(evidence.receipts) > 0, Witness.PUBNUB_CLOCK)
 
 
-def workers_clock(evidence: Evidence) -> Check:
+def workers_clock(evidence: Evidence) -> CheckRow:
     """The clocks of workers must be known well enough to be taken for the master's."""
     limit = evidence.policy.measurement.clock_error
     clocks = evidence.workers.values()
@@ -123,7 +124,7 @@ def workers_clock(evidence: Evidence) -> Check:
     unknown = [clock.name for clock in clocks if clock.bound_ns is None]
     unknown = [] if len(unknown) == len(clocks) else unknown
     worst = max((clock for clock in clocks if clock.bound_ns is not None), key=_bound, default=None)
-    return Check(
+    return checked(
         "workers_clock",
         "Clocks of workers known",
         not unknown and (worst is None or worst.error_s <= limit),
@@ -143,14 +144,14 @@ def _bound(clock: Clock) -> int:
     return clock.bound_ns or 0
 
 
-def own_clock(evidence: Evidence) -> Check:
+def own_clock(evidence: Evidence) -> CheckRow:
     """The harness's own wall clock must not have jumped."""
     readings = evidence.readings(Reading.WALL_CLOCK)
     readings = readings[np.isfinite(readings["value"].to_numpy(dtype="float64"))]
     spread = readings.groupby("actor", observed=True)["value"].agg(lambda v: v.max() - v.min())
     measured = float(spread.max()) / 1000 if len(spread) else None
     limit = evidence.policy.measurement.clock_jump
-    return Check(
+    return checked(
         "own_clock",
         "Own clock steady",
         not _has_steady_state(evidence) if measured is None else measured <= limit,
@@ -164,7 +165,7 @@ def own_clock(evidence: Evidence) -> Check:
     )
 
 
-def probe_effect(evidence: Evidence) -> Check:
+def probe_effect(evidence: Evidence) -> CheckRow:
     """How much of the CPU the harness itself used; shown, not judged."""
     rows = evidence.readings(Reading.CPU)
     # The machine as a whole is no part of itself.
@@ -172,7 +173,7 @@ def probe_effect(evidence: Evidence) -> Check:
     means = rows.groupby("actor", observed=True)["value"].mean()
     ours = means[means.index.astype(str).str.match(_HARNESS)].sum() if len(means) else 0.0
     total = float(means.sum()) if len(means) else 0.0
-    return Check(
+    return checked(
         "probe_effect",
         "Share of the CPU that went to measuring",
         True,
@@ -185,7 +186,7 @@ def probe_effect(evidence: Evidence) -> Check:
     )
 
 
-def machine(evidence: Evidence) -> Check:
+def machine(evidence: Evidence) -> CheckRow:
     """How busy the machine was, and what other programs used of it; shown, not judged."""
     rows = evidence.readings(Reading.CPU)
     rows = rows[evidence.steady(rows["start_ns"])]
@@ -203,7 +204,7 @@ def machine(evidence: Evidence) -> Check:
         )
         if value is not None
     ]
-    return Check(
+    return checked(
         "machine",
         "Share of the machine that other programs used",
         True,
@@ -237,18 +238,18 @@ def _reading(
     scale: float,
     what: str,
     doubts: Witness,
-) -> Check:
+) -> CheckRow:
     rows = evidence.readings(reading)
     rows = rows[rows["actor"].astype(str).str.match(_HARNESS).to_numpy(dtype=bool)]
     rows = rows[evidence.steady(rows["start_ns"]) & np.isfinite(rows["value"].to_numpy(dtype="float64"))]
     if rows.empty:
         why = "No reading of it is recorded in the steady state, so nobody knows."
-        return Check(
+        return checked(
             name, title, not _has_steady_state(evidence), None, unit, limit, why, frozenset({doubts})
         )
     highest = rows.groupby("actor", observed=True)["value"].quantile(0.95, interpolation="higher") * scale
     actor, measured = str(highest.idxmax()), float(highest.max())
-    return Check(
+    return checked(
         name,
         title,
         measured <= limit,
@@ -265,7 +266,7 @@ def _has_steady_state(evidence: Evidence) -> bool:
     return any(window.name == "steady" for window in evidence.windows)
 
 
-def _clock(evidence: Evidence, clock: Clock, used: bool, doubts: Witness) -> Check:
+def _clock(evidence: Evidence, clock: Clock, used: bool, doubts: Witness) -> CheckRow:
     limit = evidence.policy.measurement.clock_error
     known = clock.bound_ns is not None
     explanation = (
@@ -276,7 +277,7 @@ def _clock(evidence: Evidence, clock: Clock, used: bool, doubts: Witness) -> Che
         if used
         else "Nothing was measured by it."
     )
-    return Check(
+    return checked(
         f"{clock.name}_clock",
         f"Clock of {'PubNub' if clock.name == Actor.PUBNUB else 'the database'} known",
         (known and clock.error_s <= limit) or not used,

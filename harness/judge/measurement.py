@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from harness.judge.check import Check
+from harness.documents.rows import CheckRow
 from harness.judge.evidence import Evidence
 from harness.judge.instruments import (
     database_clock,
@@ -29,7 +29,7 @@ from harness.judge.record import (
     witnesses,
 )  # fmt: skip
 
-MEASUREMENT: Final[tuple[Callable[[Evidence], Check], ...]] = (
+MEASUREMENT: Final[tuple[Callable[[Evidence], CheckRow], ...]] = (
     shortages,
     complete_run,
     steady_state,

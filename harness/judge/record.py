@@ -9,9 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harness.documents.rows import CheckRow
 from harness.history.names import AS_IN, Delivery
 from harness.history.witnesses import Witness, witnesses_of
-from harness.judge.check import RUN, Check
+from harness.judge.check import RUN, checked
 from harness.judge.evidence import NS, Evidence
 from harness.judge.table import unknown_kinds
 
@@ -21,7 +22,7 @@ _SPANS: Final = pa.array(["monitor", "http", "health", "trigger"])
 _REASONS: Final = 3
 
 
-def complete_run(evidence: Evidence) -> Check:
+def complete_run(evidence: Evidence) -> CheckRow:
     """The run must have come to its end, and so must each of its scenarios."""
     interrupted = bool(evidence.run.get("interrupted"))
     lost = [f"{one.id}: {one.message}" for one in evidence.scenarios if one.lost]
@@ -29,7 +30,7 @@ def complete_run(evidence: Evidence) -> Check:
     said += (
         [f"Scenarios that were collected and have no result of their own: {'; '.join(lost)}."] if lost else []
     )
-    return Check(
+    return checked(
         "complete_run",
         "Run to its end",
         not said,
@@ -41,10 +42,10 @@ def complete_run(evidence: Evidence) -> Check:
     )
 
 
-def steady_state(evidence: Evidence) -> Check:
+def steady_state(evidence: Evidence) -> CheckRow:
     """There must be a declared steady state, and rows in it."""
     total = sum(w.end_ns - w.start_ns for w in evidence.windows if w.name == "steady") / NS
-    return Check(
+    return checked(
         "steady_state",
         "Steady state declared",
         total > 0,
@@ -58,11 +59,11 @@ def steady_state(evidence: Evidence) -> Check:
     )
 
 
-def witnesses(evidence: Evidence) -> Check:
+def witnesses(evidence: Evidence) -> CheckRow:
     """Everything that was to be watched must have been."""
     # One thing that is missing may be a doubt about several witnesses.
     reasons = list(dict.fromkeys(doubt.reason for doubt in evidence.doubts))
-    return Check(
+    return checked(
         "witnesses",
         "Every witness present",
         not reasons,
@@ -74,11 +75,11 @@ def witnesses(evidence: Evidence) -> Check:
     )
 
 
-def whole_files(evidence: Evidence) -> Check:
+def whole_files(evidence: Evidence) -> CheckRow:
     """Every history file must have been closed by its writer."""
     cut = [file for file in evidence.files if file.cut_off]
     told = ", ".join(f"{file.path.name} ({file.cut_off})" for file in cut)
-    return Check(
+    return checked(
         "whole_files",
         "History files whole",
         not cut,
@@ -90,13 +91,13 @@ def whole_files(evidence: Evidence) -> Check:
     )
 
 
-def known_rows(evidence: Evidence) -> Check:
+def known_rows(evidence: Evidence) -> CheckRow:
     """Unknown and duplicated rows must be rare."""
     unknown, twice = unknown_kinds(evidence.table), evidence.duplicated
     total = evidence.table.num_rows + twice
     share = (unknown + twice) / total if total else 0.0
     limit = evidence.policy.measurement.unmatched
-    return Check(
+    return checked(
         "known_rows",
         "Rows known and single",
         share <= limit,
@@ -108,7 +109,7 @@ def known_rows(evidence: Evidence) -> Check:
     )
 
 
-def matched_rows(evidence: Evidence) -> Check:
+def matched_rows(evidence: Evidence) -> CheckRow:
     """Messages that were received must be readable, and their events must have been made."""
     heard = evidence.messages
     unreadable = int(np.count_nonzero(heard["name"] == Delivery.UNREADABLE))
@@ -128,7 +129,7 @@ def matched_rows(evidence: Evidence) -> Check:
     if unreadable:
         explanation += f" {unreadable} messages could not be read: {_why_unreadable(evidence)}."
     share = lonely / total if total else 0.0
-    return Check(
+    return checked(
         "matched_rows",
         "Deliveries matched to events",
         share <= limit,
@@ -155,14 +156,14 @@ def _unwatched_database(evidence: Evidence) -> bool:
     return any(doubt.witness is Witness.DATABASE for doubt in evidence.doubts)
 
 
-def sane_times(evidence: Evidence) -> Check:
+def sane_times(evidence: Evidence) -> CheckRow:
     """No row may end before it starts."""
     table = evidence.table
     kinds = pc.is_in(table["kind"].cast("string"), value_set=_SPANS)
     backwards = table.filter(pc.and_(kinds, pc.less(table["end_ns"], table["start_ns"])))
     count = backwards.num_rows
     by_database = "trigger" in pc.unique(backwards["kind"]).to_pylist()
-    return Check(
+    return checked(
         "sane_times",
         "No row ends before it starts",
         count == 0,

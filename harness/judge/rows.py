@@ -16,7 +16,7 @@ from harness.documents.base import INFINITY, Example
 from harness.documents.rows import Ceiling, CheckRow, IntegrityRow, ObjectiveRow
 from harness.history.run import moment
 from harness.history.witnesses import Witness
-from harness.judge.check import RUN, Check
+from harness.judge.check import RUN, checked
 from harness.judge.declared import without
 from harness.judge.evidence import Evidence
 from harness.judge.findings import guarded
@@ -35,14 +35,14 @@ _AT: Final = "at_ns"
 # --- measurement ---------------------------------------------------------------------------------------
 
 
-def check_row(check: Callable[[Evidence], Check], evidence: Evidence) -> CheckRow:
+def check_row(check: Callable[[Evidence], CheckRow], evidence: Evidence) -> CheckRow:
     """Return what a check of the measurement comes to."""
     title = (check.__doc__ or check.__name__).partition("\n")[0]
 
-    def unknown(why: str) -> Check:
-        return Check(check.__name__, title, False, None, "", None, why, RUN)
+    def unknown(why: str) -> CheckRow:
+        return checked(check.__name__, title, False, None, "", None, why, RUN)
 
-    return guarded(lambda: check(evidence), unknown).row()
+    return guarded(lambda: check(evidence), unknown)
 
 
 def _doubts(checks: Iterable[CheckRow], name: str) -> list[str]:
