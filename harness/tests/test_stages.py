@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
+from fixtures.synthetic_run import NS, START, Shape, history_of, run_of, synthetic_rows
+from harness.documents.shown import Timeline
 from harness.judge import Evidence, evidence_of
 from harness.judge.stages import stages
 from harness.judge.timeline import timeline
@@ -50,7 +52,7 @@ def known_rows() -> pd.DataFrame:
 
 
 def evidence(rows: pd.DataFrame, **about: Any) -> Evidence:
-    return evidence_of(history_of(rows), about_run(SHAPE, **about), load_policy())
+    return evidence_of(history_of(rows), run_of(SHAPE, **about), load_policy())
 
 
 @pytest.fixture(scope="module")
@@ -60,49 +62,46 @@ def known() -> Evidence:
 
 def test_each_stage_is_as_long_as_it_was_and_has_its_share_of_the_budget(known: Evidence) -> None:
     for row in stages(known):
-        milliseconds, share = TOOK[row["name"]]
-        assert row["samples"] > 50, row["name"]
+        milliseconds, share = TOOK[row.name]
+        assert row.samples > 50, row.name
         for figure in ("mean", "p50", "p95", "p99"):
-            assert row[figure] == pytest.approx(milliseconds / 1000), row["name"]
-        assert row["budget_share"] == (None if share is None else pytest.approx(share)), row["name"]
+            assert getattr(row, figure) == pytest.approx(milliseconds / 1000), row.name
+        assert row.budget_share == (None if share is None else pytest.approx(share)), row.name
 
 
 def test_the_budget_is_what_the_policy_promises() -> None:
     policy = load_policy(changes={"broadcast_latency.threshold": "500ms"})
-    found = stages(evidence_of(history_of(known_rows()), about_run(SHAPE), policy))
-    assert {row["name"]: row["budget_share"] for row in found}["delivery"] == pytest.approx(0.5)
+    found = stages(evidence_of(history_of(known_rows()), run_of(SHAPE), policy))
+    assert {row.name: row.budget_share for row in found}["delivery"] == pytest.approx(0.5)
 
 
 def test_a_stage_that_nobody_watched_has_no_figures(known: Evidence) -> None:
     rows = known_rows()
-    found = {row["name"]: row for row in stages(evidence(rows[rows["kind"] != "publish"]))}
-    assert (found["outbox"]["samples"], found["outbox"]["p95"], found["outbox"]["budget_share"]) == (
-        0,
-        None,
-        None,
-    )
-    assert found["delivery"]["p95"] == pytest.approx(0.25)
+    found = {row.name: row for row in stages(evidence(rows[rows["kind"] != "publish"]))}
+    outbox = found["outbox"]
+    assert (outbox.samples, outbox.p95, outbox.budget_share) == (0, None, None)
+    assert found["delivery"].p95 == pytest.approx(0.25)
 
 
 # --- the timeline --------------------------------------------------------------------------------------
 
 
-def series(found: dict[str, Any], title: str) -> list[float | None]:
-    return next(one["values"] for one in found["series"] if one["title"] == title)
+def series(found: Timeline, title: str) -> Sequence[float | None]:
+    return next(one.values for one in found.series if one.title == title)
 
 
 def test_a_part_of_the_record_is_drawn_second_by_second(known: Evidence) -> None:
     whole = timeline(known)
     part = timeline(known, (START + 20 * NS, START + 30 * NS))
-    assert (part["start_ms"], part["bin_s"], part["bins"]) == ((START + 20 * NS) // MS, 1, 10)
-    assert [window["name"] for window in part["windows"]] == ["steady"]
+    assert (part.start_ms, part.bin_s, part.bins) == ((START + 20 * NS) // MS, 1, 10)
+    assert [window.name for window in part.windows] == ["steady"]
     for title in ("broadcast p95", "requests", "connections in use"):
         assert series(part, title) == series(whole, title)[20:30]
 
 
 def test_nothing_is_drawn_of_an_empty_span(known: Evidence) -> None:
     found = timeline(known, (START, START))
-    assert (found["bins"], found["series"]) == (0, [])
+    assert (found.bins, found.series) == (0, ())
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
