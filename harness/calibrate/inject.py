@@ -111,6 +111,6 @@ def _loss(testbed: Testbed, action: str) -> Step:
 
 
 def _games_in_briefing(testbed: Testbed) -> list[str]:
-    path = f"/rest/v1/games?id=like.{testbed.run.read()['game_prefix']}*&status=eq.briefing&select=id"
+    path = f"/rest/v1/games?id=like.{testbed.prefix}*&status=eq.briefing&select=id"
     with Client(testbed.stack.target, "host") as client:
         return [game["id"] for game in client.call("GET", path).body_or([])]

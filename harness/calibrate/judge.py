@@ -204,14 +204,14 @@ def calibration(run: RunFolder, plan: Plan, findings: Findings) -> Calibration:
     about = run.read()
     return Calibration(
         run=run.id,
-        started_at=about["started_at"],
-        finished_at=about["finished_at"] or utc_now(),
+        started_at=about.started_at or utc_now(),
+        finished_at=about.finished_at or utc_now(),
         options={"delays_ms": list(plan.delays_ms), "repetitions": plan.repetitions},
         confidence=CONFIDENCE,
         allowed=Allowed(seconds=ALLOWED_S, share=ALLOWED_SHARE),
         rows=tuple(judge(findings)),
         doubts=tuple(findings.doubts),
         conditions=dict(findings.conditions),
-        versions=about["versions"],
-        machine=about["machine"],
+        versions={name: str(version) for name, version in (about.versions or {}).items()},
+        machine=about.machine or {},
     )

@@ -8,8 +8,10 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from harness.calibrate.plan import LOSSES, PATHS, Path, Step
+from harness.documents.run import Window
 from harness.history import RunFolder, read_history
 from harness.judge import METRICS, Evidence, Samples, evidence_of
 from harness.judge.integrity import Violations, lost_events, out_of_order
@@ -78,7 +80,7 @@ def measure(run: RunFolder) -> Findings:
         The folder or its history can't be read.
     """
     about = run.read()
-    steps = [Step(**step | {"hit": tuple(step["hit"])}) for step in about.get("steps", [])]
+    steps = TypeAdapter(list[Step]).validate_python(about.steps)
     settle_s = max((step.injected_ms for step in steps), default=0) / 1000 + _SETTLE_S
     policy = load_policy(changes={"tolerances.settle": f"{settle_s:g}s"})
     return findings(evidence_of(read_history(run.history), about, policy), steps)
@@ -136,8 +138,8 @@ def _samples(evidence: Evidence, path: Path, step: Step) -> Seconds:
 
 def _during(evidence: Evidence, step: Step) -> Evidence:
     """The same evidence with this step as its steady state."""
-    window = {"name": "steady", "start_ns": step.start_ns, "end_ns": step.end_ns}
-    return evidence.unseen(run={**evidence.run, "windows": [window]})
+    window = Window(name="steady", start_ns=step.start_ns, end_ns=step.end_ns)
+    return evidence.unseen(run=evidence.run.model_copy(update={"windows": (window,)}))
 
 
 def _reported(evidence: Evidence, name: str, step: Step) -> tuple[frozenset[str], int]:

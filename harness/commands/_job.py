@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from harness.commands._display import Display
 from harness.documents.report import Report
+from harness.documents.run import Window
 from harness.experiment.child import Child
 from harness.experiment.load import LoadProcess
 from harness.experiment.results import account_for_missing
@@ -80,19 +81,19 @@ class Job:
             self._follow(suite, lambda: self._display.stage("failures", *suite.progress()))
             suite.check()
 
-    def judge(self, policy: Policy, command: Callable[[int | None], str]) -> Report:
+    def judge(self, policy: Policy, command: Callable[[int | str | None], str]) -> Report:
         """Write the reports and return the report.
 
         Parameters
         ----------
-        command : returns the command that repeats the run with a seed.
+        command : returns the command that repeats the run with its seed, if it has one.
         """
         self._display.stage("report")
         interrupted = self._interrupted()
         if interrupted:
             self._run.update(interrupted=True)
         account_for_missing(self._run, interrupted=interrupted)
-        self._run.update(finished_at=utc_now(), command=command(self._run.read().get("seed")))
+        self._run.update(finished_at=utc_now(), command=command(self._run.read().seed))
         document = write_reports(self._run, policy)
         self._run.point_latest_here()
         return document
@@ -114,13 +115,13 @@ class Job:
             self._leads_here = True
             self._run.point_latest_here()
 
-    def _show(self, windows: dict[str, dict[str, Any]]) -> None:
+    def _show(self, windows: dict[str, Window]) -> None:
         if windows:
             self._lead_here()
-        options = self._run.read().get("options", {})
+        run = self._run.read()
         name = next((name for name in ("drain", "steady", "warm-up") if name in windows), "set-up")
-        lasts = {"warm-up": None, "steady": options.get("duration_s"), "drain": options.get("drain_s")}
+        lasts = {"warm-up": None, "steady": run.option("duration_s"), "drain": run.option("drain_s")}
         if name == "set-up":
             self._display.stage(name)
         else:
-            self._display.stage(name, time.time() - windows[name]["start_ns"] / 1e9, lasts[name])
+            self._display.stage(name, time.time() - windows[name].start_ns / 1e9, lasts[name])

@@ -54,7 +54,7 @@ def command(
         said_as(NoReportError, DocumentError, HistoryError),
     ):
         folders = [open_run(path) for path in (base, head)]
-        policy = policy_from(sla, (), profile=folders[1].read().get("profile"))
+        policy = policy_from(sla, (), profile=folders[1].read().profile)
         sides = [compare.load_side(folder, policy) for folder in folders]
         comparison = compare.compare(sides[0], sides[1], policy, allowed, anyway=anyway)
     _print(comparison)

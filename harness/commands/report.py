@@ -35,7 +35,7 @@ def command(run: Path, sla: Path | None, changes: tuple[str, ...]) -> None:
 
     with said_as(NoReportError, DocumentError, HistoryError):
         folder = open_run(run)
-        policy = policy_from(sla, changes, profile=folder.read().get("profile"))
+        policy = policy_from(sla, changes, profile=folder.read().profile)
         try:
             report = write_reports(folder, policy)
         except OSError as error:

@@ -57,3 +57,10 @@ class Run(About, Document):
     recorders: Many[str] | None = None
     #: What the ids of its games begin with.
     game_prefix: str | None = None
+    #: What a calibration injected, and when.
+    steps: Many[dict[str, JsonValue]] = ()
+
+    def option(self, name: str) -> float | None:
+        """Return an option that is a number; None: it is not set."""
+        found = (self.options or {}).get(name)
+        return found if isinstance(found, (int, float)) else None

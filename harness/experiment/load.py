@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import harness
+from harness.documents.run import Window
 from harness.experiment.child import Child
 from harness.history import RunFolder
 from harness.process import ProcessError
@@ -70,9 +71,9 @@ class LoadProcess(Child):
         )
 
     @property
-    def windows(self) -> dict[str, dict[str, Any]]:
+    def windows(self) -> dict[str, Window]:
         """The windows that it has declared so far, by name."""
-        return {window["name"]: window for window in self._run.read().get("windows", [])}
+        return {window.name: window for window in self._run.read().windows or ()}
 
     def wait_for(self, window: str, timeout_s: float) -> None:
         """Wait until it has entered ``window``.

@@ -115,6 +115,13 @@ class Testbed:
         self.history.flush()
         return evidence_of(read_history(self.run.history), self.run.read(), self._policy)
 
+    @property
+    def prefix(self) -> str:
+        """What the ids of its games begin with."""
+        prefix = self.run.read().game_prefix
+        assert prefix is not None  # the load says it before its first window
+        return prefix
+
     def look_for_overdue(self) -> int:
         """Record which games are past due right now; return when that was asked, Unix ns.
 
@@ -126,7 +133,7 @@ class Testbed:
         asked_ns = now_ns()
         url = self.stack.target.database_url
         assert url is not None  # a local stack has one, and nothing takes place on a deployment without
-        asyncio.run(note_overdue(url, self.run.read()["game_prefix"], self.history, self._witness))
+        asyncio.run(note_overdue(url, self.prefix, self.history, self._witness))
         return asked_ns
 
     def falls_due(self, from_s: float, to_s: float) -> bool:
@@ -139,7 +146,7 @@ class Testbed:
         """
         url = self.stack.target.database_url
         assert url is not None  # as above
-        return asyncio.run(due_soon(url, self.run.read()["game_prefix"], from_s, to_s, self._witness)) > 0
+        return asyncio.run(due_soon(url, self.prefix, from_s, to_s, self._witness)) > 0
 
     def finish(self) -> None:
         """Let the games come to their end, so that the record is whole.
@@ -153,7 +160,7 @@ class Testbed:
             self.load.finish(_DRAIN_LIMIT_S)
 
     def _remove_games(self) -> None:
-        prefix = self.run.read().get("game_prefix")
+        prefix = self.run.read().game_prefix
         if prefix is None:
             return  # nothing was begun
         cleaned = clean(self.stack.permission, prefix)

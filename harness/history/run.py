@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
 from harness.files import DocumentError, make_folder, read_json, write_atomically
 from harness.history.witnesses import Doubt
+
+if TYPE_CHECKING:
+    from harness.documents.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -62,35 +65,36 @@ class RunFolder:
         """The report that the gate reads."""
         return self.path / "report.json"
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> Run:
         """Return ``run.json``.
 
         Raises
         ------
         DocumentError
-            It is missing, unreadable, or not what :class:`harness.documents.run.Run` says.
+            It is missing, unreadable, or not what the model says.
         """
         # Whoever only writes a history need not wait for it.
         from harness.documents.base import parse_document
         from harness.documents.run import Run
 
-        path = self.path / "run.json"
+        return parse_document(self._content(), Run, self.path / "run.json")
+
+    def _content(self) -> dict[str, Any]:
         try:
-            document: dict[str, Any] = read_json(path)
+            content: dict[str, Any] = read_json(self.path / "run.json")
         except FileNotFoundError:
             raise DocumentError("not a run folder (no run.json in it)", self.path) from None
-        parse_document(document, Run, path)
-        return document
+        return content
 
     def update(self, **fields: Any) -> None:
         """Replace top-level fields of ``run.json``, atomically."""
         path = self.path / "run.json"
-        document = self.read() if path.exists() else {"schema": SCHEMA, "id": self.id}
+        document = self._content() if path.exists() else {"schema": SCHEMA, "id": self.id}
         write_atomically(path, json.dumps(document | fields, indent=2) + "\n")
 
     def doubt(self, *doubts: Doubt) -> None:
         """Add doubts to those that ``run.json`` names as ``missing``."""
-        known = self.read().get("missing") or []
+        known = self._content().get("missing") or []
         self.update(missing=[*known, *(doubt.entry() for doubt in doubts)])
 
     def point_latest_here(self) -> None:

@@ -15,7 +15,6 @@ declare that they rest on (``harness/judge``); ``Witness.RUN`` is in all of them
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -69,7 +68,7 @@ def doubts_about(writer: str, reason: str) -> list[Doubt]:
     return doubts(reason, *witnesses_of(writer))
 
 
-def read_doubts(entries: Iterable[Any] | None) -> list[Doubt]:
+def read_doubts(entries: Any) -> list[Doubt]:
     """Read what :meth:`Doubt.entry` made; whatever is not of that shape doubts the whole run."""
     return [_read(entry) for entry in entries or ()]
 

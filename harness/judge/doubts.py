@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 
+from harness.documents.run import Run
 from harness.history import HistoryFile, Kind
 from harness.history.names import Shortage
 from harness.history.witnesses import Doubt, doubts_about, read_doubts
@@ -22,9 +23,7 @@ _UNRECORDED: Final = (
 )
 
 
-def declared_doubts(
-    run: Mapping[str, Any], files: Sequence[HistoryFile], dropped: pd.DataFrame
-) -> list[Doubt]:
+def declared_doubts(run: Run, files: Sequence[HistoryFile], dropped: pd.DataFrame) -> list[Doubt]:
     """Return the witnesses that are missing or in doubt, as whoever drove, broke and observed declared them.
 
     Parameters
@@ -32,9 +31,9 @@ def declared_doubts(
     dropped : readings of rows that could not be recorded.
     """
     writers = {file.writer for file in files}
-    declared = [doubt for doubt in read_doubts(run.get("missing")) if doubt.writer not in writers]
+    declared = [doubt for doubt in read_doubts(run.missing) if doubt.writer not in writers]
     known = writers | {doubt.writer for doubt in declared}
-    unrecorded = [name for name in run.get("recorders") or () if name not in known]
+    unrecorded = [name for name in run.recorders or () if name not in known]
     dropped = dropped.astype({"actor": "string", "error": "string"})
     return (
         declared

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from harness.documents.run import Run
 from harness.documents.scenario import Scenario
 from harness.history import History, HistoryFile, Kind
 from harness.history.names import (
@@ -66,7 +67,7 @@ class Evidence:
     table: pa.Table
     labels: Mapping[str, pa.Array]
     files: Sequence[HistoryFile]
-    run: Mapping[str, Any]
+    run: Run
     policy: Policy
     scenarios: Sequence[Scenario] = ()
     #: Rows that were dropped because the very same row was there before.
@@ -128,7 +129,7 @@ class Evidence:
     @cached_property
     def absent(self) -> dict[Witness, str]:
         """Witnesses that the run does without by choice, and why."""
-        return {doubt.witness: doubt.reason for doubt in read_doubts(self.run.get("absent"))}
+        return {doubt.witness: doubt.reason for doubt in read_doubts(self.run.absent)}
 
     def doubts_since(self, start_ns: int) -> list[Doubt]:
         """Return the doubts about what happened from a time on: those of the run, and shortages since."""
@@ -142,16 +143,16 @@ class Evidence:
     @cached_property
     def lifecycle(self) -> Lifecycle | None:
         """The lifecycle of the system's items; None: the run's record does not tell it."""
-        entry = (self.run.get("system") or {}).get("lifecycle")
-        return None if entry is None else Lifecycle.of_entry(entry)
+        entry = (self.run.system or {}).get("lifecycle")
+        return Lifecycle.of_entry(entry) if isinstance(entry, dict) else None
 
     @cached_property
     def windows(self) -> list[Window]:
         """The declared windows of the run."""
         return [
-            Window(str(w["name"]), int(w["start_ns"]), int(w["end_ns"]))
-            for w in self.run.get("windows") or []
-            if w.get("start_ns") is not None and w.get("end_ns") is not None
+            Window(window.name, window.start_ns, window.end_ns)
+            for window in self.run.windows or ()
+            if window.end_ns is not None
         ]
 
     @cached_property
@@ -249,7 +250,7 @@ class Evidence:
     @cached_property
     def tick_s(self) -> float:
         """Cron's interval in seconds."""
-        return float((self.run.get("options") or {}).get("tick_s") or 1.0)
+        return float(self.run.option("tick_s") or 1.0)
 
     @cached_property
     def _tick_starts(self) -> NDArray[np.int64]:
@@ -388,15 +389,15 @@ class Evidence:
 
 def evidence_of(
     history: History,
-    run: Mapping[str, Any],
+    run: Run,
     policy: Policy,
     scenarios: Sequence[Scenario] = (),
 ) -> Evidence:
     """Return the evidence that ``history`` holds; rows that stand there twice are counted and dropped."""
     table, labels, duplicated = encoded(history)
     evidence = Evidence(table, labels, history.files, run, policy, scenarios, duplicated)
-    observers = (run.get("options") or {}).get("observers")
-    workers = workers_of(history.files, observers if isinstance(observers, int) else 1)
+    observers = run.option("observers")
+    workers = workers_of(history.files, 1 if observers is None else int(observers))
     if not any(workers):
         return evidence
     known = {name: evidence.clock(name) for name in set(workers) if name is not None}

@@ -97,7 +97,7 @@ def _unsent(evidence: Evidence) -> int:
     """Return how many ticks the steady state should have had, by the schedule, and are not in the record."""
     sent = np.sort(evidence.ticks["origin_ns"].dropna().to_numpy(dtype="int64"))
     ends = [window.end_ns for window in evidence.windows if window.name == "steady"]
-    scheduled = (evidence.run.get("options") or {}).get("tick_s")
+    scheduled = evidence.run.option("tick_s")
     if not len(sent) or not ends or not scheduled:
         return 0
     step = int(evidence.tick_s * NS)
@@ -191,7 +191,7 @@ def machine(evidence: Evidence) -> CheckRow:
     rows = evidence.readings(Reading.CPU)
     rows = rows[evidence.steady(rows["start_ns"])]
     means = rows.groupby("actor", observed=True)["value"].mean()
-    cores = (evidence.run.get("machine") or {}).get("cores")
+    cores = (evidence.run.machine or {}).get("cores")
     others = None
     if Actor.MACHINE in means.index and isinstance(cores, int) and cores > 0:
         others = max(float(means[Actor.MACHINE] - means.drop(Actor.MACHINE).sum() / cores), 0.0)

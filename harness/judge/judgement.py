@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,7 +46,7 @@ def judge(evidence: Evidence, *, as_of: int | None = None) -> Judgement:
     """
     evidence = evidence if as_of is None else _as_if_ended(evidence, as_of)
     # Failure scenarios alone: there is no load to judge, and of the run only whether it came to its end.
-    loaded = bool(evidence.run.get("expects_load", True)) or evidence.table.num_rows > 0
+    loaded = evidence.run.expects_load or evidence.table.num_rows > 0
     checks = tuple(check_row(check, evidence) for check in (MEASUREMENT if loaded else [complete_run]))
     judged = [
         objective_row(name, objective, evidence, checks)
@@ -65,12 +65,12 @@ def judge(evidence: Evidence, *, as_of: int | None = None) -> Judgement:
 
 def _applies(objective: Objective, evidence: Evidence, *, loaded: bool) -> bool:
     """Return whether an objective is one of this run: of its profile, and of what was run."""
-    if not objective.applies_to(evidence.run.get("profile")):
+    if not objective.applies_to(evidence.run.profile):
         return False
     # A load run alone has no scenarios to pass; the main job has, and says so in run.json.
     if objective.metric != "scenarios_passed":
         return loaded
-    return bool(evidence.scenarios) or bool(evidence.run.get("expects_scenarios"))
+    return bool(evidence.scenarios) or evidence.run.expects_scenarios
 
 
 def _as_if_ended(evidence: Evidence, to_ns: int) -> Evidence:
@@ -79,15 +79,15 @@ def _as_if_ended(evidence: Evidence, to_ns: int) -> Evidence:
     Rows that are stamped by the database's clock stay: it may be another, and whoever looks for them looks
     at the windows.
     """
-    windows: list[dict[str, Any]] = [
-        window | {"end_ns": min(window.get("end_ns") or to_ns, to_ns)}
-        for window in evidence.run.get("windows") or []
-        if window["start_ns"] < to_ns
-    ]
+    windows = tuple(
+        window.model_copy(update={"end_ns": min(window.end_ns or to_ns, to_ns)})
+        for window in evidence.run.windows or ()
+        if window.start_ns < to_ns
+    )
     table = evidence.table
     at = pc.coalesce(table["end_ns"], table["start_ns"], table["intended_ns"])
     late = pc.fill_null(pc.greater(at, to_ns), fill_value=False)
     if pc.any(late).as_py():
         theirs = pc.is_in(table["kind"].cast(pa.string()), value_set=_BY_DATABASE)
         table = table.filter(pc.or_(theirs, pc.invert(late))).combine_chunks()
-    return evidence.unseen(table=table, run={**evidence.run, "windows": windows})
+    return evidence.unseen(table=table, run=evidence.run.model_copy(update={"windows": windows}))

@@ -24,7 +24,7 @@ _REASONS: Final = 3
 
 def complete_run(evidence: Evidence) -> CheckRow:
     """The run must have come to its end, and so must each of its scenarios."""
-    interrupted = bool(evidence.run.get("interrupted"))
+    interrupted = bool(evidence.run.interrupted)
     lost = [f"{one.id}: {one.message}" for one in evidence.scenarios if one.lost]
     said = ["The run was interrupted; what it saw until then is shown."] if interrupted else []
     said += (

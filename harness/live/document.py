@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.documents.rows import ObjectiveRow
+from harness.documents.run import Run
 from harness.documents.scenario import Scenario
 from harness.documents.verdict import worst
 from harness.history import History
@@ -63,7 +64,7 @@ class Snapshot:
 
     run_id: str
     at_ns: int
-    about: Mapping[str, Any]
+    about: Run
     history: History
     scenarios: Sequence[Scenario] = ()
     planned: int | None = None
@@ -73,7 +74,7 @@ class Snapshot:
     @property
     def judged_to_ns(self) -> int:
         """Up to when the record is whole enough to be judged; Unix ns."""
-        whole = self.ended or self.about.get("finished_at")
+        whole = self.ended or self.about.finished_at
         return self.at_ns if whole else self.at_ns - int(SETTLED_S * NS)
 
     @property
@@ -105,7 +106,7 @@ def live_document(
         "schema": SCHEMA,
         "run": snapshot.run_id,
         "updated_at": moment(snapshot.at_ns),
-        "begun": bool(snapshot.about.get("windows")),
+        "begun": bool(snapshot.about.windows),
         "ended": snapshot.ended,
         "window": None if snapshot.ended else _window(snapshot),
         "faults": [] if snapshot.ended else _faults(snapshot),
@@ -129,7 +130,7 @@ def judge_so_far(snapshot: Snapshot, policy: Policy) -> dict[str, Any]:
     ``judged_at`` (RFC 3339), ``verdict``, ``objectives``, ``integrity`` and ``doubts`` (why the
     measurement can't be trusted). Rows have the names and values of report.json; ``shown`` has them in words.
     """
-    to_ns, whole = snapshot.judged_to_ns, snapshot.ended or snapshot.about.get("finished_at")
+    to_ns, whole = snapshot.judged_to_ns, snapshot.ended or snapshot.about.finished_at
     history = snapshot.history
     if not whole:  # files that are being written are not cut off
         history = replace(history, files=[replace(file, cut_off=None) for file in history.files])
@@ -196,12 +197,12 @@ def _on_scale(ratio: float) -> float:
 
 def _window(snapshot: Snapshot) -> dict[str, Any] | None:
     """The window that is open, how long it has been and how long it will last (None: nobody knows)."""
-    windows = snapshot.about.get("windows") or []
-    if not windows or windows[-1].get("end_ns") is not None:
+    windows = snapshot.about.windows
+    if not windows or windows[-1].end_ns is not None:
         return None
-    name, start_ns = str(windows[-1]["name"]), int(windows[-1]["start_ns"])
+    name, start_ns = windows[-1].name, windows[-1].start_ns
     elapsed_s = max(0.0, (snapshot.at_ns - start_ns) / NS)
-    lasts_s = _length_s(name, (start_ns - int(windows[0]["start_ns"])) / NS, snapshot.about)
+    lasts_s = _length_s(name, (start_ns - windows[0].start_ns) / NS, snapshot.about)
     return {
         "name": name,
         "since": moment(start_ns),
@@ -211,10 +212,10 @@ def _window(snapshot: Snapshot) -> dict[str, Any] | None:
     }
 
 
-def _length_s(name: str, after_s: float, about: Mapping[str, Any]) -> float | None:
+def _length_s(name: str, after_s: float, about: Run) -> float | None:
     """How long a window lasts that began ``after_s`` after the first: at most, for the drain."""
     try:
-        options = LoadOptions(**(about.get("options") or {}))
+        options = LoadOptions(**cast("dict[str, Any]", about.options or {}))
     except TypeError:  # of another version, or there are none yet
         return None
     if name == "warm-up":
@@ -253,4 +254,4 @@ def faults_of(history: History) -> list[FaultWindow]:
         return []
     file = replace(history.files[0], rows=chosen.num_rows)
     # A policy is for judging: when faults began and ended, the rows say.
-    return evidence_of(History(chosen, [file]), {}, cast("Policy", None)).faults
+    return evidence_of(History(chosen, [file]), Run(id=""), cast("Policy", None)).faults

@@ -12,10 +12,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from harness.documents.run import Run
 from harness.files import DocumentError, read_json
 from harness.history import HistoryError, HistoryReader, RunFolder, now_ns
 from harness.live.document import Snapshot, judge_so_far, live_document
@@ -109,7 +109,7 @@ class Follower:
         """Follow the records into which failure scenarios write their faults, as long as these go on."""
         for about in self._run.path.glob("*/*/run.json"):
             folder = about.parent
-            if RunFolder(folder).read().get("finished_at"):
+            if RunFolder(folder).read().finished_at:
                 self._broken.pop(folder, None)
             elif folder not in self._broken:
                 self._broken[folder] = HistoryReader(folder / "history", "fault*.arrow")
@@ -125,10 +125,10 @@ class Follower:
         self._every_s = cadence_s(took_s, self._least_s)
         self._next_judgement = time.monotonic() + self._every_s - LOOK_S / 2
 
-    def _policy_of(self, about: Mapping[str, Any]) -> Policy:
+    def _policy_of(self, about: Run) -> Policy:
         if self._policy is None:
             policy = load_policy(self._sla)
-            profile = self._profile or about.get("profile")
+            profile = self._profile or about.profile
             known = profile in policy.profiles
             self._policy = load_policy(self._sla, profile=profile) if known else policy
         return self._policy

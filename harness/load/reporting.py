@@ -85,7 +85,7 @@ def judge(folder: RunFolder) -> int:
 
     try:
         policy = load_policy()
-        profile = folder.read().get("profile")
+        profile = folder.read().profile
         if profile in policy.profiles:
             policy = load_policy(profile=profile)
         document = write_reports(folder, policy)

@@ -41,7 +41,7 @@ def build_report(run: RunFolder, policy: Policy) -> Report:
     about = run.read()
     scenarios = read_all_scenarios(run)
     # Nobody keeps the history: the checks need its memory.
-    evidence = evidence_of(read_history(run.history, of_run=about.get("id")), about, policy, scenarios)
+    evidence = evidence_of(read_history(run.history, of_run=about.id), about, policy, scenarios)
     report = report_on(evidence, run.id)
     shown = _Shown(report.notes)
     found = shown("The calibration", lambda: _calibration(run, report.run), None)
@@ -58,7 +58,7 @@ def report_on(evidence: Evidence, run_id: str) -> Report:
     return Report(
         generated_at=utc_now(),
         run=RunShown.model_validate(
-            {"id": run_id, "expects_load": found.loaded} | {key: about.get(key) for key in _RUN}
+            about.model_dump(include=set(_RUN)) | {"id": run_id, "expects_load": found.loaded}
         ),
         policy=_policy(evidence.policy),
         objectives=tuple(with_reason(row, found.checks, evidence) for row in found.objectives),

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.documents.rows import ObjectiveRow
+from harness.documents.run import Run
 from harness.history import RunFolder, read_history
 from harness.judge import METRICS, Evidence, Samples, evidence_of, judge
 from harness.report.markdown import code, table, text
@@ -57,7 +58,7 @@ class Side:
     """One run of a comparison."""
 
     id: str
-    about: Mapping[str, Any]
+    about: Run
     evidence: Evidence
     #: Rows of its report by objective.
     rows: Mapping[str, ObjectiveRow]
@@ -126,21 +127,21 @@ def load_side(run: RunFolder, policy: Policy) -> Side:
         It can't be read.
     """
     about = run.read()
-    history = read_history(run.history, of_run=about.get("id"))
+    history = read_history(run.history, of_run=about.id)
     evidence = evidence_of(history, about, policy, read_all_scenarios(run))
     found = judge(evidence)
     return Side(run.id, about, evidence, {row.name: row for row in found.objectives})
 
 
-def differences(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[str]:
+def differences(base: Run, head: Run) -> list[str]:
     """Return what makes two runs (their run.json) incomparable."""
     found = []
-    if base.get("profile") != head.get("profile"):
-        found.append(f"profile {base.get('profile')} and {head.get('profile')}")
-    here, there = (_place(about.get("target") or {}) for about in (base, head))
+    if base.profile != head.profile:
+        found.append(f"profile {base.profile} and {head.profile}")
+    here, there = (_place(about.target or {}) for about in (base, head))
     if here != there:
         found.append(f"target {here} and {there}")
-    mine, theirs = (about.get("options") or {} for about in (base, head))
+    mine, theirs = (about.options or {} for about in (base, head))
     return found + [
         f"{name} {mine.get(name)} and {theirs.get(name)}"
         for name in _LOAD
@@ -167,7 +168,7 @@ def compare(base: Side, head: Side, policy: Policy, tolerance: float, *, anyway:
     CompareError
         The runs differ in what was run or on what.
     """
-    if base.about.get("id", base.id) == head.about.get("id", head.id):
+    if base.about.id == head.about.id:
         raise CompareError(f"{base.id} is compared with itself: name two runs")
     differing = differences(base.about, head.about)
     if differing and not anyway:
@@ -179,7 +180,7 @@ def compare(base: Side, head: Side, policy: Policy, tolerance: float, *, anyway:
         name: _row(name, objective, (base, head), confidence, tolerance)
         for name, objective in policy.objectives.items()
         if (confidence := policy.confidence_of(objective)) is not None
-        and all(objective.applies_to(side.about.get("profile")) for side in (base, head))
+        and all(objective.applies_to(side.about.profile) for side in (base, head))
     }
     return Comparison(base.id, head.id, differing, tolerance, policy.confidence, rows)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from fixtures.synthetic_run import NS, START, Shape, about_run, history_of
+from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, run_of
 from harness.documents.rows import Finding
 from harness.judge import Evidence, Window, evidence_of
 from harness.judge.findings import Expectation, judge_all
@@ -24,8 +24,7 @@ def at(second: float) -> int:
 
 def evidence(rows: pd.DataFrame, **options: Any) -> Evidence:
     """Return ``rows`` as evidence; ``options`` are further options of the run."""
-    about = about_run(SHAPE)
-    about["options"] |= options
+    about = run_of(SHAPE, options=about_run(SHAPE)["options"] | options)
     return evidence_of(history_of(rows), about, load_policy())
 
 

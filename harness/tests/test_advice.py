@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows, write_run
+from fixtures.synthetic_run import NS, START, Shape, history_of, run_of, synthetic_rows, write_run
 from harness.cli import main
 from harness.history.names import Reading
 from harness.judge import evidence_of
@@ -33,7 +33,7 @@ def good_rows() -> pd.DataFrame:
 
 def test_a_row_that_more_samples_decide_says_so_in_minutes_and_as_an_option() -> None:
     report = document_of(
-        report_on(evidence_of(history_of(synthetic_rows(SMALL)), about_run(SMALL), load_policy()), "run")
+        report_on(evidence_of(history_of(synthetic_rows(SMALL)), run_of(SMALL), load_policy()), "run")
     )
     row = named(report, "timer_accuracy")
     assert row["verdict"] == "inconclusive"
@@ -95,9 +95,7 @@ def test_the_samples_needed_grant_what_clocks_and_lag_may_be(good_rows: pd.DataF
     few.loc[late[::22], "end_ns"] += 2_000_000_000
 
     def needed(lag_ms: float) -> int | None:
-        evidence = evidence_of(
-            history_of(lagging(few, "observer-1", lag_ms)), about_run(SMALL), load_policy()
-        )
+        evidence = evidence_of(history_of(lagging(few, "observer-1", lag_ms)), run_of(SMALL), load_policy())
         found: int | None = named(document_of(report_on(evidence, "run")), "broadcast_latency")[
             "samples_needed"
         ]

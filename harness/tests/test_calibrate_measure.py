@@ -12,6 +12,7 @@ import pytest
 from harness.calibrate.judge import judge
 from harness.calibrate.measure import Findings, findings
 from harness.calibrate.plan import Plan, Step
+from harness.documents.run import Run
 from harness.history import SCHEMA, History, HistoryFile
 from harness.judge import evidence_of
 from harness.sla.policy import load_policy
@@ -58,7 +59,7 @@ class Record:
             table.unify_dictionaries(), [HistoryFile(Path("a.arrow"), "a", "r", len(self.rows), None)]
         )
         steady = {"name": "steady", "start_ns": START, "end_ns": self.now + NS}
-        about = {"windows": [steady], "missing": []}
+        about = Run.model_validate({"id": "r", "windows": [steady]})
         evidence = evidence_of(history, about, load_policy(changes={"tolerances.settle": "500ms"}))
         return findings(evidence, [Step(**step) for step in self.steps])
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from fixtures.synthetic_run import NS, START, about_run, synthetic_rows
+from fixtures.synthetic_run import NS, START, run_of, synthetic_rows
 from harness.history import SCHEMA, History, HistoryFile
 from harness.judge import evidence_of
 from harness.report.build import report_on
@@ -63,7 +63,7 @@ def judged(rows: pd.DataFrame, *compared: pd.DataFrame, from_worker: tuple[pd.Da
         for (name, _), table in zip(parts, tables, strict=True)
     ]
     history = History(pa.concat_tables(tables).unify_dictionaries(), files)
-    return document_of(report_on(evidence_of(history, about_run(SHAPE), load_policy()), "run"))
+    return document_of(report_on(evidence_of(history, run_of(SHAPE), load_policy()), "run"))
 
 
 def last_sign(rows: pd.DataFrame) -> pd.DataFrame:

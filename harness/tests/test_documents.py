@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, synthetic_rows
+from fixtures.synthetic_run import NS, START, Shape, history_of, run_of, synthetic_rows
 from harness.documents.__main__ import FOLDER, schemas
 from harness.documents.base import read_document
 from harness.documents.live import Live
@@ -88,7 +88,7 @@ def test_an_error_names_the_file_the_field_the_value_and_the_way_out(
 
 def test_a_run_under_way_writes_what_its_model_says() -> None:
     shape = Shape(games_at_once=5, seconds=20)
-    about = about_run(shape)
+    about = run_of(shape)
     snapshot = Snapshot("run", START + 15 * NS, about, history_of(synthetic_rows(shape)), planned=2)
     document = live_document(snapshot, judge_so_far(snapshot, load_policy()), every_s=1.0)
     live = Live.model_validate(json.loads(json.dumps(document)))

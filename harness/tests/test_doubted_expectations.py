@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import about_run, history_of, synthetic_rows
+from fixtures.synthetic_run import history_of, run_of, synthetic_rows
 from harness.documents.rows import Finding
 from harness.experiment import HealthyThroughout, MonitorP95, NobodyFails, TimersOnTime
 from harness.history.names import Publish, Reading
@@ -25,7 +23,7 @@ def good() -> pd.DataFrame:
 
 
 def judge(expectation: Expectation, rows: pd.DataFrame, *doubts: Doubt) -> Finding:
-    about: dict[str, Any] = about_run(SHAPE) | {"missing": [doubt.entry() for doubt in doubts]}
+    about = run_of(SHAPE, missing=[doubt.entry() for doubt in doubts])
     return judge_all(evidence_of(history_of(rows), about, load_policy()), FAULT, [expectation])[0]
 
 

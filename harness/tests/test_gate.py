@@ -16,9 +16,9 @@ from fixtures.synthetic_run import (
     NS,
     START,
     Shape,
-    about_run,
     fault_row,
     history_of,
+    run_of,
     synthetic_rows,
     write_run,
 )
@@ -188,7 +188,7 @@ def test_a_clock_that_nothing_was_measured_by_may_be_wrong(
     clock = (good_rows["actor"] == "database") & (good_rows["name"] == "clock_error_bound_ms")
     rows = good_rows[~good_rows["kind"].isin(unread)].copy()
     rows.loc[clock.reindex(rows.index), "value"] = 500.0
-    report = document_of(report_on(evidence_of(history_of(rows), about_run(SHAPE), load_policy()), "run"))
+    report = document_of(report_on(evidence_of(history_of(rows), run_of(SHAPE), load_policy()), "run"))
     found = check(report, "database_clock")
     assert (found["verdict"], found["measured"] > found["limit"]) == ("pass", True)
 
@@ -220,7 +220,7 @@ def test_what_reports_of_long_ago_did_not_say_is_not_asked_for(
 
 
 def test_failure_scenarios_alone_need_no_rows_of_a_load(good_rows: pd.DataFrame, tmp_path: Path) -> None:
-    about = about_run(SHAPE, windows=[], expects_load=False, expects_scenarios=True)
+    about = run_of(SHAPE, windows=[], expects_load=False, expects_scenarios=True)
     scenarios = [Scenario(id="pubnub-outage", outcome="passed", seconds=1.0)]
     evidence = evidence_of(history_of(good_rows.head(0)), about, load_policy(), scenarios)
     report = document_of(report_on(evidence, "run"))
@@ -374,9 +374,9 @@ def test_the_help_tells_what_the_thresholds_are() -> None:
 def test_an_objective_is_judged_with_its_own_confidence(good_rows: pd.DataFrame, tmp_path: Path) -> None:
     metric = 'metric = "broadcast_latency"'
     policy = load_policy(policy_with(tmp_path, metric, f'{metric}\nconfidence = "99.9%"'))
-    evidence = evidence_of(history_of(good_rows), about_run(SHAPE), load_policy())
+    evidence = evidence_of(history_of(good_rows), run_of(SHAPE), load_policy())
     usual = objective(document_of(report_on(evidence, "run")), "broadcast_latency")
-    evidence = evidence_of(history_of(good_rows), about_run(SHAPE), policy)
+    evidence = evidence_of(history_of(good_rows), run_of(SHAPE), policy)
     report = document_of(report_on(evidence, "run"))
     sure = objective(report, "broadcast_latency")
     assert (usual["confidence"], sure["confidence"]) == (0.95, 0.999)
@@ -389,7 +389,7 @@ def test_an_objective_is_judged_only_in_runs_of_its_profiles(good_rows: pd.DataF
     metric = 'metric = "errors"'
     policy = load_policy(policy_with(tmp_path, metric, f'{metric}\nprofiles = ["quick"]'))
     for profile, judged in (("quick", True), ("soak", False)):
-        evidence = evidence_of(history_of(good_rows), about_run(SHAPE, profile=profile), policy)
+        evidence = evidence_of(history_of(good_rows), run_of(SHAPE, profile=profile), policy)
         report = report_on(evidence, "run")
         assert ("error_rate" in {row.name for row in report.objectives}) == judged
 
@@ -398,7 +398,7 @@ def test_a_fault_during_the_load_is_one_of_the_rows(good_rows: pd.DataFrame) -> 
     at = {"start_ns": START + 60 * NS, "end_ns": START + 70 * NS}
     fault = fault_row("network:down service-pubnub", ok=True, **at)
     rows = pd.concat([good_rows, pd.DataFrame([fault])], ignore_index=True).astype(good_rows.dtypes)
-    report = report_on(evidence_of(history_of(rows), about_run(SHAPE), load_policy()), "run")
+    report = report_on(evidence_of(history_of(rows), run_of(SHAPE), load_policy()), "run")
     assert [fault.name for fault in report.faults_of_load] == ["network:down service-pubnub"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, START, Shape, about_run, fault_row, history_of, synthetic_rows
+from fixtures.synthetic_run import NS, START, Shape, fault_row, history_of, run_of, synthetic_rows
 from harness.faults import kinds
 from harness.history.names import Publish
 from harness.judge import Evidence, evidence_of
@@ -30,7 +30,7 @@ def rows(good: pd.DataFrame) -> pd.DataFrame:
 
 
 def evidence(rows: pd.DataFrame) -> Evidence:
-    return evidence_of(history_of(rows), about_run(SHAPE), load_policy())
+    return evidence_of(history_of(rows), run_of(SHAPE), load_policy())
 
 
 def with_rows(rows: pd.DataFrame, *more: dict[str, Any]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, START, about_run, history_of, synthetic_rows
+from fixtures.synthetic_run import NS, START, history_of, run_of, synthetic_rows
 from harness.judge import evidence_of
 from harness.judge.instruments import probe_effect
 from harness.judge.lag import CRON, SUBSCRIBERS, lag_s
@@ -41,7 +41,7 @@ def one_second(objective: str) -> Policy:
 
 
 def lag_of(rows: pd.DataFrame, actors: str) -> float:
-    return lag_s(evidence_of(history_of(rows), about_run(SHAPE), load_policy()), actors)
+    return lag_s(evidence_of(history_of(rows), run_of(SHAPE), load_policy()), actors)
 
 
 #: Who stamps the ends of what: objective -> kind of its rows, the actor, one that does not matter.
@@ -176,7 +176,7 @@ def test_the_probe_effect_is_the_harnesss_share_of_the_parts_and_not_of_the_mach
     rows = pd.concat([rows, machine.assign(actor="machine", value=99.0)], ignore_index=True)
 
     def share(rows: pd.DataFrame) -> float | None:
-        return probe_effect(evidence_of(history_of(rows), about_run(SHAPE), load_policy())).measured
+        return probe_effect(evidence_of(history_of(rows), run_of(SHAPE), load_policy())).measured
 
     assert share(rows) == pytest.approx(25.0)
     assert share(rows[~of(rows, "resource", "cpu_percent")]) is None

@@ -21,13 +21,14 @@ from fixtures.synthetic_run import (
     NS,
     START,
     Shape,
-    about_run,
     fault_row,
     history_of,
+    run_of,
     synthetic_rows,
     write_run,
 )
 from harness.commands._display import Display
+from harness.documents.run import Run
 from harness.documents.scenario import Scenario
 from harness.history import (
     SCHEMA,
@@ -79,7 +80,7 @@ def written_by(rows: pd.DataFrame, at_ns: int) -> pd.DataFrame:
     return rows[(ended <= at_ns - flushed).to_numpy(dtype=bool)]
 
 
-def under_way(about: dict[str, Any] | None = None) -> dict[str, Any]:
+def under_way(about: dict[str, Any] | None = None) -> Run:
     """run.json in the middle of the steady window."""
     steady = START + SHAPE.warm_up * NS
     windows = [
@@ -87,7 +88,7 @@ def under_way(about: dict[str, Any] | None = None) -> dict[str, Any]:
         {"name": "steady", "start_ns": steady, "end_ns": None},
     ]
     fields = {"windows": windows, "options": OPTIONS, "finished_at": None}
-    return about_run(SHAPE, **(fields | (about or {})))
+    return run_of(SHAPE, **(fields | (about or {})))
 
 
 def snapshot(rows: pd.DataFrame, at_ns: int = MIDDLE_NS, **fields: Any) -> Snapshot:
@@ -207,7 +208,7 @@ def test_before_the_steady_window_nothing_is_wrong_yet(rows: pd.DataFrame, polic
 
 @pytest.mark.parametrize("about", [{}, {"windows": []}, {"windows": [], "options": None}])
 def test_a_run_that_has_nothing_yet_has_a_document(policy: Policy, about: dict[str, Any]) -> None:
-    nothing = Snapshot("a-run", now_ns(), about, History(SCHEMA.empty_table()))
+    nothing = Snapshot("a-run", now_ns(), Run(id="a-run", **about), History(SCHEMA.empty_table()))
     figures = judge_so_far(nothing, policy)
     assert set(verdicts(figures).values()) == {"inconclusive"}
     document = live_document(nothing, figures)
@@ -356,7 +357,7 @@ def test_what_costs_much_is_judged_less_often(monkeypatch: pytest.MonkeyPatch) -
 
 def growing_run(tmp_path: Path, rows: pd.DataFrame) -> RunFolder:
     run = write_run(tmp_path, rows, SHAPE, options=OPTIONS)
-    windows = under_way()["windows"]
+    windows = under_way().model_dump()["windows"]
     windows[1]["start_ns"] = now_ns() - 5 * NS
     run.update(windows=windows)
     return run

@@ -1,5 +1,6 @@
 """Short runs of the real scenario by the real Locust, on a real stack."""
 
+import json
 import os
 import re
 import signal
@@ -168,7 +169,7 @@ def test_every_game_is_played_to_its_end_and_every_player_hears_of_it(finished: 
 
 
 def test_run_json_says_what_was_run(finished: Locust) -> None:
-    document = finished.run.read()
+    document = json.loads((finished.run.path / "run.json").read_text(encoding="utf-8"))
     assert document["options"]["games"] == 4
     assert document["options"]["tick_s"] == 0.3
     assert document["options_from"]["tick"] == "the command line"
@@ -231,7 +232,7 @@ def test_two_processes_share_the_games_of_one_run(stack: Stack, tmp_path: Path) 
     rows = check_the_record(locust, players=2)
     names = {re.sub(r"-\d+$", "", path.stem) for path in locust.run.history.glob("*.arrow")}
     assert names == {"cron", "load-1", "load-2", "observer-1", "observer-2", "observer-watch"}
-    assert set(locust.run.read()["recorders"]) == names
+    assert set(locust.run.read().recorders) == names
     created = rows[rows["name"] == "POST /rest/v1/games"]
     assert created["game"].is_unique
     assert {actor.split("-")[1].split(".")[0] for actor in created["actor"]} == {"1", "2"}
@@ -289,7 +290,7 @@ def test_a_worker_that_cannot_see_the_masters_folder_keeps_its_own(
     spec = RunSpec("a-run", tmp_path / "masters" / "a-run", "sw-", None, target, "drawing-game", index=0)
     own = writable_run(spec, tmp_path / "reports")
     assert own.path.parent == tmp_path / "reports"
-    assert own.read()["of_run"] == "a-run"
+    assert json.loads((own.path / "run.json").read_text(encoding="utf-8"))["of_run"] == "a-run"
     assert f"{spec.folder} can't be written from here" in caplog.text
 
 
@@ -300,7 +301,7 @@ def test_ctrl_c_keeps_what_was_seen_and_leaves_nobody(stack: Stack, tmp_path: Pa
         os.killpg(locust.process.pid, signal.SIGINT)
         assert locust.wait() == 3, locust.output
         assert locust.nobody_is_left()
-    assert locust.run.read()["interrupted"] is True
+    assert locust.run.read().interrupted is True
     assert all(file.cut_off is None for file in read_history(locust.run.history).files)
     assert '"inconclusive"' in (locust.run.path / "report.json").read_text(encoding="utf-8")
 
@@ -357,7 +358,7 @@ def test_a_disk_that_is_full_ends_the_record_not_the_run(stack: Stack, tmp_path:
     assert done.returncode == 0, done.stderr
     assert "File too large; the run goes on" in done.stderr
     run = open_run(tmp_path / "reports" / "latest")
-    missing = {doubt.witness: doubt.reason for doubt in read_doubts(run.read()["missing"])}
+    missing = {doubt.witness: doubt.reason for doubt in read_doubts(run.read().missing)}
     assert "load could not write its whole history" in missing[Witness.PLAYERS]
     assert read_history(run.history).table.num_rows > 0
 
@@ -445,8 +446,8 @@ def test_the_web_form_starts_a_run_with_what_it_says(stack: Stack, tmp_path: Pat
         locust.process.send_signal(signal.SIGTERM)
         assert locust.wait() == 0, locust.output
     document = locust.run.read()
-    assert (document["options"]["games"], document["options"]["duration_s"]) == (2, 1.0)
-    assert document["interrupted"] is False
+    assert (document.option("games"), document.option("duration_s")) == (2, 1.0)
+    assert document.interrupted is False
     check_the_record(locust, players=2)
 
 

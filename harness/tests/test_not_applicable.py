@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from pydantic import ValidationError
 from rich.console import Console
 
-from fixtures.synthetic_run import about_run, history_of, synthetic_rows, windows, write_run
+from fixtures.synthetic_run import history_of, run_of, synthetic_rows, windows, write_run
 from harness.commands.gate import command
 from harness.documents.report import Report
 from harness.history import Doubt, History, Witness
@@ -106,7 +106,7 @@ def test_the_gate_passes_and_names_it(rows: pd.DataFrame, tmp_path: Path) -> Non
 def test_the_live_view_shows_it_from_the_start(rows: pd.DataFrame) -> None:
     spans = windows(SHAPE)
     history: History = history_of(rows)
-    about = about_run(SHAPE, absent=ABSENT) | {"windows": spans[:1]}
+    about = run_of(SHAPE, absent=ABSENT, windows=spans[:1])
     snapshot = Snapshot("run", spans[0]["end_ns"], about, history)
     figures = judge_so_far(snapshot, load_policy())
     monitor = next(row for row in figures["objectives"] if row["name"] == "monitor_execution")

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, about_run, fault_row, history_of, synthetic_rows
+from fixtures.synthetic_run import NS, fault_row, history_of, run_of, synthetic_rows
 from harness.documents.rows import Fault
 from harness.history.names import FaultName
 from harness.judge import FaultWindow, evidence_of
@@ -204,9 +204,7 @@ def test_the_verdict_of_the_run_follows(well_s: float, end_s: float | None, verd
     shape = dataclasses.replace(test_verdicts.SHAPE, seconds=180)
     rows = broken(synthetic_rows(shape), 55, well_s)
     policy = load_policy(changes={"recovery.recover": "5s"})
-    record = evidence_of(
-        history_of(plus(rows, *fault(55, end_s, "clock:skew host"))), about_run(shape), policy
-    )
+    record = evidence_of(history_of(plus(rows, *fault(55, end_s, "clock:skew host"))), run_of(shape), policy)
     report = document_of(report_on(record, "run"))
     (row,) = report["faults"]
     assert {one["verdict"] for one in row["expectations"]} >= {verdict}

@@ -13,10 +13,10 @@ from harness.history import create_run, open_run
 def test_a_new_run_says_what_it_is(tmp_path: Path) -> None:
     run = create_run(tmp_path, "concurrent-games", options={"games": 3}, seed=7)
     document = open_run(run.path).read()
-    assert document["id"] == run.id
-    assert document["options"] == {"games": 3}
-    assert document["versions"]["python"]
-    assert document["machine"]["cores"] >= 1
+    assert document.id == run.id
+    assert document.options == {"games": 3}
+    assert document.versions["python"]
+    assert document.machine["cores"] >= 1
     assert run.history.is_dir()
 
 
@@ -54,7 +54,7 @@ def test_latest_leads_to_the_newest_whatever_it_was(tmp_path: Path, kind: str) -
     # What somebody put there is still there, under another name.
     assert kept.exists() == (kind in {"folder", "file"})
     if kind == "folder":
-        assert open_run(kept).read()["kind"] == "old"
+        assert open_run(kept).read().kind == "old"
 
 
 def test_a_folder_that_was_moved_aside_before_is_kept_too(tmp_path: Path) -> None:
@@ -126,4 +126,4 @@ def test_updates_keep_the_other_fields(tmp_path: Path) -> None:
     run = create_run(tmp_path, "x", seed=3)
     run.update(interrupted=True)
     assert json.loads((run.path / "run.json").read_text(encoding="utf-8"))["seed"] == 3
-    assert run.read()["interrupted"] is True
+    assert run.read().interrupted is True

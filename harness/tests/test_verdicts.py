@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, START, Shape, about_run, fault_row, history_of, synthetic_rows
+from fixtures.synthetic_run import NS, START, Shape, fault_row, history_of, run_of, synthetic_rows
 from harness.documents.scenario import Scenario
 from harness.history import Doubt, Witness
 from harness.judge import METRICS, Samples, evidence_of
@@ -39,7 +39,7 @@ def verdict_of(rows: pd.DataFrame, policy: Policy, **about: Any) -> dict[str, An
     scenarios = [Scenario.model_validate(one) for one in about.pop("scenarios", [])]
     cut_off = about.pop("cut_off", None)
     history = history_of(rows, cut_off=cut_off)
-    return document_of(report_on(evidence_of(history, about_run(SHAPE, **about), policy, scenarios), "run"))
+    return document_of(report_on(evidence_of(history, run_of(SHAPE, **about), policy, scenarios), "run"))
 
 
 def named(report: dict[str, Any], name: str) -> dict[str, Any]:
@@ -550,7 +550,7 @@ def test_an_empty_history_is_inconclusive_in_every_row(good_rows: pd.DataFrame, 
 
 def test_too_few_samples_say_how_many_more_would_do(policy: Policy) -> None:
     shape = Shape(games_at_once=40, seconds=60, http_per_s=60)
-    evidence = evidence_of(history_of(synthetic_rows(shape)), about_run(shape), policy)
+    evidence = evidence_of(history_of(synthetic_rows(shape)), run_of(shape), policy)
     report = document_of(report_on(evidence, "run"))
     row = named(report, "timer_accuracy")
     assert row["verdict"] == "inconclusive"

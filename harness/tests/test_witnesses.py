@@ -141,7 +141,7 @@ def test_doubts_are_kept_in_the_run_and_added_to(tmp_path: Path) -> None:
     run = create_run(tmp_path, "synthetic")
     run.doubt(Doubt(Witness.DATABASE, "not read"))
     run.doubt(*doubts("load-2 left", *WORKER))
-    assert read_doubts(run.read()["missing"]) == [
+    assert read_doubts(run.read().missing) == [
         Doubt(Witness.DATABASE, "not read"),
         Doubt(Witness.PLAYERS, "load-2 left"),
         Doubt(Witness.SUBSCRIBERS, "load-2 left"),

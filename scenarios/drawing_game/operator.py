@@ -65,7 +65,8 @@ class Operator:
     @classmethod
     def of(cls, experiment: Experiment) -> Self:
         """Return an operator of an experiment's stack, who looks after its games."""
-        prefix = experiment.run.read()["game_prefix"]
+        prefix = experiment.run.read().game_prefix
+        assert prefix is not None  # its load has begun
         return cls(experiment.stack.target, experiment.history, prefix)
 
     @contextmanager

@@ -49,6 +49,6 @@ def small_run(reports: Path, outcome: str = "passed", **scenario: Any) -> RunFol
     folder.mkdir(parents=True)
     document = {"id": "one", "outcome": outcome, "seconds": 1.0, "message": None, "command": None} | scenario
     (folder / "scenario.json").write_text(json.dumps(document), encoding="utf-8")
-    run.update(finished_at=run.read()["started_at"], interrupted=False)
+    run.update(finished_at=run.read().started_at, interrupted=False)
     write_reports(run, load_policy())
     return run
