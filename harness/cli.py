@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import traceback
-from importlib import metadata
 from typing import Any, Final
 
 import click
@@ -50,6 +47,8 @@ class _LazyGroup(click.Group):
         except OSError as error:
             raise NoReportError(str(error)) from error
         except Exception as error:
+            import traceback
+
             traceback.print_exc()
             raise NoReportError(
                 f"stormwatch itself failed: {type(error).__name__}; please report it"
@@ -71,6 +70,8 @@ class _LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            import difflib
+
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
             raise click.UsageError(f"no command {args[0]!r}: {hint}", ctx)
@@ -87,7 +88,7 @@ class _LazyGroup(click.Group):
     epilog="Exit codes of run and gate: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no readable report. "
     "Of every command: 4 where it failed itself, 130 after Ctrl-C.",
 )
-@click.version_option(metadata.version("stormwatch"), prog_name="stormwatch")
+@click.version_option(package_name="stormwatch", prog_name="stormwatch")
 def main() -> None:
     """Prove that timers fire on time and that everyone hears about it, under load and while things break.
 

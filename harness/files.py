@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import re
-import secrets
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -165,7 +164,7 @@ def write_together(texts: dict[Path, str]) -> None:
     for path in texts:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    suffix = f"{os.getpid()}.{secrets.token_hex(4)}"
+    suffix = f"{os.getpid()}.{os.urandom(4).hex()}"
     fresh = {path: path.with_name(f".{path.name}.{suffix}") for path in texts}
     try:
         for path, text in texts.items():
