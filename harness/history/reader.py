@@ -64,7 +64,7 @@ def read_history(folder: Path, *, of_run: str | None = None) -> History:
     """
     if not folder.is_dir():
         raise HistoryError(f"{folder}: no such history folder; name a run folder made by stormwatch")
-    history = HistoryReader(folder).look()
+    history = HistoryReader(folder, mapped=True).look()
     other = next((file.run_id for file in history.files if file.run_id not in {"", of_run}), None)
     if of_run is not None and other is not None:
         raise HistoryError(
@@ -81,11 +81,14 @@ class HistoryReader:
     ----------
     folder : a run's ``history``; may not be there yet.
     pattern : which files.
+    mapped : map each file at its first look instead of copying it, for a single look: what is read then
+        lasts as long as the file does.
     """
 
-    def __init__(self, folder: Path, pattern: str = "*.arrow") -> None:
+    def __init__(self, folder: Path, pattern: str = "*.arrow", *, mapped: bool = False) -> None:
         self._folder = folder
         self._pattern = pattern
+        self._mapped = mapped
         self._files: dict[Path, _File] = {}
 
     def look(self) -> History:
@@ -99,7 +102,7 @@ class HistoryReader:
             A file is not a history, is damaged or of a newer schema, or two runs are mixed.
         """
         for path in sorted(self._folder.glob(self._pattern)):
-            self._files.setdefault(path, _File(path)).look()
+            self._files.setdefault(path, _File(path, mapped=self._mapped)).look()
         files = [self._files[path] for path in sorted(self._files)]
         runs = {file.run_id for file in files if file.run_id}
         if len(runs) > 1:
@@ -119,10 +122,11 @@ class _File:
     table a batch would make everything that looks at them slower each second.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, mapped: bool) -> None:
         self.run_id = ""
         self.tables: list[pa.Table] = []
         self._path = path
+        self._mapped = mapped
         # The name ends with the writer's process id.
         self._writer = path.stem.rpartition("-")[0] or path.stem
         self._read_to = 0
@@ -136,9 +140,7 @@ class _File:
         """Read the whole batches that were appended."""
         if self._cut_off is None:
             return
-        with self._path.open("rb", buffering=0) as file:
-            file.seek(self._read_to)
-            fresh = memoryview(file.read())
+        fresh = self._appended()
         whole, batches = self._whole_batches(fresh)
         self._feed.append(fresh[:whole])
         self._read_to += whole
@@ -158,6 +160,15 @@ class _File:
         """Return what was found so far."""
         rows = sum(table.num_rows for table in self.tables)
         return HistoryFile(self._path, self._writer, self.run_id, rows, self._cut_off)
+
+    def _appended(self) -> memoryview:
+        """Return what was not read yet."""
+        if self._mapped and self._read_to == 0 and self._path.stat().st_size:
+            with pa.memory_map(str(self._path)) as file:
+                return memoryview(file.read_buffer())
+        with self._path.open("rb", buffering=0) as file:
+            file.seek(self._read_to)
+            return memoryview(file.read())
 
     def _whole_batches(self, data: memoryview) -> tuple[int, int]:
         """Return the length of ``data`` up to the end of its last whole batch, and how many there are."""
