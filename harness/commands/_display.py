@@ -108,7 +108,7 @@ class Display:
         from harness.live.terminal import one_line
 
         document = read_live(self._run)
-        if document is not None and document["begun"]:
+        if document is not None and document.begun:
             self._say(f"  {one_line(document)}")
 
     def _say(self, text: str) -> None:

@@ -11,11 +11,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harness.documents.base import Model
+from harness.documents.live import (
+    Figures,
+    InWords,
+    Live,
+    LiveDoubt,
+    LiveFault,
+    LiveIntegrity,
+    LiveObjective,
+    LiveScenarios,
+    LiveWindow,
+    UnderWay,
+)
 from harness.documents.rows import ObjectiveRow
 from harness.documents.run import Run
 from harness.documents.scenario import Scenario
@@ -24,11 +37,12 @@ from harness.history import History
 from harness.history.run import moment
 from harness.judge import FaultWindow, evidence_of, judge
 from harness.judge.evidence import NS
-from harness.live.file import SCHEMA
 from harness.load_options import LoadOptions
 from harness.report import words
 from harness.report.reasons import with_reason
 from harness.sla.policy import Policy
+
+M = TypeVar("M", bound=Model)
 
 #: How long ago the run is judged: two flushes and a look at the database.
 SETTLED_S: Final = 3.0
@@ -37,12 +51,6 @@ SETTLED_S: Final = 3.0
 NOT_YET: Final = "Measured once the steady window has begun."
 #: Checks of the measurement that can't hold before that.
 _OF_STEADY: Final = frozenset({"steady_state", "tick_lateness"})
-
-#: What of a report's row is shown.
-_OBJECTIVE: Final = (
-    "name", "title", "verdict", "measured", "unit", "quantile", "comparison", "threshold", "ceiling",
-    "interval", "confidence", "samples", "samples_needed", "reason",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,11 +93,11 @@ class Snapshot:
 
 def live_document(
     snapshot: Snapshot,
-    figures: Mapping[str, Any] | None,
+    figures: Figures | None,
     *,
     every_s: float | None = None,
     problem: str | None = None,
-) -> dict[str, Any]:
+) -> Live:
     """Return ``live.json``: what goes on at the moment, and the figures of the last time it was judged.
 
     Costs a few milliseconds.
@@ -102,34 +110,27 @@ def live_document(
     problem : why it can't be judged.
     """
     done = [one for one in snapshot.scenarios if one.seconds is not None]
-    return {
-        "schema": SCHEMA,
-        "run": snapshot.run_id,
-        "updated_at": moment(snapshot.at_ns),
-        "begun": bool(snapshot.about.windows),
-        "ended": snapshot.ended,
-        "window": None if snapshot.ended else _window(snapshot),
-        "faults": [] if snapshot.ended else _faults(snapshot),
-        "scenarios": {
-            "under_way": [{"id": one.id, "title": one.title or one.id} for one in snapshot.under_way],
-            "passed": sum(one.outcome == "passed" for one in done),
-            "done": len(done),
-            "planned": snapshot.planned,
-        },
-        "every_s": every_s,
-        "problem": problem,
-        "figures": None if figures is None else dict(figures),
-    }
+    return Live(
+        run=snapshot.run_id,
+        updated_at=moment(snapshot.at_ns),
+        begun=bool(snapshot.about.windows),
+        ended=snapshot.ended,
+        window=None if snapshot.ended else _window(snapshot),
+        faults=() if snapshot.ended else tuple(_faults(snapshot)),
+        scenarios=LiveScenarios(
+            under_way=tuple(UnderWay(id=one.id, title=one.title or one.id) for one in snapshot.under_way),
+            passed=sum(one.outcome == "passed" for one in done),
+            done=len(done),
+            planned=snapshot.planned,
+        ),
+        every_s=every_s,
+        problem=problem,
+        figures=figures,
+    )
 
 
-def judge_so_far(snapshot: Snapshot, policy: Policy) -> dict[str, Any]:
-    """Judge a run as if it had ended at :attr:`Snapshot.judged_to_ns`.
-
-    Returns
-    -------
-    ``judged_at`` (RFC 3339), ``verdict``, ``objectives``, ``integrity`` and ``doubts`` (why the
-    measurement can't be trusted). Rows have the names and values of report.json; ``shown`` has them in words.
-    """
+def judge_so_far(snapshot: Snapshot, policy: Policy) -> Figures:
+    """Judge a run as if it had ended at :attr:`Snapshot.judged_to_ns`."""
     to_ns, whole = snapshot.judged_to_ns, snapshot.ended or snapshot.about.finished_at
     history = snapshot.history
     if not whole:  # files that are being written are not cut off
@@ -149,31 +150,33 @@ def judge_so_far(snapshot: Snapshot, policy: Policy) -> dict[str, Any]:
         ]
     # Whether a fault is recovered from, only the end of its time shows.
     verdict = worst([row.verdict for rows in (objectives, found.integrity, found.checks) for row in rows])
-    kept = {"name", "title", "verdict", "violations", "looked_at", "examples"}
-    return {
-        "judged_at": moment(to_ns),
-        "verdict": verdict,
-        "objectives": [_shown(row) for row in objectives],
-        "integrity": [row.model_dump(mode="json", include=kept) for row in found.integrity],
-        "doubts": [
-            {"name": check.name, "title": check.title, "explanation": check.explanation} for check in doubts
-        ],
-    }
+    return Figures(
+        judged_at=moment(to_ns),
+        verdict=verdict,
+        objectives=tuple(_of_row(LiveObjective, row, shown=_in_words(row)) for row in objectives),
+        integrity=tuple(_of_row(LiveIntegrity, row) for row in found.integrity),
+        doubts=tuple(_of_row(LiveDoubt, check) for check in doubts),
+    )
 
 
-def _shown(row: ObjectiveRow) -> dict[str, Any]:
-    in_words = {
-        "target": words.target(row),
-        "measured": words.measured(row),
-        "interval": words.interval(row),
-        "samples": words.count(row.samples),
-        "needed": words.count(row.samples_needed) if row.samples_needed else None,
-        "place": _place(row),
-    }
-    return row.model_dump(mode="json", include=set(_OBJECTIVE)) | {"shown": in_words}
+def _of_row(model: type[M], row: Model, **more: Model) -> M:
+    """Return what of a report's row is shown."""
+    kept = {name: getattr(row, name) for name in model.model_fields.keys() - more}
+    return model.model_validate(kept | more)
 
 
-def _place(row: ObjectiveRow) -> list[float] | None:
+def _in_words(row: ObjectiveRow) -> InWords:
+    return InWords(
+        target=words.target(row),
+        measured=words.measured(row),
+        interval=words.interval(row),
+        samples=words.count(row.samples),
+        needed=words.count(row.samples_needed) if row.samples_needed else None,
+        place=_place(row),
+    )
+
+
+def _place(row: ObjectiveRow) -> tuple[float, float] | None:
     """Where the interval lies on a scale from 0 (far better than promised) to 1, the threshold at 0.5.
 
     Logarithmic, two decades to each side: of a latency, or of the share of what went wrong.
@@ -186,7 +189,7 @@ def _place(row: ObjectiveRow) -> list[float] | None:
         low, high, promised = 100 - high, 100 - low, 100 - promised
     if promised <= 0:
         return None
-    return [round(_on_scale(end / promised), 4) for end in (low, high)]
+    return round(_on_scale(low / promised), 4), round(_on_scale(high / promised), 4)
 
 
 def _on_scale(ratio: float) -> float:
@@ -195,7 +198,7 @@ def _on_scale(ratio: float) -> float:
     return 1.0 if math.isinf(ratio) else min(max(0.5 + math.log10(ratio) / 4, 0.0), 1.0)
 
 
-def _window(snapshot: Snapshot) -> dict[str, Any] | None:
+def _window(snapshot: Snapshot) -> LiveWindow | None:
     """The window that is open, how long it has been and how long it will last (None: nobody knows)."""
     windows = snapshot.about.windows
     if not windows or windows[-1].end_ns is not None:
@@ -203,13 +206,13 @@ def _window(snapshot: Snapshot) -> dict[str, Any] | None:
     name, start_ns = windows[-1].name, windows[-1].start_ns
     elapsed_s = max(0.0, (snapshot.at_ns - start_ns) / NS)
     lasts_s = _length_s(name, (start_ns - windows[0].start_ns) / NS, snapshot.about)
-    return {
-        "name": name,
-        "since": moment(start_ns),
-        "elapsed_s": round(elapsed_s, 1),
-        "lasts_s": lasts_s,
-        "left_s": None if lasts_s is None else round(max(0.0, lasts_s - elapsed_s), 1),
-    }
+    return LiveWindow(
+        name=name,
+        since=moment(start_ns),
+        elapsed_s=round(elapsed_s, 1),
+        lasts_s=lasts_s,
+        left_s=None if lasts_s is None else round(max(0.0, lasts_s - elapsed_s), 1),
+    )
 
 
 def _length_s(name: str, after_s: float, about: Run) -> float | None:
@@ -227,7 +230,7 @@ def _length_s(name: str, after_s: float, about: Run) -> float | None:
     return options.duration_s
 
 
-def _faults(snapshot: Snapshot) -> list[dict[str, Any]]:
+def _faults(snapshot: Snapshot) -> list[LiveFault]:
     """The faults that are on now, the load's own and those of the scenarios under way."""
     running = {one.id for one in snapshot.under_way}
     only = next(iter(running)) if len(running) == 1 else None
@@ -235,12 +238,12 @@ def _faults(snapshot: Snapshot) -> list[dict[str, Any]]:
     # Scenarios may take turns in one record, which has the first one's name.
     places += [(id if id in running else only, broken) for id, broken in sorted(snapshot.broken.items())]
     return [
-        {
-            "name": fault.name,
-            "scenario": scenario,
-            "since": moment(fault.start_ns),
-            "for_s": round(max(0.0, (snapshot.at_ns - fault.start_ns) / NS), 1),
-        }
+        LiveFault(
+            name=fault.name,
+            scenario=scenario,
+            since=moment(fault.start_ns),
+            for_s=round(max(0.0, (snapshot.at_ns - fault.start_ns) / NS), 1),
+        )
         for scenario, history in places
         for fault in faults_of(history)
         if fault.end_ns is None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from harness.documents.base import parse_document
+from harness.documents.live import Live
 from harness.files import DocumentError, read_json, write_atomically
 
-SCHEMA: Final = "stormwatch.live/1"
 NAME: Final = "live.json"
 
 
-def write_live(run: Path, document: dict[str, Any]) -> None:
+def write_live(run: Path, document: Live) -> None:
     """Replace the document of the run at ``run``; a reader sees the old one or the new one.
 
     Raises
@@ -20,14 +20,13 @@ def write_live(run: Path, document: dict[str, Any]) -> None:
     OSError
         It can't be written.
     """
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    write_atomically(run / NAME, text + "\n")
+    write_atomically(run / NAME, document.model_dump_json() + "\n")
 
 
-def read_live(run: Path) -> dict[str, Any] | None:
+def read_live(run: Path) -> Live | None:
     """Return the document of the run at ``run``; None if there is none that can be shown."""
+    path = run / NAME
     try:
-        document = read_json(run / NAME)
+        return parse_document(read_json(path), Live, path)
     except (OSError, DocumentError):
         return None
-    return document if isinstance(document, dict) and document.get("schema") == SCHEMA else None

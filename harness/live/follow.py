@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from harness.documents.live import Figures, Live
 from harness.documents.run import Run
 from harness.files import DocumentError, read_json
 from harness.history import HistoryError, HistoryReader, RunFolder, now_ns
@@ -54,7 +55,7 @@ class Follower:
         self._policy: Policy | None = None
         self._history = HistoryReader(run.history)
         self._broken: dict[Path, HistoryReader] = {}
-        self._figures: dict[str, Any] | None = None
+        self._figures: Figures | None = None
         self._problem: str | None = None
         self._next_judgement = 0.0
 
@@ -68,7 +69,7 @@ class Follower:
         if self._run.path.is_dir():
             self.look(ended=True)
 
-    def look(self, *, ended: bool = False) -> dict[str, Any] | None:
+    def look(self, *, ended: bool = False) -> Live | None:
         """Read what is new, judge if it is time to, write and return ``live.json``.
 
         None, and nothing is written: there is nothing to be read yet, or no room on the disk.

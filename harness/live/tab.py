@@ -10,10 +10,11 @@ import logging
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from flask import Blueprint, Response, abort, request, send_file
 
+from harness.documents.live import Live
 from harness.history import RunFolder
 from harness.live.file import read_live
 from harness.live.process import LiveProcess
@@ -82,7 +83,7 @@ class ObjectivesTab:
         """Answer the document, and how old its figures are: the browser's clock may be another."""
         live = None if self._run is None else read_live(self._run.path)
         answer = {
-            "live": live,
+            "live": None if live is None else live.model_dump(mode="json"),
             "age_s": None if live is None else round(_age_s(live), 1),
             "report": self._run is not None and (self._run.path / _REPORT).is_file(),
         }
@@ -122,9 +123,9 @@ def register(web_ui: WebUI, base_path: str | None) -> ObjectivesTab:
     return tab
 
 
-def _age_s(live: dict[str, Any]) -> float:
+def _age_s(live: Live) -> float:
     """Return the age of the figures in seconds; without figures, of the document."""
-    at = live["figures"]["judged_at"] if live["figures"] else live["updated_at"]
+    at = live.figures.judged_at if live.figures else live.updated_at
     return max(0.0, time.time() - datetime.fromisoformat(at).timestamp())
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
+import math
 import os
 import signal
 import subprocess
@@ -28,6 +28,7 @@ from fixtures.synthetic_run import (
     write_run,
 )
 from harness.commands._display import Display
+from harness.documents.live import Figures, Live
 from harness.documents.run import Run
 from harness.documents.scenario import Scenario
 from harness.history import (
@@ -97,8 +98,8 @@ def snapshot(rows: pd.DataFrame, at_ns: int = MIDDLE_NS, **fields: Any) -> Snaps
     return Snapshot("a-run", at_ns, about, history, **fields)
 
 
-def verdicts(figures: dict[str, Any]) -> dict[str, str]:
-    return {row["name"]: row["verdict"] for row in figures["objectives"]}
+def verdicts(figures: Figures) -> dict[str, str]:
+    return {row.name: row.verdict for row in figures.objectives}
 
 
 # --- the document ----------------------------------------------------------------------------------------
@@ -111,37 +112,37 @@ def test_at_its_end_a_run_is_judged_as_its_report_judges_it(
     run.update(finished_at="2026-09-21T14:20:00.000+00:00")
     report = document_of(build_report(run, policy))
     figures = judge_so_far(Snapshot(run.id, now_ns(), run.read(), HistoryReader(run.history).look()), policy)
-    assert figures["verdict"] == report["verdict"]
-    for so_far, final in zip(figures["objectives"], report["objectives"], strict=True):
-        assert {key: value for key, value in so_far.items() if key != "shown"}.items() <= final.items()
-    found = {row["name"]: (row["violations"], row["looked_at"]) for row in figures["integrity"]}
+    assert figures.verdict == report["verdict"]
+    for so_far, final in zip(figures.objectives, report["objectives"], strict=True):
+        assert so_far.model_dump(mode="json", exclude={"shown"}).items() <= final.items()
+    found = {row.name: (row.violations, row.looked_at) for row in figures.integrity}
     assert found == {row["name"]: (row["violations"], row["looked_at"]) for row in report["integrity"]}
 
 
 def test_a_good_run_under_way_is_judged_without_doubts(rows: pd.DataFrame, policy: Policy) -> None:
     figures = judge_so_far(snapshot(rows), policy)
-    assert figures["doubts"] == []
+    assert figures.doubts == ()
     found = verdicts(figures)
     assert (found["broadcast_latency"], found["trigger_execution"], found["error_rate"]) == ("pass",) * 3
     # Some 25 s are too few for three nines.
     assert found["timer_accuracy"] == "inconclusive"
-    accuracy = next(row for row in figures["objectives"] if row["name"] == "timer_accuracy")
-    assert accuracy["samples_needed"] > accuracy["samples"] > 0
-    assert accuracy["interval"][0] < accuracy["threshold"] < accuracy["interval"][1]
+    accuracy = next(row for row in figures.objectives if row.name == "timer_accuracy")
+    assert accuracy.samples_needed > accuracy.samples > 0
+    assert accuracy.interval[0] < accuracy.threshold < accuracy.interval[1]
 
 
 def test_the_last_seconds_are_left_for_the_next_time(rows: pd.DataFrame, policy: Policy) -> None:
     # Judged to the very last row, deliveries seem to belong to no event: the database was not read yet.
     late = snapshot(rows)
     figures = judge_so_far(late, policy)
-    assert figures["judged_at"] == "2026-09-21T14:13:47.000+00:00"
-    ticks = next(row for row in figures["objectives"] if row["name"] == "monitor_execution")
-    assert ticks["samples"] == 30 - SHAPE.warm_up - SETTLED_S
+    assert figures.judged_at == "2026-09-21T14:13:47.000+00:00"
+    ticks = next(row for row in figures.objectives if row.name == "monitor_execution")
+    assert ticks.samples == 30 - SHAPE.warm_up - SETTLED_S
 
 
 def test_more_of_the_run_gives_more_samples(rows: pd.DataFrame, policy: Policy) -> None:
     counts = [
-        [row["samples"] for row in judge_so_far(snapshot(rows, START + at * NS), policy)["objectives"]]
+        [row.samples for row in judge_so_far(snapshot(rows, START + at * NS), policy).objectives]
         for at in (20, 35)
     ]
     assert all(later > before for before, later in zip(*counts, strict=True))
@@ -173,7 +174,7 @@ def test_a_broken_promise_fails_while_the_run_goes_on(
 ) -> None:
     figures = judge_so_far(snapshot(spoil(rows)), policy)
     assert {name for name, verdict in verdicts(figures).items() if verdict == "fail"} == failing
-    assert figures["verdict"] == "fail"
+    assert figures.verdict == "fail"
 
 
 def test_a_violation_shows_with_its_game(rows: pd.DataFrame, policy: Policy) -> None:
@@ -181,17 +182,17 @@ def test_a_violation_shows_with_its_game(rows: pd.DataFrame, policy: Policy) -> 
     moved = spoiled.index[(spoiled["kind"] == "transition") & spoiled["intended_ns"].notna()][0]
     spoiled.loc[moved, "start_ns"] = spoiled.loc[moved, "intended_ns"] - NS
     figures = judge_so_far(snapshot(spoiled), policy)
-    early = next(row for row in figures["integrity"] if row["name"] == "early")
-    assert (early["verdict"], early["violations"]) == ("fail", 1)
-    assert early["examples"][0]["game"] == spoiled.loc[moved, "game"]
-    assert figures["verdict"] == "fail"
+    early = next(row for row in figures.integrity if row.name == "early")
+    assert (early.verdict, early.violations) == ("fail", 1)
+    assert early.examples[0]["game"] == spoiled.loc[moved, "game"]
+    assert figures.verdict == "fail"
 
 
 def test_a_doubt_about_the_measurement_shows(rows: pd.DataFrame, policy: Policy) -> None:
     figures = judge_so_far(
         snapshot(rows, about=under_way({"missing": [Doubt(Witness.DATABASE, "not read").entry()]})), policy
     )
-    assert [doubt["name"] for doubt in figures["doubts"]] == ["witnesses"]
+    assert [doubt.name for doubt in figures.doubts] == ["witnesses"]
     assert verdicts(figures)["trigger_execution"] == "inconclusive"
     assert verdicts(figures)["error_rate"] == "pass"
 
@@ -200,10 +201,10 @@ def test_before_the_steady_window_nothing_is_wrong_yet(rows: pd.DataFrame, polic
     warm_up = [{"name": "warm-up", "start_ns": START, "end_ns": None}]
     early = snapshot(rows, START + 4 * NS, about=under_way({"windows": warm_up}))
     figures = judge_so_far(early, policy)
-    assert figures["doubts"] == []
-    assert figures["verdict"] == "inconclusive"
-    assert {row["reason"] for row in figures["objectives"]} == {NOT_YET}
-    assert {row["samples"] for row in figures["objectives"]} == {0}
+    assert figures.doubts == ()
+    assert figures.verdict == "inconclusive"
+    assert {row.reason for row in figures.objectives} == {NOT_YET}
+    assert {row.samples for row in figures.objectives} == {0}
 
 
 @pytest.mark.parametrize("about", [{}, {"windows": []}, {"windows": [], "options": None}])
@@ -212,27 +213,26 @@ def test_a_run_that_has_nothing_yet_has_a_document(policy: Policy, about: dict[s
     figures = judge_so_far(nothing, policy)
     assert set(verdicts(figures).values()) == {"inconclusive"}
     document = live_document(nothing, figures)
-    assert (document["window"], document["faults"], document["begun"]) == (None, [], False)
-    json.dumps(document, allow_nan=False)
+    assert (document.window, document.faults, document.begun) == (None, (), False)
 
 
 def test_infinite_latencies_are_written_as_json_knows_them(rows: pd.DataFrame, policy: Policy) -> None:
     deaf = rows[~((rows["kind"] == "delivery") & (rows["name"] == "phase_changed"))]
     figures = judge_so_far(snapshot(deaf), policy)
-    latency = next(row for row in figures["objectives"] if row["name"] == "broadcast_latency")
-    assert latency["measured"] == "infinity"
-    assert latency["shown"]["place"] == [1.0, 1.0]
-    json.dumps(live_document(snapshot(deaf), figures), allow_nan=False)
+    latency = next(row for row in figures.objectives if row.name == "broadcast_latency")
+    assert latency.measured == math.inf
+    assert latency.shown.place == (1.0, 1.0)
+    assert '"measured":"infinity"' in live_document(snapshot(deaf), figures).model_dump_json()
 
 
 def test_the_place_of_an_interval_is_left_of_the_middle_when_the_promise_is_kept(
     rows: pd.DataFrame, policy: Policy
 ) -> None:
-    for row in judge_so_far(snapshot(failed_calls(rows)), policy)["objectives"]:
-        low, high = row["shown"]["place"]
+    for row in judge_so_far(snapshot(failed_calls(rows)), policy).objectives:
+        low, high = row.shown.place
         assert 0 <= low <= high <= 1
-        if row["verdict"] != "inconclusive":
-            assert (high <= 0.5) if row["verdict"] == "pass" else (low >= 0.5), row["name"]
+        if row.verdict != "inconclusive":
+            assert (high <= 0.5) if row.verdict == "pass" else (low >= 0.5), row.name
 
 
 @pytest.mark.parametrize(
@@ -253,14 +253,14 @@ def test_the_open_window_says_how_long_it_will_last(
         windows.append({"name": name, "start_ns": START + opened_s * NS, "end_ns": None})
     about = under_way({"windows": windows, "options": OPTIONS | {"run_time_s": run_time_s}})
     now = Snapshot("a-run", START + (opened_s + elapsed_s) * NS, about, History(SCHEMA.empty_table()))
-    window = live_document(now, None)["window"]
-    assert (window["name"], window["elapsed_s"], window["lasts_s"]) == (name, elapsed_s, lasts_s)
-    assert window["left_s"] == max(0, lasts_s - elapsed_s)
+    window = live_document(now, None).window
+    assert (window.name, window.elapsed_s, window.lasts_s) == (name, elapsed_s, lasts_s)
+    assert window.left_s == max(0, lasts_s - elapsed_s)
 
 
 def test_a_window_of_unknown_length_has_no_time_left(rows: pd.DataFrame) -> None:
     document = live_document(snapshot(rows, about=under_way({"options": {"games": 3}})), None)
-    assert document["window"]["left_s"] is None
+    assert document.window.left_s is None
 
 
 def fault_rows(name: str, start_ns: int, end_ns: int | None) -> list[Row]:
@@ -282,16 +282,16 @@ def test_a_fault_shows_while_it_lasts(tmp_path: Path) -> None:
     ]
     history = history_with(tmp_path, faults)
     now = Snapshot("a-run", MIDDLE_NS, under_way(), history)
-    (fault,) = live_document(now, None)["faults"]
-    assert (fault["name"], fault["for_s"], fault["scenario"]) == ("pubnub:slow", 10.0, None)
-    assert live_document(Snapshot("a-run", MIDDLE_NS, under_way(), history, ended=True), None)["faults"] == []
+    (fault,) = live_document(now, None).faults
+    assert (fault.name, fault.for_s, fault.scenario) == ("pubnub:slow", 10.0, None)
+    assert live_document(Snapshot("a-run", MIDDLE_NS, under_way(), history, ended=True), None).faults == ()
 
 
 def test_what_is_near_a_fault_is_not_counted(rows: pd.DataFrame, policy: Policy, tmp_path: Path) -> None:
     (begin,) = fault_rows("network:down", START + 20 * NS, None)
     broken = pd.concat([rows, pd.DataFrame([begin._asdict()]).astype(rows.dtypes)], ignore_index=True)
-    before, during = (judge_so_far(snapshot(some), policy)["objectives"] for some in (rows, broken))
-    assert all(b["samples"] > d["samples"] > 0 for b, d in zip(before, during, strict=True))
+    before, during = (judge_so_far(snapshot(some), policy).objectives for some in (rows, broken))
+    assert all(b.samples > d.samples > 0 for b, d in zip(before, during, strict=True))
 
 
 def test_the_faults_of_scenarios_under_way_show_with_their_scenario(tmp_path: Path) -> None:
@@ -302,15 +302,15 @@ def test_the_faults_of_scenarios_under_way_show_with_their_scenario(tmp_path: Pa
         for name in ("pubnub-outage", "the-first-of-several")
     }
 
-    def shown(*scenarios: Scenario) -> dict[str, Any]:
+    def shown(*scenarios: Scenario) -> Live:
         now = Snapshot(
             "a-run", MIDDLE_NS, under_way(), History(SCHEMA.empty_table()),
             scenarios=scenarios, planned=7, broken=broken,
         )  # fmt: skip
         return live_document(now, None)
 
-    def faults(document: dict[str, Any]) -> list[tuple[Any, ...]]:
-        return [(fault["name"], fault["scenario"], fault["for_s"]) for fault in document["faults"]]
+    def faults(document: Live) -> list[tuple[Any, ...]]:
+        return [(fault.name, fault.scenario, fault.for_s) for fault in document.faults]
 
     document = shown(going, over)
     assert faults(document) == [
@@ -323,8 +323,8 @@ def test_the_faults_of_scenarios_under_way_show_with_their_scenario(tmp_path: Pa
         None,
         4.0,
     )
-    assert document["scenarios"] == {
-        "under_way": [{"id": "pubnub-outage", "title": "PubNub is out"}],
+    assert document.scenarios.model_dump() == {
+        "under_way": ({"id": "pubnub-outage", "title": "PubNub is out"},),
         "passed": 1, "done": 1, "planned": 7,
     }  # fmt: skip
 
@@ -376,14 +376,14 @@ def test_what_goes_on_is_written_at_every_look_and_judged_when_it_is_time(
         second = follower.look()
     assert first is not None
     assert second is not None
-    assert second["updated_at"] > first["updated_at"]
-    assert (first["faults"], [fault["name"] for fault in second["faults"]]) == ([], ["network:down"])
-    assert second["figures"]["judged_at"] == first["figures"]["judged_at"]
-    assert second["every_s"] == 3600.0
+    assert second.updated_at > first.updated_at
+    assert (first.faults, [fault.name for fault in second.faults]) == ((), ["network:down"])
+    assert second.figures.judged_at == first.figures.judged_at
+    assert second.every_s == 3600.0
     last = follower.look(ended=True)
     assert last is not None
-    assert last["figures"]["judged_at"] > first["figures"]["judged_at"]
-    assert (last["ended"], last["faults"]) == (True, [])
+    assert last.figures.judged_at > first.figures.judged_at
+    assert (last.ended, last.faults) == (True, ())
     assert read_live(run.path) == last
 
 
@@ -402,7 +402,7 @@ def test_the_faults_of_scenarios_are_found_while_their_record_goes_on(
     after = follower.look()
     assert during is not None
     assert after is not None
-    assert ([fault["name"] for fault in during["faults"]], after["faults"]) == (["network:down"], [])
+    assert ([fault.name for fault in during.faults], after.faults) == (["network:down"], ())
 
 
 def test_the_run_s_own_profile_is_judged_by(tmp_path: Path, rows: pd.DataFrame) -> None:
@@ -412,7 +412,7 @@ def test_the_run_s_own_profile_is_judged_by(tmp_path: Path, rows: pd.DataFrame) 
     run.update(profile="mine")
     document = Follower(run, policy).look()
     assert document is not None
-    assert {row["name"]: row["threshold"] for row in document["figures"]["objectives"]}["error_rate"] == 7.0
+    assert {row.name: row.threshold for row in document.figures.objectives}["error_rate"] == 7.0
 
 
 def test_a_run_that_cannot_be_judged_says_why_and_keeps_its_last_figures(
@@ -430,8 +430,8 @@ def test_a_run_that_cannot_be_judged_says_why_and_keeps_its_last_figures(
     bad = follower.look()
     assert good is not None
     assert bad is not None
-    assert bad["problem"] == "ValueError: no such thing"
-    assert bad["figures"] == good["figures"]
+    assert bad.problem == "ValueError: no such thing"
+    assert bad.figures == good.figures
 
 
 def test_a_missing_or_spoiled_record_is_no_traceback(tmp_path: Path) -> None:
@@ -454,11 +454,11 @@ def test_the_process_follows_at_the_lowest_priority_and_judges_once_more_at_the_
         pid = process.pid
         first = eventually(lambda: read_live(run.path))
         assert psutil.Process(pid).nice() == 19
-        assert eventually(lambda: (read_live(run.path) or {})["updated_at"] > first["updated_at"])
+        assert eventually(lambda: (read_live(run.path) or first).updated_at > first.updated_at)
     document = read_live(run.path)
     assert document is not None
-    assert document["ended"]
-    assert document["problem"] is None
+    assert document.ended
+    assert document.problem is None
     assert pid is not None
     assert not psutil.pid_exists(pid)
     assert (run.logs / "live.log").read_text(encoding="utf-8") == ""
@@ -481,7 +481,7 @@ def test_the_process_ends_when_its_starter_was_killed(tmp_path: Path, rows: pd.D
 # --- in a terminal ---------------------------------------------------------------------------------------
 
 
-def drawn(document: dict[str, Any], width: int = 150) -> str:
+def drawn(document: Live, width: int = 150) -> str:
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
     console.print(render(document, now_s=(MIDDLE_NS / NS)))
     return console.export_text()
@@ -498,12 +498,12 @@ def test_the_terminal_shows_verdicts_intervals_and_what_is_broken(
     )  # fmt: skip
     document = live_document(broken, judge_so_far(now, policy), every_s=1.0)
     text = drawn(document)
-    for row in document["figures"]["objectives"]:
-        (line,) = [line for line in text.splitlines() if row["title"] in line]
-        mark = {"pass": "✓", "fail": "✗", "inconclusive": "?"}[row["verdict"]]
+    for row in document.figures.objectives:
+        (line,) = [line for line in text.splitlines() if row.title in line]
+        mark = {"pass": "✓", "fail": "✗", "inconclusive": "?"}[row.verdict]
         assert line.startswith(mark)
-        assert row["shown"]["measured"] in line
-        assert row["shown"]["interval"] in line
+        assert row.shown.measured in line
+        assert row.shown.interval in line
     assert "⚡ network:down service-pubnub for 4 s" in text
     assert "moved early 0" in text
     assert "as of 3 s ago, judged each 1 s" in text

@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from fixtures.synthetic_run import fault_row
+from harness.documents.live import Figures, Live, LiveScenarios
 from harness.history import HistoryWriter, Row, RunFolder, create_run, now_ns
 from harness.live.file import write_live
 from harness.live.tab import ObjectivesTab, register
@@ -66,12 +67,26 @@ def followed(tab: ObjectivesTab, run: RunFolder, monkeypatch: pytest.MonkeyPatch
     return started
 
 
-def document(**fields: Any) -> dict[str, Any]:
-    return {
-        "schema": "stormwatch.live/1",
-        "updated_at": "2026-01-01T00:00:00.000+00:00",
-        "figures": None,
-    } | fields
+def document(run: str = "a-run") -> Live:
+    """Return what is written of a run that was judged in second 3."""
+    judged = Figures(judged_at=at(3), verdict="pass", objectives=(), integrity=(), doubts=())
+    nothing = LiveScenarios(under_way=(), passed=0, done=0, planned=None)
+    return Live(
+        run=run,
+        updated_at=at(5),
+        begun=True,
+        ended=False,
+        window=None,
+        faults=(),
+        scenarios=nothing,
+        every_s=1.0,
+        problem=None,
+        figures=judged,
+    )
+
+
+def at(second: int) -> str:
+    return f"2026-01-01T00:00:{second:02}.000+00:00"
 
 
 @pytest.mark.parametrize("base", [None, "/load"])
@@ -108,12 +123,12 @@ def test_what_was_written_is_served_with_its_age(tmp_path: Path, monkeypatch: py
     tab = register(ui, None)
     followed(tab, run, monkeypatch)
     monkeypatch.setattr("harness.live.tab.time.time", lambda: 1767225605.5)
-    write_live(run.path, document(figures={"judged_at": "2026-01-01T00:00:03.000+00:00"}))
+    write_live(run.path, document())
     (run.path / "report.html").write_text("<title>a report</title>", encoding="utf-8")
     client = ui.app.test_client()
     answer = client.get("/stormwatch/live.json").json
     assert (answer["age_s"], answer["report"]) == (2.5, True)
-    assert answer["live"]["figures"] == {"judged_at": "2026-01-01T00:00:03.000+00:00"}
+    assert answer["live"]["figures"]["judged_at"] == at(3)
     assert "a report" in client.get("/stormwatch/report").text
 
 
@@ -148,7 +163,7 @@ def test_locusts_login_guards_the_tab(tmp_path: Path, monkeypatch: pytest.Monkey
     ui.login_manager.user_loader(lambda _id: None)
     tab = register(ui, None)
     followed(tab, run, monkeypatch)
-    write_live(run.path, document(run="secret"))
+    write_live(run.path, document("secret"))
     answer = ui.app.test_client().get(f"/stormwatch{path}")
     assert answer.status_code == 302
     assert answer.location.startswith("/login")
