@@ -44,9 +44,6 @@ class LoadOptions:
 
     games: Annotated[int, Option("count", 200, "games at the same time")]
     players: Annotated[int, Option("count", 4, "players a game, each with a PubNub client of its own")]
-    briefing_s: Annotated[float, Option("duration", "3s", "length of the briefing phase")]
-    drawing_s: Annotated[float, Option("duration", "4s", "length of the drawing phase")]
-    voting_s: Annotated[float, Option("duration", "3s", "length of the voting phase")]
     tick_s: Annotated[float, Option("duration", "1s", "interval at which cron calls monitor-game-timers")]
     sync_s: Annotated[
         float,
@@ -74,23 +71,20 @@ class LoadOptions:
         int,
         Option("random", "random", "whole number that fixes what players do when; the report tells it"),
     ]
+    #: State -> how long its timer runs, in seconds. Which states there are, the system's lifecycle says.
+    lengths: dict[str, float]
     #: Longest time from the first wave to the drain; overrides ``duration_s``. None: not limited.
     run_time_s: float | None = None
 
     @property
-    def lengths(self) -> dict[str, float]:
-        """State -> how long its timer runs, in seconds."""
-        return {"briefing": self.briefing_s, "drawing": self.drawing_s, "voting": self.voting_s}
-
-    @property
     def phases_s(self) -> float:
-        """Sum of the phases' lengths."""
+        """Sum of the lengths of all timers."""
         return sum(self.lengths.values())
 
     @property
     def game_s(self) -> float:
         """The longest that a game takes when the service keeps its word: each phase waits for a tick."""
-        return self.phases_s + 3 * self.tick_s
+        return self.phases_s + len(self.lengths) * self.tick_s
 
     @property
     def spawning_s(self) -> float:
@@ -108,9 +102,11 @@ class LoadOptions:
 
     def words(self) -> list[str]:
         """Return the arguments that mean these options, defaults included."""
+        given = asdict(self)
+        lengths = {f"{state}_s": seconds for state, seconds in given.pop("lengths").items()}
         texts = {
             Option("count", "", "", field).name: f"{value:.10g}s" if field.endswith("_s") else f"{value}"
-            for field, value in asdict(self).items()
+            for field, value in (given | lengths).items()
             if value is not None
         }
         return [f"--{name}={text}" for name, text in texts.items()]

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from harness.experiment.testbed import Setup
 from harness.faults.network import Latency
 from harness.stack.proxies import LOAD_SERVICE, PLAYERS_PUBNUB, SERVICE_PUBNUB
+from harness.system import find_system
 
 #: Milliseconds. 0 is the baseline: what harness and system need when nothing is injected, the floor.
 DELAYS_MS: Final = (0, 5, 50, 500, 2000)
@@ -27,9 +28,7 @@ BUSY_PERCENT: Final = 75.0
 SETUP: Final = Setup(
     count=40,
     players=1,
-    briefing="2500ms",
-    drawing="2500ms",
-    voting="2500ms",
+    lengths=dict.fromkeys(find_system().lifecycle.timed, "2500ms"),
     tick="40ms",
     wave_size=1,
     wave_every="190ms",

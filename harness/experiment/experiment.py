@@ -133,14 +133,12 @@ class Experiment:
         count: int = Setup.count,
         *,
         players: int = Setup.players,
-        briefing: str = Setup.briefing,
-        drawing: str = Setup.drawing,
-        voting: str = Setup.voting,
         tick: str = Setup.tick,
         replicas: int = Setup.replicas,
         service: Mapping[str, str] | None = None,
         seed: int = Setup.seed,
         alone: bool = False,
+        **lengths: str,
     ) -> Iterator[System]:
         """Play ``count`` games at once, again and again, while the block runs.
 
@@ -151,11 +149,12 @@ class Experiment:
         ----------
         count : games at a time.
         players : players a game.
-        briefing, drawing, voting, tick : lengths of the phases, and between ticks of cron.
+        tick : time between ticks of cron.
         replicas : processes of the service.
         service : further environment of the service (``{"ENABLE_GRACE_PERIOD": "false"}``).
         seed : of the players' behaviour.
         alone : nobody else's experiment takes place here before or after (it leaves something behind).
+        lengths : state -> length of its timer (``drawing="7s"``), where it is not the system's short one.
 
         Raises
         ------
@@ -164,9 +163,7 @@ class Experiment:
         Inconclusive
             There was no steady state, or a part of the harness failed.
         """
-        setup = Setup(
-            count, players, briefing, drawing, voting, tick, replicas, seed, service=dict(service or {})
-        )
+        setup = Setup(count, players, lengths, tick, replicas, seed, service=dict(service or {}))
         if (why := impossible(setup)) is not None:
             pytest.skip(why)  # never on a local stack: a deployment lacks something, and the report says what
         if alone:

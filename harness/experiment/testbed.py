@@ -38,9 +38,8 @@ class Setup:
 
     count: int = 12
     players: int = 2
-    briefing: str = "1s"
-    drawing: str = "2s"
-    voting: str = "1s"
+    #: State -> length of its timer, where it is not the system's short one.
+    lengths: Mapping[str, str] = field(default_factory=dict)
     tick: str = "500ms"
     replicas: int = 1
     seed: int = 1
@@ -54,9 +53,8 @@ class Setup:
         options = {
             "games": self.count,
             "players": self.players,
-            "briefing": self.briefing,
-            "drawing": self.drawing,
-            "voting": self.voting,
+            **{state: timed.short_text for state, timed in find_system().lifecycle.timed.items()},
+            **self.lengths,
             "tick": self.tick,
             "seed": self.seed,
             "wave-size": self.wave_size,

@@ -11,6 +11,7 @@ from harness.load.capacity import see_that_it_fits_here
 from harness.load.options import OptionError, add_options, load_options
 from harness.load.origins import origins, parsed, profile_options, take_over
 from harness.load.plan import load_plan
+from harness.system import SystemFileError
 from harness.target import deployment_named
 
 
@@ -18,7 +19,10 @@ def main() -> None:
     """Print the plan, or the help if asked for; exit 2 with what is wrong and the nearest right option."""
     parser = get_empty_argument_parser()
     setup_parser_arguments(parser)
-    add_options(parser, profile_options()[1])
+    try:
+        add_options(parser, profile_options()[1])
+    except (OptionError, SystemFileError) as error:
+        parser.error(str(error))
     given = parsed(parser)
     parser.parse_args()  # which knows no options but these
     take_over(given, origins(parser, given))

@@ -26,13 +26,14 @@ from harness import limits, web_proxies
 from harness.live.tab import ObjectivesTab
 from harness.live.tab import register as register_tab
 from harness.load.director import CannotBegin, Director
-from harness.load.options import add_options
+from harness.load.options import OptionError, add_options
 from harness.load.origins import origins, origins_of_ours, parsed, profile_options, take_over
 from harness.load.run import INTERRUPTED_DRAIN_S
 from harness.load.web_form import check_forms
 from harness.load.web_guard import WebRefused, guard
 from harness.load.workers import LocalWorker, RemoteWorkers, WorkerLink
 from harness.output import Exit, plain
+from harness.system import SystemFileError
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,10 @@ class _Lifecycle:
         if self._origins is not None:
             add_options(parser, self._form)
             return
-        add_options(parser, profile_options()[1])
+        try:
+            add_options(parser, profile_options()[1])
+        except (OptionError, SystemFileError) as error:
+            parser.error(str(error))
         # A master tells whoever joins where the target is, secrets included: only this machine may join.
         parser.set_defaults(master_bind_host=_MASTER_HOST)
         given = parsed(parser)

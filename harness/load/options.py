@@ -10,8 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.history.run import DEFAULT_REPORTS
+from harness.load.lengths import lifecycle_of, options_of, options_with, out_of_bounds, system_named
 from harness.load.origins import COMMAND_LINE
-from harness.load_options import OPTIONS, SYNCS_PER_GAME, Kind, LoadOptions, Option
+from harness.load_options import SYNCS_PER_GAME, Kind, LoadOptions, Option
 from harness.sla.units import parse_duration
 from harness.system.find import SETTING
 
@@ -34,12 +35,16 @@ def load_options(given: argparse.Namespace) -> LoadOptions:
     OptionError
         An option, or a combination of them, makes no sense.
     """
-    values = {option.field: _value(option, given) for option in OPTIONS.values()}
+    lifecycle = lifecycle_of(given)
+    values = {option.field: _value(option, given) for option in options_with(lifecycle).values()}
+    lengths = {state: values.pop(state) for state in lifecycle.timed}
+    if (wrong := out_of_bounds(lifecycle, lengths)) is not None:
+        raise OptionError(wrong)
     if values["sync_s"] is None:
-        values["sync_s"] = (values["briefing_s"] + values["drawing_s"] + values["voting_s"]) / SYNCS_PER_GAME
+        values["sync_s"] = sum(lengths.values()) / SYNCS_PER_GAME
     if values["seed"] is None:
         values["seed"] = secrets.randbelow(2**31)
-    options = LoadOptions(**values, run_time_s=getattr(given, "run_limit_s", None))
+    options = LoadOptions(**values, lengths=lengths, run_time_s=getattr(given, "run_limit_s", None))
     if options.run_time_s is not None and options.run_time_s <= options.warm_up_s:
         limited_by = getattr(given, "run_limit_from", None) or "--run-time"
         raise OptionError(
@@ -56,14 +61,24 @@ def add_options(parser: LocustArgumentParser, defaults: Mapping[str, Any]) -> No
     ----------
     parser : Locust's.
     defaults : key of an option -> value in the place of its default.
+
+    Raises
+    ------
+    OptionError
+        A default is of an option that there is not.
+    SystemFileError
+        There is no system whose timers could have lengths.
     """
     # Locust's web UI listens to this machine alone, unless it is told otherwise.
     parser.set_defaults(web_host=LOOPBACK)
     group = parser.add_argument_group(
         "Concurrent games", 'Durations are numbers with a unit: "500ms", "2s", "1.5min".'
     )
-    for option in OPTIONS.values():
-        unit = ", with unit" if option.field.endswith("_s") else ""
+    options = options_of(system_named())
+    if unknown := [name for name in defaults if name not in options]:
+        raise OptionError(f"the load has no option {unknown[0]!r}; it has: {', '.join(options)}")
+    for option in options.values():
+        unit = ", with unit" if option.kind in {"duration", "auto"} else ""
         action: Any = group.add_argument(
             f"--{option.name}",
             type=partial(_checked, option),

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from harness.load_options import OPTIONS
+from harness.load.lengths import options_of
 
 if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
@@ -154,14 +154,15 @@ def _named(option: str, origin: str) -> str:
 def in_words(given: argparse.Namespace) -> str:
     """Return which options of the load are not left to their defaults, and where they came from."""
     by_origin: dict[str, list[str]] = {}
+    options = options_of(given)
     for key, origin in origins_of_ours(given).items():
         limited = key == "duration" and given.run_limit_s is not None
         value = f"{given.run_limit_s}s in all" if limited else getattr(given, key)
-        by_origin.setdefault(origin, []).append(f"{OPTIONS[key].name} {value}")
+        by_origin.setdefault(origin, []).append(f"{options[key].name} {value}")
     return "; ".join(f"from {origin}: {', '.join(values)}" for origin, values in by_origin.items())
 
 
 def origins_of_ours(given: argparse.Namespace) -> dict[str, str]:
     """Return key -> origin of the load's options that are not left to their defaults."""
     found: dict[str, str] = getattr(given, "origins", {})
-    return {key: found[key] for key in OPTIONS if key in found}
+    return {key: found[key] for key in options_of(given) if key in found}

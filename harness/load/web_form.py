@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 
 from flask import Response, jsonify, request
 
+from harness.load.lengths import options_of
 from harness.load.options import OptionError, load_options
 from harness.load.origins import WEB_FORM
-from harness.load_options import OPTIONS, LoadOptions
+from harness.load_options import LoadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,8 +77,9 @@ def _reason_to_refuse(
     """Return why ``form``, set over the options ``given``, can't be played on ``host``; None: it can."""
     wanted = argparse.Namespace(**vars(given))
     wanted.origins = {}
+    options = options_of(given)
     for name, value in form.items():
-        if name in OPTIONS:
+        if name in options:
             setattr(wanted, name, value)
         elif name == "host":
             if value.rstrip("/") not in {"", (host or "").rstrip("/")}:
@@ -86,7 +88,7 @@ def _reason_to_refuse(
             if value not in {"", "0"}:
                 return f"{name}: give {_OFF[name]} instead"
         elif name not in _PROFILE:
-            near = difflib.get_close_matches(name, OPTIONS, n=1)
+            near = difflib.get_close_matches(name, options, n=1)
             return f"{name[:40]}: no such option" + (f"; did you mean {near[0]}?" if near else "")
     if _sets(form, given, "duration"):
         wanted.run_limit_s = None
@@ -99,7 +101,8 @@ def _reason_to_refuse(
 
 def _note(form: Mapping[str, str], given: argparse.Namespace) -> None:
     """Note in ``given`` what a form sets that Locust is about to take over."""
-    changed = [name for name in form if name in OPTIONS and _sets(form, given, name)]
+    options = options_of(given)
+    changed = [name for name in form if name in options and _sets(form, given, name)]
     if "duration" in changed:
         given.run_limit_s = given.run_limit_from = None
     given.origins |= dict.fromkeys(changed, WEB_FORM)

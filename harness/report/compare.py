@@ -46,7 +46,7 @@ RESAMPLES: Final = 2000
 _GRID: Final = 4096
 
 #: Options of a run that must agree for a comparison to mean anything.
-_LOAD: Final = ("games", "players", "tick_s", "briefing_s", "drawing_s", "voting_s", "sync_s")
+_LOAD: Final = ("games", "players", "tick_s", "lengths", "sync_s")
 
 
 class CompareError(Exception):

@@ -193,6 +193,13 @@ class Recovery(_Model):
         return next(fitting, self.recover)
 
 
+def _is_duration(value: object) -> bool:
+    try:
+        return isinstance(value, str) and parse_duration(value) > 0
+    except ValueError:
+        return False
+
+
 class Profile(_Model):
     """A way to run: options of the load, and what of the policy it changes."""
 
@@ -207,8 +214,11 @@ class Profile(_Model):
     def _check_options(cls, options: dict[str, Any]) -> dict[str, Any]:
         known = [option.name for option in OPTIONS.values()]
         for name, value in options.items():
-            if name not in known:
-                raise ValueError(f"{name}: the load has no such option; it has: {', '.join(known)}")
+            if name not in known and not _is_duration(value):
+                raise ValueError(
+                    f"{name}: the load has no such option; it has: {', '.join(known)}, and the length of "
+                    "each timer of the system, with its unit"
+                )
             if type(value) not in {str, int, float}:
                 raise ValueError(f'{name}: {value!r} is neither a number nor a string, as in 200 or "3s"')
         return options

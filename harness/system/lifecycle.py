@@ -19,6 +19,8 @@ class Timed:
     """How long a state with a timer lasts: durations with a unit."""
 
     usual: str
+    #: In scenarios that need many timers to fall due soon. None: the usual length.
+    short: str | None = None
     least: str = "100ms"
     greatest: str = "24h"
     #: What a timer may be extended by, at most: a grace period, a late bid.
@@ -28,6 +30,11 @@ class Timed:
     def usual_s(self) -> float:
         """Length by default, in seconds."""
         return parse_duration(self.usual)
+
+    @property
+    def short_text(self) -> str:
+        """Length in scenarios."""
+        return self.short or self.usual
 
     @property
     def least_s(self) -> float:
@@ -110,7 +117,7 @@ class Lifecycle:
             "begins": self.begins,
             "moves": list(self.moves),
             "timed": {
-                state: [timed.usual, timed.least, timed.greatest, timed.extension]
+                state: [timed.usual, timed.short, timed.least, timed.greatest, timed.extension]
                 for state, timed in self.timed.items()
             },
             "ends": sorted(self.ends),

@@ -58,7 +58,7 @@ SHAPE = Shape(games_at_once=60, seconds=40)
 #: In the middle of the steady window.
 MIDDLE_NS = START + 30 * NS
 OPTIONS = {
-    "games": 60, "players": 4, "briefing_s": 3.0, "drawing_s": 4.0, "voting_s": 3.0, "tick_s": 1.0,
+    "games": 60, "players": 4, "lengths": {"briefing": 3.0, "drawing": 4.0, "voting": 3.0}, "tick_s": 1.0,
     "sync_s": 3.0, "wave_size": 25, "wave_every_s": 1.0, "duration_s": 40.0, "drain_s": 30.0,
     "probe_s": 1.0, "observers": 1, "seed": 7,
 }  # fmt: skip

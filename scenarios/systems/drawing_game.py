@@ -34,9 +34,9 @@ class DrawingGame(System):
             "voting->cancelled",
         ),
         timed={
-            "briefing": Timed("3s"),
-            "drawing": Timed("4s", extension="15s"),
-            "voting": Timed("3s"),
+            "briefing": Timed("3s", short="1s"),
+            "drawing": Timed("4s", short="2s", extension="15s"),
+            "voting": Timed("3s", short="1s"),
         },
         ends=frozenset({"completed", "cancelled"}),
     )
