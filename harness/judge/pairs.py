@@ -57,6 +57,28 @@ def pairs_of(
     blur_ns : error bound of the clocks that commits and connections are compared by.
     settle_ns : how long after its commit an event may arrive.
     """
+    pairs = _connected(events, subscriptions, blur_ns)
+    event = events.iloc[pairs["row"].to_numpy()].reset_index(drop=True)
+    subscriber = subscriptions.iloc[pairs["subscription"].to_numpy()].reset_index(drop=True)
+    event["actor"] = subscriber["actor"]
+    key = pair_key(event["event"], event["actor"].cat.codes)
+    got = pd.DataFrame(
+        {
+            "key": pair_key(receipts["event"], receipts["actor"].cat.codes),
+            "received_ns": receipts["end_ns"],
+            "accepted_ns": receipts["accepted_ns"],
+        }
+    )
+    found = pd.DataFrame({"key": key}).merge(got, on="key", how="left")
+    event["received_ns"] = found["received_ns"]
+    event["accepted_ns"] = found["accepted_ns"]
+    event["settled"] = (event["committed_ns"] + settle_ns <= subscriber["seen_to_ns"]).to_numpy(dtype=bool)
+    # A subscriber that connected twice at once still hears an event once.
+    return event[~repeated(key)].reset_index(drop=True)
+
+
+def _connected(events: pd.DataFrame, subscriptions: pd.DataFrame, blur_ns: int) -> pd.DataFrame:
+    """Return each event's ``row`` with each ``subscription`` that was connected when it was committed."""
     left = pd.DataFrame(
         {
             "row": np.arange(len(events)),
@@ -75,21 +97,4 @@ def pairs_of(
     pairs = left[left["game"] >= 0].merge(right, on="game")
     # Connected for certain: whatever the clocks' errors are, within their bounds.
     since_ns, until_ns = pairs["from_ns"] + blur_ns, pairs["to_ns"] - blur_ns
-    pairs = pairs[(since_ns <= pairs["committed_ns"]) & (pairs["committed_ns"] < until_ns)]
-    event = events.iloc[pairs["row"].to_numpy()].reset_index(drop=True)
-    subscriber = subscriptions.iloc[pairs["subscription"].to_numpy()].reset_index(drop=True)
-    event["actor"] = subscriber["actor"]
-    key = pair_key(event["event"], event["actor"].cat.codes)
-    got = pd.DataFrame(
-        {
-            "key": pair_key(receipts["event"], receipts["actor"].cat.codes),
-            "received_ns": receipts["end_ns"],
-            "accepted_ns": receipts["accepted_ns"],
-        }
-    )
-    found = pd.DataFrame({"key": key}).merge(got, on="key", how="left")
-    event["received_ns"] = found["received_ns"]
-    event["accepted_ns"] = found["accepted_ns"]
-    event["settled"] = (event["committed_ns"] + settle_ns <= subscriber["seen_to_ns"]).to_numpy(dtype=bool)
-    # A subscriber that connected twice at once still hears an event once.
-    return event[~repeated(key)].reset_index(drop=True)
+    return pairs[(since_ns <= pairs["committed_ns"]) & (pairs["committed_ns"] < until_ns)]

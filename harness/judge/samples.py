@@ -122,16 +122,7 @@ def durations(
             doubts.append(f"the clock of {clock_name} was never compared with ours")
     else:
         error_s = (clock + own_clock_ns) / NS
-    undefined = np.isnan(took)
-    if undefined.any():
-        doubts.append(f"{np.count_nonzero(undefined)} latencies are not numbers (a time is missing)")
-    backwards = took < -error_s - 1e-3
-    if backwards.any():
-        doubts.append(
-            f"{np.count_nonzero(backwards)} latencies are negative, the least {took[backwards].min():.3f} s: "
-            "a clock was wrong or moved"
-        )
-    keep = ~undefined & ~backwards
+    keep, left_out = _latencies(took, error_s)
     took, rows, clusters = took[keep], rows[keep], clusters[keep]
     order = largest(took)
     return Samples(
@@ -140,10 +131,24 @@ def durations(
         cluster=cluster,
         definition=definition,
         worst=describe(evidence, rows.iloc[order], took[order], at),
-        doubts=doubts,
+        doubts=doubts + left_out,
         clock_error_s=error_s,
         lag_error_s=0.0 if late is None else lag_s(evidence, late),
     )
+
+
+def _latencies(took: NDArray[np.float64], error_s: float) -> tuple[NDArray[np.bool_], list[str]]:
+    """Return which values can be latencies, and what is said of the others."""
+    undefined, backwards = np.isnan(took), took < -error_s - 1e-3
+    doubts = []
+    if undefined.any():
+        doubts.append(f"{np.count_nonzero(undefined)} latencies are not numbers (a time is missing)")
+    if backwards.any():
+        doubts.append(
+            f"{np.count_nonzero(backwards)} latencies are negative, the least {took[backwards].min():.3f} s: "
+            "a clock was wrong or moved"
+        )
+    return ~undefined & ~backwards, doubts
 
 
 def largest(values: NDArray[Any]) -> NDArray[np.intp]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harness.documents.shown import Series, Span, Timeline
 from harness.history.names import Reading
 from harness.judge.evidence import NS, Evidence
+from harness.judge.samples import seconds
 
 #: Bins of a timeline, at most.
 MOST_BINS: Final = 600
@@ -50,32 +51,12 @@ def timeline(evidence: Evidence, span: tuple[int, int] | None = None) -> Timelin
         if windows:
             start_ns = min(window.start_ns for window in windows)
             end_ns = min(end_ns, max(window.end_ns for window in windows))
-    seconds = max((end_ns - start_ns) / NS, 0)
-    width = next((w for w in _WIDTHS if seconds / w <= MOST_BINS), _WIDTHS[-1])
+    lasts_s = max((end_ns - start_ns) / NS, 0)
+    width = next((w for w in _WIDTHS if lasts_s / w <= MOST_BINS), _WIDTHS[-1])
     # The end of a record is its last row; that of a span is no part of it.
-    bins = int(seconds // width) + 1 if span is None else math.ceil(seconds / width)
-    bins = min(bins, MOST_BINS) if seconds else 0
-    grid = _Grid(start_ns, width, bins)
-    series: list[Series] = []
-    if bins:
-        pairs = evidence.pairs
-        heard = pairs[pairs["received_ns"].notna()]
-        took = (heard["received_ns"] - heard["committed_ns"]).to_numpy(dtype="float64") / NS
-        series += grid.quantiles("latency", "broadcast", heard["committed_ns"], took)
-        ticks = evidence.ticks
-        took = (ticks["end_ns"] - ticks["origin_ns"]).to_numpy(dtype="float64", na_value=np.nan) / NS
-        series += grid.quantiles("monitor", "tick", ticks["origin_ns"], took, (0.95,))
-        http = evidence.rows("http")
-        took = (http["end_ns"] - http["start_ns"]).to_numpy(dtype="float64", na_value=np.nan) / NS
-        series += grid.quantiles("http", "request", http["start_ns"], took, (0.5, 0.95))
-        failed = http[~http["ok"].fillna(value=False).to_numpy(dtype=bool)]
-        series += [
-            grid.rate("throughput", "requests", http["start_ns"]),
-            grid.rate("throughput", "deliveries", evidence.messages["end_ns"]),
-            grid.rate("throughput", "transitions", evidence.transitions["moved_ns"]),
-            grid.rate("errors", "failed requests", failed["start_ns"]),
-        ]
-        series += [grid.reading(evidence, name) for name in _READINGS]
+    bins = int(lasts_s // width) + 1 if span is None else math.ceil(lasts_s / width)
+    bins = min(bins, MOST_BINS) if lasts_s else 0
+    series = _drawn(evidence, _Grid(start_ns, width, bins)) if bins else []
     return Timeline(
         start_ms=start_ns // 1_000_000,
         bin_s=width,
@@ -85,6 +66,25 @@ def timeline(evidence: Evidence, span: tuple[int, int] | None = None) -> Timelin
         ),
         series=tuple(one for one in series if any(value is not None for value in one.values)),
     )
+
+
+def _drawn(evidence: Evidence, grid: _Grid) -> list[Series]:
+    pairs, ticks, http = evidence.pairs, evidence.ticks, evidence.rows("http")
+    heard = pairs[pairs["received_ns"].notna()]
+    failed = http[~http["ok"].fillna(value=False).to_numpy(dtype=bool)]
+    broadcast_s = seconds(heard["received_ns"] - heard["committed_ns"])
+    tick_s = seconds(ticks["end_ns"] - ticks["origin_ns"])
+    request_s = seconds(http["end_ns"] - http["start_ns"])
+    return [
+        *grid.quantiles("latency", "broadcast", heard["committed_ns"], broadcast_s),
+        *grid.quantiles("monitor", "tick", ticks["origin_ns"], tick_s, (0.95,)),
+        *grid.quantiles("http", "request", http["start_ns"], request_s, (0.5, 0.95)),
+        grid.rate("throughput", "requests", http["start_ns"]),
+        grid.rate("throughput", "deliveries", evidence.messages["end_ns"]),
+        grid.rate("throughput", "transitions", evidence.transitions["moved_ns"]),
+        grid.rate("errors", "failed requests", failed["start_ns"]),
+        *(grid.reading(evidence, name) for name in _READINGS),
+    ]
 
 
 class _Grid:
