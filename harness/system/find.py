@@ -6,11 +6,11 @@ import importlib.util
 import inspect
 import os
 import sys
-import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
 
+from harness.files import DocumentError, read_toml
 from harness.system.base import System
 from harness.system.lifecycle import LifecycleError
 from harness.system.witness import WitnessError
@@ -108,11 +108,11 @@ def _usable(system: Any, where: str) -> type[System]:
 
 def _of_project(path: Path) -> str | None:
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError:
+        _, settings = read_toml(path)
+    except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise SystemFileError(f"{path} can't be read: {error}") from error
+    except DocumentError as error:
+        raise SystemFileError(str(error)) from error
     named = settings.get("tool", {}).get("stormwatch", {}).get("system")
     if named is not None and not isinstance(named, str):
         raise SystemFileError(f"{path}: system in [tool.stormwatch] is {named!r}, it must be a file's name")

@@ -16,7 +16,7 @@ from harness.report.compare import compare, load_side
 from harness.report.html import render_comparison, render_html
 from harness.sla.policy import load_policy
 from harness.tests.browser import find_chromium
-from harness.tests.synthetic_report import eventful, loaded_report
+from harness.tests.synthetic_report import eventful, loaded_report, report_of
 from harness.tests.test_compare import slower
 
 SHAPE = Shape(games_at_once=20, seconds=40)
@@ -31,7 +31,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     report = eventful(loaded_report(folder / "reports", SHAPE), scenarios=4, expectations=8)
     report["games"] = report["games"][:2]
     pages = [folder / "report.html", folder / "comparison.html"]
-    pages[0].write_text(render_html(report), encoding="utf-8")
+    pages[0].write_text(render_html(report_of(report)), encoding="utf-8")
     pages[1].write_text(render_comparison(comparison(folder / "compared")), encoding="utf-8")
     browser = subprocess.run(
         [sys.executable, str(BROWSE), chromium, *map(str, pages), str(folder)],

@@ -94,7 +94,7 @@ def test_a_file_that_is_not_there_is_named_with_what_is_installed() -> None:
 
 def test_a_project_file_that_can_not_be_read_is_named() -> None:
     written("[tool", "pyproject.toml")
-    with pytest.raises(SystemFileError, match=r"pyproject\.toml can't be read"):
+    with pytest.raises(SystemFileError, match=r"pyproject\.toml: can't be read"):
         find_system()
     written("[tool.stormwatch]\nsystem = 3\n", "pyproject.toml")
     with pytest.raises(SystemFileError, match="it must be a file's name"):

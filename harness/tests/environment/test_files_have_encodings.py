@@ -13,10 +13,8 @@ OPENERS = {"open", "fdopen", "NamedTemporaryFile", "TemporaryFile", "makefile"}
 def in_text(call: ast.Call) -> bool:
     """Whether a call opens or reads something as text, as far as its own words tell."""
     named = {keyword.arg: keyword.value for keyword in call.keywords}
-    if any(
-        isinstance(named.get(key), ast.Constant) and named[key].value
-        for key in ("text", "universal_newlines")
-    ):
+    given = (named.get(key) for key in ("text", "universal_newlines"))
+    if any(isinstance(value, ast.Constant) and value.value is True for value in given):
         return True
     if not isinstance(call.func, ast.Attribute):
         return False
@@ -61,7 +59,14 @@ def test_a_call_without_an_encoding_is_found(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["p.read_bytes()", "p.open('rb')", "session.open()", "p.read_text(encoding='utf-8')"]
+    "source",
+    [
+        "p.read_bytes()",
+        "p.open('rb')",
+        "session.open()",
+        "refused(text='no')",
+        "p.read_text(encoding='utf-8')",
+    ],
 )
 def test_a_call_that_needs_none_is_left_alone(source: str) -> None:
     assert list(without_encoding(source)) == []
