@@ -155,7 +155,7 @@ def _reported(evidence: Evidence, name: str, step: Step) -> tuple[frozenset[str]
         case "missed":
             samples = METRICS["event_delivery"](_during(evidence, step))
             assert isinstance(samples, Samples)
-            games = frozenset(entry["game"] for entry in samples.worst if "game" in entry)
+            games = frozenset(str(entry["game"]) for entry in samples.worst if "game" in entry)
             return games, int(np.count_nonzero(~samples.values.astype(np.bool_)))
         case _:
             # Deliveries of an event that the same player had before: an SDK may do that, no check forbids it.
@@ -167,7 +167,7 @@ def _reported(evidence: Evidence, name: str, step: Step) -> tuple[frozenset[str]
 
 
 def _named(found: Violations) -> tuple[frozenset[str], int]:
-    return frozenset(case["game"] for case in found.examples if "game" in case), found.violations
+    return frozenset(str(case["game"]) for case in found.examples if "game" in case), found.violations
 
 
 def _median_of_worst(evidence: Evidence, reading: str, actors: str) -> float | None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.documents.base import Example
 from harness.history.names import Publish, move
 from harness.history.witnesses import Witness
 from harness.judge.evidence import NS, Evidence
@@ -39,7 +40,7 @@ class Violations:
     #: How many cases were looked at.
     looked_at: int
     definition: str
-    examples: list[dict[str, Any]] = field(default_factory=list)
+    examples: list[Example] = field(default_factory=list)
     #: Why finding nothing proves nothing.
     doubts: list[str] = field(default_factory=list)
     #: How many of the violations prove nothing while a witness that could tell otherwise is in doubt: as a
@@ -291,14 +292,12 @@ def _violations(
     )
 
 
-def _examples(
-    evidence: Evidence, rows: pd.DataFrame, tell: Callable[[pd.Series], str]
-) -> list[dict[str, Any]]:
+def _examples(evidence: Evidence, rows: pd.DataFrame, tell: Callable[[pd.Series], str]) -> list[Example]:
     return [_example(evidence, row, tell(row)) for _, row in rows.head(EXAMPLES).iterrows()]
 
 
-def _example(evidence: Evidence, row: pd.Series, detail: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"detail": detail} | evidence.identity(row)
+def _example(evidence: Evidence, row: pd.Series, detail: str) -> Example:
+    found: Example = {"detail": detail, **evidence.identity(row)}
     if "seq" in row.index and not pd.isna(row["seq"]):
         found["seq"] = int(row["seq"])
     return found

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.documents.base import INFINITY, Example
 from harness.documents.rows import Ceiling, CheckRow, IntegrityRow, ObjectiveRow
-from harness.history.run import moment
 from harness.history.witnesses import Witness
 from harness.judge.check import RUN, checked
 from harness.judge.declared import without
@@ -27,10 +25,6 @@ from harness.sla import statistics
 from harness.sla.metrics import METRICS as DECLARED
 from harness.sla.policy import Objective
 from harness.sla.units import format_limited, format_quantity
-
-#: Times in what a metric names as its worst.
-_AT: Final = "at_ns"
-
 
 # --- measurement ---------------------------------------------------------------------------------------
 
@@ -96,7 +90,7 @@ def _counted(row: ObjectiveRow, census: Census) -> ObjectiveRow:
         "samples": census.total,
         "clusters": census.total,
         "effective_samples": float(census.total),
-        "worst": _examples(census.worst),
+        "worst": tuple(census.worst),
         "explanation": census.definition,
     }
     if census.total:
@@ -115,7 +109,7 @@ def _estimated(row: ObjectiveRow, objective: Objective, samples: Samples) -> Obj
         update={
             "doubts": tuple(samples.doubts),
             "samples": len(samples.values),
-            "worst": _examples(samples.worst),
+            "worst": tuple(samples.worst),
             "explanation": " ".join([samples.definition, *notes]),
         }
     )
@@ -217,19 +211,6 @@ def scaled(value: float, unit: str) -> float:
     """Return a figure in the unit of its row: seconds, or percent of a fraction."""
     # 0.999 * 100 is 99.9 only after rounding; twelve digits are far below any sample's resolution.
     return value if unit == "s" else round(value * 100, 12)
-
-
-def _examples(worst: Iterable[dict[str, Any]]) -> tuple[Example, ...]:
-    return tuple(_example(entry) for entry in worst)
-
-
-def _example(entry: dict[str, Any]) -> Example:
-    found: Example = {key: value for key, value in entry.items() if key != _AT}
-    if found.get("value") == math.inf:
-        found["value"] = INFINITY
-    if _AT in entry:
-        found["at"] = moment(entry[_AT])
-    return found
 
 
 # --- integrity -----------------------------------------------------------------------------------------

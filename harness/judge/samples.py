@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.documents.base import INFINITY, Example
+from harness.history.run import moment
 from harness.judge.evidence import NS, Evidence
 from harness.judge.lag import lag_s
 
@@ -27,7 +30,7 @@ class Samples:
     cluster: str
     #: What was measured, one sentence.
     definition: str
-    worst: list[dict[str, Any]] = field(default_factory=list)
+    worst: list[Example] = field(default_factory=list)
     #: Why these samples must not be judged.
     doubts: list[str] = field(default_factory=list)
     #: What was left out, and why.
@@ -49,7 +52,7 @@ class Census:
     undecided: int
     total: int
     definition: str
-    worst: list[dict[str, Any]] = field(default_factory=list)
+    worst: list[Example] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
 
 
@@ -87,7 +90,7 @@ def outcomes(
     )
 
 
-def commonest(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def commonest(rows: pd.DataFrame) -> list[Example]:
     """Return what went wrong, by how often."""
     counts = rows.fillna({"error": "outcome unknown"}).value_counts().head(WORST).reset_index()
     return [
@@ -157,18 +160,16 @@ def largest(values: NDArray[Any]) -> NDArray[np.intp]:
     return few[np.argsort(-values[few], kind="stable")]
 
 
-def describe(
-    evidence: Evidence, rows: pd.DataFrame, values: NDArray[np.float64], at: str
-) -> list[dict[str, Any]]:
+def describe(evidence: Evidence, rows: pd.DataFrame, values: NDArray[np.float64], at: str) -> list[Example]:
     """Return rows with their values and names, and when they began: column ``at``."""
     found = []
     for (_, row), value in zip(rows.iterrows(), values, strict=True):
-        entry: dict[str, Any] = {"value": float(value)}
+        entry: Example = {"value": INFINITY if math.isinf(value) else float(value)}
         entry |= evidence.identity(row)
-        if not pd.isna(row[at]):
-            entry["at_ns"] = int(row[at])
         if "error" in row.index and isinstance(row["error"], str):
             entry["detail"] = row["error"]
+        if not pd.isna(row[at]):
+            entry["at"] = moment(int(row[at]))
         found.append(entry)
     return found
 
