@@ -86,7 +86,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     Those of a named file run here, and so do those of a deployment: one after the other.
     """
     option = config.option
-    if not config.pluginmanager.hasplugin("xdist") or option.collectonly or option.dist != "no":
+    # A worker is asked too, and would start workers of its own, without end.
+    if hasattr(config, "workerinput") or not config.pluginmanager.hasplugin("xdist"):
+        return
+    if option.collectonly or option.dist != "no":
         return
     named = any(argument.partition("::")[0].endswith(".py") for argument in config.args)
     elsewhere = deployment_named() and not option.stormwatch_local

@@ -3,10 +3,12 @@
 # ruff: noqa: D103 - the tests' names are sentences
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -130,3 +132,19 @@ def test_a_long_timeline_gets_its_time(pytester: pytest.Pytester) -> None:
         """
     )
     assert pytester.runpytest_inprocess("test_marks.py", "--chaos-seconds=300").ret == 0
+
+
+@pytest.mark.parametrize(("worker", "workers"), [(False, "auto"), (True, None)])
+def test_a_worker_starts_no_workers_of_its_own(worker: bool, workers: str | None) -> None:
+    spec = importlib.util.spec_from_file_location("failure_conftest", FAILURE / "conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    conftest = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conftest)
+    option = SimpleNamespace(collectonly=False, dist="no", numprocesses=None, stormwatch_local=True)
+    plugins = SimpleNamespace(hasplugin=lambda name: True)
+    config = SimpleNamespace(option=option, pluginmanager=plugins, args=["scenarios/failure"])
+    if worker:
+        config.workerinput = {}
+    conftest.pytest_cmdline_main(config)
+    assert option.numprocesses == workers
