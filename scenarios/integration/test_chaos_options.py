@@ -3,9 +3,9 @@
 # ruff: noqa: D103 - the tests' names are sentences
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
+import runpy
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,15 +136,11 @@ def test_a_long_timeline_gets_its_time(pytester: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize(("worker", "workers"), [(False, "auto"), (True, None)])
 def test_a_worker_starts_no_workers_of_its_own(worker: bool, workers: str | None) -> None:
-    spec = importlib.util.spec_from_file_location("failure_conftest", FAILURE / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    conftest = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(conftest)
+    conftest = runpy.run_path(str(FAILURE / "conftest.py"))
     option = SimpleNamespace(collectonly=False, dist="no", numprocesses=None, stormwatch_local=True)
     plugins = SimpleNamespace(hasplugin=lambda name: True)
     config = SimpleNamespace(option=option, pluginmanager=plugins, args=["scenarios/failure"])
     if worker:
         config.workerinput = {}
-    conftest.pytest_cmdline_main(config)
+    conftest["pytest_cmdline_main"](config)
     assert option.numprocesses == workers
