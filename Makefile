@@ -24,7 +24,7 @@ sla: $(READY) ## load and failures on the local stack, then the report and the g
 	$(BIN)/stormwatch run --local
 
 test: $(READY) ## unit and integration tests
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 3
 
 quick: $(READY) ## tests that start no process and are not slow
 	$(BIN)/pytest -q -n 2 -m quick

@@ -64,3 +64,9 @@ class Run(About, Document):
         """Return an option that is a number; None: it is not set."""
         found = (self.options or {}).get(name)
         return found if isinstance(found, (int, float)) else None
+
+    def length_s(self, state: str) -> float | None:
+        """Return how long the timer of a state runs, in seconds; None: that is not told."""
+        lengths = (self.options or {}).get("lengths")
+        found = lengths.get(state) if isinstance(lengths, dict) else None
+        return found if isinstance(found, (int, float)) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from harness.history import HistoryWriter, Row, RunFolder, now_ns
@@ -28,11 +27,9 @@ def search_for_secrets(run: RunFolder, target: Target, history: HistoryWriter) -
     One ``resource`` row a file, named after it.
     """
     secrets = secrets_of(target)
-    # What json says is what the views are made of.
-    text = json.dumps(build_report(run, load_policy()), ensure_ascii=False)
-    report = json.loads(text)
+    report = build_report(run, load_policy())
     views = {
-        "report.json": text,
+        "report.json": report.text(),
         "report.html": render_html(report),
         "report.md": render_markdown(report),
         "junit.xml": render_junit(report),

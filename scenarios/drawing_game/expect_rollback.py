@@ -128,7 +128,7 @@ class NoGrace:
         begun = moves[(moves["to"] == "drawing").to_numpy(dtype=bool)].set_index("game")["start_ns"]
         ended = moves[(moves["from"] == "drawing").to_numpy(dtype=bool)]
         ended = ended[ended["game"].isin(begun.index) & ended["intended_ns"].notna()].copy()
-        length_ns = int((evidence.run.option("drawing_s") or 0) * NS)
+        length_ns = int((evidence.run.length_s("drawing") or 0) * NS)
         due_ns = ended["game"].map(begun).astype("Int64") + length_ns
         ended["over_ns"] = due_ns - evidence.database_clock.offset_ns
         ended["graced"] = (ended["intended_ns"] - due_ns > int(_INSTANT_S * NS)).astype(bool)

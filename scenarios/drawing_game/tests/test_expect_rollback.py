@@ -148,7 +148,7 @@ def dawdling(rows: pd.DataFrame, *, before: float = 1, during: float = 0, after:
 
 
 def test_grace_periods_before_and_after_alone_pass(rows: pd.DataFrame) -> None:
-    finding = judge(NoGrace(), dawdling(rows), drawing_s=4)
+    finding = judge(NoGrace(), dawdling(rows), lengths={"drawing": 4})
     assert finding.verdict == "pass"
     assert finding.explanation == "dawdling: 2 before, 2 while it lasted, 2 after"
 
@@ -157,7 +157,7 @@ def test_grace_periods_before_and_after_alone_pass(rows: pd.DataFrame) -> None:
     "spans", [{"during": 1}, {"before": 0}, {"after": 0}], ids=["while it is off", "before", "on again"]
 )
 def test_grace_periods_that_are_wrong_are_caught(rows: pd.DataFrame, spans: dict[str, float]) -> None:
-    finding = judge(NoGrace(), dawdling(rows, **spans), drawing_s=4)
+    finding = judge(NoGrace(), dawdling(rows, **spans), lengths={"drawing": 4})
     assert (finding.verdict, finding.measured) == ("fail", 2)
     assert DAWDLER in finding.examples[0]["game"]
 
@@ -165,12 +165,12 @@ def test_grace_periods_that_are_wrong_are_caught(rows: pd.DataFrame, spans: dict
 @pytest.mark.parametrize("second", [29.5, 31.0], ids=["just before the end", "just after it"])
 def test_what_runs_out_as_the_flag_is_turned_is_nobodys_fault(rows: pd.DataFrame, second: float) -> None:
     for grace_s in (0.0, 1.0):
-        finding = judge(NoGrace(), plus(dawdling(rows), *dawdler(9, second, grace_s)), drawing_s=4)
+        finding = judge(NoGrace(), plus(dawdling(rows), *dawdler(9, second, grace_s)), lengths={"drawing": 4})
         assert finding.verdict == "pass"
 
 
 def test_without_dawdlers_nothing_is_proven_of_grace(rows: pd.DataFrame) -> None:
-    finding = judge(NoGrace(), rows, drawing_s=4)
+    finding = judge(NoGrace(), rows, lengths={"drawing": 4})
     assert finding.verdict == "inconclusive"
     assert "no player dawdled before and while it lasted and after" in finding.explanation
 
