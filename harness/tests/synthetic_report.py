@@ -144,7 +144,7 @@ def a_scenario(name: str, outcome: str, bins: int) -> dict[str, Any]:
     messages = {
         "failed": "fail: the backlog is drained within 15 s of its end: measured nothing (never)\n"
         "    name phase_changed, actor player-3, game game-17\n"
-        f"record: /work/reports/20261123-210000-0000-synthetic/testbeds/{name}\nagain: {command}",
+        f"record: reports/20261123-210000-0000-synthetic/testbeds/{name}\nagain: {command}",
         "inconclusive": "inconclusive: health names pubnub in time: not exercised",
         "skipped": "needs `PUBNUB_ORIGIN` | and <keys>",
     }
