@@ -231,7 +231,7 @@ def _code_cell(words: str) -> str:
 
 
 #: Signs that are markup wherever they stand.
-_MARKUP: Final = re.compile(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w))")
+_MARKUP: Final = re.compile(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|(?<=_)_|_(?=_))")
 #: What begins an entity, and a tag or an address in pointed brackets.
 _ENTITY: Final = re.compile(r"&(?=[#\w])")
 _TAG: Final = re.compile(r"<(?=[A-Za-z/!?])")

@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fixtures.synthetic_run import Shape
@@ -149,6 +149,7 @@ def test_code_is_one_span_whatever_it_holds(words: str) -> None:
 
 
 @given(st.text(alphabet="`|\\*_[]<>!&# ab.:/@\n1-", max_size=16))
+@example("1__")
 def test_text_has_no_sign_that_is_markup(words: str) -> None:
     left = re.sub(r"\\[\\`*_\[\]|~$#+.)>-]", ".", text(words))
     assert not re.search(r"[\\`*\[\]|]|\b_\B|\B_\b|<[a-z/!]|&(?!amp;|lt;)[#\w]|://|\n", left)
