@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 import time
@@ -102,6 +103,9 @@ def run(kind: type[Observer]) -> None:
         asyncio.run(_serve(kind))
     else:
         uvloop.run(_serve(kind))
+    # All is written. Arrow's threads can abort an interpreter that is taken down while they begin.
+    sys.stderr.flush()
+    os._exit(0)
 
 
 async def _serve(kind: type[Observer]) -> None:
