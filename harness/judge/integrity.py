@@ -163,7 +163,7 @@ def illegal(evidence: Evidence) -> Violations:
 def _in_words(lifecycle: Lifecycle | None) -> str:
     if lifecycle is None:
         return "those of the system's lifecycle"
-    return ", ".join(f"{before} → {after}" for before, after in lifecycle.ordered)
+    return ", ".join(f"{before} → {after}" for before, after in lifecycle.pairs)
 
 
 def _torn(rows: pd.DataFrame) -> tuple[NDArray[np.bool_], int]:

@@ -8,7 +8,6 @@ from typing import Any, Final
 from locust.contrib.fasthttp import FastHttpSession, LocustBadStatusCode
 
 from harness.history import HistoryWriter, now_ns
-from harness.target import Target
 from harness.target.client import Answer, Check, outcome
 from harness.target.errors import name_of
 
@@ -23,30 +22,28 @@ class Api:
     Parameters
     ----------
     session : the connection pool of one player's, host's or cron's client.
-    target : the service and its keys.
     history : where each call is recorded.
     """
 
-    def __init__(self, session: FastHttpSession, target: Target, history: HistoryWriter) -> None:
+    def __init__(self, session: FastHttpSession, history: HistoryWriter) -> None:
         self._session = session
         self._history = history
-        self._keys = target.keys
 
     def call(
         self,
         method: str,
         path: str,
+        body: Any = None,
         *,
         actor: str,
-        route: str | None = None,
-        body: Any = None,
         headers: Mapping[str, str] | None = None,
+        route: str | None = None,
         expect: tuple[int, ...] = (200,),
         check: Check | None = None,
         game: str | None = None,
         intended_ns: int | None = None,
     ) -> Answer:
-        """Call the service with its key and record an ``http`` row.
+        """Call the service and record an ``http`` row.
 
         Parameters
         ----------
@@ -56,7 +53,7 @@ class Api:
         intended_ns : when the call was due, if it was on a schedule.
         """
         name = f"{method} {route or path}"
-        answer = self.send(method, path, name, {**self._keys, **(headers or {})}, body, expect, check)
+        answer = self.send(method, path, name, headers or {}, body, expect, check)
         self._history.append(answer.row(name, actor, game=game, intended_ns=intended_ns))
         return answer
 

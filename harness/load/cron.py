@@ -42,7 +42,7 @@ class Cron:
             max_retries=0,
             concurrency=_CONCURRENCY,
         )
-        self._api = Api(session, target, history)
+        self._api = Api(session, history)
         self._system = system
         self._every_ns = round(every_s * 1e9)
         self._history = history

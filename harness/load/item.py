@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Unpack
 
 import gevent
 from gevent.event import Event
@@ -14,8 +14,8 @@ from gevent.pool import Group
 from harness.history import now_ns
 from harness.load.api import Api
 from harness.load.worker_run import WorkerRun
-from harness.system import Acts, Authenticates, HasTimer, Refused
-from harness.target.client import Answer, Check
+from harness.system import Acts, CallOptions, HasTimer, Refused
+from harness.target.client import Answer
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class PlayedItem:
 
     Attributes
     ----------
-    id : unique in all runs; the system may give it another when it is started.
+    id : unique in all runs.
     host, players : who starts it, and who takes part.
     lengths : state -> how long its timer is to run, in seconds.
     chance : its dice, the same for the same seed.
@@ -141,31 +141,18 @@ class ItemSession:
         return ItemSession(self._item, self._api, self._worker_run, intended_ns)
 
     def call(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        actor: str,
-        route: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        expect: tuple[int, ...] = (200,),
-        check: Check | None = None,
+        self, method: str, path: str, body: Any = None, *, actor: str, **options: Unpack[CallOptions]
     ) -> Answer:
-        """Call once."""
-        system = self._worker_run.system
-        own = system.user(actor) if isinstance(system, Authenticates) else {}
+        """Call once, for ``actor``."""
+        options["headers"] = {**self._worker_run.system.user(actor), **options.get("headers", {})}
         return self._api.call(
             method,
             path,
+            body,
             actor=actor,
-            route=route,
-            body=body,
-            headers={**own, **(headers or {})},
-            expect=expect,
-            check=check,
             game=self._item.id,
             intended_ns=self._intended_ns,
+            **options,
         )
 
     def insist(
@@ -175,20 +162,13 @@ class ItemSession:
         body: Any = None,
         *,
         actor: str,
-        route: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        expect: tuple[int, ...] = (200,),
-        check: Check | None = None,
         done: Callable[[], bool] | None = None,
+        **options: Unpack[CallOptions],
     ) -> Answer:
         """Call until it is served, with pauses that double."""
-
-        def call(expect: tuple[int, ...], check: Check | None) -> Answer:
-            return self.call(
-                method, path, body, actor=actor, route=route, headers=headers, expect=expect, check=check
-            )
-
-        answer = call(expect, check)
+        answer = self.call(method, path, body, actor=actor, **options)
+        if done is None:
+            options |= {"expect": (*options.get("expect", (200,)), 409), "check": None}
         pause_s = RETRY_FIRST_S
         while not answer.ok:
             if answer.status is not None and 400 <= answer.status < 500 and answer.status != 429:
@@ -197,10 +177,7 @@ class ItemSession:
                 raise Refused(f"{self._item.id}: {answer.error}, and the run is over")
             gevent.sleep(pause_s * self._item.chance.uniform(0.5, 1.5))
             pause_s = min(2 * pause_s, RETRY_LIMIT_S)
-            if done is None:
-                answer = call((*expect, 409), None)
-            elif done():
+            if done is not None and done():
                 break
-            else:
-                answer = call(expect, check)
+            answer = self.call(method, path, body, actor=actor, **options)
         return answer

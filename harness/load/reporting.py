@@ -14,7 +14,7 @@ from harness.history.witnesses import Doubt, Witness
 from harness.load.origins import origins_of_ours
 from harness.load_options import LoadOptions
 from harness.output import Exit, plain
-from harness.system import System
+from harness.system import System, Ticks
 from harness.target import Action, Permission, Target
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,12 @@ def about_run(
         "seed": options.seed,
         "interrupted": False,
     }
-    if Action.TICK not in permission:
+    reason = None
+    if not issubclass(system, Ticks):
+        reason = f"no ticks of ours: {system.name} ticks by itself"
+    elif Action.TICK not in permission:
         reason = f"no ticks of ours: {Action.TICK.setting} does not name the target's address"
+    if reason is not None:
         about["absent"] = [Doubt(Witness.CRON, reason).entry()]
     if profile := getattr(given, "profile", None):
         about["profile"] = profile
@@ -69,6 +73,8 @@ def repeating_command(options: LoadOptions, target: Target, given: argparse.Name
     words = ["locust", "-f", given.locustfile, "--headless"]
     if target.origin != "embedded":
         words.append(f"--host={target.service_url}")
+    if given.system is not None:
+        words.append(f"--system={given.system}")
     if given.processes is not None:
         words.append(f"--processes={given.processes}")
     if given.anyway:

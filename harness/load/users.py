@@ -39,7 +39,7 @@ class GameHost(FastHttpUser):
         self._worker_run = current_worker_run()
         # The web form's host is only shown: cron and observers are bound to the target of the start.
         self.client.base_url = self._worker_run.target.service_url
-        self._api = Api(self.client, self._worker_run.target, self._worker_run.history)
+        self._api = Api(self.client, self._worker_run.history)
         self._slot = self._worker_run.next_slot()
         self._number = 0
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from harness.system.base import (
     Acts,
     Answer,
-    Authenticates,
     Call,
+    CallOptions,
     Check,
     HasTimer,
     Heard,
@@ -25,8 +25,8 @@ from harness.system.witness import SqlWitness, WitnessError
 __all__ = [
     "Acts",
     "Answer",
-    "Authenticates",
     "Call",
+    "CallOptions",
     "Check",
     "HasTimer",
     "Heard",

@@ -1,8 +1,7 @@
 """What a system under test is: how its items are driven, how players hear of them, who tells the truth.
 
 One class, a subclass of :class:`System`. What it must have is abstract; everything else is optional and
-declared by being there: a class that has the method of one of the protocols below is driven by it, one that
-has not is not, and what rests on it is *not applicable*.
+declared by being there: a class that has the methods of one of the protocols below is driven by them.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypedDict, Unpack, runtime_checkable
 
 from harness.system.lifecycle import Lifecycle
 from harness.system.witness import SqlWitness
@@ -43,30 +42,26 @@ class Heard:
     state: str | None = None
 
 
+class CallOptions(TypedDict, total=False):
+    """What a call may say besides whom it calls, and who does."""
+
+    #: The path without ids, for the record; default: the path.
+    route: str
+    #: Besides those of the actor.
+    headers: Mapping[str, str]
+    #: The statuses that mean success; default: 200.
+    expect: tuple[int, ...]
+    #: Says what is wrong with the body of a success.
+    check: Check | None
+
+
 class Session(Protocol):
     """Calls the system for one item. Each call is recorded; retries are the harness's."""
 
     def call(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        actor: str,
-        route: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        expect: tuple[int, ...] = (200,),
-        check: Check | None = None,
+        self, method: str, path: str, body: Any = None, *, actor: str, **options: Unpack[CallOptions]
     ) -> Answer:
-        """Call once.
-
-        Parameters
-        ----------
-        actor : who calls.
-        route : the path without ids, for the record; default: ``path``.
-        expect : the statuses that mean success.
-        check : says what is wrong with the body of a success.
-        """
+        """Call once, for ``actor``."""
 
     def insist(
         self,
@@ -75,19 +70,15 @@ class Session(Protocol):
         body: Any = None,
         *,
         actor: str,
-        route: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        expect: tuple[int, ...] = (200,),
-        check: Check | None = None,
         done: Callable[[], bool] | None = None,
+        **options: Unpack[CallOptions],
     ) -> Answer:
         """Call until it is served, as clients do: a 5xx, a 429 and no answer are tried again, with pauses.
 
-        A conflict (409) on a later attempt means that an earlier one took effect.
-
         Parameters
         ----------
-        done : asked before each further attempt: whether an earlier one took effect, its answer lost.
+        done : asked before each further attempt: whether an earlier one took effect, its answer lost. None: a
+            conflict (409) on a later attempt tells so.
 
         Raises
         ------
@@ -130,10 +121,8 @@ class System(ABC):
     target : where it is, and its keys.
     """
 
-    #: What it is called in reports, and what its items are called, one and many.
+    #: What it is called in ``run.json``.
     name: ClassVar[str]
-    item: ClassVar[str] = "item"
-    items: ClassVar[str] = "items"
     lifecycle: ClassVar[Lifecycle]
     #: The truth about moves.
     witness: ClassVar[SqlWitness]
@@ -141,9 +130,13 @@ class System(ABC):
     def __init__(self, target: Target) -> None:
         self.target = target
 
+    def user(self, actor: str) -> Mapping[str, str]:
+        """Return the headers of the calls of ``actor``: keys, or tokens of their own."""
+        return self.target.keys
+
     @abstractmethod
     def start(self, session: Session, item: Item) -> None:
-        """Create ``item`` and get its first timer to run. Set ``item.id`` where the server gives the id."""
+        """Create ``item``, under its id, and get its first timer to run."""
 
     @abstractmethod
     def channel(self, item: str, player: str) -> str:
@@ -158,14 +151,6 @@ class System(ABC):
         Unreadable
             It can't be read.
         """
-
-
-@runtime_checkable
-class Authenticates(Protocol):
-    """Calls bear headers of their callers: keys, tokens of their own."""
-
-    def user(self, actor: str) -> Mapping[str, str]:
-        """Return the headers of the calls of ``actor``."""
 
 
 @runtime_checkable
@@ -226,8 +211,8 @@ class Ticks(Protocol):
 __all__ = [
     "Acts",
     "Answer",
-    "Authenticates",
     "Call",
+    "CallOptions",
     "Check",
     "HasTimer",
     "Heard",

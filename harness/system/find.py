@@ -6,7 +6,8 @@ import importlib.util
 import inspect
 import os
 import sys
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,7 +40,7 @@ def find_system(named: str | None = None) -> type[System]:
         There is none, or none that can be used.
     """
     named = named or os.environ.get(SETTING) or _of_project(Path("pyproject.toml"))
-    installed = {point.name: point for point in entry_points(group=GROUP)}
+    installed = _installed()
     if named is None:
         if len(installed) != 1:
             raise SystemFileError(
@@ -65,12 +66,18 @@ def place_of(system: type[System]) -> str:
     return str(Path(inspect.getfile(system)).absolute())
 
 
+@cache
+def _installed() -> dict[str, EntryPoint]:
+    """Return the installed systems by name. Looking through all packages takes some milliseconds."""
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
 def _of_file(path: Path) -> type[System]:
-    name = f"stormwatch_system_{path.stem}"
-    known = sys.modules.get(name)
-    if known is not None and known.__file__ == str(path):
-        module: Any = known
-    else:
+    # An installed system is loaded under a name of its own.
+    known = (one for one in list(sys.modules.values()) if getattr(one, "__file__", None) == str(path))
+    module: Any = next(known, None)
+    if module is None:
+        name = f"stormwatch_system_{path.stem}"
         spec = importlib.util.spec_from_file_location(name, path)
         if spec is None or spec.loader is None:
             raise SystemFileError(f"{path} is no Python file")
@@ -85,7 +92,7 @@ def _of_file(path: Path) -> type[System]:
     found = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, System) and value.__module__ == name
+        if isinstance(value, type) and issubclass(value, System) and value.__module__ == module.__name__
     ]
     if len(found) != 1:
         names = ", ".join(kind.__name__ for kind in found)

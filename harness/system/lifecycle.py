@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from harness.history.names import ARROW
@@ -23,13 +23,6 @@ class Timed:
     short: str | None = None
     least: str = "100ms"
     greatest: str = "24h"
-    #: What a timer may be extended by, at most: a grace period, a late bid.
-    extension: str = "0s"
-
-    @property
-    def usual_s(self) -> float:
-        """Length by default, in seconds."""
-        return parse_duration(self.usual)
 
     @property
     def short_text(self) -> str:
@@ -57,7 +50,6 @@ class Lifecycle:
     moves : ``"before->after"``, each move that may happen.
     timed : the states that a timer ends, in the order in which an item passes them.
     ends : the states that no move leaves.
-    revisits : whether a state may be entered more than once.
 
     Raises
     ------
@@ -69,14 +61,13 @@ class Lifecycle:
     moves: tuple[str, ...]
     timed: Mapping[str, Timed]
     ends: frozenset[str]
-    revisits: bool = False
     #: (before, after) of every move.
-    pairs: frozenset[tuple[str, str]] = field(init=False, compare=False)
+    pairs: tuple[tuple[str, str], ...] = field(init=False, compare=False)
     #: State -> the states that an item in it may be in later.
     later: Mapping[str, frozenset[str]] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        pairs = frozenset(_pair(move) for move in self.moves)
+        pairs = tuple(_pair(move) for move in self.moves)
         object.__setattr__(self, "pairs", pairs)
         object.__setattr__(self, "ends", frozenset(self.ends))
         known = self.states
@@ -95,33 +86,24 @@ class Lifecycle:
         if not self.timed:
             raise LifecycleError("no state has a timer: there is nothing to watch")
         for state, timed in self.timed.items():
-            if not 0 < timed.least_s <= timed.usual_s <= timed.greatest_s:
-                raise LifecycleError(
-                    f"{state!r}: not so: least {timed.least} ≤ usual {timed.usual} ≤ "
-                    f"greatest {timed.greatest}"
-                )
+            for length in (timed.usual, timed.short_text):
+                if not 0 < timed.least_s <= parse_duration(length) <= timed.greatest_s:
+                    raise LifecycleError(
+                        f"{state!r}: {length} is not between {timed.least} and {timed.greatest}"
+                    )
 
     @property
     def states(self) -> frozenset[str]:
         """All states."""
         return frozenset({self.begins, *(state for pair in self.pairs for state in pair)})
 
-    @property
-    def ordered(self) -> list[tuple[str, str]]:
-        """(before, after) of every move, as they were declared."""
-        return [_pair(move) for move in self.moves]
-
     def entry(self) -> dict[str, Any]:
         """Return it as ``run.json`` keeps it, so that a run can be judged without the system's file."""
         return {
             "begins": self.begins,
             "moves": list(self.moves),
-            "timed": {
-                state: [timed.usual, timed.short, timed.least, timed.greatest, timed.extension]
-                for state, timed in self.timed.items()
-            },
+            "timed": {state: asdict(timed) for state, timed in self.timed.items()},
             "ends": sorted(self.ends),
-            "revisits": self.revisits,
         }
 
     @classmethod
@@ -130,13 +112,12 @@ class Lifecycle:
         return cls(
             begins=entry["begins"],
             moves=tuple(entry["moves"]),
-            timed={state: Timed(*lengths) for state, lengths in entry["timed"].items()},
+            timed={state: Timed(**lengths) for state, lengths in entry["timed"].items()},
             ends=frozenset(entry["ends"]),
-            revisits=entry["revisits"],
         )
 
 
-def _reached(pairs: frozenset[tuple[str, str]], state: str) -> frozenset[str]:
+def _reached(pairs: Iterable[tuple[str, str]], state: str) -> frozenset[str]:
     """Return the states that moves lead to from ``state``."""
     found: set[str] = set()
     new = {state}

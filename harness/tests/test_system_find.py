@@ -48,7 +48,8 @@ def test_a_system_is_found_in_its_file_and_there_again() -> None:
 
 def test_the_one_that_is_installed_is_the_default() -> None:
     assert find_system().name == "drawing game"
-    assert find_system("drawing-game").name == "drawing game"
+    assert find_system("drawing-game") is find_system()
+    assert find_system(place_of(find_system())) is find_system()
 
 
 def test_the_setting_and_then_the_project_name_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +78,8 @@ def test_the_setting_and_then_the_project_name_another(monkeypatch: pytest.Monke
             "no move leaves 'b', and it is no end",
         ),
         (WHOLE.replace('{"open": Timed("2s")}', "{}"), "no state has a timer"),
-        (WHOLE.replace('Timed("2s")', 'Timed("2s", least="3s")'), "'open': not so: least 3s ≤ usual 2s"),
+        (WHOLE.replace('Timed("2s")', 'Timed("2s", short="50ms")'), "'open': 50ms is not between 100ms"),
+        (WHOLE.replace('Timed("2s")', 'Timed("2s", least="3s")'), "'open': 2s is not between 3s and 24h"),
         (WHOLE.replace("SqlWitness(", "SqlWitness.from_folder(NO) or dict("), "moves.sql is missing"),
     ],
 )

@@ -20,7 +20,6 @@ class DrawingGame(System):
     """Host and players of a game: it is made, joined, started, drawn in, voted on."""
 
     name = "drawing game"
-    item, items = "game", "games"
     lifecycle = Lifecycle(
         begins="waiting",
         moves=(
@@ -35,17 +34,12 @@ class DrawingGame(System):
         ),
         timed={
             "briefing": Timed("3s", short="1s"),
-            "drawing": Timed("4s", short="2s", extension="15s"),
+            "drawing": Timed("4s", short="2s"),
             "voting": Timed("3s", short="1s"),
         },
         ends=frozenset({"completed", "cancelled"}),
     )
     witness = SqlWitness.from_folder(Path(__file__).with_name("drawing_game_sql"))
-
-    def user(self, actor: str) -> dict[str, str]:
-        """Everybody calls with the same key."""
-        key = self.target.service_role_key
-        return {"apikey": key, "Authorization": f"Bearer {key}"}
 
     def start(self, session: Session, item: Item) -> None:
         """The host makes the game, the players listen and join, the host starts it."""
