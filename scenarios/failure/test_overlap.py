@@ -66,8 +66,7 @@ def test_games_due_together(experiment: Experiment) -> None:
         experiment.inject(
             DueTogether(),
             "6s",
-            # Other scenarios share the machine: alone it takes a few seconds.
-            DueTogetherServed(games=5000, within_s=30),
+            DueTogetherServed(games=5000, within_s=15),
             TimersOnTime(within_s=3),
             MonitorP95(),
             NobodyFails(),
