@@ -61,11 +61,8 @@ class PoolExhausted(DatabaseUnavailable):
     """No connection came free within the limit."""
 
 
-class _Connection(asyncpg.Connection):  # type: ignore[misc]  # generic in its stubs only
-    """A connection that needs no reset: settings are made for a transaction only, nothing is listened to."""
-
-    def get_reset_query(self) -> str:
-        return ""
+async def _no_reset(_: object) -> None:
+    """Leave a connection as it is: settings are made for a transaction only, nothing is listened to."""
 
 
 class Database:
@@ -99,7 +96,7 @@ class Database:
             max_inactive_connection_lifetime=60,
             timeout=_CONNECT_LIMIT_S,
             command_timeout=self.timeout_s,
-            connection_class=_Connection,
+            reset=_no_reset,
             server_settings=session_settings("service", self.timeout_s),
         )
 
