@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from harness.documents.rows import ObjectiveRow
 from harness.documents.run import Run
 from harness.history import RunFolder, read_history
-from harness.judge import METRICS, Evidence, Samples, evidence_of, judge
+from harness.judge import Samples, evidence_of, judge
 from harness.report.markdown import code, table, text
 from harness.report.scenarios import read_all_scenarios
 from harness.report.words import quantile_name
@@ -59,9 +59,10 @@ class Side:
 
     id: str
     about: Run
-    evidence: Evidence
     #: Rows of its report by objective.
     rows: Mapping[str, ObjectiveRow]
+    #: Metric -> the samples that those were judged by.
+    samples: Mapping[str, Samples]
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,8 @@ def load_side(run: RunFolder, policy: Policy) -> Side:
     """
     about = run.read()
     history = read_history(run.history, of_run=about.id)
-    evidence = evidence_of(history, about, policy, read_all_scenarios(run))
-    found = judge(evidence)
-    return Side(run.id, about, evidence, {row.name: row for row in found.objectives})
+    found = judge(evidence_of(history, about, policy, read_all_scenarios(run)))
+    return Side(run.id, about, {row.name: row for row in found.objectives}, found.samples)
 
 
 def differences(base: Run, head: Run) -> list[str]:
@@ -201,8 +201,8 @@ def _row(
             return replace(row, change="not applicable", reason=f"{id}: {one.absent}")
     if doubts := [f"{id}: {doubt}" for id, one in judged for doubt in one.doubts]:
         return replace(row, reason="; ".join(doubts))
-    before, after = (METRICS[objective.metric](side.evidence) for side in sides)
-    if not isinstance(before, Samples) or not isinstance(after, Samples):
+    before, after = (side.samples.get(objective.metric) for side in sides)
+    if before is None or after is None:
         return row
     if objective.quantile is not None:
         return _ratio(row, before, after, objective.quantile, confidence)
