@@ -20,7 +20,7 @@ from harness.documents.report import Report
 from harness.documents.rows import ObjectiveRow
 from harness.documents.shown import Distribution, Game, Series, Stage, Timeline
 from harness.files import read_json, write_atomically
-from harness.report.compare import ComparedRow
+from harness.report.compare import LOOKS, ComparedRow
 
 Spec = dict[str, Any]
 
@@ -282,7 +282,6 @@ def change(row: ComparedRow) -> Spec:
         return min(max(value, -_MOST_TOLERANCES), _MOST_TOLERANCES)
 
     value, low, high = (place(one or 0.0) for one in (row.value, *row.interval))
-    looks = {"better": "pass", "same": "pass", "worse": "fail"}.get(row.change, "inconclusive")
     return _filled(
         "change",
         low=low,
@@ -290,7 +289,7 @@ def change(row: ComparedRow) -> Spec:
         value=value,
         least=-_MOST_TOLERANCES,
         most=_MOST_TOLERANCES,
-        colour=f"var(--{looks})",
+        colour=f"var(--{LOOKS[row.change]})",
     )
 
 
