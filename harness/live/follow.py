@@ -17,11 +17,11 @@ from typing import Final
 
 from harness.documents.live import Figures, Live
 from harness.documents.run import Run
-from harness.files import DocumentError, read_json
+from harness.files import DocumentError
 from harness.history import HistoryError, HistoryReader, RunFolder, now_ns
 from harness.live.document import Snapshot, judge_so_far, live_document
 from harness.live.file import write_live
-from harness.report.scenarios import read_scenarios
+from harness.report.scenarios import read_plan, read_scenarios
 from harness.sla.policy import Policy, load_policy
 
 log = logging.getLogger(__name__)
@@ -151,6 +151,6 @@ def _cores() -> int:
 
 def _planned(run: RunFolder) -> int | None:
     try:
-        return len(read_json(run.scenarios / "plan.json")) or None
-    except (OSError, ValueError, TypeError):
+        return len(read_plan(run)) or None
+    except DocumentError:  # the report says so
         return None
