@@ -28,7 +28,6 @@ from harness.history.names import (
     OBSERVER,
     Actor,
     Delivery,
-    FaultName,
     Publish,
     Reading,
     Tick,
@@ -39,7 +38,7 @@ from harness.judge.clocks import NS, Clock, compared, on_masters_clock, workers_
 from harness.judge.doubts import declared_doubts, shortages_of
 from harness.judge.pairs import pairs_of, subscriptions_of
 from harness.judge.table import MANY, encoded, frame_of, pair_key, repeated
-from harness.judge.windows import FaultWindow, Window
+from harness.judge.windows import FaultWindow, Window, faults_of
 from harness.sla.policy import Policy
 from harness.system.lifecycle import Lifecycle
 
@@ -168,24 +167,7 @@ class Evidence:
     @cached_property
     def faults(self) -> list[FaultWindow]:
         """The declared faults, by their begin."""
-        found = []
-        rows = self.rows("fault").sort_values("start_ns", kind="stable")
-        for _, group in rows[rows["event"] >= 0].groupby("event", sort=False):
-            first, last = group.iloc[0], group.iloc[-1]
-            if pd.isna(first["start_ns"]):
-                continue
-            errors = group["error"].dropna()
-            ends = group["end_ns"].dropna()
-            found.append(
-                FaultWindow(
-                    id=str(self.label("event", int(group["event"].iloc[0]))),
-                    fault=FaultName(*(str(last[part]) for part in FaultName._fields)),
-                    start_ns=int(first["start_ns"]),
-                    end_ns=int(ends.iloc[-1]) if len(ends) else None,
-                    error=str(errors.iloc[0]) if len(errors) else None,
-                )
-            )
-        return found
+        return faults_of(self.rows("fault"), self.labels["event"])
 
     def steady(self, times: pd.Series) -> NDArray[np.bool_]:
         """Return which of ``times`` (ns, our clock) are steady state: in a steady window, away from faults.

@@ -37,6 +37,8 @@ from harness.history import History
 from harness.history.run import moment
 from harness.judge import FaultWindow, evidence_of, judge
 from harness.judge.evidence import NS
+from harness.judge.table import encoded, frame_of
+from harness.judge.windows import faults_of
 from harness.load_options import LoadOptions
 from harness.report import words
 from harness.report.reasons import with_reason
@@ -245,16 +247,16 @@ def _faults(snapshot: Snapshot) -> list[LiveFault]:
             for_s=round(max(0.0, (snapshot.at_ns - fault.start_ns) / NS), 1),
         )
         for scenario, history in places
-        for fault in faults_of(history)
+        for fault in _faults_in(history)
         if fault.end_ns is None
     ]
 
 
-def faults_of(history: History) -> list[FaultWindow]:
-    """Return the declared faults of a history, by their begin."""
+def _faults_in(history: History) -> list[FaultWindow]:
+    """The declared faults of a history, by their begin."""
     chosen = history.table.filter(pc.equal(history.table["kind"].cast(pa.string()), "fault"))
     if not chosen.num_rows:
         return []
     file = replace(history.files[0], rows=chosen.num_rows)
-    # A policy is for judging: when faults began and ended, the rows say.
-    return evidence_of(History(chosen, [file]), Run(id=""), cast("Policy", None)).faults
+    table, labels, _ = encoded(History(chosen, [file]))
+    return faults_of(frame_of(table, "fault"), labels["event"])
