@@ -368,6 +368,14 @@ class Evidence:
         rows = self.rows("resource")
         return rows[rows["name"] == name]
 
+    def steady_readings(self, name: str, actors: str) -> pd.DataFrame:
+        """Return the numbers read of ``actors`` (a pattern) in steady state."""
+        rows = self.readings(name)
+        theirs = rows["actor"].astype(str).str.match(actors).to_numpy(dtype=bool)
+        known = np.isfinite(rows["value"].to_numpy(dtype="float64"))
+        found: pd.DataFrame = rows[theirs & known & self.steady(rows["start_ns"])]
+        return found
+
 
 def evidence_of(
     history: History,

@@ -239,9 +239,7 @@ def _reading(
     what: str,
     doubts: Witness,
 ) -> CheckRow:
-    rows = evidence.readings(reading)
-    rows = rows[rows["actor"].astype(str).str.match(_HARNESS).to_numpy(dtype=bool)]
-    rows = rows[evidence.steady(rows["start_ns"]) & np.isfinite(rows["value"].to_numpy(dtype="float64"))]
+    rows = evidence.steady_readings(reading, _HARNESS)
     if rows.empty:
         why = "No reading of it is recorded in the steady state, so nobody knows."
         return checked(

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from harness.history.names import OBSERVER, Actor, Reading
 from harness.judge.evidence import Evidence
 
@@ -29,9 +27,7 @@ def lag_s(evidence: Evidence, actors: str) -> float:
 
     The worst of them counts. A reading is the worst lag of a second, and so a bound for all samples of it.
     """
-    rows = evidence.readings(Reading.LOOP_LAG)
-    rows = rows[rows["actor"].astype(str).str.match(actors).to_numpy(dtype=bool)]
-    rows = rows[evidence.steady(rows["start_ns"]) & np.isfinite(rows["value"].to_numpy(dtype="float64"))]
+    rows = evidence.steady_readings(Reading.LOOP_LAG, actors)
     if rows.empty:
         return 0.0
     highest = rows.groupby("actor", observed=True)["value"].quantile(QUANTILE, interpolation="higher")
