@@ -13,14 +13,13 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from harness.files import DocumentError, read_toml
-from harness.sla.promises import Objective, Policy, Profile, parse_threshold
+from harness.sla.promises import Objective, Policy, parse_threshold
 
 __all__ = [
     "DEFAULT_POLICY",
     "Objective",
     "Policy",
     "PolicyError",
-    "Profile",
     "flatten",
     "load_policy",
     "parse_threshold",
