@@ -1,7 +1,8 @@
 """The rows of a report, and the verdict that follows from the figures of each.
 
-No row holds a verdict: it is worked out when it is asked for, so that none can be at odds with its figures.
-A document that states another one is refused.
+Objectives, integrity rows and faults hold no verdict: it is worked out when it is asked for. Checks and
+findings hold the one that they were given, for their figures do not always settle it. A document whose
+verdicts are at odds with its figures is refused.
 """
 
 from __future__ import annotations

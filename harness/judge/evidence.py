@@ -123,8 +123,6 @@ class Evidence:
         kinds: tuple[Kind, ...] = ("http", "health", "monitor", "resource")
         return shortages_of({kind: self.rows(kind) for kind in kinds}, self.files, self.faults, self.span[1])
 
-    # --- windows -----------------------------------------------------------------------------------
-
     @cached_property
     def absent(self) -> dict[Witness, str]:
         """Witnesses that the run does without by choice, and why."""
@@ -144,6 +142,8 @@ class Evidence:
         """The lifecycle of the system's items; None: the run's record does not tell it."""
         entry = (self.run.system or {}).get("lifecycle")
         return Lifecycle.of_entry(entry) if isinstance(entry, dict) else None
+
+    # --- windows -----------------------------------------------------------------------------------
 
     @cached_property
     def windows(self) -> list[Window]:

@@ -1,8 +1,8 @@
 """The gate: reads report.json and nothing else, trusts no verdict in it, and says pass or not.
 
 The verdicts in a report follow from its rows. One that states others was edited or damaged, and is refused as
-evidence whichever way it errs (:class:`~harness.documents.rows.Judged`). What was edited everywhere alike, a
-threshold for one, only a policy beside it can tell.
+evidence whichever way it errs (:class:`~harness.documents.rows.Judged`). What was edited everywhere alike (a
+threshold, an objective that was taken out) only a policy beside it can tell.
 """
 
 from __future__ import annotations
