@@ -49,7 +49,7 @@ class Calibration(Judged, Document):
     def called(self) -> str:
         return "the calibration"
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def verdict(self) -> Verdict:
         found = worst(row.verdict for row in self.rows)

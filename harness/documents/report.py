@@ -50,7 +50,7 @@ class Measurement(Judged):
     def called(self) -> str:
         return "the measurement"
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def verdict(self) -> Verdict:
         return worst(check.verdict for check in self.checks)
@@ -85,7 +85,7 @@ class Report(Judged, Document):
     def called(self) -> str:
         return "the report"
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def verdict(self) -> Verdict:
         return worst(

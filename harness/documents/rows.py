@@ -103,7 +103,7 @@ class ObjectiveRow(Judged):
     def called(self) -> str:
         return f"objective {self.name!r}"
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def verdict(self) -> RowVerdict:
         if self.absent and not self.samples:
@@ -136,7 +136,7 @@ class IntegrityRow(Judged):
     def called(self) -> str:
         return f"integrity row {self.name!r}"
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
     def verdict(self) -> Verdict:
         if self.violations:
