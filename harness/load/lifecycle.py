@@ -61,7 +61,7 @@ class Waves(LoadTestShape):
     use_common_options = True
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # Locust has no types there
         self._tick: Callable[[], tuple[int, float] | None] = lambda: None
 
     def tick(self) -> tuple[int, float] | None:

@@ -91,7 +91,7 @@ async def serving(most: int = 1_000) -> AsyncIterator[Door]:
     config.load()
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(
-        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
+        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]  # any protocol
         "127.0.0.1",
         0,
         backlog=4096,
@@ -240,7 +240,7 @@ async def test_what_is_not_http_is_refused(door: Door) -> None:
 
 def test_a_running_service_refuses_and_says_so(service: ServiceProcess) -> None:
     async def ask() -> tuple[int, bytes]:
-        return await Door(None, None, service.port).answer(head(100_000))  # type: ignore[arg-type]
+        return await Door(None, None, service.port).answer(head(100_000))  # type: ignore[arg-type]  # no server of ours
 
     status, _ = asyncio.run(ask())
     assert status == 431
