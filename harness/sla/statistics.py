@@ -21,7 +21,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special  # not stats: its import costs more CPU than a small report
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -69,9 +69,13 @@ def order_statistics(count: int, q: float, confidence: float) -> tuple[int, int]
     that side. David and Nagaraja, *Order Statistics*, section 7.1.
     """
     tail = (1 - confidence) / 2
-    low = int(stats.binom.ppf(tail, count, q))
-    high = int(stats.binom.ppf(1 - tail, count, q)) + 1
-    return low, high
+    return _binomial_quantile(tail, count, q), _binomial_quantile(1 - tail, count, q) + 1
+
+
+def _binomial_quantile(level: float, count: int, share: float) -> int:
+    """Return the smallest number of hits among ``count`` that is not exceeded with probability ``level``."""
+    found = math.ceil(special.bdtrik(level, count, share))
+    return max(found - 1, 0) if special.bdtr(max(found - 1, 0), count, share) >= level else found
 
 
 def quantile_estimate(
@@ -185,7 +189,7 @@ def effective_samples(count: int, groups: int, effect: float, confidence: float)
     if groups < 2:
         return 1.0
     level = (1 + confidence) / 2
-    caution = float(stats.t.ppf(level, count - 1) / stats.t.ppf(level, groups - 1)) ** 2
+    caution = float(special.stdtrit(count - 1, level) / special.stdtrit(groups - 1, level)) ** 2
     return max(count / effect * caution, 1.0)
 
 
