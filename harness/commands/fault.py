@@ -16,7 +16,7 @@ from harness.commands._errors import said_as
 from harness.commands._system import end_in_order_on_signals, running_stack
 
 if TYPE_CHECKING:
-    from harness.faults import Fault, System
+    from harness.faults import Fault, FaultTarget
     from harness.faults.parameters import Parameter
     from harness.history import HistoryWriter
 
@@ -151,11 +151,11 @@ def _inject(ctx: click.Context, fault: Fault, for_s: float | None) -> None:
 
     end_in_order_on_signals()
     lasts = "until Ctrl-C" if for_s is None else f"for {for_s:g} s"
-    system = _system(ctx, f"{fault.describe()}, {lasts}")
+    on = _target(ctx, f"{fault.describe()}, {lasts}")
     with (
         said_as(click.ClickException, FaultError, StackError, NotExercisedError),
         _history(ctx) as history,
-        fault.inject(system, history),
+        fault.inject(on, history),
     ):
         _wait(fault, lasts, for_s)
     click.echo(f"{fault}: undone; it was exercised", err=True)
@@ -177,14 +177,14 @@ def _random(ctx: click.Context, seed: int, for_: str, only: str, dry_run: bool) 
 
     end_in_order_on_signals()
     with said_as(click.ClickException, FaultError, StackError):
-        system = _system(ctx, f"faults of all kinds at random times, for {for_}")
-        usable = [fault for fault in candidates(system) if only in str(fault)]
+        on = _target(ctx, f"faults of all kinds at random times, for {for_}")
+        usable = [fault for fault in candidates(on) if only in str(fault)]
         schedule = Schedule.random(usable, seed=seed, for_s=_seconds(for_, ctx) or 0.0)
         click.echo(str(schedule))
         if dry_run:
             return
         with _history(ctx) as history:
-            outcomes = schedule.run(system, history, say=lambda line: click.echo(line, err=True))
+            outcomes = schedule.run(on, history, say=lambda line: click.echo(line, err=True))
     troubled = [outcome for outcome in outcomes if outcome.trouble]
     if troubled:
         raise click.ClickException(f"{len(troubled)} of {len(outcomes)} faults did not do what they should")
@@ -205,14 +205,14 @@ def _mend(ctx: click.Context) -> None:
 
     undone = 0
     with said_as(click.ClickException, FaultError, StackError):
-        for line in mend(_system(ctx, "what faults have left behind is undone")):
+        for line in mend(_target(ctx, "what faults have left behind is undone")):
             click.echo(line)
             undone += 1
     if not undone:
         click.echo("nothing was left to mend")
 
 
-def _system(ctx: click.Context, doing: str) -> System:
+def _target(ctx: click.Context, doing: str) -> FaultTarget:
     """Return the deployment that the environment names, if it may be broken, or the running stack.
 
     Parameters

@@ -33,7 +33,7 @@ from harness.experiment.secret_scan import record_secrets
 from harness.experiment.settling import Look, Settling
 from harness.experiment.testbed import Setup, Testbed, Testbeds, impossible
 from harness.experiment.watch import LOOK_S, Watch
-from harness.faults import Fault, FaultError, MissingPartError, System
+from harness.faults import Fault, FaultError, FaultTarget, MissingPartError
 from harness.faults.parameters import LONGEST_S
 from harness.faults.schedule import Schedule, check
 from harness.history import HistoryWriter, RunFolder, now_ns
@@ -113,7 +113,7 @@ class Experiment:
         return self.watch.testbed
 
     @property
-    def stack(self) -> System:
+    def stack(self) -> FaultTarget:
         """What is broken: the running processes, or a deployment."""
         return self._testbed.stack
 
@@ -139,7 +139,7 @@ class Experiment:
         seed: int = Setup.seed,
         alone: bool = False,
         **lengths: str,
-    ) -> Iterator[System]:
+    ) -> Iterator[FaultTarget]:
         """Play ``count`` games at once, again and again, while the block runs.
 
         That is on a local stack, or on the deployment that the environment names (``SUPABASE_URL`` ...);

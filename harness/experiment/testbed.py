@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.experiment.load import LoadProcess
-from harness.faults import Deployment, System
+from harness.faults import Deployment, FaultTarget
 from harness.history import HistoryWriter, RunFolder, create_run, now_ns, read_history
 from harness.history.run import utc_now
 from harness.judge import Evidence, evidence_of
@@ -92,7 +92,7 @@ class Testbed:
         self._closing = ExitStack()
         with ExitStack() as failing:
             permission = deployment()
-            self.stack: System
+            self.stack: FaultTarget
             if permission is None:
                 options = StackOptions(
                     replicas=setup.replicas, service_env=dict(setup.service), log_folder=run.logs

@@ -3,16 +3,16 @@
 from harness.faults.base import Exercised, Fault
 from harness.faults.errors import FaultError, MissingPartError, NotExercisedError
 from harness.faults.registry import find_kind, kinds, places
-from harness.faults.system import Deployment, System
+from harness.faults.target import Deployment, FaultTarget
 
 __all__ = [
     "Deployment",
     "Exercised",
     "Fault",
     "FaultError",
+    "FaultTarget",
     "MissingPartError",
     "NotExercisedError",
-    "System",
     "find_kind",
     "kinds",
     "places",

@@ -13,8 +13,8 @@ file of its place::
         name = "down"
 
         @contextmanager
-        def applied(self, system: System) -> Iterator[Exercised]:
-            proxies = self.proxies(system)
+        def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+            proxies = self.proxies(on)
             proxies.disable(self.target)
             try:
                 yield lambda: None
@@ -35,7 +35,7 @@ from typing import ClassVar
 
 from harness.faults.errors import FaultError, NotExercisedError
 from harness.faults.parameters import parameters
-from harness.faults.system import System
+from harness.faults.target import FaultTarget
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import Actor, FaultName
 from harness.stack.errors import StackError
@@ -74,7 +74,7 @@ class Fault(ABC):
         return frozenset({self.target})
 
     @abstractmethod
-    def applied(self, system: System) -> AbstractContextManager[Exercised]:
+    def applied(self, on: FaultTarget) -> AbstractContextManager[Exercised]:
         """Break it on entering, mend it on every way out.
 
         The value tells, before it is mended, whether anything came across it.
@@ -82,14 +82,14 @@ class Fault(ABC):
         Raises
         ------
         MissingPartError
-            ``system`` has no such part.
+            There is no such part.
         FaultError
             It can't be applied, or not be undone.
         """
 
-    def observed(self, system: System, history: HistoryWriter | None) -> AbstractContextManager[Exercised]:
+    def observed(self, on: FaultTarget, history: HistoryWriter | None) -> AbstractContextManager[Exercised]:
         """Break it as :meth:`applied` does; for faults that record more than their begin and end."""
-        return self.applied(system)
+        return self.applied(on)
 
     @contextmanager
     def named(self) -> Iterator[None]:
@@ -106,12 +106,12 @@ class Fault(ABC):
             raise FaultError(f"{self}: {error}") from error
 
     @classmethod
-    def examples(cls, system: System) -> Sequence[Fault]:
-        """Return the faults of this kind that ``system`` can have, for random schedules."""
+    def examples(cls, on: FaultTarget) -> Sequence[Fault]:
+        """Return the faults of this kind that there can be ``on`` it, for random schedules."""
         return ()
 
     @contextmanager
-    def inject(self, system: System, history: HistoryWriter | None = None) -> Iterator[None]:
+    def inject(self, on: FaultTarget, history: HistoryWriter | None = None) -> Iterator[None]:
         """Apply the fault while the block runs, and record its begin and its end.
 
         Its window begins before it is applied and ends when it is undone, a process that was killed being
@@ -127,7 +127,7 @@ class Fault(ABC):
         record = _Record(self, history)
         unexercised: str | None = None
         try:
-            with self.observed(system, history) as exercised:
+            with self.observed(on, history) as exercised:
                 record.begin()
                 yield
                 unexercised = exercised()

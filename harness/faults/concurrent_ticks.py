@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from harness.faults import Exercised, Fault, FaultError, MissingPartError, System
+from harness.faults import Exercised, Fault, FaultError, FaultTarget, MissingPartError
 from harness.faults.held_ticks import SQL, TickFault
 from harness.faults.parameters import count, duration
 from harness.history import HistoryWriter, now_ns
@@ -38,22 +38,22 @@ class ConcurrentTicks(TickFault):
     hold: str = duration("400ms", "how long a tick is held up, so that the others find it at work")
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        with self.observed(system, None) as exercised:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        with self.observed(on, None) as exercised:
             yield exercised
 
     @contextmanager
-    def observed(self, system: System, history: HistoryWriter | None) -> Iterator[Exercised]:
-        if Action.TICK not in system.permission:
+    def observed(self, on: FaultTarget, history: HistoryWriter | None) -> Iterator[Exercised]:
+        if Action.TICK not in on.permission:
             raise MissingPartError(
                 f"{self}: nobody consented to ticks, which move others' games too ({Action.TICK.setting})"
             )
         callers = [
             _Caller(actor, replica, history)
-            for actor, replica in self._replicas(system)
+            for actor, replica in self._replicas(on)
             for _ in range(self.at_once)
         ]
-        with self.sessions(system) as sessions, self.held(sessions, parse_duration(self.hold)) as held:
+        with self.sessions(on) as sessions, self.held(sessions, parse_duration(self.hold)) as held:
             over = threading.Event()
             clock = threading.Thread(
                 target=self._keep_time, args=(callers, over), name=str(self), daemon=True
@@ -79,14 +79,14 @@ class ConcurrentTicks(TickFault):
         for thread in threads:
             thread.join()
 
-    def _replicas(self, system: System) -> list[tuple[str, Target]]:
+    def _replicas(self, on: FaultTarget) -> list[tuple[str, Target]]:
         """Return (name in the history, where it is called) of each replica; a deployment has one address."""
-        if system.target.toxiproxy_url is None:
-            return [(CONCURRENT, system.target)]
+        if on.target.toxiproxy_url is None:
+            return [(CONCURRENT, on.target)]
         with self.named():
-            proxies = Proxies(system.target.toxiproxy_url).all()
+            proxies = Proxies(on.target.toxiproxy_url).all()
         return [
-            (f"{CONCURRENT}-{name}", replace(system.target, service_url=f"http://{proxy.listen}"))
+            (f"{CONCURRENT}-{name}", replace(on.target, service_url=f"http://{proxy.listen}"))
             for name, proxy in sorted(proxies.items())
             if name.startswith(LOAD_SERVICE)
         ]
@@ -137,12 +137,12 @@ class DueTogether(TickFault):
     after: str = duration("1s", "how long after the fault's begin they fall due")
 
     @classmethod
-    def examples(cls, system: System) -> Sequence[Fault]:
-        return [cls(games=500)] if system.target.database_url else ()
+    def examples(cls, on: FaultTarget) -> Sequence[Fault]:
+        return [cls(games=500)] if on.target.database_url else ()
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        with self.sessions(system) as sessions:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        with self.sessions(on) as sessions:
             with self.tried("make the games"):
                 kind = sessions.value(SQL["kind_of_id"])
                 if kind not in {"text", "character varying"}:

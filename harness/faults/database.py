@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 import asyncpg
 
-from harness.faults import Exercised, Fault, System
+from harness.faults import Exercised, Fault, FaultTarget
 from harness.faults.database_fault import SQL, DatabaseFault, drop, new_schema
 from harness.faults.parameters import count, duration, lock_key, parse_lock_key
 from harness.faults.process import ended, running
@@ -39,7 +39,7 @@ class Connections(DatabaseFault):
     name = "connections"
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
         outsider, password = f"stormwatch_outsider_{secrets.token_hex(3)}", secrets.token_urlsafe(12)
         refused: list[float] = []
 
@@ -60,7 +60,7 @@ class Connections(DatabaseFault):
         def exercised() -> str | None:
             return None if refused[-1] > time.monotonic() - _LATELY_S else "connections were left over"
 
-        with self.sessions(system) as sessions:
+        with self.sessions(on) as sessions:
             try:
                 with self.tried("make a user for the outsiders"):
                     sessions.execute(SQL["make_outsider"].format(outsider=outsider, password=password))
@@ -87,9 +87,9 @@ class SlowStatements(DatabaseFault):
     TABLES: ClassVar[tuple[str, ...]] = ("games", "game_participants", "submissions")
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
         schema, delay_s = new_schema(), parse_duration(self.delay)
-        with self.sessions(system) as sessions:
+        with self.sessions(on) as sessions:
             try:
                 with self.tried("slow the tables down"):
                     sessions.execute(SQL["slow"].format(schema=schema, delay_s=delay_s, limit=LOCK_LIMIT))
@@ -108,13 +108,13 @@ class HoldingFault(DatabaseFault):
 
     @contextmanager
     def holding(
-        self, system: System, statement: str, passed_by: str = "nobody_passed"
+        self, on: FaultTarget, statement: str, passed_by: str = "nobody_passed"
     ) -> Iterator[Exercised]:
         """Hold on to what ``statement`` gets hold of, in a transaction of ours.
 
         At its end it is asked ``passed_by``: whether somebody came across it who does not wait.
         """
-        with self.sessions(system) as sessions:
+        with self.sessions(on) as sessions:
             with self.tried("get hold of it"):
                 holder = sessions.connect()
                 sessions.run(holder.execute(SQL["hold"].format(limit=LOCK_LIMIT)))
@@ -152,8 +152,8 @@ class RowLocks(HoldingFault):
 
     rows: int = count(10000, "how many games at most")
 
-    def applied(self, system: System) -> AbstractContextManager[Exercised]:
-        return self.holding(system, SQL["lock_rows"].format(rows=self.rows), "rows_fell_due")
+    def applied(self, on: FaultTarget) -> AbstractContextManager[Exercised]:
+        return self.holding(on, SQL["lock_rows"].format(rows=self.rows), "rows_fell_due")
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ class TableLock(HoldingFault):
 
     name = "table-lock"
 
-    def applied(self, system: System) -> AbstractContextManager[Exercised]:
-        return self.holding(system, SQL["lock_table"])
+    def applied(self, on: FaultTarget) -> AbstractContextManager[Exercised]:
+        return self.holding(on, SQL["lock_table"])
 
 
 @dataclass(frozen=True)
@@ -183,11 +183,11 @@ class AdvisoryLock(HoldingFault):
 
     key: str = lock_key("8462001", "of the lock, 5 or 3,-7; the default is the reference service's monitor")
 
-    def applied(self, system: System) -> AbstractContextManager[Exercised]:
+    def applied(self, on: FaultTarget) -> AbstractContextManager[Exercised]:
         parts = parse_lock_key(self.key)
         kind = "bigint" if len(parts) == 1 else "int"
         key = ", ".join(f"'{part}'::{kind}" for part in parts)
-        return self.holding(system, SQL["lock_key"].format(key=key))
+        return self.holding(on, SQL["lock_key"].format(key=key))
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,8 @@ class IdleInTransaction(DatabaseFault):
     sessions_count: int = count(10, "how many sessions", most=1000)
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        with self.sessions(system) as sessions:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        with self.sessions(on) as sessions:
             with self.tried("open the sessions"):
                 held = [sessions.connect() for _ in range(self.sessions_count)]
                 for session in held:
@@ -221,8 +221,8 @@ class ReadOnly(DatabaseFault):
     name = "read-only"
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        with self.sessions(system) as sessions:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        with self.sessions(on) as sessions:
 
             async def heeded() -> bool:
                 """Tell whether a session that does not ask for more may only read."""
@@ -267,7 +267,7 @@ class TerminateBackends(DatabaseFault):
     every: str = duration("1s", "between two cuts")
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
         cut: list[int] = []
 
         async def cut_them(sessions: Sessions) -> None:
@@ -278,7 +278,7 @@ class TerminateBackends(DatabaseFault):
         async def begun() -> bool:
             return bool(cut)
 
-        with self.sessions(system) as sessions:
+        with self.sessions(on) as sessions:
             sessions.spawn(cut_them(sessions))
             with self.tried("cut sessions"):
                 sessions.wait_until(begun)
@@ -290,8 +290,8 @@ class _Server(DatabaseFault):
     """Something done to the server's process."""
 
     @classmethod
-    def examples(cls, system: System) -> Sequence[Fault]:
-        return [cls()] if cls.target in system.parts else ()
+    def examples(cls, on: FaultTarget) -> Sequence[Fault]:
+        return [cls()] if cls.target in on.parts else ()
 
 
 @dataclass(frozen=True)
@@ -304,11 +304,11 @@ class Restart(_Server):
     name = "restart"
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        before = running(self, system)
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        before = running(self, on)
         with self.named():
-            system.restart(self.target)
-        yield lambda: "the server was not restarted" if system.pid(self.target) == before else None
+            on.restart(self.target)
+        yield lambda: "the server was not restarted" if on.pid(self.target) == before else None
 
 
 @dataclass(frozen=True)
@@ -320,5 +320,5 @@ class Crash(_Server):
 
     name = "crash"
 
-    def applied(self, system: System) -> AbstractContextManager[Exercised]:
-        return ended(self, system, system.kill)
+    def applied(self, on: FaultTarget) -> AbstractContextManager[Exercised]:
+        return ended(self, on, on.kill)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
-from harness.faults import Fault, FaultError, MissingPartError, System
+from harness.faults import Fault, FaultError, FaultTarget, MissingPartError
 from harness.faults.sessions import Sessions
 from harness.target.sessions import TROUBLE
 from harness.target.sql import named_statements
@@ -30,8 +30,8 @@ class DatabaseFault(Fault):
     place: ClassVar[str] = "database"
 
     @classmethod
-    def examples(cls, system: System) -> Sequence[Fault]:
-        return [cls()] if system.target.database_url else ()
+    def examples(cls, on: FaultTarget) -> Sequence[Fault]:
+        return [cls()] if on.target.database_url else ()
 
     def check_target(self) -> None:
         """Refuse a misspelt target: it must not skip a scenario."""
@@ -39,7 +39,7 @@ class DatabaseFault(Fault):
             raise FaultError(f"{self}: no database {self.target!r}; there is {DatabaseFault.target}")
 
     @contextmanager
-    def sessions(self, system: System) -> Iterator[Sessions]:
+    def sessions(self, on: FaultTarget) -> Iterator[Sessions]:
         """Give sessions of our own in the database.
 
         Raises
@@ -50,7 +50,7 @@ class DatabaseFault(Fault):
             The database can't be connected to.
         """
         self.check_target()
-        url = system.target.database_url
+        url = on.target.database_url
         if url is None:
             raise MissingPartError(f"{self}: the target's database is not known (DATABASE_URL)")
         with Sessions(url) as sessions:

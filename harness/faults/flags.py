@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harness.faults import Exercised, Fault, FaultError, MissingPartError, System
+from harness.faults import Exercised, Fault, FaultError, FaultTarget, MissingPartError
 from harness.stack.proxies import LOAD_SERVICE
 from harness.target import Target
 from harness.target.client import Client, has
@@ -46,8 +46,8 @@ class FlagOff(Fault):
             raise FaultError(f"{self}: no flag {self.target!r}; there are {', '.join(FLAGS)}")
 
     @classmethod
-    def examples(cls, system: System) -> Sequence[Fault]:
-        return [cls(flag) for flag in FLAGS] if system.target.flags_file else ()
+    def examples(cls, on: FaultTarget) -> Sequence[Fault]:
+        return [cls(flag) for flag in FLAGS] if on.target.flags_file else ()
 
     @property
     def occupies(self) -> frozenset[str]:
@@ -55,12 +55,12 @@ class FlagOff(Fault):
         return frozenset({self.target, "service-1", LOAD_SERVICE})
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        if system.target.flags_file is None:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        if on.target.flags_file is None:
             raise MissingPartError(
                 f"{self}: the target's flags file is not within our reach (STORMWATCH_FLAGS_FILE is not set)"
             )
-        path, target = Path(system.target.flags_file), system.target
+        path, target = Path(on.target.flags_file), on.target
         was_off = self._told(target) is False
         before = self._replace_line(path, f"{self.target}=false")
         try:

@@ -9,7 +9,7 @@ from typing import Final
 
 import psutil
 
-from harness.faults import FaultError, System
+from harness.faults import FaultError, FaultTarget
 from harness.faults.database_fault import MARK, drop
 from harness.faults.database_fault import SQL as DATABASE_SQL
 from harness.faults.flags import FLAGS, replace_lines
@@ -26,8 +26,8 @@ _TOXIC: Final = re.compile(r"[a-z_]+-(upstream|downstream)-[0-9a-f]{6}")
 _SQL: Final = named_statements(Path(__file__).parent / "sql" / "mend.sql")
 
 
-def mend(system: System) -> Iterator[str]:
-    """Undo all that faults have left behind on ``system``, and tell of each thing that was undone.
+def mend(on: FaultTarget) -> Iterator[str]:
+    """Undo all that faults have left behind, and tell of each thing that was undone.
 
     What is still being broken on purpose is mended too: nobody can tell it from what was left.
 
@@ -42,7 +42,7 @@ def mend(system: System) -> Iterator[str]:
     """
     trouble: list[str] = []
     # Processes first: who is paused or gone can't be asked for the rest.
-    menders: tuple[Callable[[System], Iterator[str]], ...] = (
+    menders: tuple[Callable[[FaultTarget], Iterator[str]], ...] = (
         _processes,
         _network,
         _pubnub,
@@ -51,21 +51,21 @@ def mend(system: System) -> Iterator[str]:
     )
     for mender in menders:
         try:
-            yield from mender(system)
+            yield from mender(on)
         except (FaultError, StackError, *TROUBLE) as error:
             trouble.append(str(error) or type(error).__name__)
     if trouble:
         raise FaultError("; ".join(trouble))
 
 
-def _processes(system: System) -> Iterator[str]:
-    for name in system.parts:
-        pid = system.pid(name)
+def _processes(on: FaultTarget) -> Iterator[str]:
+    for name in on.parts:
+        pid = on.pid(name)
         if pid is None:
-            system.restart(name)
+            on.restart(name)
             yield f"{name} was down: started again"
         elif _is_stopped(pid):
-            system.resume(name)
+            on.resume(name)
             yield f"{name} was paused: goes on"
 
 
@@ -79,10 +79,10 @@ def _is_stopped(pid: int) -> bool:
         return False
 
 
-def _network(system: System) -> Iterator[str]:
-    if system.target.toxiproxy_url is None:
+def _network(on: FaultTarget) -> Iterator[str]:
+    if on.target.toxiproxy_url is None:
         return
-    proxies = Proxies(system.target.toxiproxy_url)
+    proxies = Proxies(on.target.toxiproxy_url)
     for name, proxy in sorted(proxies.all().items()):
         if not proxy.enabled:
             proxies.enable(name)
@@ -93,8 +93,8 @@ def _network(system: System) -> Iterator[str]:
                 yield f"proxy {name}: toxic {toxic} removed"
 
 
-def _pubnub(system: System) -> Iterator[str]:
-    url, token = system.target.pubnub_control_url, system.target.pubnub_control_token
+def _pubnub(on: FaultTarget) -> Iterator[str]:
+    url, token = on.target.pubnub_control_url, on.target.pubnub_control_token
     if url is None or token is None:
         return
     control = PubNubControl(url, token)
@@ -105,10 +105,10 @@ def _pubnub(system: System) -> Iterator[str]:
             yield f"PubNub emulator: rule {rule.action} on {about} removed"
 
 
-def _database(system: System) -> Iterator[str]:
-    if system.target.database_url is None:
+def _database(on: FaultTarget) -> Iterator[str]:
+    if on.target.database_url is None:
         return
-    with Sessions(system.target.database_url) as sessions:
+    with Sessions(on.target.database_url) as sessions:
         if ended := sessions.value(_SQL["end_sessions"], Who.FAULT):
             yield f"database: {ended} sessions ended that faults had left open"
         for (schema,) in sessions.rows(_SQL["schemas"], MARK):
@@ -133,11 +133,11 @@ def _schema(sessions: Sessions, schema: str) -> Iterator[str]:
     drop(sessions, schema)
 
 
-def _flags(system: System) -> Iterator[str]:
+def _flags(on: FaultTarget) -> Iterator[str]:
     # A stack of ours starts without the file; in a deployment's, somebody may want a flag to be off.
-    if system.target.flags_file is None or not system.parts:
+    if on.target.flags_file is None or not on.parts:
         return
-    path = Path(system.target.flags_file)
+    path = Path(on.target.flags_file)
     if not path.exists():
         return
     off = {f"{flag}=false" for flag in FLAGS}

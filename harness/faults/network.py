@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.faults import Exercised, Fault, FaultError, MissingPartError, System
+from harness.faults import Exercised, Fault, FaultError, FaultTarget, MissingPartError
 from harness.faults.parameters import choice, count, duration, share
 from harness.sla.units import parse_duration, parse_share
 from harness.stack.proxies import PROXIES, Proxies, Stream, ToxiproxyError
@@ -29,12 +29,12 @@ class NetworkFault(Fault):
     place: ClassVar[str] = "network"
 
     @classmethod
-    def examples(cls, system: System) -> Sequence[Fault]:
-        if system.target.toxiproxy_url is None:
+    def examples(cls, on: FaultTarget) -> Sequence[Fault]:
+        if on.target.toxiproxy_url is None:
             return ()
-        return [cls(name) for name in Proxies(system.target.toxiproxy_url).all()]
+        return [cls(name) for name in Proxies(on.target.toxiproxy_url).all()]
 
-    def proxies(self, system: System) -> Proxies:
+    def proxies(self, on: FaultTarget) -> Proxies:
         """Return the proxies, once it is sure that the target of the fault is one of them.
 
         Raises
@@ -44,7 +44,7 @@ class NetworkFault(Fault):
         FaultError
             There never was such a proxy, or Toxiproxy does not answer.
         """
-        url = system.target.toxiproxy_url
+        url = on.target.toxiproxy_url
         if url is None:
             raise MissingPartError(
                 f"{self}: the target has no Toxiproxy (STORMWATCH_TOXIPROXY_URL is not set)"
@@ -69,8 +69,8 @@ class Down(NetworkFault):
     name = "down"
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        proxies = self.proxies(system)
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        proxies = self.proxies(on)
         with self.named():
             use = _Use(proxies, self.target)
         try:
@@ -95,8 +95,8 @@ class Flapping(NetworkFault):
     up: str = duration("1s", "how long it is up in between")
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        proxies = self.proxies(system)
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        proxies = self.proxies(on)
         with self.named():
             use = _Use(proxies, self.target)
         over = threading.Event()
@@ -141,8 +141,8 @@ class ToxicFault(NetworkFault):
         """Return the toxic's attributes in Toxiproxy's units."""
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        proxies = self.proxies(system)
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        proxies = self.proxies(on)
         # A name of our own: another fault of the same kind may be on the same proxy.
         toxics: dict[str, Stream] = {
             f"{self.name}-{stream}-{secrets.token_hex(3)}": stream for stream in DIRECTIONS[self.direction]

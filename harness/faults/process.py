@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import psutil
 
-from harness.faults import Exercised, Fault, FaultError, MissingPartError, NotExercisedError, System
+from harness.faults import Exercised, Fault, FaultError, FaultTarget, MissingPartError, NotExercisedError
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class ProcessFault(Fault):
     NOT_AT_RANDOM: ClassVar[frozenset[str]] = frozenset({"toxiproxy", "pubnub"})
 
     @classmethod
-    def examples(cls, system: System) -> Sequence[Fault]:
-        return [cls(name) for name in system.parts if name not in cls.NOT_AT_RANDOM]
+    def examples(cls, on: FaultTarget) -> Sequence[Fault]:
+        return [cls(name) for name in on.parts if name not in cls.NOT_AT_RANDOM]
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Kill(ProcessFault):
 
     name = "kill"
 
-    def applied(self, system: System) -> AbstractContextManager[Exercised]:
-        return ended(self, system, system.kill)
+    def applied(self, on: FaultTarget) -> AbstractContextManager[Exercised]:
+        return ended(self, on, on.kill)
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Terminate(ProcessFault):
 
     name = "terminate"
 
-    def applied(self, system: System) -> AbstractContextManager[Exercised]:
-        return ended(self, system, system.terminate)
+    def applied(self, on: FaultTarget) -> AbstractContextManager[Exercised]:
+        return ended(self, on, on.terminate)
 
 
 @dataclass(frozen=True)
@@ -62,39 +62,39 @@ class Pause(ProcessFault):
 
     name = "pause"
 
-    def applied(self, system: System) -> AbstractContextManager[Exercised]:
-        return paused(self, system)
+    def applied(self, on: FaultTarget) -> AbstractContextManager[Exercised]:
+        return paused(self, on)
 
 
 @contextmanager
-def ended(fault: Fault, system: System, end: Callable[[str], None]) -> Iterator[Exercised]:
+def ended(fault: Fault, on: FaultTarget, end: Callable[[str], None]) -> Iterator[Exercised]:
     """End the process that is the fault's target by ``end``, and start it again afterwards."""
-    running(fault, system)
+    running(fault, on)
     try:
         with fault.named():
             end(fault.target)
-        yield lambda: _down(system, fault.target)
+        yield lambda: _down(on, fault.target)
     finally:
         with fault.named():
-            system.restart(fault.target)
+            on.restart(fault.target)
 
 
 @contextmanager
-def paused(fault: Fault, system: System) -> Iterator[Exercised]:
+def paused(fault: Fault, on: FaultTarget) -> Iterator[Exercised]:
     """Stop the process that is the fault's target in its tracks, and let it go on afterwards."""
-    pid = running(fault, system)
+    pid = running(fault, on)
     try:
         with fault.named():
-            system.pause(fault.target)
+            on.pause(fault.target)
         yield lambda: _stopped(pid)
     finally:
         # What something else killed meanwhile is not ours to mend.
-        if system.pid(fault.target) is not None:
+        if on.pid(fault.target) is not None:
             with fault.named():
-                system.resume(fault.target)
+                on.resume(fault.target)
 
 
-def running(fault: Fault, system: System) -> int:
+def running(fault: Fault, on: FaultTarget) -> int:
     """Return the id of the process that is the fault's target.
 
     Raises
@@ -106,19 +106,19 @@ def running(fault: Fault, system: System) -> int:
     NotExercisedError
         It is not running: nothing to be harmed.
     """
-    if not system.parts:
+    if not on.parts:
         raise MissingPartError(f"{fault}: no process is within reach: the target is a deployment")
-    if fault.target not in system.parts:
-        raise FaultError(f"{fault}: no process {fault.target!r}; there are {', '.join(system.parts)}")
-    pid = system.pid(fault.target)
+    if fault.target not in on.parts:
+        raise FaultError(f"{fault}: no process {fault.target!r}; there are {', '.join(on.parts)}")
+    pid = on.pid(fault.target)
     if pid is None:
         raise NotExercisedError(f"{fault} was not exercised: {fault.target} is not running")
     return pid
 
 
-def _down(system: System, name: str) -> str | None:
+def _down(on: FaultTarget, name: str) -> str | None:
     """Return why a process that was ended is not down; None if it is."""
-    pid = system.pid(name)
+    pid = on.pid(name)
     return None if pid is None else f"{name} is still running (pid {pid})"
 
 

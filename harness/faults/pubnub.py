@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
-from harness.faults import Exercised, Fault, FaultError, MissingPartError, System
+from harness.faults import Exercised, Fault, FaultError, FaultTarget, MissingPartError
 from harness.faults.parameters import choice, count, duration, parameters, share
 from harness.sla.units import parse_duration, parse_share
 from harness.stack.pubnub_control import PubNubControl
@@ -47,8 +47,8 @@ class PubNubFault(Fault):
         return [] if self.target in {"", "all"} else self.target.split(",")
 
     @classmethod
-    def examples(cls, system: System) -> Sequence[Fault]:
-        if system.target.pubnub_control_url is None:
+    def examples(cls, on: FaultTarget) -> Sequence[Fault]:
+        if on.target.pubnub_control_url is None:
             return ()
         return [cls(operation) for operation in cls.tried_on]
 
@@ -66,8 +66,8 @@ class PubNubFault(Fault):
         return found
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        control = self._control(system)
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        control = self._control(on)
         with self.named():
             rule = control.add(
                 self.name.replace("-", "_"),  # the emulator calls it so
@@ -87,8 +87,8 @@ class PubNubFault(Fault):
             with self.named():
                 rule.remove()
 
-    def _control(self, system: System) -> PubNubControl:
-        target = system.target
+    def _control(self, on: FaultTarget) -> PubNubControl:
+        target = on.target
         if target.pubnub_control_url is None or target.pubnub_control_token is None:
             raise MissingPartError(
                 f"{self}: the target has no PubNub emulator to tell "

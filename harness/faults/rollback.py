@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.faults import Exercised, MissingPartError, System
+from harness.faults import Exercised, FaultTarget, MissingPartError
 from harness.faults.flags import FlagOff
 from harness.faults.service import ServiceFault
 from harness.faults.trigger import TriggerDropped
@@ -34,34 +34,34 @@ class EmergencyRollback(ServiceFault):
     )
 
     @contextmanager
-    def observed(self, system: System, history: HistoryWriter | None) -> Iterator[Exercised]:
+    def observed(self, on: FaultTarget, history: HistoryWriter | None) -> Iterator[Exercised]:
         monitoring, redeploy, trigger = self.STEPS
         with ExitStack() as steps:
             with _timed(history, monitoring):
-                steps.enter_context(FlagOff("ENABLE_TIMER_MONITORING").applied(system))
+                steps.enter_context(FlagOff("ENABLE_TIMER_MONITORING").applied(on))
             with _timed(history, redeploy):
-                steps.enter_context(self._redeployed(system))
+                steps.enter_context(self._redeployed(on))
             with _timed(history, trigger):
-                steps.enter_context(TriggerDropped().applied(system))
+                steps.enter_context(TriggerDropped().applied(on))
             # Taken, each has had its effect; whether a game moves meanwhile is up to who moves it.
             yield lambda: None
 
     @contextmanager
-    def _redeployed(self, system: System) -> Iterator[None]:
+    def _redeployed(self, on: FaultTarget) -> Iterator[None]:
         """Have other processes in the place of the service's, as when another version is deployed."""
-        replicas = [name for name in system.parts if name.startswith("service-")]
+        replicas = [name for name in on.parts if name.startswith("service-")]
         if not replicas:
             raise MissingPartError(f"{self}: the target has no process of the service within our reach")
         try:
-            self._restart(system, replicas)
+            self._restart(on, replicas)
             yield
         finally:
-            self._restart(system, replicas)
+            self._restart(on, replicas)
 
-    def _restart(self, system: System, replicas: Sequence[str]) -> None:
+    def _restart(self, on: FaultTarget, replicas: Sequence[str]) -> None:
         for replica in replicas:
             with self.named():
-                system.restart(replica)
+                on.restart(replica)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from harness.faults import Fault, FaultError, MissingPartError, NotExercisedError, System, kinds
+from harness.faults import Fault, FaultError, FaultTarget, MissingPartError, NotExercisedError, kinds
 from harness.history import HistoryWriter
 
 #: How long each fault lasts, and how long until the next begins: some overlap, and there is time to recover.
@@ -94,7 +94,7 @@ class Schedule:
 
     def run(
         self,
-        system: System,
+        on: FaultTarget,
         history: HistoryWriter | None = None,
         *,
         say: Callable[[str], None] = lambda _: None,
@@ -107,7 +107,7 @@ class Schedule:
 
         Parameters
         ----------
-        system : what is broken.
+        on : what is broken.
         history : takes each fault's begin and end.
         say : told of each begin and end.
         wait : waits for so many seconds; whoever has to look after something meanwhile gives their own.
@@ -125,7 +125,7 @@ class Schedule:
                     if begins:
                         say(f"{entry.fault} begins")
                         scope = running[number] = everything.enter_context(ExitStack())
-                        scope.enter_context(entry.fault.inject(system, history))
+                        scope.enter_context(entry.fault.inject(on, history))
                     elif number in running:
                         running.pop(number).close()
                         outcomes.append(Outcome(entry))
@@ -187,12 +187,12 @@ def check(outcomes: Sequence[Outcome], *, every: bool = True) -> None:
         raise NotExercisedError("; ".join(unexercised) or "no fault was due")
 
 
-def candidates(system: System) -> list[Fault]:
-    """Return every fault, as it is by default, that ``system`` can have."""
+def candidates(on: FaultTarget) -> list[Fault]:
+    """Return every fault, as it is by default, that there can be ``on`` it."""
     found: list[Fault] = []
     for kind in kinds().values():
         try:
-            found += kind.examples(system)
+            found += kind.examples(on)
         except MissingPartError:
             continue
     return found

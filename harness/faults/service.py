@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.faults import Exercised, Fault, FaultError, System
+from harness.faults import Exercised, Fault, FaultError, FaultTarget
 from harness.history import HistoryWriter
 
 
@@ -19,12 +19,12 @@ class ServiceFault(Fault):
 
     place: ClassVar[str] = "service"
 
-    def applied(self, system: System) -> AbstractContextManager[Exercised]:
-        return self.observed(system, None)
+    def applied(self, on: FaultTarget) -> AbstractContextManager[Exercised]:
+        return self.observed(on, None)
 
     @abstractmethod
     def observed(
-        self, system: System, history: HistoryWriter | None
+        self, on: FaultTarget, history: HistoryWriter | None
     ) -> AbstractContextManager[Exercised]: ...
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from harness.faults import Exercised, Fault, System
+from harness.faults import Exercised, Fault, FaultTarget
 from harness.faults.held_ticks import HeldTicks, TickFault
 from harness.faults.network import Down
 from harness.faults.parameters import duration
@@ -31,8 +31,8 @@ class SlowTicks(TickFault):
     delay: str = duration("2s", "how much longer each of a tick's statements takes")
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        with self.sessions(system) as sessions, self.held(sessions, parse_duration(self.delay)) as held:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        with self.sessions(on) as sessions, self.held(sessions, parse_duration(self.delay)) as held:
             yield held.missing
 
 
@@ -41,7 +41,7 @@ class _AtTick(TickFault):
     """Something done in the middle of a tick. Somebody has to make it tick: it is not drawn at random."""
 
     @classmethod
-    def examples(cls, system: System) -> Sequence[Fault]:
+    def examples(cls, on: FaultTarget) -> Sequence[Fault]:
         return ()
 
 
@@ -55,10 +55,10 @@ class _ReplicaAtTick(_AtTick):
         """Take any name: :func:`running` refuses those that no process has."""
 
     @contextmanager
-    def caught(self, system: System) -> Iterator[tuple[int, HeldTicks]]:
+    def caught(self, on: FaultTarget) -> Iterator[tuple[int, HeldTicks]]:
         """Catch the replica in the middle of a tick, its lock in hand; gives its process id too."""
-        pid = running(self, system)
-        with self.sessions(system) as sessions, self.held(sessions, _HOLD_S, pid) as held:
+        pid = running(self, on)
+        with self.sessions(on) as sessions, self.held(sessions, _HOLD_S, pid) as held:
             held.wait_for_one(pid)
             yield pid, held
 
@@ -73,8 +73,8 @@ class KillAtTick(_ReplicaAtTick):
     name = "kill"
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        with self.caught(system), ended(self, system, system.kill) as exercised:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        with self.caught(on), ended(self, on, on.kill) as exercised:
             yield exercised
 
 
@@ -88,8 +88,8 @@ class PauseAtTick(_ReplicaAtTick):
     name = "pause"
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        with self.caught(system) as (pid, held), paused(self, system) as exercised:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        with self.caught(on) as (pid, held), paused(self, on) as exercised:
             missed = f"{self.target} had left its tick already" if held.left_by(pid) else None
             yield lambda: missed or exercised()
 
@@ -104,11 +104,11 @@ class CrashAtTick(_AtTick):
     name = "crash"
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        running(self, system)
-        with self.sessions(system) as sessions, self.held(sessions, _HOLD_S) as held:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        running(self, on)
+        with self.sessions(on) as sessions, self.held(sessions, _HOLD_S) as held:
             held.wait_for_one()
-            with ended(self, system, system.kill) as exercised:
+            with ended(self, on, on.kill) as exercised:
                 yield exercised
 
 
@@ -130,11 +130,11 @@ class ResetAtCommit(_AtTick):
         return frozenset({self.target, SERVICE_POSTGRES})
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        self.CUT.proxies(system)  # where there is none, no tick need be held up
-        with self.sessions(system) as sessions, ExitStack() as cut:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        self.CUT.proxies(on)  # where there is none, no tick need be held up
+        with self.sessions(on) as sessions, ExitStack() as cut:
             with self.held(sessions, _HOLD_S, at="commits") as held:
                 session = held.wait_for_one()
-                cut.enter_context(self.CUT.applied(system))
+                cut.enter_context(self.CUT.applied(on))
                 missed = held.answered(session)
             yield lambda: missed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from harness.faults import Exercised, MissingPartError, System
+from harness.faults import Exercised, FaultTarget, MissingPartError
 from harness.faults.database_fault import DatabaseFault
 from harness.faults.sessions import LOCK_LIMIT, Sessions
 from harness.target.sql import named_statements
@@ -29,8 +29,8 @@ class TriggerDropped(DatabaseFault):
     name = "trigger-dropped"
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
-        with self.sessions(system) as sessions:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        with self.sessions(on) as sessions:
             with self.tried("look at the trigger"):
                 undo = self._undo(sessions)
                 silent_before = sessions.value(_SQL["silent"])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from harness.faults import Exercised, Fault, FaultError, System
+from harness.faults import Exercised, Fault, FaultError, FaultTarget
 from harness.faults.parameters import count, duration
 from harness.faults.service import ServiceFault
 from harness.history import HistoryWriter, Row, now_ns
@@ -35,8 +35,8 @@ class WrongSecrets(ServiceFault):
     every: str = duration("20ms", "between two calls of one of them")
 
     @contextmanager
-    def observed(self, system: System, history: HistoryWriter | None) -> Iterator[Exercised]:
-        calls = _Calls(system.target, history, parse_duration(self.every))
+    def observed(self, on: FaultTarget, history: HistoryWriter | None) -> Iterator[Exercised]:
+        calls = _Calls(on.target, history, parse_duration(self.every))
         threads = [
             threading.Thread(
                 target=calls.hammer, args=(n, self.callers), name=f"unauthorised-{n}", daemon=True

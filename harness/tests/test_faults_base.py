@@ -16,9 +16,9 @@ from harness.faults import (
     Exercised,
     Fault,
     FaultError,
+    FaultTarget,
     MissingPartError,
     NotExercisedError,
-    System,
     find_kind,
     kinds,
 )  # fmt: skip
@@ -51,7 +51,7 @@ class Noted(Fault):
     stuck: bool = False
 
     @contextmanager
-    def applied(self, system: System) -> Iterator[Exercised]:
+    def applied(self, on: FaultTarget) -> Iterator[Exercised]:
         if self.refused:
             raise FaultError("refused")
         if self.unmet:

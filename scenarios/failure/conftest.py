@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.faults import System
+from harness.faults import FaultTarget
 from harness.faults.schedule import Schedule, candidates
 from harness.target import deployment_named
 
@@ -44,9 +44,9 @@ class Chaos:
         """The options of pytest that ask for it again."""
         return f"--chaos-seed {self.seed} --chaos-seconds {self.seconds:g}"
 
-    def draw(self, system: System) -> Schedule:
-        """Return the timeline: the same for the same seed, seconds and parts of the system."""
-        usable = [fault for fault in candidates(system) if f"{fault.place}:{fault.name}" not in UNKEEPABLE]
+    def draw(self, on: FaultTarget) -> Schedule:
+        """Return the timeline: the same for the same seed, seconds and parts."""
+        usable = [fault for fault in candidates(on) if f"{fault.place}:{fault.name}" not in UNKEEPABLE]
         return Schedule.random(usable, seed=self.seed, for_s=self.seconds)
 
 

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from harness.experiment import Experiment
-from harness.faults import System
+from harness.faults import FaultTarget
 from harness.faults.schedule import Schedule
 
 
@@ -12,7 +12,7 @@ class Chaos(Protocol):
 
     options: str
 
-    def draw(self, system: System) -> Schedule: ...
+    def draw(self, on: FaultTarget) -> Schedule: ...
 
 
 def test_chaos(experiment: Experiment, chaos: Chaos) -> None:

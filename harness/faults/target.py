@@ -10,12 +10,12 @@ from harness.faults.errors import MissingPartError
 from harness.target import Action, Permission, Target
 
 
-class System(Protocol):
+class FaultTarget(Protocol):
     """What faults act on: a stack of ours, one that another process runs, or a :class:`Deployment`."""
 
     @property
     def target(self) -> Target:
-        """The system's addresses."""
+        """Its addresses."""
 
     @property
     def permission(self) -> Permission:
