@@ -25,6 +25,7 @@ from harness import web_proxies
 
 if TYPE_CHECKING:
     from harness.experiment import Experiment, Testbeds
+    from harness.system import System
 
 #: What a session ends with that was refused before anything was done.
 _WRONG_USAGE: Final = 2
@@ -59,6 +60,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         default=None,
         help="where new run folders are made (default: STORMWATCH_REPORTS, else ./reports)",
+    )
+    group.addoption(
+        "--stormwatch-system",
+        metavar="FILE",
+        help="file of the system that is put to the test (default: STORMWATCH_SYSTEM, system in "
+        "[tool.stormwatch] of pyproject.toml, else the only one installed)",
     )
     group.addoption(
         "--stormwatch-local",
@@ -150,7 +157,7 @@ def _begin(config: pytest.Config) -> None:
 
 
 def _see_that_it_may_be_broken(config: pytest.Config) -> None:
-    """End the session if the environment names a deployment that nobody consented to break."""
+    """End the session if no system is named, or a deployment that nobody consented to break."""
     from harness.experiment.testbed import deployment
     from harness.target import ConsentError, TargetError, forget_deployment
 
@@ -158,6 +165,7 @@ def _see_that_it_may_be_broken(config: pytest.Config) -> None:
         forget_deployment()
     if hasattr(config, "workerinput"):
         return  # whoever started the workers looks
+    _system(config)
     try:
         deployment()
     except (ConsentError, TargetError) as error:
@@ -278,6 +286,16 @@ def _report(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> li
     return [f"verdict: {document.verdict}    report: {os.path.relpath(run.path / 'report.html')}"]
 
 
+def _system(config: pytest.Config) -> type[System]:
+    """Return the system that is put to the test; end the session where none can be had."""
+    from harness.system import SystemFileError, find_system
+
+    try:
+        return find_system(config.getoption("--stormwatch-system"))
+    except SystemFileError as error:
+        pytest.exit(f"stormwatch: {error}", returncode=_WRONG_USAGE)
+
+
 def _testbeds(config: pytest.Config) -> Testbeds:
     """Return what gives this process's experiments their stack and games."""
     if _TESTBEDS not in config.stash:
@@ -285,7 +303,8 @@ def _testbeds(config: pytest.Config) -> Testbeds:
         from harness.sla.policy import load_policy
 
         shared = not config.getoption("--stormwatch-apart")
-        config.stash[_TESTBEDS] = Testbeds(config.stash[_RUN] / "testbeds", load_policy(), shared=shared)
+        folder = config.stash[_RUN] / "testbeds"
+        config.stash[_TESTBEDS] = Testbeds(folder, load_policy(), _system(config), shared=shared)
     return config.stash[_TESTBEDS]
 
 

@@ -9,19 +9,19 @@ from dataclasses import asdict
 
 import psutil
 
-from harness.calibrate.plan import ACTIONS, BUSY_PERCENT, MOST_HIT, PHASE_S, PLACES, SETUP, Plan, Step, delay
+from harness.calibrate.plan import ACTIONS, BUSY_PERCENT, MOST_HIT, Plan, Step, delay, setup_for
 from harness.experiment.testbed import Testbed
 from harness.faults.base import Fault
 from harness.history import RunFolder, now_ns
 from harness.sla.policy import load_policy
 from harness.stack.pubnub_control import PubNubControl
-from harness.target import game_channel
-from harness.target.client import Client
+from harness.system import System
 
 #: After what is sampled, before the delay ends: what was sent last has passed by then.
 _MARGIN_S = 0.5
 #: A step is repeated while the machine is busy, so often at most.
 _ATTEMPTS = 3
+#: Over the time that the games take to begin, and one game.
 _WARM_UP_LIMIT_S = 60.0
 
 Inject = Callable[[str, int], Fault | None]
@@ -32,12 +32,20 @@ class CalibrationError(Exception):
     """There is nothing to compare: a part of the calibration itself did not do its work."""
 
 
-def inject(run: RunFolder, plan: Plan, *, say: Say = lambda *_: None, fault_of: Inject = delay) -> None:
+def inject(
+    run: RunFolder,
+    plan: Plan,
+    system: type[System],
+    *,
+    say: Say = lambda *_: None,
+    fault_of: Inject = delay,
+) -> None:
     """Carry out ``plan`` on a local stack; the history and ``run.json`` tell what happened.
 
     Parameters
     ----------
     run : a new run folder.
+    system : whose games are played.
     say : told what goes on, the number of the step and how many there are.
     fault_of : makes the fault that delays a place by so many milliseconds.
 
@@ -47,8 +55,8 @@ def inject(run: RunFolder, plan: Plan, *, say: Say = lambda *_: None, fault_of: 
         The stack, the load or the means of injection failed.
     """
     say("starting a stack and games", 0, plan.steps)
-    with contextlib.closing(Testbed(SETUP, run, load_policy())) as testbed:
-        testbed.load.wait_for("steady", _WARM_UP_LIMIT_S)
+    with contextlib.closing(Testbed(setup_for(system), run, load_policy(), system)) as testbed:
+        testbed.load.wait_for("steady", 2 * testbed.game_s + _WARM_UP_LIMIT_S)
         steps: list[Step] = []
 
         def note(step: Step) -> None:
@@ -60,7 +68,7 @@ def inject(run: RunFolder, plan: Plan, *, say: Say = lambda *_: None, fault_of: 
         for action in ACTIONS:
             say(f"messages hit by {action}", len(steps), plan.steps)
             note(_loss(testbed, action))
-        for place in PLACES:
+        for place in plan.places:
             for milliseconds in plan.injected_ms:
                 say(f"{place} delayed by {milliseconds} ms", len(steps), plan.steps)
                 note(_calmest(testbed, place, fault_of(place, milliseconds), milliseconds, plan.window_s))
@@ -90,27 +98,32 @@ def _loss(testbed: Testbed, action: str) -> Step:
     assert target.pubnub_control_url is not None
     assert target.pubnub_control_token is not None
     control = PubNubControl(target.pubnub_control_url, target.pubnub_control_token)
-    held = {"held_s": 10 * PHASE_S} if action == "reorder" else {}
+    held = {"held_s": 3 * testbed.game_s} if action == "reorder" else {}
     with contextlib.ExitStack() as rules:
         start_ns = now_ns()
-        # The messages of their next two phases are still to come.
-        games = _games_in_briefing(testbed)[:MOST_HIT]
         applied = {
             game: rules.enter_context(
                 control.break_requests(
-                    action, operations=["publish"], channels=[game_channel(game)], requests=1, **held
+                    action,
+                    operations=["publish"],
+                    channels=[testbed.system.channel(game, "player-1")],
+                    requests=1,
+                    **held,
                 )
             )
-            for game in games
+            for game in _new_games(testbed)
         }
-        time.sleep(2 * PHASE_S + _MARGIN_S)
+        time.sleep(testbed.game_s)
         hit = tuple(game for game, rule in applied.items() if rule.applied)
     if not hit:
         raise CalibrationError(f"no message was hit by {action}; see logs/locust.log, logs/service-1.log")
     return Step("loss", action, start_ns, now_ns(), hit=hit)
 
 
-def _games_in_briefing(testbed: Testbed) -> list[str]:
-    path = f"/rest/v1/games?id=like.{testbed.prefix}*&status=eq.briefing&select=id"
-    with Client(testbed.stack.target, "host") as client:
-        return [game["id"] for game in client.call("GET", path).body_or([])]
+def _new_games(testbed: Testbed) -> list[str]:
+    """Return games of which all but the first message is still to come, the newest first."""
+    evidence = testbed.evidence()
+    moves = evidence.transitions.sort_values("start_ns", ascending=False, kind="stable")
+    only = moves[~moves["game"].duplicated(keep=False) & (moves["from"] == testbed.system.lifecycle.begins)]
+    labels = (evidence.label("game", int(number)) for number in only["game"].head(MOST_HIT))
+    return [game for game in labels if game is not None]

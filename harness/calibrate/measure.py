@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from harness.calibrate.plan import LOSSES, PATHS, Path, Step
+from harness.calibrate.plan import LOSSES, Path, Plan, Step
 from harness.documents.run import Window
 from harness.history import RunFolder, read_history
 from harness.judge import METRICS, Evidence, Samples, evidence_of
@@ -71,8 +71,8 @@ class Findings:
     conditions: Mapping[str, float | None] = field(default_factory=dict)
 
 
-def measure(run: RunFolder) -> Findings:
-    """Return what the record of a calibration says.
+def measure(run: RunFolder, plan: Plan) -> Findings:
+    """Return what the record of a calibration by ``plan`` says.
 
     Raises
     ------
@@ -83,16 +83,16 @@ def measure(run: RunFolder) -> Findings:
     steps = TypeAdapter(list[Step]).validate_python(about.steps)
     settle_s = max((step.injected_ms for step in steps), default=0) / 1000 + _SETTLE_S
     policy = load_policy(changes={"tolerances.settle": f"{settle_s:g}s"})
-    return findings(evidence_of(read_history(run.history), about, policy), steps)
+    return findings(evidence_of(read_history(run.history), about, policy), steps, plan.paths)
 
 
-def findings(evidence: Evidence, steps: Sequence[Step]) -> Findings:
-    """Return what the evidence of a calibration says of its steps."""
+def findings(evidence: Evidence, steps: Sequence[Step], paths: Sequence[Path]) -> Findings:
+    """Return what the evidence of a calibration says of its steps, on each of ``paths``."""
     rows = [check(evidence) for check in MEASUREMENT]
     return Findings(
         paths=[
             _path(evidence, path, [s for s in steps if (s.kind, s.name) == ("delay", path.place)])
-            for path in PATHS
+            for path in paths
         ],
         losses=[
             Lost(loss.name, frozenset(step.hit), *_reported(evidence, loss.name, step))
@@ -128,7 +128,8 @@ def _samples(evidence: Evidence, path: Path, step: Step) -> Seconds:
     during = _during(evidence, step)
     if path.metric == "http":
         rows = during.rows("http")
-        chosen = during.steady(rows["start_ns"]) & rows["name"].str.endswith("/get-game-timer").to_numpy(bool)
+        # What players ask for on schedule: the time that is left.
+        chosen = during.steady(rows["start_ns"]) & rows["intended_ns"].notna().to_numpy(bool)
         took = (rows["end_ns"] - rows["start_ns"])[chosen]
         return took.to_numpy(dtype="float64", na_value=np.inf) / 1e9
     samples = METRICS[path.metric](during)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from harness.experiment.testbed import Setup
 from harness.faults.network import Latency
 from harness.stack.proxies import LOAD_SERVICE, PLAYERS_PUBNUB, SERVICE_PUBNUB
-from harness.system import find_system
+from harness.system import HasTimer, System, Ticks
 
 #: Milliseconds. 0 is the baseline: what harness and system need when nothing is injected, the floor.
 DELAYS_MS: Final = (0, 5, 50, 500, 2000)
-#: The service gives PubNub three seconds to answer, and then tries again: a longer delay would be an error.
+#: Services give PubNub some three seconds to answer, and then try again: a longer delay would be an error.
 LONGEST_MS: Final = 2000
 
 #: Of a delay, what may be reported of it more or less: seconds, and a share of the delay.
@@ -22,19 +22,8 @@ ALLOWED_SHARE: Final = 0.01
 #: Share of the machine's CPU above which a step is repeated, and a fail is put down to the machine.
 BUSY_PERCENT: Final = 75.0
 
-#: Games that begin one by one and tick often, so that events come evenly: 20 a second, and 25 ticks. A phase
-#: lasts longer than the longest delay, so that no event of a game waits for the one before it. Without a
-#: grace period a game goes on whatever its players miss.
-SETUP: Final = Setup(
-    count=40,
-    players=1,
-    lengths=dict.fromkeys(find_system().lifecycle.timed, "2500ms"),
-    tick="40ms",
-    wave_size=1,
-    wave_every="190ms",
-    service={"ENABLE_GRACE_PERIOD": "false"},
-)
-PHASE_S: Final = 2.5
+#: From the begin of one game to that of the next, while there are not enough.
+_WAVE_S: Final = 0.19
 #: How many samples of a path come in a second.
 SAMPLES_PER_S: Final = 15.0
 
@@ -59,8 +48,29 @@ PATHS: Final = (
     Path("http", "Requests", LOAD_SERVICE, "downstream", "http"),
     Path("cron", "Ticks of cron", LOAD_SERVICE, "downstream", "monitor_execution"),
 )
-#: Proxies in the order in which they are delayed.
-PLACES: Final = tuple(dict.fromkeys(path.place for path in PATHS))
+
+
+def paths_of(system: type[System]) -> tuple[Path, ...]:
+    """Return the ways that there are in a system: not each is asked for timers, or told to tick."""
+    needs = {"http": HasTimer, "cron": Ticks}
+    return tuple(path for path in PATHS if issubclass(system, needs.get(path.name, object)))
+
+
+def setup_for(system: type[System]) -> Setup:
+    """Return games that begin one by one and tick often, so that events come evenly.
+
+    That is 20 events a second, and 25 ticks. A timer runs longer than the longest delay, so that no event of
+    a game waits for the one before it. No timer is extended: a game goes on whatever its players miss.
+    """
+    setup = Setup(
+        players=1,
+        lengths=dict.fromkeys(system.lifecycle.timed, "2500ms"),
+        tick="40ms",
+        wave_size=1,
+        wave_every=f"{_WAVE_S}s",
+        extensions=False,
+    )
+    return replace(setup, count=round(setup.game_s(system.lifecycle) / _WAVE_S))
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,12 @@ class Plan:
     delays_ms: tuple[int, ...] = DELAYS_MS
     #: Samples of each path under each delay.
     repetitions: int = 50
+    paths: tuple[Path, ...] = PATHS
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Proxies in the order in which they are delayed."""
+        return tuple(dict.fromkeys(path.place for path in self.paths))
 
     @property
     def injected_ms(self) -> list[int]:
@@ -107,7 +123,7 @@ class Plan:
     @property
     def steps(self) -> int:
         """How many steps the calibration has."""
-        return len(ACTIONS) + len(PLACES) * len(self.injected_ms)
+        return len(ACTIONS) + len(self.places) * len(self.injected_ms)
 
 
 @dataclass(frozen=True)

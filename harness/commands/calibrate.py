@@ -44,7 +44,7 @@ def _milliseconds(_context: click.Context, _option: click.Parameter, values: tup
         if not milliseconds.is_integer() or milliseconds > LONGEST_MS:
             raise click.BadParameter(
                 f"{value!r} is not a whole number of milliseconds up to {LONGEST_MS}: Toxiproxy counts "
-                "milliseconds, and the service waits 3 s for PubNub"
+                "milliseconds, and services wait some 3 s for PubNub"
             )
         found.append(int(milliseconds))
     return found
@@ -80,7 +80,13 @@ def _milliseconds(_context: click.Context, _option: click.Parameter, values: tup
     show_default=True,
     help="Where the calibration's folder is made; the reports of runs there show the newest one.",
 )
-def command(delays_ms: list[int], repetitions: int, reports: Path) -> None:
+@click.option(
+    "--system",
+    metavar="FILE",
+    help="The system that is played: its file, or the name of an installed one. "
+    "[default: STORMWATCH_SYSTEM, else system in [tool.stormwatch] of pyproject.toml, else the only one]",
+)
+def command(delays_ms: list[int], repetitions: int, reports: Path, system: str | None) -> None:
     """Inject known delays and losses, and compare them with what the harness reports.
 
     Games are played on a local stack, and measured, as in every run. Meanwhile are injected:
@@ -103,26 +109,28 @@ def command(delays_ms: list[int], repetitions: int, reports: Path) -> None:
     from harness.calibrate.inject import CalibrationError, inject
     from harness.calibrate.judge import calibration
     from harness.calibrate.measure import measure
-    from harness.calibrate.plan import DELAYS_MS, Plan
+    from harness.calibrate.plan import DELAYS_MS, Plan, paths_of
     from harness.documents.calibration import NAME
     from harness.faults import FaultError
     from harness.files import DocumentError, write_atomically
     from harness.history import HistoryError, create_run
     from harness.process import ProcessError
     from harness.stack import StackError
+    from harness.system import SystemFileError, find_system
     from harness.target import forget_deployment
 
-    plan = Plan(tuple(delays_ms) or DELAYS_MS, repetitions)
     try:
+        tested = find_system(system)
         run = create_run(reports.absolute(), "calibrate")
-    except DocumentError as error:
+    except (SystemFileError, DocumentError) as error:
         raise click.UsageError(str(error)) from error
+    plan = Plan(tuple(delays_ms) or DELAYS_MS, repetitions, paths_of(tested))
     forget_deployment()  # what is calibrated is a local stack
     try:
         with _interruptible(), _Progress() as progress:
-            inject(run, plan, say=progress)
+            inject(run, plan, tested, say=progress)
             progress("comparing", plan.steps, plan.steps)
-            found = calibration(run, plan, measure(run))
+            found = calibration(run, plan, measure(run, plan))
             path = run.path / NAME
             write_atomically(path, found.text())
     except KeyboardInterrupt:

@@ -31,10 +31,9 @@ from harness.experiment.results import (
 )
 from harness.experiment.secret_scan import record_secrets
 from harness.experiment.settling import Look, Settling
-from harness.experiment.testbed import Setup, Testbed, Testbeds, impossible
-from harness.experiment.watch import LOOK_S, Watch
-from harness.faults import Fault, FaultError, FaultTarget, MissingPartError
-from harness.faults.parameters import LONGEST_S
+from harness.experiment.testbed import Setup, Testbed, Testbeds, impossible, lacking
+from harness.experiment.watch import DUE_S, LOOK_S, Watch, lasting
+from harness.faults import Fault, FaultTarget, MissingPartError
 from harness.faults.schedule import Schedule, check
 from harness.history import HistoryWriter, RunFolder, now_ns
 from harness.judge import INTEGRITY, Evidence
@@ -42,7 +41,6 @@ from harness.judge.findings import Expectation, judge_all
 from harness.judge.recovery import detected_after_s, recovery
 from harness.judge.timeline import timeline
 from harness.sla.policy import Policy
-from harness.sla.units import parse_duration
 
 #: How much longer than promised recovery is watched.
 _OVERTIME_S: Final = 2.0
@@ -70,7 +68,7 @@ class Experiment:
 
         def test_refused(experiment: Experiment) -> None:
             with experiment.games(count=12, players=2):
-                experiment.steady("3s")
+                experiment.steady()
                 experiment.inject(Down("service-pubnub"), "6s", Silence(), MonitorP95())
                 experiment.recovered()
     """
@@ -137,6 +135,9 @@ class Experiment:
         replicas: int = Setup.replicas,
         service: Mapping[str, str] | None = None,
         seed: int = Setup.seed,
+        extensions: bool = True,
+        own_ticks: bool = False,
+        needs: Sequence[type] = (),
         alone: bool = False,
         **lengths: str,
     ) -> Iterator[FaultTarget]:
@@ -151,10 +152,14 @@ class Experiment:
         players : players a game.
         tick : time between ticks of cron.
         replicas : processes of the service.
-        service : further environment of the service (``{"ENABLE_GRACE_PERIOD": "false"}``).
+        service : further environment of the service (``{"LOG_LEVEL": "DEBUG"}``).
         seed : of the players' behaviour.
+        extensions : whether timers may be extended (by a grace period, by a late bid).
+        own_ticks : each process of the service ticks by itself, besides cron.
+        needs : what the system must be or have: its class, or protocols of `harness.system`.
         alone : nobody else's experiment takes place here before or after (it leaves something behind).
-        lengths : state -> length of its timer (``drawing="7s"``), where it is not the system's short one.
+        lengths : state -> length of its timer (``drawing="7s"``), where it is not the system's short one: the
+            nearest that the system allows.
 
         Raises
         ------
@@ -163,9 +168,12 @@ class Experiment:
         Inconclusive
             There was no steady state, or a part of the harness failed.
         """
-        setup = Setup(count, players, lengths, tick, replicas, seed, service=dict(service or {}))
-        if (why := impossible(setup)) is not None:
-            pytest.skip(why)  # never on a local stack: a deployment lacks something, and the report says what
+        setup = Setup(
+            count, players, lengths, tick, replicas, seed, dict(service or {}), extensions, own_ticks
+        )
+        system = self._testbeds.system
+        if (why := lacking(setup, system, needs) or impossible(setup, system)) is not None:
+            pytest.skip(why)
         if alone:
             self._testbeds.close()
         testbed = self._testbeds.take(setup, self.id)
@@ -188,35 +196,48 @@ class Experiment:
         else:
             self._testbeds.give_back(testbed)
 
-    def steady(self, duration: str) -> None:
-        """See that all has been well for ``duration``: the state that a fault is tested against.
+    def steady(self, duration: str | None = None, *, due: int = 1) -> None:
+        """See that all has been well: the state that a fault is tested against.
+
+        Parameters
+        ----------
+        duration : for how long at least.
+        due : how many timers must have fallen due meanwhile.
 
         Raises
         ------
         Inconclusive
             It is not: what a fault would show then, nobody could tell.
         """
-        duration_s = _possible(duration)
+        duration_s = lasting(duration)
         since_ns = self._testbed.settled_since_ns
-        if since_ns is None or self.watch.unsteady(since_ns, duration_s):
+        if since_ns is None or self.watch.unsteady(since_ns, duration_s, due):
             # The end of the experiment before may still be felt; what is well for long enough is well.
-            wrong = self.watch.unsteady(now_ns(), duration_s)
+            wrong = self.watch.unsteady(now_ns(), duration_s, due)
             if wrong:
                 raise Inconclusive(f"no steady state before the fault\n{describe(wrong)}")
         self._testbed.settled_since_ns = None
 
-    def inject(self, fault: Fault, duration: str, *expectations: Expectation, when_due: bool = True) -> None:
-        """Apply ``fault`` for ``duration``, and expect ``expectations`` of that time.
+    def inject(
+        self,
+        fault: Fault,
+        duration: str | None = None,
+        *expectations: Expectation,
+        until_due: int = 1,
+        when_due: bool = True,
+    ) -> None:
+        """Apply ``fault`` for a while, and expect ``expectations`` of that time.
 
-        That requests are answered quickly, that all recovers and that nothing is lost, early, double,
-        illegal or out of order is expected of every fault, unasked. A target that lacks what is to be
-        broken (a real deployment has no process to kill) skips the scenario, with that reason.
+        That requests are answered quickly, that all recovers and that nothing is lost, early, double, illegal
+        or out of order is expected of every fault, unasked. Where there is no such thing to be broken (a
+        deployment has no process to kill), the scenario is skipped, with that reason.
 
         Parameters
         ----------
         fault : what is broken.
-        duration : for how long.
+        duration : for how long at least.
         expectations : what must hold while it lasts.
+        until_due : how many timers must have fallen due meanwhile, moved or not.
         when_due : begin as soon as a game is to fall due within it; False: at once.
 
         Raises
@@ -226,15 +247,16 @@ class Experiment:
         NotExercisedError
             Nothing came across it.
         """
-        duration_s = _possible(duration)
-        if when_due:
-            self.watch.wait_until_due()
+        duration_s = lasting(duration)
+        due = when_due and self.watch.wait_until_due() and duration_s >= DUE_S[1]
         injection = self._expect(str(fault), fault.place, expectations, [fault])
         self.watch.touched.add(fault.target)
         try:
             with fault.inject(self.stack, self.history):
                 injection.start_ns = now_ns()
                 self.watch.wait(duration_s)
+                if until_due > due:
+                    self.watch.wait_until_fallen_due(injection.start_ns, until_due)
                 injection.end_ns = now_ns()
         except MissingPartError as error:
             pytest.skip(str(error))
@@ -286,12 +308,13 @@ class Experiment:
             faults = [fault for injection in self._injections for fault in injection.faults]
             limit_s = self._policy.recovery.limit_s(*faults)
         else:
-            limit_s = _possible(within)
+            limit_s = lasting(within)
         self._recovery = list(recovery(limit_s))
         if self.stack.parts:  # of a deployment's processes there are no readings
             self._recovery += back_to_level(self._testbed.setup.replicas)
         self._settling = Settling(self._testbed, self._injections[-1].span, self._recovery)
-        self._wait_until_settled(self._settling, limit_s + _OVERTIME_S)
+        # An event may come as late as the next timer falls due.
+        self._wait_until_settled(self._settling, limit_s + self._testbed.game_s + _OVERTIME_S)
 
     def conclude(self, error: BaseException | None, seconds: float) -> None:
         """Write what came of it into ``scenario.json``.
@@ -378,22 +401,3 @@ class Experiment:
             faults=tuple(fault for injection in self._injections for fault in injection.documents()),
         )
         write_result(self._folder, scenario, before=self._before if seconds is not None else None)
-
-
-def _possible(duration: str) -> float:
-    """Return a duration of an experiment in seconds.
-
-    Raises
-    ------
-    FaultError
-        It is none, or no time at all, or longer than any experiment.
-    """
-    try:
-        duration_s = parse_duration(duration)
-    except ValueError as error:
-        raise FaultError(str(error)) from error
-    if not duration_s:
-        raise FaultError(f"{duration!r} is no time at all")
-    if duration_s > LONGEST_S:
-        raise FaultError(f"{duration!r} is longer than {LONGEST_S / 60:g} minutes")
-    return duration_s

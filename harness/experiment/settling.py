@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import asyncpg
-
 from harness.experiment.testbed import Testbed
 from harness.judge import Evidence, Window
 from harness.judge.findings import Expectation, judge_all
+from harness.target.sessions import TROUBLE
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Settling:
         """
         try:
             asked_ns = self._testbed.look_for_overdue()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+        except TROUBLE:
             asked_ns = None  # as little as the observer, we can't tell
         evidence = self._testbed.evidence()
         found = judge_all(evidence, self._span, self._recovery)

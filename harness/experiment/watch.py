@@ -6,24 +6,26 @@ import time
 from contextlib import suppress
 from typing import Final
 
-import asyncpg
-
 from harness.documents.rows import Finding
 from harness.experiment.expectations import HealthyThroughout, MonitorP95, NobodyFails, TimersOnTime
 from harness.experiment.results import Inconclusive
 from harness.experiment.testbed import Testbed
+from harness.faults import FaultError
+from harness.faults.parameters import LONGEST_S
 from harness.history import now_ns
 from harness.judge import Window
 from harness.judge.evidence import NS
 from harness.judge.findings import Expectation, judge_all
+from harness.sla.units import parse_duration
 from harness.stack.proxies import Proxies, ToxiproxyError
+from harness.target.sessions import TROUBLE
 
 #: Between two looks while something is waited for.
 LOOK_S: Final = 0.5
 #: A fault begins when a game is to fall due so many seconds later, and how often that is looked for.
-_DUE_S: Final = (0.6, 2.0)
+DUE_S: Final = (0.6, 2.0)
 _DUE_LOOK_S: Final = 0.1
-#: How much longer the steady state is watched where nothing has fallen due yet.
+#: How much longer than a game may take it is waited for that a timer falls due.
 _UNSEEN_S: Final = 6.0
 #: Processes of a stack that are the harness's own: the service is not to blame for their end.
 _OURS: Final = ("toxiproxy", "pubnub")
@@ -42,6 +44,11 @@ class Watch:
         self.testbed = testbed
         self.touched: set[str] = set()
 
+    @property
+    def patience_s(self) -> float:
+        """How long a timer to fall due is waited for: one of a whole game's must have by then."""
+        return self.testbed.game_s + _UNSEEN_S
+
     def wait(self, seconds: float) -> None:
         """Let the load play for so long.
 
@@ -55,30 +62,38 @@ class Watch:
             self._check()
             time.sleep(min(left, LOOK_S))
 
-    def wait_until_due(self) -> None:
-        """Wait until a game is about to fall due: what breaks now, breaks it.
+    def wait_until_due(self) -> bool:
+        """Wait until a game is about to fall due, and return whether one is: what breaks now, breaks it.
 
         Games that were held up together fall due together; in between, a fault would find nothing to harm.
         Not for ever: where nothing falls due, the record tells.
         """
-        deadline = time.monotonic() + _UNSEEN_S
+        deadline = time.monotonic() + self.patience_s
         while time.monotonic() < deadline:
-            with suppress(
-                OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError
-            ):
-                if self.testbed.falls_due(*_DUE_S):
-                    return
+            with suppress(*TROUBLE):
+                if self.testbed.falls_due(*DUE_S):
+                    return True
             self.wait(_DUE_LOOK_S)
+        return False
 
-    def unsteady(self, since_ns: int, duration_s: float) -> list[Finding]:
-        """Wait until ``duration_s`` after ``since_ns``, and return what was not well since then."""
+    def wait_until_fallen_due(self, since_ns: int, timers: int) -> None:
+        """Wait until so many timers fell due since then; not for ever, nor where nobody can tell."""
+        deadline = time.monotonic() + self.patience_s
+        while time.monotonic() < deadline:
+            found = self.testbed.fallen_due(since_ns)
+            if found is None or found >= timers:
+                return
+            self.wait(LOOK_S)
+
+    def unsteady(self, since_ns: int, duration_s: float, due: int) -> list[Finding]:
+        """Return what was not well since then, once that is so long ago and so many timers fell due."""
         self.wait(duration_s - (now_ns() - since_ns) / NS)
-        deadline = time.monotonic() + _UNSEEN_S
+        deadline = time.monotonic() + self.patience_s
         while True:
             evidence = self.testbed.evidence()
             hypothesis: list[Expectation] = [
                 MonitorP95(),
-                TimersOnTime(evidence.tick_s + evidence.policy.tolerances.timer),
+                TimersOnTime(evidence.tick_s + evidence.policy.tolerances.timer, at_least=due),
                 NobodyFails(),
                 HealthyThroughout(),
             ]
@@ -102,3 +117,24 @@ class Watch:
                 Proxies(stack.target.toxiproxy_url).all()
             except ToxiproxyError as error:
                 raise Inconclusive(f"a part of the harness does not serve: {error}") from error
+
+
+def lasting(duration: str | None) -> float:
+    """Return a duration of an experiment in seconds; None: none is asked for.
+
+    Raises
+    ------
+    FaultError
+        It is none, or no time at all, or longer than any experiment.
+    """
+    if duration is None:
+        return 0.0
+    try:
+        duration_s = parse_duration(duration)
+    except ValueError as error:
+        raise FaultError(str(error)) from error
+    if not duration_s:
+        raise FaultError(f"{duration!r} is no time at all")
+    if duration_s > LONGEST_S:
+        raise FaultError(f"{duration!r} is longer than {LONGEST_S / 60:g} minutes")
+    return duration_s

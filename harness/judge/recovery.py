@@ -14,6 +14,7 @@ import pandas as pd
 from harness.documents.rows import Fault, Finding
 from harness.history.names import Tick
 from harness.history.run import moment
+from harness.history.witnesses import Witness
 from harness.judge.evidence import NS, Evidence, FaultWindow, Window
 from harness.judge.findings import (
     EXAMPLES,
@@ -32,7 +33,10 @@ from harness.judge.findings import (
 
 @dataclass(frozen=True)
 class ServesAgain:
-    """The first success after the fault: a tick of cron, and an event that a player hears."""
+    """The first success after the fault: a tick of cron, if there is one, and an event that a player hears.
+
+    Where no timer falls due for a while, the time of the event counts from when one does.
+    """
 
     within_s: float = 15.0
 
@@ -41,16 +45,41 @@ class ServesAgain:
         return f"a tick and an event succeed within {self.within_s:g} s of its end"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        ticks = evidence.ticks
-        # One that found another running did nothing itself.
-        ticks = ticks[(ticks["name"] == Tick.TICK) & succeeded(ticks)]
-        ticks = ticks[within(ticks["start_ns"], fault.end_ns, math.inf)]
         heard = evidence.messages
-        heard = heard[within(heard["end_ns"], fault.end_ns, math.inf)]
-        if ticks.empty or heard.empty:
-            return compare(self.name, math.inf, self.within_s, "s", "", [])
-        first_ns = max(ticks["end_ns"].min(), heard["end_ns"].min())
-        return compare(self.name, (first_ns - fault.end_ns) / NS, self.within_s, "s", "", [])
+        heard_s = _first_s(heard[within(heard["end_ns"], fault.end_ns, math.inf)], fault.end_ns)
+        explanation = ""
+        if heard_s >= self.within_s and (due_s := _first_due_s(evidence, fault)):
+            if math.isinf(heard_s) and evidence.span[1] < fault.end_ns + (due_s + self.within_s) * NS:
+                return unseen(self.name, self.within_s, "s", "the record ends before a timer had to fall due")
+            heard_s -= due_s
+            explanation = f"a timer fell due {due_s:.1f} s after it"
+        tick_s = 0.0
+        if Witness.CRON not in evidence.absent:
+            ticks = evidence.ticks
+            # One that found another running did nothing itself.
+            ticks = ticks[(ticks["name"] == Tick.TICK) & succeeded(ticks)]
+            tick_s = _first_s(ticks[within(ticks["start_ns"], fault.end_ns, math.inf)], fault.end_ns)
+        return compare(self.name, max(heard_s, tick_s), self.within_s, "s", explanation, [])
+
+
+def _first_s(rows: pd.DataFrame, since_ns: int) -> float:
+    """Return how many seconds after ``since_ns`` the first of ``rows`` ended; infinite: there is none."""
+    return float(seconds(rows["end_ns"], since_ns).min()) if len(rows) else math.inf
+
+
+def _first_due_s(evidence: Evidence, fault: Window) -> float:
+    """Return how many seconds after a fault the first timer fell due of which players were to hear.
+
+    That is 0 where some event was still to be heard of at its end, and at most as long as a timer runs.
+    """
+    moves, overdue, pairs = evidence.transitions, evidence.overdue, evidence.pairs
+    heard = pairs[within(pairs["received_ns"], 0, fault.end_ns)]["event"]
+    open_ = moves[~within(moves["moved_ns"], 0, fault.end_ns) | ~moves["event"].isin(heard)]
+    due_ns = pd.concat([open_["intended_ns"].fillna(open_["start_ns"]), overdue["intended_ns"]])
+    due_s = seconds(due_ns - evidence.database_clock.offset_ns, fault.end_ns).dropna()
+    timers = evidence.lifecycle.timed if evidence.lifecycle else ()
+    longest_s = max((evidence.run.length_s(state) or 0.0 for state in timers), default=0.0)
+    return min(max(float(due_s.min()), 0.0), longest_s) if len(due_s) else longest_s
 
 
 @dataclass(frozen=True)

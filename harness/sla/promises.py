@@ -179,6 +179,8 @@ class Recovery(_Model):
 
     #: Until /health names the part that a fault takes away.
     detect: Limit
+    #: Until a request that is sent while a fault lasts is answered or refused.
+    answer: Limit = 20.0
     #: Until a tick and an event succeed, /health is healthy and the backlog is drained; where nothing ...
     recover: Limit
     #: ... is said of the fault: pattern of ``place:name target`` -> limit. The first that fits counts.

@@ -126,6 +126,10 @@ class System(ABC):
     lifecycle: ClassVar[Lifecycle]
     #: The truth about moves.
     witness: ClassVar[SqlWitness]
+    #: Environment of its processes in which no timer is extended (by a grace period, by a late bid).
+    without_extensions: ClassVar[Mapping[str, str]] = {}
+    #: Environment in which each of its processes ticks by itself, each second; None: they can't.
+    own_ticks: ClassVar[Mapping[str, str] | None] = None
 
     def __init__(self, target: Target) -> None:
         self.target = target

@@ -39,6 +39,13 @@ class Timed:
         """Greatest length, in seconds."""
         return parse_duration(self.greatest)
 
+    def nearest(self, length: str) -> str:
+        """Return ``length``, or what comes nearest to it of those that may be."""
+        seconds = parse_duration(length)
+        return (
+            self.least if seconds < self.least_s else self.greatest if seconds > self.greatest_s else length
+        )
+
 
 @dataclass(frozen=True)
 class Lifecycle:

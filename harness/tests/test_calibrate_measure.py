@@ -11,7 +11,7 @@ import pytest
 
 from harness.calibrate.judge import judge
 from harness.calibrate.measure import Findings, findings
-from harness.calibrate.plan import Plan, Step
+from harness.calibrate.plan import PATHS, Plan, Step
 from harness.documents.run import Run
 from harness.history import SCHEMA, History, HistoryFile
 from harness.judge import evidence_of
@@ -61,7 +61,7 @@ class Record:
         steady = {"name": "steady", "start_ns": START, "end_ns": self.now + NS}
         about = Run.model_validate({"id": "r", "windows": [steady]})
         evidence = evidence_of(history, about, load_policy(changes={"tolerances.settle": "500ms"}))
-        return findings(evidence, [Step(**step) for step in self.steps])
+        return findings(evidence, [Step(**step) for step in self.steps], PATHS)
 
     def deliveries(self, step: int) -> Rows:
         """Return what was heard of the events of one step."""

@@ -27,6 +27,7 @@ from harness.history import create_run
 from harness.process import ProcessError
 from harness.stack import StackError
 from harness.stack.proxies import PLAYERS_PUBNUB
+from harness.system import find_system
 from harness.tests.test_calibrate_judge import GAMES, QUIET, measured
 
 #: Far more than a crowded machine adds to a median.
@@ -45,7 +46,7 @@ def test_the_command_shows_and_writes_what_was_found_and_exits_by_it(
 ) -> None:
     found = Findings([measured({0.05: off_s})], [Lost("lost", GAMES, GAMES, 10)], [], QUIET)
     monkeypatch.setattr("harness.calibrate.inject.inject", lambda *_, **__: None)
-    monkeypatch.setattr("harness.calibrate.measure.measure", lambda run: found)
+    monkeypatch.setattr("harness.calibrate.measure.measure", lambda run, plan: found)
     result = CliRunner().invoke(main, ["calibrate", "--reports", str(tmp_path)])
     (path,) = tmp_path.glob("*/calibration.json")
     assert (result.exit_code, read_document(path, Calibration, WAY_OUT).verdict.upper()) == (code, verdict)
@@ -61,8 +62,8 @@ def test_a_delay_that_is_larger_than_declared_is_caught_on_the_paths_that_it_is_
 
     run, plan = create_run(tmp_path, "calibrate"), Plan((0, 50), 15)
     said: list[tuple[str, int, int]] = []
-    inject(run, plan, say=lambda *what: said.append(what), fault_of=lie)
-    found = json.loads(calibration(run, plan, measure(run)).text())
+    inject(run, plan, find_system(), say=lambda *what: said.append(what), fault_of=lie)
+    found = json.loads(calibration(run, plan, measure(run, plan)).text())
     assert said[-1][1] == said[-1][2] == plan.steps
     errors = {row["path"]: row["error"] for row in found["rows"] if row["injected"] == 0.05}
     for path in ("players", "commit"):

@@ -16,6 +16,7 @@ from harness.experiment import watch as module
 from harness.experiment.watch import Watch
 from harness.history import now_ns
 from harness.sla.policy import load_policy
+from harness.system import find_system
 
 Steady = Callable[..., int]
 
@@ -41,13 +42,12 @@ def steady(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steady:
         monkeypatch.setattr(module, "judge_all", judge_all)
         monkeypatch.setattr(Watch, "wait", wait)
         policy = load_policy()
-        subject = Experiment(
-            session=tmp_path, testbeds=Testbeds(tmp_path, policy), policy=policy, id="x", title="", command=""
-        )
+        testbeds = Testbeds(tmp_path, policy, find_system())
+        subject = Experiment(session=tmp_path, testbeds=testbeds, policy=policy, id="x", title="", command="")
         evidence = SimpleNamespace(tick_s=0.5, policy=policy)
-        testbed: Any = SimpleNamespace(settled_since_ns=now_ns(), evidence=lambda: evidence)
+        testbed: Any = SimpleNamespace(settled_since_ns=now_ns(), evidence=lambda: evidence, game_s=60.0)
         subject._watch = Watch(testbed)
-        subject.steady("3s")
+        subject.steady()
         return looks
 
     return look
@@ -90,7 +90,36 @@ def test_a_fault_waits_until_a_game_is_to_fall_due(
 
     watched: list[float] = []
     monkeypatch.setattr(Watch, "wait", lambda _, seconds: watched.append(seconds))
-    testbed: Any = SimpleNamespace(falls_due=falls_due)
-    Watch(testbed).wait_until_due()
+    testbed: Any = SimpleNamespace(falls_due=falls_due, game_s=60.0)
+    assert Watch(testbed).wait_until_due()
     assert len(watched) == taken - 1
     assert next(answers, None) is None
+
+
+@pytest.mark.parametrize(("looks", "taken"), [([2], 1), ([0, 1, 2], 3), ([0, None], 2)])
+def test_a_fault_lasts_until_timers_fell_due_or_nobody_can_tell(
+    monkeypatch: pytest.MonkeyPatch, looks: list[int | None], taken: int
+) -> None:
+    answers = iter(looks)
+    watched: list[float] = []
+    monkeypatch.setattr(Watch, "wait", lambda _, seconds: watched.append(seconds))
+    testbed: Any = SimpleNamespace(fallen_due=lambda since_ns: next(answers), game_s=60.0)
+    Watch(testbed).wait_until_fallen_due(0, timers=2)
+    assert len(watched) == taken - 1
+    assert next(answers, "all asked") == "all asked"
+
+
+def test_where_nothing_falls_due_a_fault_lasts_no_longer_than_a_game(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def wait(_: Watch, seconds: float) -> None:
+        clock.now += seconds
+
+    monkeypatch.setattr(Watch, "wait", wait)
+    testbed: Any = SimpleNamespace(falls_due=lambda *_: False, fallen_due=lambda _: 0, game_s=60.0)
+    watch = Watch(testbed)
+    watch.wait_until_fallen_due(0, timers=1)
+    assert clock.now == pytest.approx(watch.patience_s, abs=module.LOOK_S)
+    assert not watch.wait_until_due()
+    assert clock.now == pytest.approx(2 * watch.patience_s, abs=module.LOOK_S)

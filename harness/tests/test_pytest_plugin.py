@@ -20,6 +20,7 @@ from harness.faults.network import Down
 from harness.history import RunFolder
 from harness.pytest_plugin import scenario_id
 from harness.sla.policy import load_policy
+from harness.system import find_system
 from harness.tests.helpers import eventually
 
 pytest_plugins = ["pytester"]
@@ -180,9 +181,8 @@ def test_what_can_not_be_read_is_left_for_the_report_to_name(tmp_path: Path, gar
 
 def test_a_crash_leaves_the_faults_that_were_on(tmp_path: Path) -> None:
     policy = load_policy()
-    subject = Experiment(
-        session=tmp_path, testbeds=Testbeds(tmp_path, policy), policy=policy, id="x", title="", command=""
-    )
+    testbeds = Testbeds(tmp_path, policy, find_system())
+    subject = Experiment(session=tmp_path, testbeds=testbeds, policy=policy, id="x", title="", command="")
     fault = Down("service-pubnub")
     subject._expect(str(fault), fault.place, [], [fault])
     (left,) = outcomes(tmp_path).values()
@@ -410,9 +410,8 @@ def test_a_scenario_may_skip_itself_while_games_are_played(
     playing = Playing()
     monkeypatch.setattr(Testbeds, "take", lambda *_: playing)
     policy = load_policy()
-    subject = Experiment(
-        session=tmp_path, testbeds=Testbeds(tmp_path, policy), policy=policy, id="x", title="", command=""
-    )
+    testbeds = Testbeds(tmp_path, policy, find_system())
+    subject = Experiment(session=tmp_path, testbeds=testbeds, policy=policy, id="x", title="", command="")
     with pytest.raises(pytest.skip.Exception) as skipped, subject.games():
         pytest.skip("not today")
     subject.conclude(skipped.value, seconds=1.0)

@@ -11,6 +11,7 @@ import pytest
 
 from fixtures.synthetic_run import NS, fault_row, history_of, run_of, synthetic_rows
 from harness.documents.rows import Fault
+from harness.history import Doubt, Witness
 from harness.history.names import FaultName
 from harness.judge import FaultWindow, evidence_of
 from harness.judge.recovery import recovery_of
@@ -117,6 +118,28 @@ def test_a_backlog_is_what_fell_due_by_the_databases_clock(rows: pd.DataFrame) -
     (backlog,) = (finding for finding in recovery(gone).expectations if finding.name == BACKLOG)
     assert backlog.verdict == "fail"
     assert "deliveries never came" in backlog.explanation
+
+
+@pytest.mark.parametrize(("quiet_s", "verdict"), [(18, "pass"), (40, "fail")])
+def test_an_event_has_as_long_as_it_takes_for_a_timer_to_fall_due(
+    quiet_s: float, verdict: str, rows: pd.DataFrame
+) -> None:
+    """Timers run for 20 s: the first event after the fault comes so late, by no fault of the service."""
+    times = rows[["intended_ns", "start_ns", "end_ns"]].astype("Int64").max(axis=1)
+    of_games = rows["kind"].isin(["transition", "trigger", "publish", "delivery"])
+    quiet = of_games & (times >= at(19)) & (times < at(30 + quiet_s))
+    record = evidence(plus(rows[~quiet.astype(bool)], *fault(20, 30)), lengths={"drawing": 20.0})
+    serves = recovery_of(record, record.faults[0]).expectations[0]
+    assert serves.verdict == verdict, serves
+
+
+def test_without_ticks_of_ours_an_event_is_enough(rows: pd.DataFrame) -> None:
+    rows = plus(rows[rows["kind"] != "monitor"], *fault(20, 30))
+    record = evidence(rows)
+    absent = [Doubt(Witness.CRON, "it ticks by itself").entry()]
+    assert recovery_of(record, record.faults[0]).expectations[0].verdict == "fail"
+    record = record.unseen(run=record.run.model_copy(update={"absent": absent}))
+    assert recovery_of(record, record.faults[0]).expectations[0].verdict == "pass"
 
 
 # --- several at once, and the end of the record ----------------------------------------------------------

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
 from harness.experiment import testbed as module
-from harness.experiment.testbed import Setup, Testbeds
+from harness.experiment.testbed import Setup, Testbeds, lacking
 from harness.history import RunFolder
 from harness.sla.policy import Policy, load_policy
+from harness.system import Lifecycle, System, Ticks, Timed, find_system
 
 SETUP = Setup(count=3, service={"ENABLE_GRACE_PERIOD": "false"})
 
@@ -19,7 +21,7 @@ SETUP = Setup(count=3, service={"ENABLE_GRACE_PERIOD": "false"})
 class FakeTestbed:
     """What :class:`Testbeds` needs to know of a testbed; a real one is a stack and its load."""
 
-    def __init__(self, setup: Setup, run: RunFolder, policy: Policy) -> None:
+    def __init__(self, setup: Setup, run: RunFolder, policy: Policy, system: type[System]) -> None:
         self.setup = setup
         self.run = run
         self.load = SimpleNamespace(exit_code=None)
@@ -36,7 +38,7 @@ def fake_testbed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def testbeds(tmp_path: Path) -> Testbeds:
-    return Testbeds(tmp_path, load_policy())
+    return Testbeds(tmp_path, load_policy(), find_system())
 
 
 def test_those_that_agree_share_one(testbeds: Testbeds) -> None:
@@ -69,7 +71,7 @@ def test_one_whose_games_have_ended_is_replaced(testbeds: Testbeds) -> None:
 
 
 def test_apart_each_gets_its_own(tmp_path: Path) -> None:
-    testbeds = Testbeds(tmp_path, load_policy(), shared=False)
+    testbeds = Testbeds(tmp_path, load_policy(), find_system(), shared=False)
     first = testbeds.take(SETUP, "same")
     testbeds.give_back(first)
     assert first.closed
@@ -83,3 +85,55 @@ def test_what_is_kept_is_closed_in_the_end(testbeds: Testbeds) -> None:
     testbeds.give_back(first)
     testbeds.close()
     assert first.closed
+
+
+class Slow(System):
+    """Rounds of 15 s at least that nobody ticks."""
+
+    name = "quiz"
+    lifecycle = Lifecycle(
+        "open",
+        ("open->asked", "asked->over"),
+        {"asked": Timed("20s", "15s", "15s", "20s")},
+        frozenset({"over"}),
+    )
+    without_extensions: ClassVar = {"LATE": "no"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "runs"), [({}, "15s"), ({"asked": "2s"}, "15s"), ({"asked": "1min"}, "20s")]
+)
+def test_timers_run_as_nearly_as_asked_for_as_the_system_allows(asked: dict[str, str], runs: str) -> None:
+    setup = Setup(lengths=asked, tick="1s")
+    assert setup.lengths_of(Slow.lifecycle) == {"asked": runs}
+    assert setup.game_s(Slow.lifecycle) == float(runs.removesuffix("s")) + 1
+
+
+@pytest.mark.parametrize(
+    ("setup", "needs", "why"),
+    [
+        (Setup(), [], None),
+        (Setup(), [System], None),
+        (Setup(own_ticks=True), [], None),
+        (Setup(), [Ticks], "quiz is no Ticks: Timers are moved by a call that cron makes."),
+        (Setup(lengths={"drawing": "7s"}), [], "quiz has no timer in a state 'drawing'"),
+    ],
+)
+def test_what_a_system_lacks_is_said(setup: Setup, needs: list[type], why: str | None) -> None:
+    found = lacking(setup, Slow, needs)
+    assert found == why if why is None else str(found).startswith(why)
+
+
+def test_processes_that_only_tick_when_told_to_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = find_system()
+    assert lacking(Setup(own_ticks=True), system) is None
+    monkeypatch.setattr(system, "own_ticks", None)
+    assert "do not tick by themselves" in str(lacking(Setup(own_ticks=True), system))
+
+
+def test_what_an_experiment_asks_of_the_processes_is_the_systems_to_translate() -> None:
+    assert Setup(service={"A": "1"}).environment(Slow) == {"A": "1"}
+    assert Setup(service={"A": "1"}, extensions=False, own_ticks=True).environment(Slow) == {
+        "A": "1",
+        "LATE": "no",
+    }

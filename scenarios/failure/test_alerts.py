@@ -10,6 +10,7 @@ from harness.faults.network import Down
 from harness.faults.ticks import SlowTicks
 from harness.faults.unauthorised import WrongSecrets
 from scenarios.drawing_game import Alerting, AlertsSilent
+from scenarios.systems.drawing_game import DrawingGame
 
 RULES = Path(__file__).parents[2] / "service" / "alerts.yml"
 #: A tick over its limit is over the rule's threshold. Grace periods would only prolong the recovery.
@@ -33,8 +34,11 @@ def alerting() -> Iterator[Alerting]:
 def test_pubnub_api_failures(experiment: Experiment, alerting: Alerting) -> None:
     """PubNub is away: its failures are told to Slack, and nothing else is alarming."""
     rule = alerting.rules["PubNub API Failures"]
-    with experiment.games(service=SETTINGS | alerting.environment), alerting.heard(experiment):
-        experiment.steady("1500ms")
+    with (
+        experiment.games(needs=[DrawingGame], service=SETTINGS | alerting.environment),
+        alerting.heard(experiment),
+    ):
+        experiment.steady()
         silent = AlertsSilent(alerting.others(rule.name))
         experiment.inject(Down("service-pubnub"), "4s", *rule.told(), silent)
         experiment.recovered()
@@ -43,8 +47,11 @@ def test_pubnub_api_failures(experiment: Experiment, alerting: Alerting) -> None
 def test_high_error_rate(experiment: Experiment, alerting: Alerting) -> None:
     """The database is away, requests fail: told to Slack and by mail."""
     rule = alerting.rules["High Error Rate"]
-    with experiment.games(service=SETTINGS | alerting.environment), alerting.heard(experiment):
-        experiment.steady("1500ms")
+    with (
+        experiment.games(needs=[DrawingGame], service=SETTINGS | alerting.environment),
+        alerting.heard(experiment),
+    ):
+        experiment.steady()
         experiment.inject(Down("service-postgres"), "4s", *rule.told(), RefusesClearly(("http 503",)))
         experiment.recovered()
 
@@ -52,8 +59,11 @@ def test_high_error_rate(experiment: Experiment, alerting: Alerting) -> None:
 def test_timer_monitoring_timeout(experiment: Experiment, alerting: Alerting) -> None:
     """Ticks take longer than their limit: told to Slack and PagerDuty."""
     rule = alerting.rules["Timer Monitoring Timeout"]
-    with experiment.games(service=SETTINGS | alerting.environment), alerting.heard(experiment):
-        experiment.steady("1500ms")
+    with (
+        experiment.games(needs=[DrawingGame], service=SETTINGS | alerting.environment),
+        alerting.heard(experiment),
+    ):
+        experiment.steady()
         experiment.inject(SlowTicks(delay="3s"), "5s", *rule.told())
         experiment.recovered()
 
@@ -61,8 +71,11 @@ def test_timer_monitoring_timeout(experiment: Experiment, alerting: Alerting) ->
 def test_unauthorised_calls(experiment: Experiment, alerting: Alerting) -> None:
     """Somebody without the right secret calls and calls: told to Slack, and nothing else is alarming."""
     rule = alerting.rules["Unauthorised Calls"]
-    with experiment.games(service=SETTINGS | alerting.environment), alerting.heard(experiment):
-        experiment.steady("1500ms")
+    with (
+        experiment.games(needs=[DrawingGame], service=SETTINGS | alerting.environment),
+        alerting.heard(experiment),
+    ):
+        experiment.steady()
         silent = AlertsSilent(alerting.others(rule.name))
         experiment.inject(WrongSecrets(), "4s", *rule.told(), silent)
         experiment.recovered()

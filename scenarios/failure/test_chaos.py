@@ -18,9 +18,9 @@ class Chaos(Protocol):
 def test_chaos(experiment: Experiment, chaos: Chaos) -> None:
     """Whatever breaks at once and in whatever order: once it is over, all recovers and nothing is lost."""
     experiment.command += f" {chaos.options}"
-    with experiment.games(count=12, players=2, service={"ENABLE_GRACE_PERIOD": "false"}) as stack:
+    with experiment.games(count=12, players=2, extensions=False) as stack:
         schedule = chaos.draw(stack)
         print(schedule)
-        experiment.steady("1500ms")
+        experiment.steady()
         experiment.run_schedule(schedule, every=False)
         experiment.recovered()

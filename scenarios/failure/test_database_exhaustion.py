@@ -27,16 +27,14 @@ from harness.faults.database import (
 from harness.faults.network import BlackHole, Down, Latency, Stall
 from harness.faults.ticks import ResetAtCommit
 from scenarios.drawing_game import Operator, TimersStand
-
-#: Players can't hand in while the database is away; a grace period would only prolong the recovery.
-WITHOUT_GRACE = {"ENABLE_GRACE_PERIOD": "false"}
+from scenarios.systems.drawing_game import DrawingGame
 
 
 @pytest.mark.main
 def test_pool_exhausted(experiment: Experiment) -> None:
     """Statements hang and hold all 20 connections: calls get 503 in time, and no game is lost."""
-    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(count=12, players=2, extensions=False, needs=[DrawingGame]):
+        experiment.steady()
         with Operator.of(experiment).people_looking_on(people=30):
             experiment.inject(
                 TableLock(),
@@ -50,8 +48,8 @@ def test_pool_exhausted(experiment: Experiment) -> None:
 
 def test_server_connections_exhausted(experiment: Experiment) -> None:
     """Outsiders hold all of the server's connections: calls get 503, and all is well once they are gone."""
-    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(count=12, players=2, extensions=False):
+        experiment.steady()
         experiment.inject(Connections(), "5s", RefusesClearly(("http 503",)), HealthNames("database"))
         experiment.recovered()
 
@@ -68,8 +66,8 @@ def test_server_connections_exhausted(experiment: Experiment) -> None:
 )
 def test_away(experiment: Experiment, fault: Fault, duration: str) -> None:
     """The database is gone for a while: refused with 503, back by itself, everything exactly once."""
-    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(count=12, players=2, extensions=False):
+        experiment.steady()
         experiment.inject(fault, duration, RefusesClearly(("http 503",)), HealthNames("database"))
         experiment.recovered()
 
@@ -83,8 +81,8 @@ def test_away(experiment: Experiment, fault: Fault, duration: str) -> None:
 )
 def test_connections_lost(experiment: Experiment, fault: Fault) -> None:
     """All connections end in order, and new ones can be had: at most a few calls get 503, nothing is lost."""
-    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(count=12, players=2, extensions=False):
+        experiment.steady()
         experiment.inject(fault, "4s")
         experiment.recovered()
 
@@ -110,15 +108,15 @@ def test_connections_lost(experiment: Experiment, fault: Fault) -> None:
 )
 def test_held_up(experiment: Experiment, fault: Fault, duration: str, felt: tuple[Expectation, ...]) -> None:
     """The database is slow, or somebody sits on what is needed: late, but nothing is lost or doubled."""
-    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(count=12, players=2, extensions=False):
+        experiment.steady()
         experiment.inject(fault, duration, *felt)
         experiment.recovered()
 
 
 def test_idle_in_transaction(experiment: Experiment) -> None:
     """Sessions idle in a transaction hold snapshots, not games: timers keep their time."""
-    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(count=12, players=2, extensions=False):
+        experiment.steady()
         experiment.inject(IdleInTransaction(), "5s", TimersOnTime(within_s=1.5))
         experiment.recovered()

@@ -17,12 +17,9 @@ from harness.faults.process import Kill, Pause, Terminate
 from harness.faults.pubnub import NoAnswer
 from harness.faults.schedule import Entry, Schedule
 
-WITHOUT_GRACE = {"ENABLE_GRACE_PERIOD": "false"}
 #: What callers see of a service that is not there.
 NO_ANSWER = ("connection refused", "connection reset", "http 503")
 FINISHES_ITS_WORK = (InFlightAnswered("process:terminate service-1"), RefusesClearly(NO_ANSWER))
-#: Three replicas that all tick by themselves, besides cron. Players and cron call the first.
-THREE = WITHOUT_GRACE | {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *"}
 
 
 def told_to_end(replica: str) -> Schedule:
@@ -45,24 +42,24 @@ def told_to_end(replica: str) -> Schedule:
 )
 def test_one_replica(experiment: Experiment, fault: Fault, duration: str, felt: Expectation) -> None:
     """The only replica, or its database, is gone for a while: all of its work is taken up again."""
-    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(count=12, players=2, extensions=False):
+        experiment.steady()
         experiment.inject(fault, duration, felt)
         experiment.recovered()
 
 
 def test_graceful_stop(experiment: Experiment) -> None:
     """The only replica is told to end: what it has begun is answered, the rest is taken up by the next."""
-    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(count=12, players=2, extensions=False):
+        experiment.steady()
         experiment.run_schedule(told_to_end("service-1"), *FINISHES_ITS_WORK)
         experiment.recovered()
 
 
 def test_killed_in_mid_broadcast(experiment: Experiment) -> None:
     """The service dies over messages that PubNub has accepted: they are sent again under the same id."""
-    with experiment.games(count=12, players=2, service=WITHOUT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(count=12, players=2, extensions=False):
+        experiment.steady()
         # No answer comes, and the service dies before it would try again by itself.
         experiment.run_schedule(
             Schedule(
@@ -78,8 +75,8 @@ def test_killed_in_mid_broadcast(experiment: Experiment) -> None:
 
 def test_relay_owner_killed_with_others_alive(experiment: Experiment) -> None:
     """One of three replicas is killed: the others publish on, each move is made once and heard."""
-    with experiment.games(count=12, players=2, replicas=3, service=THREE):
-        experiment.steady("1500ms")
+    with experiment.games(count=12, players=2, replicas=3, own_ticks=True, extensions=False):
+        experiment.steady()
         experiment.inject(Kill("service-2"), "5s")
         experiment.recovered()
 
@@ -90,8 +87,8 @@ def test_rolling_restart(experiment: Experiment) -> None:
     Nobody notices as replicas go that others stand in for. Who calls one address alone is refused while that
     replica is away, and has to try again; but no request is cut off that was under way.
     """
-    with experiment.games(count=12, players=2, replicas=3, service=THREE):
-        experiment.steady("1500ms")
+    with experiment.games(count=12, players=2, replicas=3, own_ticks=True, extensions=False):
+        experiment.steady()
         for replica in ("service-3", "service-2"):
             experiment.inject(Terminate(replica), "4.5s", NobodyFails(), TimersOnTime(within_s=1.5))
         experiment.run_schedule(told_to_end("service-1"), *FINISHES_ITS_WORK)

@@ -9,6 +9,7 @@ from harness.experiment import Experiment, HealthNames, MonitorP95, NobodyFails,
 from harness.faults.pubnub import Status
 from harness.observe.publish_log import record_attempts
 from scenarios.drawing_game import Alerting, DeadLetters, NoRetryStorm, Operator, ReplayHeard
+from scenarios.systems.drawing_game import DrawingGame
 
 RULES = Path(__file__).parents[2] / "service" / "alerts.yml"
 
@@ -22,8 +23,11 @@ def alerting() -> Iterator[Alerting]:
 
 def test_403(experiment: Experiment, alerting: Alerting) -> None:
     """Every publish is answered 403: dead letters and an alert, no storm; replayed, everybody hears them."""
-    with experiment.games(service=alerting.environment, alone=True), alerting.heard(experiment):
-        experiment.steady("1500ms")
+    with (
+        experiment.games(needs=[DrawingGame], service=alerting.environment, alone=True),
+        alerting.heard(experiment),
+    ):
+        experiment.steady()
         experiment.inject(
             Status("publish", status=403),
             "5s",

@@ -13,6 +13,7 @@ from scenarios.drawing_game import (
     TicksSkip,
     TimersStand,
 )
+from scenarios.systems.drawing_game import DrawingGame
 
 #: Timers keep their time, and players play on.
 UNDISTURBED = (MonitorP95(under_s=5), TimersOnTime(within_s=1.5), NobodyFails())
@@ -22,8 +23,8 @@ SHORT_GRACE = {"GRACE_PERIOD": "1s"}
 
 def test_timer_monitoring_off_and_on(experiment: Experiment) -> None:
     """Monitoring is off: ticks skip and no timer moves a game; on again, all that fell due is picked up."""
-    with experiment.games(count=12, players=2, service=SHORT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(needs=[DrawingGame], count=12, players=2, service=SHORT_GRACE):
+        experiment.steady()
         experiment.inject(
             FlagOff("ENABLE_TIMER_MONITORING"), "5s", TicksSkip(), TimersStand(), MonitorP95(), NobodyFails()
         )
@@ -32,8 +33,8 @@ def test_timer_monitoring_off_and_on(experiment: Experiment) -> None:
 
 def test_moved_by_hand_while_monitoring_is_off(experiment: Experiment) -> None:
     """Monitoring is off and an operator moves the games: they go on, by hand alone, and are heard of."""
-    with experiment.games(count=12, players=2, service=SHORT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(needs=[DrawingGame], count=12, players=2, service=SHORT_GRACE):
+        experiment.steady()
         with Operator.of(experiment).moving_games():
             experiment.inject(
                 FlagOff("ENABLE_TIMER_MONITORING"), "6s", MovedByHand(), TimersStand(), NobodyFails()
@@ -43,33 +44,33 @@ def test_moved_by_hand_while_monitoring_is_off(experiment: Experiment) -> None:
 
 def test_broadcasting_off_and_on(experiment: Experiment) -> None:
     """Broadcasting is off: games go on in the database, and all is heard, in order, once it is on again."""
-    with experiment.games(count=12, players=2, service=SHORT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(needs=[DrawingGame], count=12, players=2, service=SHORT_GRACE):
+        experiment.steady()
         experiment.inject(FlagOff("ENABLE_PUBNUB_BROADCASTING"), "5s", *UNDISTURBED, Silence())
         experiment.recovered()
 
 
 def test_grace_period_off_and_on(experiment: Experiment) -> None:
     """Grace periods are off: whoever dawdles gets none; before and after, everyone who dawdles gets one."""
-    with experiment.games(count=12, players=2, drawing="2s", service=SHORT_GRACE):
+    with experiment.games(needs=[DrawingGame], count=12, players=2, drawing="2s", service=SHORT_GRACE):
         with Operator.of(experiment).dawdling_games(drawing_s=2):
-            experiment.steady("1500ms")
+            experiment.steady()
             experiment.inject(FlagOff("ENABLE_GRACE_PERIOD"), "5s", *UNDISTURBED, NoGrace())
         experiment.recovered()
 
 
 def test_trigger_dropped_and_restored(experiment: Experiment) -> None:
     """The trigger is dropped: games go on without events; put back, events are made and heard again."""
-    with experiment.games(count=12, players=2, service=SHORT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(needs=[DrawingGame], count=12, players=2, service=SHORT_GRACE):
+        experiment.steady()
         experiment.inject(TriggerDropped(), "5s", *UNDISTURBED, MakesNoEvents(), Silence())
         experiment.recovered()
 
 
 def test_emergency_rollback(experiment: Experiment) -> None:
     """The whole emergency rollback is done in time: games go on by hand alone; then all is rolled forward."""
-    with experiment.games(count=12, players=2, service=SHORT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(needs=[DrawingGame], count=12, players=2, service=SHORT_GRACE):
+        experiment.steady()
         with Operator.of(experiment).moving_games():
             experiment.inject(
                 EmergencyRollback(),

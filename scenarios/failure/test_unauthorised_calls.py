@@ -13,17 +13,14 @@ from harness.experiment import (
 )
 from harness.faults.unauthorised import WrongSecrets
 
-#: As in the scenarios of flags: those that agree share a stack.
-SHORT_GRACE = {"GRACE_PERIOD": "1s"}
-
 
 def test_wrong_and_missing_secrets(experiment: Experiment) -> None:
     """Unauthorised calls to every function and table: all are refused, nothing changes, players play on.
 
     The service lets few of such calls through a second, so it takes a while until each was tried.
     """
-    with experiment.games(count=12, players=2, service=SHORT_GRACE):
-        experiment.steady("1500ms")
+    with experiment.games(count=12, players=2, extensions=False):
+        experiment.steady()
         experiment.inject(
             WrongSecrets(callers=4, every="20ms"),
             "6s",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from harness.history.names import TICK_ERRORS
 from harness.system import Call, Check, Heard, Item, Lifecycle, Session, SqlWitness, System, Ticked, Timed
@@ -40,6 +40,8 @@ class DrawingGame(System):
         ends=frozenset({"completed", "cancelled"}),
     )
     witness = SqlWitness.from_folder(Path(__file__).with_name("drawing_game_sql"))
+    without_extensions: ClassVar = {"ENABLE_GRACE_PERIOD": "false"}
+    own_ticks: ClassVar = {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *"}
 
     def start(self, session: Session, item: Item) -> None:
         """The host makes the game, the players listen and join, the host starts it."""
