@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.experiment.testbed import Testbed
 from harness.judge import Evidence, Window
-from harness.judge.findings import Expectation, judge_all
+from harness.judge.findings import Expectation, judge_one
 from harness.target.sessions import TROUBLE
 
 
@@ -32,7 +32,8 @@ class Settling:
     def __init__(self, testbed: Testbed, span: Window | None, recovery: Sequence[Expectation]) -> None:
         self._testbed = testbed
         self._span = span or Window("", 0, 0)
-        self._recovery = recovery
+        #: The one that did not hold at the last look comes first: as long as it does not, no other is asked.
+        self._recovery = list(recovery)
         #: Since when nothing was overdue and every recovery made.
         self._well_ns: int | None = None
 
@@ -47,12 +48,19 @@ class Settling:
         except TROUBLE:
             asked_ns = None  # as little as the observer, we can't tell
         evidence = self._testbed.evidence()
-        found = judge_all(evidence, self._span, self._recovery)
-        if asked_ns is None or any(finding.verdict != "pass" for finding in found):
+        if asked_ns is None or not self._recovered(evidence):
             self._well_ns = None
             return Look(evidence, None)
         self._well_ns = self._well_ns or asked_ns
         return Look(evidence, self._well_ns if _heard_up_to(evidence, self._well_ns) else None)
+
+    def _recovered(self, evidence: Evidence) -> bool:
+        """Tell whether every recovery is made, as far as the figures say: doubts are the last judgement's."""
+        for number, expectation in enumerate(self._recovery):
+            if judge_one(evidence, self._span, expectation).verdict != "pass":
+                self._recovery.insert(0, self._recovery.pop(number))
+                return False
+        return True
 
 
 def _heard_up_to(evidence: Evidence, since_ns: int) -> bool:

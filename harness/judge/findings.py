@@ -59,10 +59,15 @@ def judge_all(evidence: Evidence, fault: Window, expectations: Iterable[Expectat
     def judged(expectation: Expectation) -> Finding:
         # Frames of its own tell what it looks at.
         seen = evidence.unseen() if doubts else evidence
-        finding = expectation.judge(seen, fault)
+        finding = judge_one(seen, fault, expectation)
         return finding if finding.integrity else _doubted(finding, seen, doubts)
 
-    return [guarded(partial(judged, one), partial(crashed, one.name)) for one in expectations]
+    return list(map(judged, expectations))
+
+
+def judge_one(evidence: Evidence, fault: Window, expectation: Expectation) -> Finding:
+    """Judge an expectation by the figures alone, whatever is in doubt; inconclusive if it crashes."""
+    return guarded(partial(expectation.judge, evidence, fault), partial(crashed, expectation.name))
 
 
 def crashed(name: str, why: str) -> Finding:
