@@ -1,16 +1,49 @@
-"""Which system a command is about: the option `--stack`, else the environment, else the running stack."""
+"""Which system a command is about, and where: the options `--system` and `--stack`, else the environment."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
 if TYPE_CHECKING:
     from harness.stack import RemoteStack
+
+
+#: `--system FILE`; what it says is taken by :func:`use_system`.
+system_option: Final = click.option(
+    "--system",
+    "system",
+    metavar="FILE",
+    help="The system under test: its file, or the name of an installed one. [default: STORMWATCH_SYSTEM, "
+    "else system in [tool.stormwatch] of pyproject.toml, else the one that is installed]",
+)
+
+
+def use_system(named: str | None) -> None:
+    """Make ``named`` the system under test, for this process and all that it starts.
+
+    Parameters
+    ----------
+    named : as `--system` says; None: the one that the environment or the project names.
+
+    Raises
+    ------
+    click.UsageError
+        There is none, or none that can be used.
+    """
+    from harness.system.find import SETTING, SystemFileError, find_system, place_of
+
+    try:
+        system = find_system(named)
+    except SystemFileError as error:
+        raise click.UsageError(str(error)) from error
+    if named is not None:
+        os.environ[SETTING] = place_of(system)
 
 
 def running_stack(stack_id: str | None) -> RemoteStack | None:

@@ -18,6 +18,7 @@ import click
 from click.core import ParameterSource
 
 from harness.commands._errors import NoReportError, said_as
+from harness.commands._system import system_option, use_system
 from harness.output import Exit
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def _what_was_meant(name: str, own: set[str]) -> str:
     show_default=True,
     help="How to run: a profile of the policy (options of the load, tolerances).",
 )
+@system_option
 @click.option(
     "--sla",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -119,6 +121,7 @@ def command(
     context: click.Context,
     *,
     profile: str,
+    system: str | None,
     sla: Path | None,
     reports: Path,
     local: bool,
@@ -143,6 +146,7 @@ def command(
       stormwatch run
       stormwatch run -- --games 50 --run-time 60s
       stormwatch run --no-load -k pubnub
+      stormwatch run --system auction.py
       stormwatch run -- --help             the load's options
     """
     from harness.commands._display import Display
@@ -159,6 +163,7 @@ def command(
 
     if not (with_load or with_failures):
         raise click.UsageError("--no-load and --no-failures leave nothing to do")
+    use_system(system)
     selection = Selection(None if scenarios == "all" else scenarios, expression)
     with said_as(click.UsageError, PolicyError, DocumentError, SelectionError, TargetError, ConsentError):
         policy = load_policy(sla, profile=profile)

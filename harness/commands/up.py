@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 
 from harness.commands._errors import said_as
-from harness.commands._system import end_in_order_on_signals
+from harness.commands._system import end_in_order_on_signals, system_option, use_system
 
 if TYPE_CHECKING:
     from harness.stack import RealPubNub, Stack
@@ -34,6 +34,7 @@ _LOOK_S: Final = 0.25
 @click.option("--json", "style", flag_value="json", help="Print one JSON document, secrets included.")
 @click.option("--consent", is_flag=True,
               help="With --env or --json: print consent to load, break and tick it, too.")  # fmt: skip
+@system_option
 @click.option("--replicas", type=click.IntRange(1, 24), default=1, show_default=True,
               help="Processes of the service, the second behind load-service-2 and so on.")  # fmt: skip
 @click.option("--service-env", "service_env", metavar="NAME=VALUE", multiple=True,
@@ -47,6 +48,7 @@ _LOOK_S: Final = 0.25
 def command(
     style: str | None,
     consent: bool,
+    system: str | None,
     replicas: int,
     service_env: tuple[str, ...],
     max_connections: int,
@@ -55,13 +57,15 @@ def command(
 ) -> None:
     """Start the local stack and stay until Ctrl-C.
 
-    Postgres, Toxiproxy, the PubNub emulator and the service, on free ports, wired through the proxies
-    service-postgres, service-pubnub, load-service and players-pubnub. Nothing is left behind.
+    Toxiproxy, the system under test, and Postgres and the PubNub emulator where it needs them, on free ports,
+    wired through the proxies service-postgres, service-pubnub, load-service and players-pubnub. Nothing is
+    left behind.
     """
     from harness.stack import StackError, StackOptions, start_stack
 
     if consent and style is None:
         raise click.UsageError("--consent prints nothing by itself: add --env or --json")
+    use_system(system)
     options = StackOptions(
         replicas=replicas,
         service_env=_settings(service_env),
@@ -107,9 +111,12 @@ def _real_pubnub() -> RealPubNub:
 
 
 def _show(stack: Stack, style: str | None, ready_s: float, *, consent: bool) -> None:
+    from harness.system.find import SETTING, place_of
+
     # With consent it is what child processes are given, less the names that only unset something there.
     environment = stack.permission.environment() if consent else stack.environment()
     environment = {name: value for name, value in environment.items() if value}
+    environment[SETTING] = place_of(stack.system)
     if style == "env":
         for name, value in environment.items():
             click.echo(f"{name}={shlex.quote(value)}")

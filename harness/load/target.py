@@ -15,6 +15,7 @@ from harness.load.plan import load_plan
 from harness.load.preflight import check_drive, check_target, earlier_runs
 from harness.load.processes import WatchedProcesses
 from harness.load_options import LoadOptions
+from harness.system import System, find_system
 from harness.target import Action, Permission, Target, deployment_named, forget_deployment
 from harness.target.consent import ask
 
@@ -71,7 +72,7 @@ def find_target(
         see_that_it_fits_here(options, given, own_stack=found.is_here)
     else:
         see_that_it_fits_here(options, given, own_stack=True)
-        found = _own_stack(logs())
+        found = _own_stack(find_system(given.system), logs())
     try:
         _check(found.permission)
     except BaseException:
@@ -87,11 +88,11 @@ def _deployment(host: str | None, options: LoadOptions) -> LoadTarget:
     return LoadTarget(permission, WatchedProcesses.of_others(target))
 
 
-def _own_stack(logs: Path | None) -> LoadTarget:
+def _own_stack(system: type[System], logs: Path | None) -> LoadTarget:
     from harness.stack import StackOptions, start_stack
 
     log.info("starting a local stack")
-    stack = start_stack(StackOptions(log_folder=logs), say=log.info)
+    stack = start_stack(StackOptions(system=system, log_folder=logs), say=log.info)
     return LoadTarget(stack.permission, WatchedProcesses.of_own(stack), stack.stop)
 
 

@@ -24,6 +24,8 @@ from harness.files import read_json
 from harness.stack.errors import StackError
 from harness.stack.folders import cache_folder
 from harness.stack.process import StackProcess
+from harness.system import System, find_system
+from harness.system.find import place_of
 from harness.target import Permission, Target
 from harness.target.consent import of_own_stack
 
@@ -43,6 +45,8 @@ class Controlled(Protocol):
     def id(self) -> str: ...
     @property
     def parts(self) -> Mapping[str, StackProcess]: ...
+    @property
+    def system(self) -> type[System]: ...
     def environment(self) -> dict[str, str]: ...
     def pid(self, name: str) -> int | None: ...
 
@@ -91,6 +95,7 @@ class ControlServer:
             "created": owner.create_time(),
             "started": time.time(),
             "environment": stack.environment(),
+            "system": place_of(stack.system),
             "control": str(self.path),
             "parts": {name: {"log": str(part.log_path)} for name, part in stack.parts.items()},
         }
@@ -132,7 +137,14 @@ class RemoteStack:
         self.target: Target = replace(Target.from_environment(document["environment"]), origin="embedded")
         #: Names of its processes and where their logs are.
         self.parts: dict[str, Path] = {name: Path(part["log"]) for name, part in document["parts"].items()}
+        #: None: a stack of an older version, whose system nobody noted.
+        self._system: str | None = document.get("system")
         self._control: str = document["control"]
+
+    @property
+    def system(self) -> type[System]:
+        """The system under test."""
+        return find_system(self._system)
 
     @property
     def permission(self) -> Permission:

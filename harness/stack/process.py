@@ -1,4 +1,4 @@
-"""A process of a stack: it has a port, and faults pause, kill and restart it."""
+"""A process of a stack: faults pause, kill and restart it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ _KILL_LIMIT_S: Final = 10.0
 
 
 class StackProcess(ChildProcess):
-    """A child process that listens on a port; its errors are :class:`StackError`."""
+    """A child process, most often one that listens on a port; its errors are :class:`StackError`."""
 
     error = StackError
     _paused = False
 
     @property
     def endpoint(self) -> str:
-        """``host:port`` that it listens on itself, not its proxy."""
-        assert self.spec.address is not None
-        host, port = self.spec.address
-        return f"{host}:{port}"
+        """``host:port`` that it listens on itself, not its proxy; empty: it does not listen."""
+        return ":".join(map(str, self.spec.address or ()))
 
     @property
     def paused(self) -> bool:
@@ -39,7 +37,9 @@ class StackProcess(ChildProcess):
     def is_ready(self) -> bool:
         # Toxiproxy stays when it can't listen; and a stranger on the port might answer for it.
         if "address already in use" in self.tail().lower():
-            raise PortTakenError(str(self.failure(f"found its port {self.endpoint.split(':')[1]} taken")))
+            raise PortTakenError(
+                str(self.failure(f"found its port {self.endpoint.rpartition(':')[2]} taken"))
+            )
         return super().is_ready()
 
     def pause(self) -> None:

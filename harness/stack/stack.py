@@ -13,7 +13,8 @@ import harness
 from harness import limits, web_proxies
 from harness.files import make_folder
 from harness.process import ProcessSpec, Reaper, remove, stop_all, wait_until_ready
-from harness.stack import pubnub, service, toxiproxy
+from harness.stack import pubnub, toxiproxy
+from harness.stack import system as parts_of_system
 from harness.stack.control import SOCKET, ControlServer, stacks_folder
 from harness.stack.errors import PortTakenError, StackError
 from harness.stack.folders import scratch_folder
@@ -22,6 +23,7 @@ from harness.stack.postgres import Postgres
 from harness.stack.process import StackProcess
 from harness.stack.proxies import Proxies
 from harness.stack.wiring import Emulator, RealPubNub, Wiring, wire
+from harness.system import System, find_system
 from harness.target import Permission, Target
 from harness.target.consent import of_own_stack
 
@@ -32,6 +34,8 @@ _INHERITED: Final = (
     *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR"),
     *("PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
 )
+#: Parts that are not of the system under test.
+_BESIDE: Final = frozenset({"toxiproxy", "pubnub", "postgres"})
 #: Generous: it only matters where something is wrong, or the machine is busy with much else.
 _READY_S: Final = 60.0
 _ATTEMPTS: Final = 3
@@ -46,6 +50,8 @@ _RESTART_GRACE_S: Final = 15.0
 class StackOptions:
     """What a stack is made of."""
 
+    #: What is put to the test. None: the system that is named.
+    system: type[System] | None = None
     #: Processes of the service. The first is behind the proxy `load-service`, the others behind
     #: `load-service-2` and so on, as a proxy has one upstream.
     replicas: int = 1
@@ -58,7 +64,7 @@ class StackOptions:
     max_connections: int = 100
     #: Further settings of Postgres.
     postgres: Mapping[str, str] = field(default_factory=dict)
-    #: None: the emulator.
+    #: None: the emulator, where the system needs PubNub.
     pubnub: RealPubNub | None = None
     #: Let `stormwatch fault` find it.
     advertise: bool = True
@@ -69,8 +75,16 @@ class Stack:
 
     Attributes
     ----------
+    system : the system under test.
     parts : name -> process: ``postgres``, ``toxiproxy``, ``pubnub``, ``service-1``, ``service-2`` ...
     versions : of Postgres and Toxiproxy.
+
+    Raises
+    ------
+    StackError
+        No stack can be made of these options.
+    SystemFileError
+        No system is named, or none that can be used.
     """
 
     def __init__(
@@ -79,6 +93,7 @@ class Stack:
         self.options = options or StackOptions()
         if self.options.replicas < 1:
             raise StackError(f"replicas={self.options.replicas}: at least one is needed")
+        self.system = self.options.system or find_system()
         self.id = secrets.token_hex(3)
         self.parts: dict[str, StackProcess] = {}
         self.postgres: Postgres | None = None
@@ -150,7 +165,7 @@ class Stack:
 
     @property
     def target(self) -> Target:
-        """The system under test: the service and PubNub through their proxies, the database directly."""
+        """Where the system under test is: itself and PubNub through their proxies, the database directly."""
         return self._wired.target
 
     @property
@@ -237,21 +252,27 @@ class Stack:
         make_folder(self.log_folder, exist_ok=True)
         self.parts = {}
         self._block = block = PortBlock()
+        needs = self.system.needs
         proxy = self._launch(toxiproxy.spec(binary, block.take(), self._log("toxiproxy")))
-        messages = self.options.pubnub or self._start_emulator(block.take())
-        postgres = self._start_postgres(block.take())
+        messages = (self.options.pubnub or self._start_emulator(block.take())) if "pubnub" in needs else None
+        postgres = self._start_postgres(block.take()) if "postgres" in needs else None
         ports = [block.take() for _ in range(self.options.replicas)]
         url = f"http://{proxy.endpoint}"
         self._wiring = wiring = wire(block.take, url, postgres, ports, messages, folder / "flags.env")
         proxy.wait_until_ready(_READY_S)
         wiring.make_proxies()
-        postgres.process.wait_until_ready(_READY_S)
+        if postgres is not None:
+            postgres.process.wait_until_ready(_READY_S)
         for number, port in enumerate(ports, start=1):
-            name = f"service-{number}"
-            environment = inherited_environment() | wiring.service_environment(number, postgres)
-            environment |= self.options.service_env
-            self._launch(service.spec(name, port, self._log(name), environment, folder=PROJECT))
+            self._start_replica(number, port)
         wait_until_ready(self.parts.values(), _READY_S)
+
+    def _start_replica(self, number: int, port: int) -> None:
+        local = self._wired.local(number, self.postgres)
+        for program in parts_of_system.programs_of(self.system, self.target, local):
+            name = f"{program.name}-{number}"
+            environment = {**inherited_environment(), **program.environment, **self.options.service_env}
+            self._launch(parts_of_system.spec(self.system, program, name, port, self._log(name), environment))
 
     def _start_emulator(self, port: int) -> Emulator:
         token, log = secrets.token_urlsafe(24), self._log("pubnub")
@@ -278,9 +299,9 @@ class Stack:
         return self.log_folder / f"{name}.log"
 
     def _stop_processes(self) -> None:
-        services = [process for name, process in self.parts.items() if name.startswith("service-")]
-        stop_all(services, _SERVICE_GRACE_S)
-        stop_all([process for process in self.parts.values() if process not in services], _GRACE_S)
+        systems = [process for name, process in self.parts.items() if name not in _BESIDE]
+        stop_all(systems, _SERVICE_GRACE_S)
+        stop_all([process for process in self.parts.values() if process not in systems], _GRACE_S)
         if self.postgres is not None:
             self.postgres.stop()
             self.postgres = None

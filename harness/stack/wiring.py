@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 from harness.stack.postgres import Postgres
 from harness.stack.postgres_files import OWNER
 from harness.stack.proxies import LOAD_SERVICE, PLAYERS_PUBNUB, SERVICE_POSTGRES, SERVICE_PUBNUB, Proxies
+from harness.system import Local
 from harness.target import DEFAULT_PUBNUB_ORIGIN, Target
 
 HOST: Final = "127.0.0.1"
@@ -55,52 +56,51 @@ class Wiring:
         for name, (listen, upstream) in self.routes.items():
             self.proxies.create(name, listen, upstream)
 
-    def service_environment(self, number: int, postgres: Postgres) -> dict[str, str]:
+    def local(self, number: int, postgres: Postgres | None) -> Local:
         """Return what replica ``number`` is told: Postgres and PubNub through their proxies."""
-        target = self.target
-        host, _, port = self.routes[SERVICE_POSTGRES][0].partition(":")
-        through = self.routes.get(SERVICE_PUBNUB)
-        return {
-            "SUPABASE_URL": self.service_urls[number - 1],
-            "SUPABASE_SERVICE_ROLE_KEY": target.service_role_key,
-            "CRON_SECRET": target.cron_secret,
-            "PUBNUB_PUBLISH_KEY": target.pubnub_publish_key,
-            "PUBNUB_SUBSCRIBE_KEY": target.pubnub_subscribe_key,
-            "PUBNUB_ORIGIN": f"http://{through[0]}" if through else target.pubnub_origin,
-            "DATABASE_URL": postgres.url_for(OWNER, host, int(port)),
-            "LOG_LEVEL": "INFO",
-            "ENVIRONMENT": "local",
-            "ENABLE_TIMER_MONITORING": "true",
-            "ENABLE_PUBNUB_BROADCASTING": "true",
-            "ENABLE_GRACE_PERIOD": "true",
-            "FLAGS_FILE": target.flags_file or "",
-        }
+        proxy = f"{LOAD_SERVICE}-{number}" if number > 1 else LOAD_SERVICE
+        listen, upstream = self.routes[proxy]
+        target = replace(
+            self.target,
+            service_url=f"http://{listen}",
+            toxiproxy_url=None,
+            pubnub_control_url=None,
+            pubnub_control_token=None,
+        )
+        if through := self.routes.get(SERVICE_PUBNUB):
+            target = replace(target, pubnub_origin=f"http://{through[0]}")
+        if postgres is not None:
+            host, _, port = self.routes[SERVICE_POSTGRES][0].partition(":")
+            target = replace(target, database_url=postgres.url_for(OWNER, host, int(port)))
+        return Local(int(upstream.partition(":")[2]), target)
 
 
 def wire(
     take: Callable[[], int],
     toxiproxy_url: str,
-    postgres: Postgres,
+    postgres: Postgres | None,
     service_ports: list[int],
-    pubnub: Emulator | RealPubNub,
+    pubnub: Emulator | RealPubNub | None,
     flags_file: Path,
 ) -> Wiring:
     """Return the wiring of processes that are there, on ports from ``take``, keys made up.
 
     ``flags_file`` turns the flags of all replicas; while it is not there, none is turned.
     """
-    upstreams = {SERVICE_POSTGRES: f"{HOST}:{postgres.port}"}
+    upstreams = {} if postgres is None else {SERVICE_POSTGRES: f"{HOST}:{postgres.port}"}
     if isinstance(pubnub, Emulator):
         upstreams |= dict.fromkeys((SERVICE_PUBNUB, PLAYERS_PUBNUB), pubnub.endpoint)
     for number, port in enumerate(service_ports, start=1):
         upstreams[LOAD_SERVICE if number == 1 else f"{LOAD_SERVICE}-{number}"] = f"{HOST}:{port}"
     routes = {name: (f"{HOST}:{take()}", upstream) for name, upstream in upstreams.items()}
+    control_url = control_token = None
     if isinstance(pubnub, Emulator):
         listens = f"http://{routes[PLAYERS_PUBNUB][0]}"
         keys = RealPubNub(f"pub-c-{secrets.token_hex(12)}", f"sub-c-{secrets.token_hex(12)}", listens)
         control_url, control_token = f"http://{pubnub.endpoint}", pubnub.control_token
     else:
-        keys, control_url, control_token = pubnub, None, None
+        # Without PubNub the keys are of no use, and no address is theirs.
+        keys = pubnub or RealPubNub("", "none", f"http://{routes[LOAD_SERVICE][0]}")
     target = Target(
         service_url=f"http://{routes[LOAD_SERVICE][0]}",
         service_role_key=secrets.token_urlsafe(24),
@@ -108,7 +108,7 @@ def wire(
         pubnub_publish_key=keys.publish_key,
         pubnub_subscribe_key=keys.subscribe_key,
         pubnub_origin=keys.origin,
-        database_url=postgres.url,
+        database_url=None if postgres is None else postgres.url,
         toxiproxy_url=toxiproxy_url,
         pubnub_control_url=control_url,
         pubnub_control_token=control_token,

@@ -20,6 +20,7 @@ from harness.system.base import (
 )
 from harness.system.find import SystemFileError, find_system
 from harness.system.lifecycle import Lifecycle, LifecycleError, Timed
+from harness.system.processes import HasProcesses, Local, Part, Program
 from harness.system.witness import SqlWitness, WitnessError
 
 __all__ = [
@@ -28,11 +29,15 @@ __all__ = [
     "Call",
     "CallOptions",
     "Check",
+    "HasProcesses",
     "HasTimer",
     "Heard",
     "Item",
     "Lifecycle",
     "LifecycleError",
+    "Local",
+    "Part",
+    "Program",
     "Refused",
     "Session",
     "SqlWitness",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack, runtime_checkable
 
 from harness.system.lifecycle import Lifecycle
+from harness.system.processes import Part
 from harness.system.witness import SqlWitness
 from harness.target import Target
 from harness.target.client import Answer, Check
@@ -130,6 +131,8 @@ class System(ABC):
     without_extensions: ClassVar[Mapping[str, str]] = {}
     #: Environment in which each of its processes ticks by itself, each second; None: they can't.
     own_ticks: ClassVar[Mapping[str, str] | None] = None
+    #: What a local stack has to have for its processes: Postgres, PubNub.
+    needs: ClassVar[frozenset[Part]] = frozenset()
 
     def __init__(self, target: Target) -> None:
         self.target = target

@@ -66,6 +66,12 @@ def place_of(system: type[System]) -> str:
     return str(Path(inspect.getfile(system)).absolute())
 
 
+def failure_of(system: type[System], member: str, error: Exception) -> str:
+    """Return what is wrong with ``member`` of a system that raised ``error``: one line with file and line."""
+    path = Path(inspect.getfile(system))
+    return f"{path}{_line(error, path)}: {member}: {_said(error)}"
+
+
 @cache
 def _installed() -> dict[str, EntryPoint]:
     """Return the installed systems by name. Looking through all packages takes some milliseconds."""

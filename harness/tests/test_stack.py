@@ -17,7 +17,6 @@ import pytest
 
 from harness.process import child as child_module
 from harness.stack import Stack, StackError, StackOptions, find_stack, running_stacks, start_stack
-from harness.stack import stack as module
 from harness.stack.ports import PortBlock, is_free
 from harness.tests.helpers import eventually
 
@@ -237,21 +236,6 @@ def test_a_part_that_does_not_come_up_is_named_with_the_end_of_its_log() -> None
         start_stack(StackOptions(service_env={"DATABASE_URL": "not-a-database"}))
     assert "DATABASE_URL" in str(caught.value)
     assert "--check" in str(caught.value)
-
-
-def test_a_part_that_never_gets_ready_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    silent = tmp_path / "service"
-    silent.mkdir()
-    (silent / "__init__.py").touch()
-    (silent / "__main__.py").write_text(
-        "import time\nprint('thinking about it')\ntime.sleep(60)\n", encoding="utf-8"
-    )
-    (tmp_path / "fixtures").symlink_to(module.PROJECT / "fixtures")
-    monkeypatch.setattr(module, "PROJECT", tmp_path)
-    monkeypatch.setattr(module, "_READY_S", 3.0)
-    with pytest.raises(StackError, match="service-1 was not ready within 3 s") as caught:
-        start_stack()
-    assert "thinking about it" in str(caught.value)
 
 
 def test_no_replica_at_all_is_refused() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.stack.control import ControlServer
+from harness.system import find_system
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Slow:
 
     def __init__(self) -> None:
         self.id = "slow"
+        self.system = find_system()
         self.parts = {name: Log(Path("log")) for name in ("service-1", "service-2")}
         self.begun: list[str] = []
         self.over = threading.Event()

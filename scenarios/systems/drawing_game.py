@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from harness.history.names import TICK_ERRORS
-from harness.system import Call, Check, Heard, Item, Lifecycle, Session, SqlWitness, System, Ticked, Timed
+from harness.system import (
+    Call,
+    Check,
+    Heard,
+    Item,
+    Lifecycle,
+    Local,
+    Program,
+    Session,
+    SqlWitness,
+    System,
+    Ticked,
+    Timed,
+)
 from harness.system.reading import integer, mapping, text
 from harness.target.client import has
 from harness.target.errors import BAD_ANSWER
 
 #: Where in the drawing phase a player hands in its drawing, as shares of the phase.
 _SUBMIT_BETWEEN: Final = (0.1, 0.6)
+_FLAGS: Final = ("ENABLE_TIMER_MONITORING", "ENABLE_PUBNUB_BROADCASTING", "ENABLE_GRACE_PERIOD")
 _RETURN: Final = {"Prefer": "return=representation"}
 
 
@@ -42,6 +57,7 @@ class DrawingGame(System):
     witness = SqlWitness.from_folder(Path(__file__).with_name("drawing_game_sql"))
     without_extensions: ClassVar = {"ENABLE_GRACE_PERIOD": "false"}
     own_ticks: ClassVar = {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *"}
+    needs = frozenset({"postgres", "pubnub"})
 
     def start(self, session: Session, item: Item) -> None:
         """The host makes the game, the players listen and join, the host starts it."""
@@ -115,6 +131,24 @@ class DrawingGame(System):
             return Ticked(error=BAD_ANSWER)
         error = TICK_ERRORS if body["errors"] else None
         return Ticked(body["processed"], bool(body["skipped"]), float(took_ms), error)
+
+    def processes(self, local: Local) -> list[Program]:
+        """The service, from this checkout."""
+        told = local.target.environment() | {
+            "LOG_LEVEL": "INFO",
+            "ENVIRONMENT": "local",
+            **dict.fromkeys(_FLAGS, "true"),
+            "FLAGS_FILE": local.target.flags_file or "",
+        }
+        return [
+            Program(
+                [sys.executable, "-m", "service", "--host", "127.0.0.1", "--port", str(local.port)],
+                told,
+                ready="/health",
+                folder=Path(__file__).parents[2],
+                way_out="see its log; `python -m service --check` tests its settings and connections",
+            )
+        ]
 
     def _status(self, session: Session, item: Item) -> str | None:
         answer = session.call(
