@@ -11,8 +11,8 @@ from harness.commands._errors import said_as
 from harness.commands._system import running_stack
 
 if TYPE_CHECKING:
+    from harness.system.cleaning import Leftover
     from harness.target import Permission, Target
-    from harness.target.cleaning import Leftover
 
 #: A run that goes on writes at least so often: what is newer is left alone unless it is named.
 _GOES_ON: Final = timedelta(minutes=10)
@@ -32,8 +32,9 @@ def command(prefix: str | None, only_list: bool, stack_id: str | None) -> None:
     A run removes its games at its end, also after Ctrl-C; one that was killed can't. Games of anybody
     else are never touched. Exits 1 if something could not be removed.
     """
+    from harness.system.cleaning import CleaningError, clean, leftovers
     from harness.target import ConsentError, TargetError
-    from harness.target.cleaning import CleaningError, clean, is_prefix, leftovers
+    from harness.target.marks import is_prefix
 
     if prefix is not None and not is_prefix(prefix):
         raise click.UsageError(f"{prefix!r} is no prefix of a run: they look like sw0123abcd-")

@@ -23,8 +23,8 @@ from harness.sla.units import parse_duration
 from harness.stack import StackOptions, start_stack
 from harness.system import Lifecycle, System, Ticks
 from harness.system.find import place_of
+from harness.system.cleaning import clean
 from harness.target import Action, ConsentError, Permission, Target, deployment_named
-from harness.target.cleaning import clean
 from harness.target.consent import ask
 from harness.target.sessions import TROUBLE
 

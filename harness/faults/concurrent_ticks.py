@@ -19,8 +19,8 @@ from harness.stack.proxies import LOAD_SERVICE, Proxies
 from harness.system import Ticks, find_system
 from harness.system.tick import ANSWER_LIMIT_S, TickCall
 from harness.target import Action, Target
-from harness.target.cleaning import new_prefix, prefix_of
 from harness.target.client import Client
+from harness.target.marks import new_prefix, prefix_of
 
 
 @dataclass(frozen=True)

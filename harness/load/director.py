@@ -30,7 +30,7 @@ from harness.stack import StackError
 from harness.system import SystemFileError, find_system
 from harness.system.find import place_of
 from harness.target import ConsentError, TargetError
-from harness.target.cleaning import new_prefix
+from harness.target.marks import new_prefix
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,10 @@ from typing import Any, Final
 from gevent import subprocess
 
 from harness.system import Ticks, find_system
+from harness.system.cleaning import Cleaned
 from harness.target import Action, Permission, Target
-from harness.target.cleaning import Cleaned, new_prefix, prefix_of
 from harness.target.client import look
+from harness.target.marks import new_prefix, prefix_of
 
 _LIMIT_S: Final = 10.0
 _REFUSED: Final = frozenset({401, 403})
@@ -138,7 +139,7 @@ def remove_games(permission: Permission, prefix: str) -> Cleaned:
     """Remove a run's games from the target, in a process of its own: asyncio can't live beside gevent."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "harness.target.cleaning", prefix],
+            [sys.executable, "-m", "harness.system.cleaning", prefix],
             env={**os.environ, **permission.environment()},
             stdin=subprocess.DEVNULL,
             capture_output=True,

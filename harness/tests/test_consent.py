@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness.faults import Deployment
+from harness.system.cleaning import CleaningError, clean
 from harness.target import Action, ConsentError, Permission, Target
-from harness.target.cleaning import CleaningError, clean
 from harness.target.consent import ask, handed_over, of_own_stack
 from harness.tests.permitted import permitted
 

@@ -36,7 +36,7 @@ from harness.stack.ports import PortBlock
 from harness.stack.postgres_files import OWNER
 from harness.stack.proxies import SERVICE_POSTGRES
 from harness.target import Permission, Target
-from harness.target.cleaning import prefix_of
+from harness.target.marks import prefix_of
 from harness.tests.helpers import eventually
 from harness.tests.http_stub import Request, served
 from harness.tests.permitted import deployment, permitted

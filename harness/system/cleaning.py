@@ -1,6 +1,6 @@
 """Removes from a target what runs have made there, found by the mark that each run puts on its games.
 
-``python -m harness.target.cleaning PREFIX`` removes one run's games and prints what came of it as JSON:
+``python -m harness.system.cleaning PREFIX`` removes one run's games and prints what came of it as JSON:
 Locust's process can't speak to Postgres itself.
 """
 
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,11 +21,11 @@ from harness.target.address import Target, TargetError
 from harness.target.client import Client
 from harness.target.consent import Action, ConsentError, Permission, ask
 from harness.target.errors import BAD_ANSWER
+from harness.target.marks import PREFIX, is_prefix, prefix_of
 from harness.target.sessions import TROUBLE, Who, open_session
 from harness.target.sql import statements
 
-#: How a prefix looks, and how long it is.
-_MARK: Final = re.compile(r"sw[0-9a-f]{8}-")
+#: How long a prefix is.
 _LENGTH: Final = 11
 #: REST's tables, those that refer to others first, and their columns with a game's id.
 _TABLES: Final = {"submissions": "game_id", "game_participants": "game_id", "games": "id"}
@@ -65,22 +63,6 @@ class Leftover:
     newest: datetime
 
 
-def new_prefix() -> str:
-    """Return how the ids of a new run's games begin: the mark that they are found by."""
-    return f"sw{secrets.token_hex(4)}-"
-
-
-def prefix_of(id: str) -> str | None:
-    """Return the prefix of the run that made the game ``id``, None if it is somebody else's."""
-    found = _MARK.match(id)
-    return found[0] if found else None
-
-
-def is_prefix(text: str) -> bool:
-    """Return whether ``text`` is the prefix of a run, and so can't be that of anybody else's games."""
-    return _MARK.fullmatch(text) is not None
-
-
 def leftovers(target: Target) -> list[Leftover]:
     """Return what runs have left on ``target``, the oldest first. Changes nothing.
 
@@ -91,7 +73,7 @@ def leftovers(target: Target) -> list[Leftover]:
     """
     if target.database_url is not None:
         try:
-            rows = asyncio.run(_fetch(target.database_url, "leftovers", _LENGTH, f"^{_MARK.pattern}"))
+            rows = asyncio.run(_fetch(target.database_url, "leftovers", _LENGTH, f"^{PREFIX.pattern}"))
         except (*TROUBLE, ValueError) as error:
             raise CleaningError(f"DATABASE_URL can't be read: {_reason(error)}") from error
         return [Leftover(row["prefix"], row["games"], row["others"], row["newest"]) for row in rows]
