@@ -21,7 +21,8 @@ from harness.system.base import (
 from harness.system.find import SystemFileError, find_system
 from harness.system.lifecycle import Lifecycle, LifecycleError, Timed
 from harness.system.processes import HasProcesses, Local, Part, Program
-from harness.system.witness import SqlWitness, WitnessError
+from harness.system.statements import WitnessError
+from harness.system.witness import SqlWitness
 
 __all__ = [
     "Acts",

@@ -14,7 +14,7 @@ from typing import Any, Final
 from harness.files import DocumentError, read_toml
 from harness.system.base import System
 from harness.system.lifecycle import LifecycleError
-from harness.system.witness import WitnessError
+from harness.system.statements import WitnessError
 
 #: Names the system in the environment.
 SETTING: Final = "STORMWATCH_SYSTEM"

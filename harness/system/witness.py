@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Self
+from dataclasses import dataclass
 
-
-class WitnessError(ValueError):
-    """The statements of a witness are not what they must be; the message names them."""
+from harness.system.statements import Statements
 
 
 @dataclass(frozen=True)
-class SqlWitness:
+class SqlWitness(Statements):
     """Statements that read a system's own log of moves. A run's items have ids that begin with its prefix.
 
     Parameters
@@ -34,30 +30,3 @@ class SqlWitness:
     others_overdue: str | None = None
     published: str | None = None
     backlog: str | None = None
-
-    @classmethod
-    def from_folder(cls, folder: Path) -> Self:
-        """Read each statement from ``folder/<name>.sql``.
-
-        Raises
-        ------
-        WitnessError
-            One that must be there is missing or can't be read.
-        """
-        found = {}
-        for field in fields(cls):
-            path = folder / f"{field.name}.sql"
-            try:
-                found[field.name] = path.read_text(encoding="utf-8")
-            except FileNotFoundError:
-                if field.default is None:
-                    continue
-                raise WitnessError(f"{path} is missing: the statement that tells {field.name}") from None
-            except (OSError, UnicodeDecodeError) as error:
-                raise WitnessError(f"{path} can't be read: {error}") from error
-        return cls(**found)
-
-    def statements(self) -> dict[str, str]:
-        """Return name -> statement, of those that are there."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: sql for name, sql in named.items() if sql is not None}
