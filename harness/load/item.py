@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Unpack
+from typing import Any, Protocol, Unpack
 
 import gevent
 from gevent.event import Event
@@ -13,15 +13,40 @@ from gevent.pool import Group
 
 from harness.history import now_ns
 from harness.load.api import Api
-from harness.load.worker_run import WorkerRun
-from harness.system import Acts, CallOptions, HasTimer, Refused
+from harness.load_options import LoadOptions
+from harness.system import Acts, CallOptions, HasTimer, Refused, System
+from harness.system.session import Insisting
 from harness.target.client import Answer
 
 log = logging.getLogger(__name__)
 
-#: Pauses between attempts of a step that the system could not serve: doubled each time, and chance added.
-RETRY_FIRST_S: Final = 0.5
-RETRY_LIMIT_S: Final = 4.0
+
+class Listens(Protocol):
+    """Has players listen, as :class:`harness.load.subscribers.Subscribers` does."""
+
+    def subscribe(self, game: str, players: Sequence[str], on_phase: Callable[[str], None]) -> int: ...
+
+    def over(self, game: str) -> None: ...
+
+
+class ItemRun(Protocol):
+    """What an item needs of the run that it is played in: a worker's, or a first trial."""
+
+    @property
+    def options(self) -> LoadOptions: ...
+
+    @property
+    def system(self) -> System: ...
+
+    @property
+    def subscribers(self) -> Listens: ...
+
+    @property
+    def draining(self) -> Event: ...
+
+    def item_id(self, slot: str, number: int) -> str: ...
+
+    def chance(self, *of: object) -> random.Random: ...
 
 
 class PlayedItem:
@@ -35,7 +60,7 @@ class PlayedItem:
     chance : its dice, the same for the same seed.
     """
 
-    def __init__(self, worker_run: WorkerRun, api: Api, slot: str, number: int) -> None:
+    def __init__(self, worker_run: ItemRun, api: Api, slot: str, number: int) -> None:
         options = worker_run.options
         self.id = worker_run.item_id(slot, number)
         self.host = f"host-{slot}"
@@ -102,7 +127,7 @@ class PlayedItem:
         try:
             system.act(self._session, self, player)
         except Refused as refusal:
-            log.warning("%s", refusal)
+            log.warning("%s: %s", self.id, refusal)
 
     def _follow_timer(self, system: HasTimer, player: str, due_ns: int) -> None:
         """Ask for the timer on schedule, whether or not the last answer came (an open loop)."""
@@ -125,12 +150,13 @@ class PlayedItem:
             self._reached[state].set()
 
 
-class ItemSession:
+class ItemSession(Insisting):
     """Calls of one item's players; see :class:`harness.system.Session`."""
 
     def __init__(
-        self, item: PlayedItem, api: Api, worker_run: WorkerRun, intended_ns: int | None = None
+        self, item: PlayedItem, api: Api, worker_run: ItemRun, intended_ns: int | None = None
     ) -> None:
+        super().__init__(item.chance, worker_run.draining.is_set)
         self._item = item
         self._api = api
         self._worker_run = worker_run
@@ -154,30 +180,3 @@ class ItemSession:
             intended_ns=self._intended_ns,
             **options,
         )
-
-    def insist(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        actor: str,
-        done: Callable[[], bool] | None = None,
-        **options: Unpack[CallOptions],
-    ) -> Answer:
-        """Call until it is served, with pauses that double."""
-        answer = self.call(method, path, body, actor=actor, **options)
-        if done is None:
-            options |= {"expect": (*options.get("expect", (200,)), 409), "check": None}
-        pause_s = RETRY_FIRST_S
-        while not answer.ok:
-            if answer.status is not None and 400 <= answer.status < 500 and answer.status != 429:
-                raise Refused(f"{self._item.id}: {answer.error}: {answer.body}")
-            if self._worker_run.draining.is_set():
-                raise Refused(f"{self._item.id}: {answer.error}, and the run is over")
-            gevent.sleep(pause_s * self._item.chance.uniform(0.5, 1.5))
-            pause_s = min(2 * pause_s, RETRY_LIMIT_S)
-            if done is not None and done():
-                break
-            answer = self.call(method, path, body, actor=actor, **options)
-        return answer

@@ -59,7 +59,7 @@ class GameHost(FastHttpUser):
         try:
             yield game
         except Refused as refusal:
-            log.warning("%s", refusal)
+            log.warning("%s: %s", game.id, refusal)
             gevent.sleep(REFUSED_PAUSE_S)
         finally:
             game.leave()

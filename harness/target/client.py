@@ -22,6 +22,8 @@ Check = Callable[[Any], str | None]
 
 #: The service answers within its own limit of 10 s, if only to say that it can't; who waits longer hangs.
 ANSWER_LIMIT_S: Final = 15.0
+#: Of an answer that says what is wrong, so much is shown.
+_SHOWN: Final = 300
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ class Answer:
         """Return the body; ``otherwise`` if the call failed or the body is empty."""
         return otherwise if self.error is not None or self.body is None else self.body
 
+    def told(self, name: str) -> str:
+        """Return what came of the call ``name``: its status, and what the system says of what is wrong."""
+        name = name.partition("?")[0]
+        if self.status is None:
+            return f"{name}: {self.error}"
+        wrong = f", and not as it should: {self.error}" if self.error == BAD_ANSWER else ""
+        return f"{name} answered {self.status}{wrong}{words_of(self.body)}"
+
     def row(self, name: str, actor: str, *, game: str | None = None, intended_ns: int | None = None) -> Row:
         """Return the ``http`` row of the call ``name``, ``POST /rest/v1/games``."""
         return Row(
@@ -60,6 +70,14 @@ class Answer:
             error=self.error,
             value=self.status,
         )
+
+
+def words_of(body: Any) -> str:
+    """Return what the body of an answer says of what is wrong, to stand behind its status."""
+    if isinstance(body, dict):
+        body = body.get("message") or body.get("error") or json.dumps(body)
+    text = " ".join(str(body).split()) if body else ""
+    return f": {text[:_SHOWN]}" if text else ""
 
 
 def has(*fields: str) -> Check:
