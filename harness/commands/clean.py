@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from harness.commands._errors import said_as
-from harness.commands._system import running_stack
+from harness.commands._system import running_stack, system_option, use_system
 
 if TYPE_CHECKING:
     from harness.system.cleaning import Leftover
@@ -26,44 +26,56 @@ _GOES_ON: Final = timedelta(minutes=10)
 @click.argument("prefix", required=False)
 @click.option("--list", "only_list", is_flag=True, help="Show what is left, remove nothing.")
 @click.option("--stack", "stack_id", metavar="ID", help="A running stack, not what the environment names.")
-def command(prefix: str | None, only_list: bool, stack_id: str | None) -> None:
-    """Remove games that runs have left behind, found by the mark in their ids.
+@system_option
+def command(prefix: str | None, only_list: bool, stack_id: str | None, system: str | None) -> None:
+    """Remove what runs have left behind, found by the mark that each run puts on its items.
 
-    A run removes its games at its end, also after Ctrl-C; one that was killed can't. Games of anybody
-    else are never touched. Exits 1 if something could not be removed.
+    A run removes what it made at its end, also after Ctrl-C; one that was killed can't. What anybody else
+    has made is never touched. Exits 1 if something could not be removed.
     """
+    from harness.system import find_system
     from harness.system.cleaning import CleaningError, clean, leftovers
     from harness.target import ConsentError, TargetError
     from harness.target.marks import is_prefix
 
     if prefix is not None and not is_prefix(prefix):
         raise click.UsageError(f"{prefix!r} is no prefix of a run: they look like sw0123abcd-")
-    trouble = False
+    use_system(system)
     with (
         said_as(click.UsageError, ConsentError, TargetError),
         said_as(click.ClickException, CleaningError),
     ):
+        described = find_system()
         target, permission = _find(stack_id, prefix, ask=not only_list)
-        found = [left for left in leftovers(target) if prefix in {None, left.prefix}]
-        for left in found if only_list else ():
-            click.echo(_describe(left))
         if only_list or permission is None:
+            _tell(leftovers(described(target)), prefix)
             return
-        for left in found:
-            if prefix is None and datetime.now(UTC) - left.newest < _GOES_ON:
-                click.echo(f"{_describe(left)}: left alone, it may still go on; name it to remove it")
-                continue
-            cleaned = clean(permission, left.prefix)
-            click.echo(str(cleaned))
-            trouble |= cleaned.left is not None
-    if not found:
-        click.echo("nothing is left of any run" if prefix is None else f"nothing is left of {prefix}")
-    if trouble:
+        prefixes = [prefix] if prefix is not None else _over(leftovers(described(target)))
+        cleaned = [clean(permission, described, one) for one in prefixes]
+    for one in cleaned:
+        click.echo(str(one))
+    if any(one.left for one in cleaned):
         raise click.ClickException("not all could be removed")
 
 
+def _tell(found: list[Leftover], prefix: str | None) -> None:
+    """Show what all runs have left, or the one with this prefix."""
+    lines = [str(left) for left in found if prefix in {None, left.prefix}]
+    click.echo("\n".join(lines) or f"nothing is left of {prefix or 'any run'}")
+
+
+def _over(found: list[Leftover]) -> list[str]:
+    """Return the prefixes of the runs that are over, and tell of those that may not be."""
+    if not found:
+        click.echo("nothing is left of any run")
+    goes_on = [left for left in found if datetime.now(UTC) - left.newest < _GOES_ON]
+    for left in goes_on:
+        click.echo(f"{left}: left alone, it may still go on; name it to remove it")
+    return [left.prefix for left in found if left not in goes_on]
+
+
 def _find(stack_id: str | None, prefix: str | None, *, ask: bool) -> tuple[Target, Permission | None]:
-    """Return the target, and the permission to remove games from it if that is to be done."""
+    """Return the target, and the permission to remove items from it if that is to be done."""
     from harness.target import Action, Target, consent
 
     stack = running_stack(stack_id)
@@ -71,11 +83,6 @@ def _find(stack_id: str | None, prefix: str | None, *, ask: bool) -> tuple[Targe
         return stack.target, stack.permission
     target = Target.from_environment()
     what = prefix or "all of them that ended ten minutes ago or earlier"
-    plan = [f"games that runs of Stormwatch have left are removed: {what}"]
+    plan = [f"what runs of Stormwatch have left is removed: {what}"]
     otherwise = "take --list to see what is left"
     return target, consent.ask(target, [Action.LOAD], plan, otherwise=otherwise) if ask else None
-
-
-def _describe(left: Leftover) -> str:
-    rows = f"{left.games} games" + (f", {left.others} events and transitions" if left.others else "")
-    return f"{left.prefix}: {rows}, the newest of {left.newest:%Y-%m-%d %H:%M:%S} UTC"

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
+
+from harness.commands._system import system_option, use_system
 
 _OLDEST_PYTHON: Final = (3, 11)
 _LIMIT_S: Final = 10.0
@@ -37,12 +38,14 @@ class Finding:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
-def command(as_json: bool) -> None:
+@system_option
+def command(as_json: bool, system: str | None) -> None:
     """Show what a run needs: version, where it came from, whether it works, and the way out if not.
 
     Each process is started for a moment. If SUPABASE_URL names a deployment, that is looked at instead of
-    the bundled service, without effects on it. Exits 0 if all work, 1 if not.
+    a local stack, without effects on it. Exits 0 if all work, 1 if not.
     """
+    use_system(system)
     findings = examine()
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -59,6 +62,7 @@ def examine() -> list[Finding]:
         ("Postgres", _postgres),
         ("Toxiproxy", _toxiproxy),
         ("PubNub", _pubnub),
+        ("system", _system),
     ]
     findings = [_guarded(part, check) for part, check in checks]
     if os.environ.get("SUPABASE_URL"):
@@ -73,11 +77,13 @@ def examine() -> list[Finding]:
 
 
 def _guarded(part: str, check: Callable[[], Finding]) -> Finding:
+    from harness.observe.looks import TargetUnusable
     from harness.stack import StackError
+    from harness.system import SystemFileError
 
     try:
         return check()
-    except (StackError, OSError) as error:
+    except (StackError, SystemFileError, TargetUnusable, OSError) as error:
         first, *more = str(error).splitlines()
         # Of a log that stands in the message, its last words are enough here.
         return Finding(part, "", "", False, f"{first}: {more[-1].strip()}" if more else first)
@@ -220,72 +226,64 @@ def _ask_time(origin: str, *, ssl: bool) -> int:
         raise StackError(f"PubNub at {origin} does not tell the time: {error}") from error
 
 
+def _system() -> Finding:
+    """Load the description of the system under test."""
+    from harness.system import find_system
+    from harness.system.find import place_of
+
+    system = find_system()
+    states = f"its states with a timer: {', '.join(system.lifecycle.timed)}"
+    return Finding("system", "", _short(place_of(system)), True, f"{system.name}; {states}")
+
+
 def _target() -> Finding:
     """Look at the deployment that the environment names, as far as looking has no effect."""
+    from harness.observe.looks import TargetUnusable, earlier_runs, look_at_database, look_at_health
+    from harness.system import HasHealth, find_system
     from harness.target import Target, TargetError
 
+    found = partial(Finding, "target", "")
     try:
         target = Target.from_environment()
     except TargetError as error:
-        return Finding("target", "", "SUPABASE_URL", False, str(error))
-    found = partial(Finding, "target", "", f"SUPABASE_URL {target.service_url}")
-    status, body = _get(target.service_url, "/health", target.authorization)
-    health = body if isinstance(body, dict) else {}
-    if status not in {200, 503} or not health:
-        return found(False, f"GET /health answers {status}, not a health report; give the base address")
-    key = target.keys
-    refused, _ = _get(target.service_url, "/rest/v1/games?select=id&limit=1", key)
-    if refused in {401, 403}:
-        return found(False, f"SUPABASE_SERVICE_ROLE_KEY was refused ({refused}); set the right one")
-    if target.database_url is not None:
-        looked = subprocess.run(
-            [sys.executable, "-m", "harness.observe.database"],
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        if looked.returncode:
-            why = (looked.stderr.strip() or "no reason given").splitlines()[-1]
-            return found(False, f"DATABASE_URL can't be read: {why}")
-    note = "answers, takes the key" + (", and its database can be read" if target.database_url else "")
-    ill = _ill(health)
-    return found(status == 200, f"{note}; it calls itself unhealthy: {ill}" if status != 200 else note)
-
-
-def _get(base: str, path: str, headers: Mapping[str, str]) -> tuple[int, Any]:
-    from harness.stack import StackError
-    from harness.target.client import look
-
+        return found("SUPABASE_URL", False, str(error))
+    found = partial(found, f"SUPABASE_URL {target.service_url}")
+    system = find_system()(target)
     try:
-        return look("GET", f"{base}{path}", headers=headers, limit_s=_LIMIT_S)
-    except ConnectionError as error:
-        raise StackError(f"{base} does not answer: {error}; check SUPABASE_URL") from error
+        ill = look_at_health(system)
+        takes_key = earlier_runs(system) is not None
+        look_at_database(system)
+    except TargetUnusable as error:
+        return found(False, str(error))
+    seen = {
+        "answers": isinstance(system, HasHealth) or takes_key,
+        "takes the key": takes_key,
+        "its database can be read": target.database_url is not None,
+    }
+    note = ", ".join(what for what, is_so in seen.items() if is_so) or _NOT_LOOKED_AT
+    return found(ill is None, f"{note}; it calls itself unhealthy: {ill}" if ill else note)
 
 
-def _ill(health: dict[str, Any]) -> str:
-    """Return which parts of a service call themselves unhealthy, and why."""
-    checks = health.get("checks")
-    ill = [
-        f"{name}: {check.get('error') or 'unhealthy'}"
-        for name, check in (checks.items() if isinstance(checks, dict) else ())
-        if isinstance(check, dict) and not check.get("healthy")
-    ]
-    return "; ".join(ill) or "no reason given"
+#: Where nothing of a system can be asked without an effect.
+_NOT_LOOKED_AT: Final = (
+    "nothing of it can be asked without an effect: `stormwatch system check` plays an item"
+)
 
 
 def _service() -> Finding:
+    from harness.observe.looks import look_at_health
     from harness.stack import StackOptions, start_stack
+    from harness.system import HasHealth, find_system
 
+    system = find_system()
     with start_stack(StackOptions(advertise=False)) as stack:
-        status, said = _get(
-            f"http://{stack.parts['service-1'].endpoint}", "/health", stack.target.authorization
-        )
-    works = status == 200
-    note = "started behind its proxies and says that it is healthy"
-    if not works:
-        ill = _ill(said if isinstance(said, dict) else {})
-        note = f"GET /health answers {status} ({ill}); `python -m service --check` tests its settings"
-    return Finding("service", _version("stormwatch"), "this project", works, note)
+        ill = look_at_health(system(stack.target))
+    note = "started behind its proxies"
+    if issubclass(system, HasHealth):
+        note += " and says that it is healthy"
+    if ill:
+        note = f"started, and calls itself unhealthy ({ill}); `stormwatch up` keeps it running to look into"
+    return Finding("service", _version("stormwatch"), "this project", ill is None, note)
 
 
 def _short(path: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import pandas as pd
 
@@ -26,6 +26,7 @@ from harness.judge.findings import (
     unseen,
     within,
 )
+from harness.sla.witnesses import Witness
 
 #: Readings that tell the level before a fault: in a record that others share, no more than the time between.
 _BEFORE: Final = 5
@@ -54,6 +55,8 @@ class MonitorP95:
     A tick that failed or never came back counts as infinitely late. The quantile is an order
     statistic (no interpolation), so that it is a latency that was measured.
     """
+
+    needs: ClassVar = Witness.CRON
 
     under_s: float = 5.0
 
@@ -211,6 +214,8 @@ class HealthNames:
     That is, unless ``within_s`` is given, within what the policy allows (``recovery.detect``).
     """
 
+    needs: ClassVar = Witness.HEALTH
+
     part: str
     within_s: float | None = None
 
@@ -233,6 +238,8 @@ class HealthNames:
 @dataclass(frozen=True)
 class HealthyThroughout:
     """/health says healthy at every probe."""
+
+    needs: ClassVar = Witness.HEALTH
 
     @property
     def name(self) -> str:

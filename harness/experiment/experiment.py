@@ -37,7 +37,7 @@ from harness.faults import Fault, FaultTarget, MissingPartError
 from harness.faults.schedule import Schedule, check
 from harness.history import HistoryWriter, RunFolder, now_ns
 from harness.judge import INTEGRITY, Evidence
-from harness.judge.findings import Expectation, judge_all
+from harness.judge.findings import Expectation, applicable, judge_all
 from harness.judge.recovery import detected_after_s, recovery
 from harness.judge.timeline import timeline
 from harness.sla.policy import Policy
@@ -309,7 +309,7 @@ class Experiment:
             limit_s = self._policy.recovery.limit_s(*faults)
         else:
             limit_s = lasting(within)
-        self._recovery = list(recovery(limit_s))
+        self._recovery = recovery(limit_s, self._testbed.absent)
         if self.stack.parts:  # of a deployment's processes there are no readings
             self._recovery += back_to_level(self._testbed.setup.replicas)
         self._settling = Settling(self._testbed, self._injections[-1].span, self._recovery)
@@ -331,7 +331,7 @@ class Experiment:
         self, name: str, place: str, expectations: Sequence[Expectation], faults: Sequence[Fault]
     ) -> Injection:
         clear = FailsClearly(unanswered=any(map(takes_away, faults)))
-        expected: list[Expectation] = [QuickAnswers(), clear, *expectations]
+        expected = applicable([QuickAnswers(), clear, *expectations], self._testbed.absent)
         injection = Injection(name, place, expected, [str(fault) for fault in faults], begun_ns=now_ns())
         self._injections.append(injection)
         self._settling = None

@@ -16,14 +16,15 @@ from harness.experiment.load import LoadProcess
 from harness.faults import Deployment, FaultTarget
 from harness.history import HistoryWriter, RunFolder, create_run, now_ns, read_history
 from harness.history.run import utc_now
+from harness.history.witnesses import Witness, read_doubts
 from harness.judge import Evidence, evidence_of
 from harness.observe.database import due_soon, note_overdue
 from harness.sla.policy import Policy
 from harness.sla.units import parse_duration
 from harness.stack import StackOptions, start_stack
 from harness.system import Lifecycle, System, Ticks
-from harness.system.find import place_of
 from harness.system.cleaning import clean
+from harness.system.find import place_of
 from harness.target import Action, ConsentError, Permission, Target, deployment_named
 from harness.target.consent import ask
 from harness.target.sessions import TROUBLE
@@ -147,6 +148,11 @@ class Testbed:
         return evidence_of(read_history(self.run.history), self.run.read(), self._policy)
 
     @property
+    def absent(self) -> frozenset[Witness]:
+        """What its record does without by choice, or because the system has no such thing."""
+        return frozenset(doubt.witness for doubt in read_doubts(self.run.read().absent))
+
+    @property
     def prefix(self) -> str:
         """What the ids of its games begin with."""
         prefix = self.run.read().game_prefix
@@ -204,7 +210,7 @@ class Testbed:
         prefix = self.run.read().game_prefix
         if prefix is None:
             return  # nothing was begun
-        cleaned = clean(self.stack.permission, prefix)
+        cleaned = clean(self.stack.permission, type(self.system), prefix)
         self.run.update(cleaned=asdict(cleaned))
         if cleaned.left:
             log.warning("%s; try `stormwatch clean %s`", cleaned, prefix)

@@ -7,7 +7,7 @@ record and the fault's window to a :class:`~harness.documents.rows.Finding`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from harness.history.run import moment
 from harness.history.witnesses import Doubt
 from harness.judge.declared import WITNESSES_OF
 from harness.judge.evidence import NS, Evidence, Window
-from harness.sla.witnesses import ALWAYS, STAMPED
+from harness.sla.witnesses import ALWAYS, STAMPED, Witness
 
 T = TypeVar("T")
 
@@ -47,6 +47,14 @@ class Expectation(Protocol):
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         """Compare the record with what was expected."""
+
+
+def applicable(expectations: Iterable[Expectation], absent: Collection[Witness]) -> list[Expectation]:
+    """Return the expectations that a run can have which does without ``absent``.
+
+    One that rests on a single record says so by an attribute ``needs``.
+    """
+    return [one for one in expectations if getattr(one, "needs", None) not in absent]
 
 
 def judge_all(evidence: Evidence, fault: Window, expectations: Iterable[Expectation]) -> list[Finding]:

@@ -6,8 +6,9 @@ The limits are the policy's (``[recovery]`` in ``scenarios/sla.toml``): one for 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 
@@ -19,6 +20,7 @@ from harness.judge.evidence import NS, Evidence, FaultWindow, Window
 from harness.judge.findings import (
     EXAMPLES,
     Expectation,
+    applicable,
     compare,
     crashed,
     examples_of,
@@ -33,16 +35,18 @@ from harness.judge.findings import (
 
 @dataclass(frozen=True)
 class ServesAgain:
-    """The first success after the fault: a tick of cron, if there is one, and an event that a player hears.
+    """The first success after the fault: a tick, where they are ours, and an event that a player hears.
 
     Where no timer falls due for a while, the time of the event counts from when one does.
     """
 
     within_s: float = 15.0
+    ticks: bool = True
 
     @property
     def name(self) -> str:
-        return f"a tick and an event succeed within {self.within_s:g} s of its end"
+        what = "a tick and an event succeed" if self.ticks else "an event succeeds"
+        return f"{what} within {self.within_s:g} s of its end"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         heard = evidence.messages
@@ -54,7 +58,7 @@ class ServesAgain:
             heard_s -= due_s
             explanation = f"a timer fell due {due_s:.1f} s after it"
         tick_s = 0.0
-        if Witness.CRON not in evidence.absent:
+        if self.ticks:
             ticks = evidence.ticks
             # One that found another running did nothing itself.
             ticks = ticks[(ticks["name"] == Tick.TICK) & succeeded(ticks)]
@@ -84,7 +88,9 @@ def _first_due_s(evidence: Evidence, fault: Window) -> float:
 
 @dataclass(frozen=True)
 class HealthyAgain:
-    """/health is healthy again soon after the fault ends."""
+    """The system calls itself healthy again soon after the fault ends."""
+
+    needs: ClassVar = Witness.HEALTH
 
     within_s: float = 15.0
 
@@ -137,9 +143,15 @@ class BacklogDrained:
         )
 
 
-def recovery(within_s: float) -> tuple[Expectation, ...]:
-    """Return what must hold within ``within_s`` seconds of a fault's end, whatever it was."""
-    return ServesAgain(within_s), HealthyAgain(within_s), BacklogDrained(within_s)
+def recovery(within_s: float, absent: Collection[Witness] = ()) -> list[Expectation]:
+    """Return what must hold within ``within_s`` seconds of a fault's end, whatever it was.
+
+    Parameters
+    ----------
+    absent : what the run does without by choice.
+    """
+    serves = ServesAgain(within_s, ticks=Witness.CRON not in absent)
+    return applicable([serves, HealthyAgain(within_s), BacklogDrained(within_s)], absent)
 
 
 def recovery_of(evidence: Evidence, fault: FaultWindow) -> Fault:
@@ -176,14 +188,14 @@ def _findings(evidence: Evidence, fault: FaultWindow) -> list[Finding]:
     """Judge the recovery from a fault by the policy's limit for it."""
     limit_s = evidence.policy.recovery.limit_s(fault.name)
     end_ns, others = _end_of_all(evidence.faults, fault, int(limit_s * NS))
-    expectations = recovery(limit_s)
+    expectations = recovery(limit_s, evidence.absent)
     if end_ns is None:
         why = f"{', '.join(others) or 'it'} was still on when the record ended"
         open_end = Finding(name="", verdict="inconclusive", threshold=limit_s, unit="s", explanation=why)
         return [open_end.model_copy(update={"name": one.name}) for one in expectations]
     if evidence.transitions.empty:
         # Nobody watched the database (the measurement says so): whether anything was held up is not known.
-        expectations = tuple(e for e in expectations if not isinstance(e, BacklogDrained))
+        expectations = [e for e in expectations if not isinstance(e, BacklogDrained)]
     findings = judge_all(evidence, Window(fault.name, fault.start_ns, end_ns), expectations)
     since = f"counted from the end of {', '.join(others)}" if others else ""
     complete = evidence.span[1] >= end_ns + limit_s * NS

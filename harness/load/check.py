@@ -11,7 +11,7 @@ from harness.load.capacity import see_that_it_fits_here
 from harness.load.options import OptionError, add_options, load_options
 from harness.load.origins import origins, parsed, profile_options, take_over
 from harness.load.plan import load_plan
-from harness.system import SystemFileError
+from harness.system import SystemFileError, find_system
 from harness.target import deployment_named
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     try:
         options = load_options(given)
         see_that_it_fits_here(options, given, own_stack=given.local or not (given.host or deployment_named()))
-        print("\n".join(load_plan(options)))
+        print("\n".join(load_plan(options, find_system(given.system))))
     except OptionError as error:
         parser.error(str(error))
 

@@ -18,13 +18,13 @@ from harness.load.capacity import see_that_it_fits_here
 from harness.load.observers import ObserverError
 from harness.load.options import OptionError, load_options
 from harness.load.origins import in_words
-from harness.load.preflight import TargetUnusable
 from harness.load.reporting import about_run, doubts_from_the_start, judge
 from harness.load.run import Run
 from harness.load.target import LoadTarget, find_target
 from harness.load.worker_run import RunSpec
 from harness.load.workers import Workers, WorkersError
 from harness.load_options import LoadOptions
+from harness.observe.looks import TargetUnusable
 from harness.output import Exit
 from harness.stack import StackError
 from harness.system import SystemFileError, find_system

@@ -4,64 +4,55 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import subprocess
 import sys
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from gevent import subprocess
+from gevent.event import Event
+from locust.contrib.fasthttp import FastHttpSession
+from locust.event import EventHook
 
-from harness.system import Ticks, find_system
+from harness.load.api import CONNECT_LIMIT_S, Api
+from harness.load.item import PlayedItem
+from harness.load_options import LoadOptions
+from harness.observe.looks import (
+    IS_IT_UP,
+    REFUSED,
+    WRONG_KEY,
+    TargetUnusable,
+    asked,
+    look_at_database,
+    look_at_health,
+    look_at_pubnub,
+)
+from harness.system import Refused, System, Ticks
 from harness.system.cleaning import Cleaned
-from harness.target import Action, Permission, Target
-from harness.target.client import look
-from harness.target.marks import new_prefix, prefix_of
-
-_LIMIT_S: Final = 10.0
-_REFUSED: Final = frozenset({401, 403})
-_GAMES: Final = "/rest/v1/games"
-_PLAYERS: Final = "/rest/v1/game_participants"
-_TIMER: Final = "/functions/v1/get-game-timer"
-#: Of an answer that says what is wrong, so much is shown.
-_SHOWN: Final = 300
+from harness.system.find import place_of, step_of
+from harness.target import Action, Permission
+from harness.target.client import ANSWER_LIMIT_S, Answer, words_of
+from harness.target.marks import new_prefix
 
 
-class TargetUnusable(Exception):
-    """The target can't be driven; the message names what was asked, what came, and the possible causes."""
-
-
-def check_target(target: Target) -> list[str]:
+def check_target(system: System) -> str | None:
     """Look at a target, without any effect on it; return what is ill with it, which does not prevent a run.
 
     Raises
     ------
     TargetUnusable
-        It can't be reached, is something else, or refuses our keys.
+        It can't be reached, is something else, or can't be read.
     """
-    service = target.service_url
-    status, health = _ask(
-        "GET", service, "/health", cause="is it up, and is this its address? (--host or SUPABASE_URL)"
-    )
-    if status not in {200, 503} or not isinstance(health, dict):
-        raise TargetUnusable(
-            f"GET {target.service_url}/health answered {status}{_words(health)}, not a health report: "
-            "this is not the service's base address (--host or SUPABASE_URL), or it has no such page"
-        )
-    status, body = _ask("GET", service, f"{_GAMES}?select=id&limit=1", _keys(target))
-    if status in _REFUSED:
-        raise TargetUnusable(
-            f"GET {target.service_url}{_GAMES} answered {status}{_words(body)}: SUPABASE_SERVICE_ROLE_KEY "
-            "is not the right one, or a gateway in front of it wants another header"
-        )
-    _ask("GET", target.pubnub_origin, "/time/0", cause="is PUBNUB_ORIGIN PubNub's address?")
-    if target.database_url is not None:
-        _see_that_it_can_be_read(target.database_url)
-    checks = health.get("checks")
-    parts = checks.items() if isinstance(checks, dict) else ()
-    return sorted(name for name, check in parts if not (isinstance(check, dict) and check.get("healthy")))
+    ill = look_at_health(system)
+    look_at_pubnub(system.target.pubnub_origin)
+    look_at_database(system)
+    return ill
 
 
-def check_drive(permission: Permission) -> str | None:
-    """Make a game, seat a player, ask for the timer, remove it all; call one tick where that is permitted.
+def check_drive(permission: Permission, system: System, options: LoadOptions) -> str | None:
+    """Start an item as the load does, and remove it; call one tick where that is permitted.
+
+    Nobody listens to it, and nothing is recorded of it.
 
     Returns
     -------
@@ -70,80 +61,38 @@ def check_drive(permission: Permission) -> str | None:
     Raises
     ------
     TargetUnusable
-        It refuses the calls that the load is made of: their dialect is not its own.
+        It refuses what the load is made of: the first call that is refused says which, and how.
+    SystemFileError
+        A step of the system's file fails.
     ConsentError
         It may not be loaded.
     """
     permission.require(Action.LOAD)
-    target = permission.target
-    service, keys = target.service_url, _keys(target)
-    game = f"{new_prefix()}check"
-    row = {
-        "id": game,
-        "prompt": "A lighthouse in a storm",
-        "max_players": 2,
-        "briefing_duration_s": 60,
-        "drawing_duration_s": 60,
-        "voting_duration_s": 60,
-    }
-    steps: list[tuple[str, str, Any, tuple[int, ...]]] = [
-        ("POST", _GAMES, row, (201,)),
-        ("POST", _PLAYERS, {"game_id": game, "user_id": f"{game}-player"}, (201,)),
-        ("GET", f"{_GAMES}?id=eq.{game}&select=id,status", None, (200,)),
-        ("POST", _TIMER, {"gameId": game}, (200,)),
-    ]
+    trial = _Trial(system, options)
     unserved = None
     try:
-        for method, path, body, expected in steps:
-            status, answer = _ask(method, service, path, keys, body)
-            where = f"{method} {path.partition('?')[0]} answered {status}{_words(answer)}"
-            if status >= 500 or status == 429:
-                unserved = where
-                break
-            if status not in expected:
-                raise TargetUnusable(f"this target can't be driven: {where}")
+        with step_of(system, "start", Refused, _NotServed):
+            trial.item.start()
+    except _NotServed as failed:
+        unserved = _unserved(failed.answer, failed.name)
+    except Refused as refused:
+        raise TargetUnusable(f"this target can't be driven: {refused}") from refused
     finally:
-        _ask("DELETE", service, f"{_GAMES}?id=eq.{game}", keys)
-    if Action.TICK in permission:
-        _check_tick(service, target)
+        if trial.api.may_have_made_something:
+            remove_items(permission, type(system), trial.prefix)
+    if Action.TICK in permission and isinstance(system, Ticks):
+        _check_tick(system, system)
     return unserved
 
 
-def _check_tick(service: str, target: Target) -> None:
-    if not target.cron_secret:
-        raise TargetUnusable(f"CRON_SECRET is not set, and {Action.TICK.setting} has this run tick")
-    system = find_system()(target)
-    if not isinstance(system, Ticks):
-        return
-    call = system.tick()
-    status, answer = _ask(call.method, service, call.path, dict(call.headers), call.body)
-    where = f"{call.method} {target.service_url}{call.path} answered {status}{_words(answer)}"
-    if status in _REFUSED:
-        raise TargetUnusable(
-            f"{where}: CRON_SECRET is not the right one, or a gateway in front of it wants an Authorization "
-            "header too"
-        )
-    if 400 <= status < 500 and status != 429:
-        raise TargetUnusable(f"this target can't be driven: {where}")
-
-
-def earlier_runs(target: Target) -> list[str]:
-    """Return the prefixes of runs whose games are still on the target. Changes nothing."""
-    path = f"{_GAMES}?id=like.sw*&select=id"
-    _, rows = _ask("GET", target.service_url, path, _keys(target))
-    ids = [str(row.get("id")) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-    return sorted({prefix for id in ids if (prefix := prefix_of(id))})
-
-
-def remove_games(permission: Permission, prefix: str) -> Cleaned:
-    """Remove a run's games from the target, in a process of its own: asyncio can't live beside gevent."""
+def remove_items(permission: Permission, system: type[System], prefix: str) -> Cleaned:
+    """Remove what a run has made, in a process of its own: asyncio can't live beside gevent."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "harness.system.cleaning", prefix],
+            [sys.executable, "-m", "harness.system.cleaning", place_of(system), prefix],
             env={**os.environ, **permission.environment()},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
             encoding="utf-8",
             check=False,
         )
@@ -154,50 +103,95 @@ def remove_games(permission: Permission, prefix: str) -> Cleaned:
     return Cleaned(**json.loads(done.stdout))
 
 
-def _see_that_it_can_be_read(database_url: str) -> None:
-    # In a process of its own: asyncio can't live beside gevent.
-    looked = subprocess.run(
-        [sys.executable, "-m", "harness.observe.database"],
-        env={**os.environ, "DATABASE_URL": database_url},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    if looked.returncode != 0:
-        why = " ".join(looked.stderr.split()) or "no reason given"
-        raise TargetUnusable(f"DATABASE_URL can't be read: {why}; set it right, or leave it out")
+def _unserved(answer: Answer, name: str) -> str:
+    """Return what came of a call that was not served, if that may pass by itself."""
+    told = answer.told(name)
+    if answer.status is None:
+        raise TargetUnusable(f"{told}; {IS_IT_UP}")
+    if answer.status >= 500 or answer.status == 429:
+        return told
+    if answer.status in REFUSED:
+        raise TargetUnusable(f"this target can't be driven: {told}: {WRONG_KEY}")
+    raise TargetUnusable(f"this target can't be driven: {told}")
 
 
-def _keys(target: Target) -> dict[str, str]:
-    return {**target.keys, "Prefer": "return=representation"}
+def _check_tick(system: System, ticks: Ticks) -> None:
+    call, target = ticks.tick(), system.target
+    status, answer = asked(target.service_url, call)
+    where = f"{call.method} {target.service_url}{call.path} answered {status}{words_of(answer)}"
+    if status in REFUSED:
+        unset = f"is not set, and {Action.TICK.setting} has this run tick"
+        wrong = "is not the right one" if target.cron_secret else unset
+        raise TargetUnusable(
+            f"{where}: CRON_SECRET {wrong}, or a gateway in front of it wants an Authorization header too"
+        )
+    if 400 <= status < 500 and status != 429:
+        raise TargetUnusable(f"this target can't be driven: {where}")
 
 
-def _words(answer: object) -> str:
-    """Return what an answer says of what is wrong, to stand behind its status."""
-    if isinstance(answer, dict):
-        answer = answer.get("message") or answer.get("error") or json.dumps(answer)
-    text = " ".join(str(answer).split()) if answer else ""
-    return f": {text[:_SHOWN]}" if text else ""
+class _NotServed(Exception):
+    """A call of the trial did not come to what it should; the trial ends with it."""
+
+    def __init__(self, answer: Answer, name: str) -> None:
+        super().__init__(name)
+        self.answer = answer
+        self.name = name
 
 
-def _ask(
-    method: str,
-    base: str,
-    path: str,
-    headers: Mapping[str, str] | None = None,
-    body: object = None,
-    *,
-    cause: str = "is it up?",
-) -> tuple[int, Any]:
-    """Return the status and the body of an answer.
+class _TrialApi(Api):
+    """Calls the system once, records nothing, and ends the trial with the first call that is not served."""
 
-    Raises
-    ------
-    TargetUnusable
-        There was no answer; the message ends with the possible ``cause``.
-    """
-    try:
-        return look(method, f"{base}{path}", body=body, headers=headers, limit_s=_LIMIT_S)
-    except ConnectionError as error:
-        raise TargetUnusable(f"{method} {base}{path.partition('?')[0]}: {error}; {cause}") from error
+    may_have_made_something = False
+
+    def call(self, method: str, path: str, body: Any = None, *, actor: str, **options: Any) -> Answer:
+        """Call; raises :class:`_NotServed`."""
+        name = f"{method} {options.get('route') or path}"
+        expect = options.get("expect", (200,))
+        answer = self.send(
+            method, path, name, options["headers"], body, expect=expect, check=options.get("check")
+        )
+        refused = answer.status is None or 400 <= answer.status < 500
+        self.may_have_made_something |= not refused
+        if not answer.ok:
+            raise _NotServed(answer, name)
+        return answer
+
+
+class _Trial:
+    """A run of one item, to which nobody listens."""
+
+    def __init__(self, system: System, options: LoadOptions) -> None:
+        self.prefix = new_prefix()
+        self.system = system
+        self.options = options
+        self.subscribers = _Nobody()
+        self.draining = Event()
+        session = FastHttpSession(
+            system.target.service_url,
+            EventHook(),
+            user=None,
+            network_timeout=ANSWER_LIMIT_S,
+            connection_timeout=CONNECT_LIMIT_S,
+            max_retries=0,
+        )
+        self.api = _TrialApi(session, None)
+        self.item = PlayedItem(self, self.api, "check", 1)
+
+    def item_id(self, slot: str, number: int) -> str:
+        """Return the id of its item."""
+        return f"{self.prefix}{slot}-{number}"
+
+    def chance(self, *of: object) -> random.Random:
+        """Return its dice."""
+        return random.Random(str(of))  # noqa: S311 - nothing secret
+
+
+class _Nobody:
+    """Players who do not listen."""
+
+    def subscribe(self, game: str, players: Sequence[str], on_phase: Callable[[str], None]) -> int:
+        """Have nobody listen."""
+        return 0
+
+    def over(self, game: str) -> None:
+        """Nobody listens."""

@@ -21,8 +21,8 @@ class WatchedProcesses:
     """The processes of a local stack, our own or one that another process runs; none for a deployment."""
 
     names: tuple[str, ...] = ()
-    #: Name of a service process -> address of its metrics.
-    metrics: Mapping[str, str] = field(default_factory=dict)
+    #: Name of a service process -> its address.
+    services: Mapping[str, str] = field(default_factory=dict)
     #: Logs of the harness's own processes that stand between the others.
     logs: Mapping[str, str] = field(default_factory=dict)
     _pid: Callable[[str], int | None] = lambda _: None
@@ -42,7 +42,7 @@ class WatchedProcesses:
     @classmethod
     def of_own(cls, stack: Stack) -> Self:
         """Return the processes of a stack that this process started."""
-        urls = {f"service-{n}": f"{url}/metrics" for n, url in enumerate(stack.service_urls, start=1)}
+        urls = {f"service-{n}": url for n, url in enumerate(stack.service_urls, start=1)}
         logs = {name: str(part.log_path) for name, part in stack.parts.items() if name in PATHS}
         return cls(tuple(stack.parts), urls, logs, stack.pid)
 
@@ -56,6 +56,6 @@ class WatchedProcesses:
 
     @classmethod
     def _of_remote(cls, stack: RemoteStack) -> Self:
-        urls = {"service-1": f"{stack.target.service_url}/metrics"}
+        urls = {"service-1": stack.target.service_url}
         logs = {name: str(path) for name, path in stack.parts.items() if name in PATHS}
         return cls(tuple(stack.parts), urls, logs, stack.pid)

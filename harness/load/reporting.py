@@ -14,7 +14,7 @@ from harness.history.witnesses import Doubt, Witness
 from harness.load.origins import origins_of_ours
 from harness.load_options import LoadOptions
 from harness.output import Exit, plain
-from harness.system import System, Ticks
+from harness.system import HasHealth, System, Ticks
 from harness.target import Action, Permission, Target
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def about_run(
     ----------
     alone : whether the run is this load and nothing else. Else run.json has the run's command already.
     """
-    about = {
+    about: dict[str, Any] = {
         "system": {"name": system.name, "lifecycle": system.lifecycle.entry()},
         "options": asdict(options),
         "options_from": origins_of_ours(given),
@@ -42,13 +42,16 @@ def about_run(
         "seed": options.seed,
         "interrupted": False,
     }
-    reason = None
+    absent = []
     if not issubclass(system, Ticks):
-        reason = f"no ticks of ours: {system.name} ticks by itself"
+        absent.append(Doubt(Witness.CRON, f"no ticks of ours: {system.name} ticks by itself"))
     elif Action.TICK not in permission:
         reason = f"no ticks of ours: {Action.TICK.setting} does not name the target's address"
-    if reason is not None:
-        about["absent"] = [Doubt(Witness.CRON, reason).entry()]
+        absent.append(Doubt(Witness.CRON, reason))
+    if not issubclass(system, HasHealth):
+        absent.append(Doubt(Witness.HEALTH, f"no health probes: {system.name} does not tell its health"))
+    if absent:
+        about["absent"] = [doubt.entry() for doubt in absent]
     if profile := getattr(given, "profile", None):
         about["profile"] = profile
     if alone:

@@ -21,7 +21,7 @@ from harness.history.witnesses import Doubt, Witness, doubts_about
 from harness.limits import Reserve
 from harness.load.cron import Cron
 from harness.load.observers import ObserverError, ObserverProcess
-from harness.load.preflight import remove_games
+from harness.load.preflight import remove_items
 from harness.load.processes import WatchedProcesses
 from harness.load.worker_run import RunSpec, observe_itself
 from harness.load.workers import Workers
@@ -187,7 +187,7 @@ class Run:
             "probe_s": self.options.probe_s,
             "processes": processes.processes(),
             "logs": dict(processes.logs),
-            "metrics": processes.metrics or {"service": f"{target.service_url}/metrics"},
+            "services": processes.services or {"service": target.service_url},
         }
         assignment = Assignment(Writer.WATCH, self._spec.run_id, self.folder.history, target, settings)
         return ObserverProcess("harness.observe.watch", assignment, self.folder.logs)
@@ -285,7 +285,7 @@ class Run:
                 prefix,
             )
             return
-        cleaned = remove_games(self._spec.permission, prefix)
+        cleaned = remove_items(self._spec.permission, find_system(self._spec.system), prefix)
         if cleaned.left:
             log.warning("%s; try `stormwatch clean %s`", cleaned, prefix)
         else:

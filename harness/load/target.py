@@ -12,9 +12,10 @@ from locust.env import Environment
 
 from harness.load.capacity import see_that_it_fits_here
 from harness.load.plan import load_plan
-from harness.load.preflight import check_drive, check_target, earlier_runs
+from harness.load.preflight import check_drive, check_target
 from harness.load.processes import WatchedProcesses
 from harness.load_options import LoadOptions
+from harness.observe.looks import earlier_runs
 from harness.system import System, find_system
 from harness.target import Action, Permission, Target, deployment_named, forget_deployment
 from harness.target.consent import ask
@@ -64,17 +65,18 @@ def find_target(
     TargetUnusable
         The target can't be driven.
     """
+    system = find_system(given.system)
     if given.local:
         forget_deployment()
         environment.host = None
     if environment.host or deployment_named():
-        found = _deployment(environment.host, options)
+        found = _deployment(environment.host, options, system)
         see_that_it_fits_here(options, given, own_stack=found.is_here)
     else:
         see_that_it_fits_here(options, given, own_stack=True)
-        found = _own_stack(find_system(given.system), logs())
+        found = _own_stack(system, logs())
     try:
-        _check(found.permission)
+        _check(found.permission, system(found.permission.target), options)
     except BaseException:
         found.stop()
         raise
@@ -82,9 +84,9 @@ def find_target(
     return found
 
 
-def _deployment(host: str | None, options: LoadOptions) -> LoadTarget:
+def _deployment(host: str | None, options: LoadOptions, system: type[System]) -> LoadTarget:
     target = Target.from_environment(host=host)
-    permission = ask(target, [Action.LOAD], load_plan(options), optional=[Action.TICK], say=log.info)
+    permission = ask(target, [Action.LOAD], load_plan(options, system), optional=[Action.TICK], say=log.info)
     return LoadTarget(permission, WatchedProcesses.of_others(target))
 
 
@@ -96,11 +98,11 @@ def _own_stack(system: type[System], logs: Path | None) -> LoadTarget:
     return LoadTarget(stack.permission, WatchedProcesses.of_own(stack), stack.stop)
 
 
-def _check(permission: Permission) -> None:
+def _check(permission: Permission, system: System, options: LoadOptions) -> None:
     """See that the target can be driven, and warn of what is wrong with it all the same."""
-    if ill := check_target(permission.target):
-        log.warning("the service says that it is unhealthy already: %s", ", ".join(ill))
-    if unserved := check_drive(permission):
-        log.warning("the service could not serve a first game: %s", unserved)
-    if left := [] if permission.own else earlier_runs(permission.target):
-        log.warning("games of earlier runs are left (%s): `stormwatch clean` removes them", ", ".join(left))
+    if ill := check_target(system):
+        log.warning("the service says that it is unhealthy already: %s", ill)
+    if unserved := check_drive(permission, system, options):
+        log.warning("the service could not serve a first item: %s", unserved)
+    if left := None if permission.own else earlier_runs(system):
+        log.warning("what earlier runs made is left (%s): `stormwatch clean` removes it", ", ".join(left))

@@ -1,4 +1,4 @@
-"""Asks the service's /health on schedule, whether or not the last answer came (an open loop)."""
+"""Asks the system for its health on schedule, whether or not the last answer came (an open loop)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,34 @@ import aiohttp
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import Actor
-from harness.target.errors import BAD_ANSWER, name_of
+from harness.system import HasHealth, Unreadable
+from harness.target.client import decoded
+from harness.target.errors import name_of
 
 #: Health has to answer within a second whatever hangs; who waits longer than this learns no more.
 LIMIT_S: Final = 5.0
 
 
 class HealthProber:
-    """Writes one ``health`` row a probe, due each ``every_s`` seconds."""
+    """Writes one ``health`` row a probe, due each ``every_s`` seconds.
+
+    Parameters
+    ----------
+    system : how it is asked, and how its answer is read.
+    base : its address.
+    """
 
     def __init__(
-        self, url: str, every_s: float, history: HistoryWriter, session: aiohttp.ClientSession
+        self,
+        system: HasHealth,
+        base: str,
+        every_s: float,
+        history: HistoryWriter,
+        session: aiohttp.ClientSession,
     ) -> None:
-        self._url = f"{url}/health"
+        self._system = system
+        self._call = system.health()
+        self._url = f"{base}{self._call.path}"
         self._every_s = every_s
         self._history = history
         self._session = session
@@ -42,10 +57,16 @@ class HealthProber:
         start_ns = now_ns()
         status: int | None = None
         try:
-            async with self._session.get(self._url, timeout=aiohttp.ClientTimeout(LIMIT_S)) as answer:
+            async with self._session.request(
+                self._call.method,
+                self._url,
+                headers=self._call.headers,
+                json=self._call.body,
+                timeout=aiohttp.ClientTimeout(LIMIT_S),
+            ) as answer:
                 status = answer.status
-                error = what_is_ill(status, await answer.json(content_type=None))
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as failure:
+                error = what_is_ill(self._system, status, decoded(await answer.read()))
+        except (aiohttp.ClientError, OSError, TimeoutError) as failure:
             error = name_of(failure)
         self._history.append(
             Row(
@@ -62,18 +83,11 @@ class HealthProber:
         )
 
 
-def what_is_ill(status: int, body: Any) -> str | None:
-    """Return the unhealthy parts of a health answer (``database,pubnub``), or None when all is well."""
-    if not isinstance(body, dict) or body.get("status") not in {"healthy", "unhealthy"}:
-        return BAD_ANSWER if status in {200, 503} else f"http {status}"
-    checks = body.get("checks")
-    if not isinstance(checks, dict):
-        return BAD_ANSWER
-    ill = sorted(name for name, check in checks.items() if not _is_healthy(check))
-    if body["status"] == "healthy" and status == 200 and not ill:
-        return None
-    return ",".join(ill) or "unhealthy"
-
-
-def _is_healthy(check: Any) -> bool:
-    return isinstance(check, dict) and check.get("healthy") is True
+def what_is_ill(system: HasHealth, status: int, body: Any) -> str | None:
+    """Return what ``system`` makes of a health answer, or why it can't be read; None: all is well."""
+    try:
+        return system.ill(status, body)
+    except Unreadable as why:
+        return str(why)
+    except Exception as error:  # of the system's file: the observer goes on
+        return f"ill raised {type(error).__name__}"

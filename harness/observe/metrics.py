@@ -1,9 +1,8 @@
-"""Readings out of a service's Prometheus metrics."""
+"""Readings out of a system's Prometheus metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -11,19 +10,13 @@ from harness.history import Row
 from harness.history.names import Reading
 from harness.observe.readings import reading
 
-#: Name of a metric of the service -> name of the reading in the history.
-READINGS: Final = {
-    "db_pool_in_use": Reading.POOL_IN_USE,
-    "db_pool_size": Reading.POOL_SIZE,
-    "http_connections": Reading.HTTP_CONNECTIONS,
-    "outbox_depth": Reading.OUTBOX_DEPTH,
-    "outbox_age_seconds": Reading.OUTBOX_AGE,
-    "breaker_state": Reading.BREAKER,
-}
 
+def readings_of(names: Mapping[str, Reading], actor: str, text: str, at_ns: int) -> Iterator[Row]:
+    """Yield what a history wants of the metrics in ``text``; those without a name there are passed over.
 
-def readings_of(actor: str, text: str, at_ns: int) -> Iterator[Row]:
-    """Yield what a history wants of the metrics in ``text``; names it does not know are passed over.
+    Parameters
+    ----------
+    names : name of a metric -> which reading it is.
 
     Raises
     ------
@@ -31,7 +24,7 @@ def readings_of(actor: str, text: str, at_ns: int) -> Iterator[Row]:
         The text is not in Prometheus's format.
     """
     for family in text_string_to_metric_families(text):
-        name = READINGS.get(family.name)
+        name = names.get(family.name)
         if name is None:
             continue
         for sample in family.samples:

@@ -4,7 +4,8 @@ A process of its own (``python -m harness.observe.watch``), so that a busy load 
 nor is delayed by it. Settings of its assignment: ``system`` (where its description is found), ``prefix``
 (how the ids of this run's items begin), ``probe_s`` (seconds between health probes), ``processes`` (name ->
 pid of the target's processes on this machine), ``logs`` (name -> log of the harness's own parts among them,
-which say there what they ran out of) and ``metrics`` (name -> address of a service's /metrics). Commands:
+which say there what they ran out of) and ``services`` (name -> address of a process that shows metrics).
+Commands:
 
 ``{"do": "processes", "processes": {...}}``
     a part was restarted: these are the processes now.
@@ -32,7 +33,7 @@ from harness.observe.metrics import readings_of
 from harness.observe.process import Assignment, Observer, run
 from harness.observe.readings import ProcessReadings, machine_readings
 from harness.observe.shortages import LogOfShortages, shortage
-from harness.system import find_system
+from harness.system import HasHealth, HasMetrics, find_system
 from harness.target.sessions import TROUBLE
 
 
@@ -44,7 +45,7 @@ class Watch(Observer):
         settings = assignment.settings
         self._session = aiohttp.ClientSession()
         self._processes: dict[str, ProcessReadings] = {}
-        self._metrics: Mapping[str, str] = settings["metrics"]
+        self._system = find_system(settings["system"])(assignment.target)
         self._logs = [LogOfShortages(name, Path(log)) for name, log in settings["logs"].items()]
         self._queues = AcceptQueues()
         self._reader: DatabaseReader | None = None
@@ -54,13 +55,15 @@ class Watch(Observer):
         """Begin to watch; reports ``error`` when there is a database that can't be read."""
         settings, target = self.assignment.settings, self.assignment.target
         self._set_processes(settings["processes"])
-        prober = HealthProber(target.service_url, settings["probe_s"], self.history, self._session)
-        self._chores += map(self.tasks.create_task, (prober.follow(), self._sample()))
+        self._chores.append(self.tasks.create_task(self._sample()))
+        if isinstance(self._system, HasHealth):
+            prober = HealthProber(
+                self._system, target.service_url, settings["probe_s"], self.history, self._session
+            )
+            self._chores.append(self.tasks.create_task(prober.follow()))
         if target.database_url is None:
             return {}
-        reader = DatabaseReader(
-            target.database_url, settings["prefix"], self.history, find_system(settings["system"]).witness
-        )
+        reader = DatabaseReader(target.database_url, settings["prefix"], self.history, self._system.witness)
         try:
             await reader.connect()
         except (*TROUBLE, ValueError) as error:
@@ -114,18 +117,23 @@ class Watch(Observer):
                         self.history.append(row)
                 for actor, times in self._queues.dropped(self._own_processes()).items():
                     self.history.append(shortage(actor, Shortage.QUEUE, times))
-                for actor, url in self._metrics.items():
-                    scrapes.create_task(self._scrape(actor, url))
+                if isinstance(self._system, HasMetrics):
+                    for actor, base in self.assignment.settings["services"].items():
+                        scrapes.create_task(self._scrape(self._system, actor, base))
 
-    async def _scrape(self, actor: str, url: str) -> None:
+    async def _scrape(self, system: HasMetrics, actor: str, base: str) -> None:
         # A service that can't answer has no readings; that it can't is the health prober's to say.
         with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError, ValueError):
-            at_ns = now_ns()
-            async with self._session.get(
-                url, headers=self.assignment.target.authorization, timeout=aiohttp.ClientTimeout(1.0)
+            at_ns, call = now_ns(), system.metrics()
+            async with self._session.request(
+                call.method,
+                f"{base}{call.path}",
+                headers=call.headers,
+                json=call.body,
+                timeout=aiohttp.ClientTimeout(1.0),
             ) as answer:
                 if answer.status == 200:
-                    for row in readings_of(actor, await answer.text(), at_ns):
+                    for row in readings_of(system.readings, actor, await answer.text(), at_ns):
                         self.history.append(row)
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack, runtime_checkable
 
+from harness.history.names import Reading
 from harness.system.lifecycle import Lifecycle
 from harness.system.processes import Part
+from harness.system.statements import Statements
 from harness.system.witness import SqlWitness
 from harness.target import Target
 from harness.target.client import Answer, Check
@@ -215,17 +218,102 @@ class Ticks(Protocol):
         """Return what the body of its answer says."""
 
 
+@runtime_checkable
+class HasHealth(Protocol):
+    """The system tells whether it is well."""
+
+    def health(self) -> Call:
+        """Return the call that asks; it changes nothing."""
+
+    def ill(self, status: int, body: Any) -> str | None:
+        """Return the parts that its answer calls ill (``database,pubnub``); None: all is well.
+
+        Raises
+        ------
+        Unreadable
+            The answer says nothing of its health.
+        """
+
+
+@runtime_checkable
+class HasMetrics(Protocol):
+    """Each process of the system shows readings, as Prometheus has them."""
+
+    #: Name of a metric -> which reading it is.
+    readings: ClassVar[Mapping[str, Reading]]
+
+    def metrics(self) -> Call:
+        """Return the call that asks a process for them."""
+
+
+@dataclass(frozen=True)
+class SqlCleaning(Statements):
+    """Statements that remove what runs have made, and find what they have left, in the system's database.
+
+    Parameters
+    ----------
+    clean : removes the items whose marks begin with ``$1`` and all that belongs to them; one row, a count for
+        each kind of thing that there was: ``lots, bids``.
+    leftovers : what is there with a mark that matches the pattern ``$1``, a row for each run, the oldest
+        first: ``prefix`` (``substring(mark from $1)``), ``newest`` (when the last of it was made), counts.
+    """
+
+    clean: str
+    leftovers: str | None = None
+
+
+@runtime_checkable
+class HasCleaning(Protocol):
+    """What runs have made can be removed in the system's database."""
+
+    cleaning: ClassVar[SqlCleaning]
+
+
+@runtime_checkable
+class CleansUp(Protocol):
+    """What runs have made can be removed over the system's API."""
+
+    def clean_up(self, session: Session, prefix: str) -> Mapping[str, int]:
+        """Remove the items whose marks begin with ``prefix``; return how many there were, by kind.
+
+        Raises
+        ------
+        Refused
+            The system refuses.
+        """
+
+
+@runtime_checkable
+class FindsLeftovers(Protocol):
+    """What runs have left can be found over the system's API."""
+
+    def leftovers(self, session: Session) -> Iterable[tuple[str, datetime]]:
+        """Return the mark of each item that a run may have made, and when it was made.
+
+        Raises
+        ------
+        Refused
+            The system refuses.
+        """
+
+
 __all__ = [
     "Acts",
     "Answer",
     "Call",
     "CallOptions",
     "Check",
+    "CleansUp",
+    "FindsLeftovers",
+    "HasCleaning",
+    "HasHealth",
+    "HasMetrics",
     "HasTimer",
     "Heard",
     "Item",
     "Refused",
     "Session",
+    "SqlCleaning",
     "System",
     "Ticked",
     "Ticks",

@@ -1,7 +1,7 @@
-"""Removes from a target what runs have made there, found by the mark that each run puts on its games.
+"""Removes from a target what runs have made there, found by the mark that each run puts on its items.
 
-``python -m harness.system.cleaning PREFIX`` removes one run's games and prints what came of it as JSON:
-Locust's process can't speak to Postgres itself.
+``python -m harness.system.cleaning SYSTEM PREFIX`` removes what one run has made and prints what came of it
+as JSON: Locust's process can't speak to Postgres itself.
 """
 
 from __future__ import annotations
@@ -9,29 +9,25 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 
+from harness.system.base import CleansUp, FindsLeftovers, HasCleaning, Refused, SqlCleaning, System
+from harness.system.find import SystemFileError, find_system, step_of
+from harness.system.session import PlainSession
 from harness.target.address import Target, TargetError
 from harness.target.client import Client
 from harness.target.consent import Action, ConsentError, Permission, ask
-from harness.target.errors import BAD_ANSWER
 from harness.target.marks import PREFIX, is_prefix, prefix_of
 from harness.target.sessions import TROUBLE, Who, open_session
-from harness.target.sql import statements
 
-#: How long a prefix is.
-_LENGTH: Final = 11
-#: REST's tables, those that refer to others first, and their columns with a game's id.
-_TABLES: Final = {"submissions": "game_id", "game_participants": "game_id", "games": "id"}
 _ANSWER_LIMIT_S: Final = 30.0
 _STATEMENT_LIMIT_S: Final = 60.0
-_SQL: Final = statements(Path(__file__).parent / "sql")
 
 
 class CleaningError(Exception):
@@ -40,59 +36,81 @@ class CleaningError(Exception):
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What came of removing a run's games."""
+    """What came of removing what a run has made."""
 
     prefix: str
-    #: Rows removed, by table.
+    #: How many there were, by kind.
     removed: Mapping[str, int] = field(default_factory=dict)
     #: What is still there, and why.
     left: str | None = None
 
     def __str__(self) -> str:
-        rows = ", ".join(f"{count} {table}" for table, count in self.removed.items() if count)
-        return f"{self.prefix}: {rows or 'nothing'} removed" + (f"; {self.left}" if self.left else "")
+        removed = _counted(self.removed) or "nothing"
+        return f"{self.prefix}: {removed} removed" + (f"; {self.left}" if self.left else "")
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """What one run has left: its games, and rows of games that are gone."""
+    """What one run has left: how many there are, by kind."""
 
     prefix: str
-    games: int
-    others: int
+    counts: Mapping[str, int]
     newest: datetime
 
+    def __str__(self) -> str:
+        return f"{self.prefix}: {_counted(self.counts)}, the newest of {self.newest:%Y-%m-%d %H:%M:%S} UTC"
 
-def leftovers(target: Target) -> list[Leftover]:
-    """Return what runs have left on ``target``, the oldest first. Changes nothing.
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+
+
+def leftovers(system: System) -> list[Leftover]:
+    """Return what runs have left, the oldest first. Changes nothing.
 
     Raises
     ------
     CleaningError
-        Neither its database nor its API can be read.
+        Neither its database nor its API can tell.
     """
-    if target.database_url is not None:
+    cleaning = _statements(system)
+    if system.target.database_url is not None and cleaning is not None and cleaning.leftovers is not None:
         try:
-            rows = asyncio.run(_fetch(target.database_url, "leftovers", _LENGTH, f"^{PREFIX.pattern}"))
-        except (*TROUBLE, ValueError) as error:
-            raise CleaningError(f"DATABASE_URL can't be read: {_reason(error)}") from error
-        return [Leftover(row["prefix"], row["games"], row["others"], row["newest"]) for row in rows]
-    found: dict[str, Leftover] = {}
-    for game in _call(target, "GET", "games?id=like.sw*&select=id,created_at&order=created_at"):
-        prefix = prefix_of(str(game["id"]))
-        if prefix is not None:
-            games = found[prefix].games if prefix in found else 0
-            found[prefix] = Leftover(prefix, games + 1, 0, datetime.fromisoformat(game["created_at"]))
-    return list(found.values())
+            rows = _fetch(system.target.database_url, "leftovers", cleaning.leftovers, f"^{PREFIX.pattern}")
+        except CleaningError as error:
+            raise CleaningError(f"its database can't tell what runs have left: {error}") from error
+        return [_leftover(dict(row)) for row in rows]
+    if isinstance(system, FindsLeftovers):
+        return _grouped(marks_left(system, system))
+    raise CleaningError(
+        f"what runs have left on {system.name} can't be found: its file has no leftovers(session), and no "
+        "statement leftovers.sql that could be asked; see harness/system/README.md"
+    )
 
 
-def clean(permission: Permission, prefix: str) -> Cleaned:
-    """Remove the games whose ids begin with ``prefix``, and all that belongs to them.
+def marks_left(system: System, finds: FindsLeftovers) -> list[tuple[str, datetime]]:
+    """Return the mark of each item that a run may have made, as the API tells, and when it was made.
+
+    Raises
+    ------
+    CleaningError
+        It does not tell.
+    """
+    try:
+        with _session(system) as session, step_of(system, "leftovers", Refused):
+            return [(mark, at) for mark, at in finds.leftovers(session) if prefix_of(mark) is not None]
+    except (Refused, SystemFileError) as error:
+        raise CleaningError(str(error)) from error
+
+
+def clean(permission: Permission, system: type[System], prefix: str) -> Cleaned:
+    """Remove the items whose marks begin with ``prefix``, and all that belongs to them.
 
     Parameters
     ----------
-    permission : to load the target: who may make games there may remove them.
-    prefix : of one run; see :func:`is_prefix`.
+    permission : to load the target: who may make items there may remove them.
+    system : whose items they are.
+    prefix : of one run; see :func:`harness.target.marks.is_prefix`.
 
     Raises
     ------
@@ -104,79 +122,113 @@ def clean(permission: Permission, prefix: str) -> Cleaned:
     permission.require(Action.LOAD)
     if not is_prefix(prefix):
         raise CleaningError(f"{prefix!r} is no prefix of a run: they look like sw0123abcd-")
-    target = permission.target
-    if target.database_url is not None:
-        try:
-            (row,) = asyncio.run(_fetch(target.database_url, "clean", prefix))
-            return Cleaned(prefix, dict(row))
-        except (*TROUBLE, ValueError) as error:
-            why = f"its database refused: {_reason(error)}"
-    else:
+    found = system(permission.target)
+    cleaning, url = _statements(found), permission.target.database_url
+    why = ""
+    if cleaning is not None and url is None:
         why = "its database is out of reach (no DATABASE_URL)"
-    return _clean_over_rest(target, prefix, why)
+    elif cleaning is not None and url is not None:
+        try:
+            return Cleaned(prefix, _counts(_fetch(url, "clean", cleaning.clean, prefix)))
+        except CleaningError as error:
+            why = f"its database refused: {error}"
+    if isinstance(found, CleansUp):
+        return _clean_over_api(found, found, prefix, why)
+    why = why or f"the file of {found.name} has neither clean.sql nor clean_up(session, prefix)"
+    return Cleaned(prefix, {}, f"what the run made is left: {why}")
 
 
-def _clean_over_rest(target: Target, prefix: str, why: str) -> Cleaned:
-    removed: dict[str, int] = {}
+def _clean_over_api(system: System, cleans: CleansUp, prefix: str, why: str) -> Cleaned:
+    """Remove what the API can; ``why``: why the database could not be had, empty: there is no such way."""
     try:
-        for table, column in _TABLES.items():
-            rows = _call(target, "DELETE", f"{table}?{column}=like.{prefix}*&select={column}")
-            removed[table] = len(rows)
-        remaining = len(_call(target, "GET", f"games?id=like.{prefix}*&select=id"))
-    except CleaningError as error:
-        return Cleaned(prefix, removed, f"{_remaining(target, prefix)} left: {error}; {why}")
-    if remaining:
-        return Cleaned(prefix, removed, f"{remaining} games are left: {why}")
-    events = "events and transitions of its games are left, if there are any"
-    return Cleaned(prefix, removed, f"{events}: {why}")
+        with _session(system) as session, step_of(system, "clean_up", Refused):
+            removed = dict(cleans.clean_up(session, prefix))
+    except (Refused, SystemFileError) as error:
+        reasons = "; ".join(filter(None, (str(error), why)))
+        return Cleaned(prefix, {}, f"{_remaining(system, prefix)} left: {reasons}")
+    if why:
+        return Cleaned(prefix, removed, f"what its API can't remove is left, if there is any: {why}")
+    return Cleaned(prefix, removed)
 
 
-def _remaining(target: Target, prefix: str) -> str:
-    """Return how many games are still there, as far as that can be told."""
+def _remaining(system: System, prefix: str) -> str:
+    """Return how many items are still there, as far as that can be told."""
+    if isinstance(system, FindsLeftovers):
+        try:
+            count = sum(mark.startswith(prefix) for mark, _ in marks_left(system, system))
+        except CleaningError:
+            pass
+        else:
+            return f"{count} items are"
+    return "an unknown number of items is"
+
+
+@contextmanager
+def _session(system: System) -> Iterator[PlainSession]:
+    """Open a session with the system for as long as the block runs."""
+    with Client(system.target, "cleaning", limit_s=_ANSWER_LIMIT_S) as client:
+        yield PlainSession(system, client)
+
+
+def _grouped(marks: Iterable[tuple[str, datetime]]) -> list[Leftover]:
+    """Return what each run has left."""
+    found: dict[str, list[datetime]] = {}
+    for mark, at in marks:
+        found.setdefault(prefix_of(mark) or "", []).append(at)
+    runs = [Leftover(prefix, {"items": len(times)}, max(times)) for prefix, times in found.items()]
+    return sorted(runs, key=lambda left: left.newest)
+
+
+def _leftover(row: dict[str, Any]) -> Leftover:
+    if missing := {"prefix", "newest"} - row.keys():
+        raise CleaningError(f"leftovers.sql lacks the column {min(missing)}")
+    return Leftover(row.pop("prefix"), newest=row.pop("newest"), counts=row)
+
+
+def _counts(rows: list[asyncpg.Record]) -> dict[str, int]:
+    if len(rows) != 1:
+        raise CleaningError(f"clean.sql gave {len(rows)} rows: it must give one, with a count for each kind")
+    return dict(rows[0])
+
+
+def _statements(system: System) -> SqlCleaning | None:
+    return system.cleaning if isinstance(system, HasCleaning) else None
+
+
+def _fetch(url: str, name: str, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+    """Return the rows of a statement of the system's file.
+
+    Raises
+    ------
+    CleaningError
+        It fails; the message has its name and what the database says.
+    """
+
+    async def fetch() -> list[asyncpg.Record]:
+        connection = await open_session(
+            url, Who.CLEANING, limit_s=_ANSWER_LIMIT_S, statement_limit_s=_STATEMENT_LIMIT_S
+        )
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments)
+            return rows
+        finally:
+            await connection.close(timeout=1.0)
+
     try:
-        return f"{len(_call(target, 'GET', f'games?id=like.{prefix}*&select=id'))} games are"
-    except CleaningError:
-        return "an unknown number of games is"
+        return asyncio.run(fetch())
+    except (*TROUBLE, ValueError) as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise CleaningError(f"{words} ({name}.sql)") from error
 
 
-def _call(target: Target, method: str, path: str) -> list[dict[str, Any]]:
-    headers = {**target.keys, "Prefer": "return=representation"}
-    with Client(target, "cleaning", limit_s=_ANSWER_LIMIT_S) as client:
-        answer = client.call(method, f"/rest/v1/{path}", headers=headers, check=_is_list)
-    if answer.error is not None:
-        came = f"answered {answer.status}: {json.dumps(answer.body)[:200]}" if answer.status else answer.error
-        raise CleaningError(f"{method} /rest/v1/{path.partition('?')[0]} {came}")
-    rows: list[dict[str, Any]] = answer.body
-    return rows
-
-
-def _is_list(body: Any) -> str | None:
-    return None if isinstance(body, list) else BAD_ANSWER
-
-
-async def _fetch(url: str, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-    connection = await open_session(
-        url, Who.CLEANING, limit_s=_ANSWER_LIMIT_S, statement_limit_s=_STATEMENT_LIMIT_S
-    )
-    try:
-        rows: list[asyncpg.Record] = await connection.fetch(_SQL[statement], *arguments)
-        return rows
-    finally:
-        await connection.close(timeout=1.0)
-
-
-def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def main(prefix: str) -> None:
-    """Remove the games of one run from the target that the environment describes; print what came of it."""
+def main(named: str, prefix: str) -> None:
+    """Remove what one run has made on the target that the environment describes; print what came of it."""
     try:
         permission = ask(Target.from_environment(), [Action.LOAD], say=lambda _: None)
-        print(json.dumps(asdict(clean(permission, prefix))))
-    except (TargetError, ConsentError, CleaningError) as error:
+        print(json.dumps(asdict(clean(permission, find_system(named), prefix))))
+    except (TargetError, ConsentError, CleaningError, SystemFileError) as error:
         sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

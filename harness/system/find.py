@@ -6,6 +6,8 @@ import importlib.util
 import inspect
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -70,6 +72,28 @@ def failure_of(system: type[System], member: str, error: Exception) -> str:
     """Return what is wrong with ``member`` of a system that raised ``error``: one line with file and line."""
     path = Path(inspect.getfile(system))
     return f"{path}{_line(error, path)}: {member}: {_said(error)}"
+
+
+@contextmanager
+def step_of(system: System, step: str, *foreseen: type[Exception]) -> Iterator[None]:
+    """Have an error of the system's own code name its file, its line and the step that was taken.
+
+    Parameters
+    ----------
+    step : the method that is called.
+    foreseen : what it may raise.
+
+    Raises
+    ------
+    SystemFileError
+        In the place of all other errors.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (SystemFileError, *foreseen)):
+            raise
+        raise SystemFileError(failure_of(type(system), step, error)) from error
 
 
 @cache

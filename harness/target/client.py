@@ -212,10 +212,15 @@ def look(
         )
     except requests.RequestException as error:
         raise ConnectionError(name_of(error)) from error
+    return answer.status_code, decoded(answer.content)
+
+
+def decoded(content: bytes) -> Any:
+    """Return the body of an answer as JSON has it, as text if it is none."""
     try:
-        return answer.status_code, json.loads(answer.content or b"null")
+        return json.loads(content or b"null")
     except ValueError:
-        return answer.status_code, answer.content.decode(errors="replace")
+        return content.decode(errors="replace")
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

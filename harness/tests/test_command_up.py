@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.commands.doctor import _target
+from harness.commands.doctor import _guarded, _target
 from harness.history import create_run, read_history
 from harness.stack.ports import is_free
 from harness.target import Action, Target
@@ -194,7 +194,7 @@ def test_a_cache_that_can_not_be_made_is_named(tmp_path: Path) -> None:
 def test_doctor_finds_every_part_well() -> None:
     done = run("doctor", "--json")
     findings = {finding["part"]: finding for finding in json.loads(done.stdout)}
-    assert list(findings) == ["Python", "folders", "Postgres", "Toxiproxy", "PubNub", "service"]
+    assert list(findings) == ["Python", "folders", "Postgres", "Toxiproxy", "PubNub", "system", "service"]
     assert [finding["note"] for finding in findings.values() if not finding["works"]] == []
     assert done.returncode == 0
     assert findings["Toxiproxy"]["version"] == "2.12.0"
@@ -233,7 +233,8 @@ def test_doctor_looks_at_the_deployment_that_the_environment_names() -> None:
             asked.append(f"{self.command} {self.path}")
             self.send_response(401 if refused and self.path.startswith("/rest") else 200)
             self.end_headers()
-            self.wfile.write(b'{"status": "healthy", "checks": {}}')
+            healthy = b'{"status": "healthy", "checks": {}}'
+            self.wfile.write(b"[]" if self.path.startswith("/rest") else healthy)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -247,9 +248,11 @@ def test_doctor_looks_at_the_deployment_that_the_environment_names() -> None:
             patch.delenv("DATABASE_URL", raising=False)
             found = _target()
             assert (found.part, found.works, found.source) == ("target", True, f"SUPABASE_URL {address}")
-            assert asked == ["GET /health", "GET /rest/v1/games?select=id&limit=1"]
+            assert found.note == "answers, takes the key"
+            assert [path.partition("?")[0] for path in asked] == ["GET /health", "GET /rest/v1/games"]
             refused = True
-            assert "SUPABASE_SERVICE_ROLE_KEY was refused (401)" in _target().note
+            note = "GET /rest/v1/games answered 401: SUPABASE_SERVICE_ROLE_KEY is not the right one"
+            assert note in _guarded("target", _target).note
             patch.delenv("SUPABASE_SERVICE_ROLE_KEY")
             assert "not set: SUPABASE_SERVICE_ROLE_KEY" in _target().note
         server.shutdown()

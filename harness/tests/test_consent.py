@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.faults import Deployment
+from harness.system import find_system
 from harness.system.cleaning import CleaningError, clean
 from harness.target import Action, ConsentError, Permission, Target
 from harness.target.consent import ask, handed_over, of_own_stack
@@ -74,7 +75,7 @@ def test_consent_to_one_thing_is_none_to_another() -> None:
     with pytest.raises(ConsentError, match="may not be ticked"):
         permission.require(Action.TICK)
     with pytest.raises(ConsentError, match="may not be loaded"):
-        clean(asked(STAGING, Action.BREAK, **{BREAK: "staging.example"}), "sw01234567-")
+        clean(asked(STAGING, Action.BREAK, **{BREAK: "staging.example"}), find_system(), "sw01234567-")
 
 
 def test_what_is_broken_besides_the_service_is_named_too() -> None:
@@ -161,4 +162,4 @@ def test_what_a_child_is_handed_names_nothing_that_its_parent_had_in_its_environ
 @pytest.mark.parametrize("prefix", ["", "sw", "game-", "sw0123456-", "sw01234567-%", "SW01234567-"])
 def test_only_what_a_run_has_marked_can_be_removed(prefix: str) -> None:
     with pytest.raises(CleaningError, match="no prefix of a run"):
-        clean(permitted(STAGING, Action.LOAD), prefix)
+        clean(permitted(STAGING, Action.LOAD), find_system(), prefix)

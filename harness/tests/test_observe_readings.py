@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,11 @@ from harness.observe.database import _ns, _Seen
 from harness.observe.health import what_is_ill
 from harness.observe.metrics import readings_of
 from harness.observe.readings import OwnReadings, ProcessReadings
+from harness.system import find_system
+from harness.target import Target
 from harness.target.errors import name_of
+
+GAME: Any = find_system()(Target("http://127.0.0.1:9", "key", "secret", "sub"))
 
 
 class ServerDisconnectedError(Exception):
@@ -62,7 +67,15 @@ WELL = {"database": {"healthy": True}, "pubnub": {"healthy": True}}
     ],
 )
 def test_health_is_told_by_its_parts(status: int, body: object, ill: str | None) -> None:
-    assert what_is_ill(status, body) == ill
+    assert what_is_ill(GAME, status, body) == ill
+
+
+def test_a_system_that_can_not_read_its_own_health_ends_no_observer() -> None:
+    class Broken(type(GAME)):  # type: ignore[misc]
+        def ill(self, status: int, body: object) -> str | None:
+            raise KeyError("database")
+
+    assert what_is_ill(Broken(GAME.target), 200, {}) == "ill raised KeyError"
 
 
 def test_metrics_become_readings_and_others_are_passed_over() -> None:
@@ -71,7 +84,7 @@ def test_metrics_become_readings_and_others_are_passed_over() -> None:
         "# TYPE outbox_age_seconds gauge\noutbox_age_seconds 1.5\n"
         "# TYPE something_else gauge\nsomething_else 9\n"
     )
-    rows = list(readings_of("service-1", text, 7))
+    rows = list(readings_of(GAME.readings, "service-1", text, 7))
     assert [(row.name, row.actor, row.value, row.start_ns) for row in rows] == [
         ("pool_in_use", "service-1", 3.0, 7),
         ("outbox_age_s", "service-1", 1.5, 7),

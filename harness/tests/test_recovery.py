@@ -233,3 +233,18 @@ def test_the_verdict_of_the_run_follows(well_s: float, end_s: float | None, verd
     assert {one["verdict"] for one in row["expectations"]} >= {verdict}
     assert report["verdict"] == verdict
     assert {row["name"]: row["verdict"] for row in report["integrity"] if row["verdict"] != "pass"} == {}
+
+
+def test_where_the_system_has_no_health_and_no_ticks_of_ours_players_tell(rows: pd.DataFrame) -> None:
+    absent = [Doubt(witness, "it has none").entry() for witness in (Witness.HEALTH, Witness.CRON)]
+    without = rows[~rows["kind"].isin(["health", "monitor"])]
+    record = dataclasses.replace(
+        evidence(plus(broken(without, 20, 33), *fault(20, 30))), run=run_of(SHAPE, absent=absent)
+    )
+    found = recovery_of(record, record.faults[0])
+    assert [finding.name for finding in found.expectations] == [
+        "an event succeeds within 15 s of its end",
+        BACKLOG,
+    ]
+    assert verdicts(found) == {"pass"}
+    assert found.recovered_after_s == pytest.approx(3, abs=0.05)

@@ -59,10 +59,13 @@ def test_the_lifecycle_in_the_record_is_the_one_that_was_played(auction: str) ->
     assert Lifecycle.of_entry(about["system"]["lifecycle"]) == find_system().lifecycle
 
 
-def test_a_system_that_ticks_by_itself_does_without_our_cron(auction: str) -> None:
+def test_a_run_does_without_what_the_system_does_not_have(auction: str) -> None:
     permission = permitted(TARGET)
-    (absent,) = about_run(find_system(), options(), permission, parse(), alone=False)["absent"]
-    assert absent["reason"] == "no ticks of ours: auction ticks by itself"
+    absent = about_run(find_system(), options(), permission, parse(), alone=False)["absent"]
+    assert {doubt["witness"]: doubt["reason"] for doubt in absent} == {
+        "cron": "no ticks of ours: auction ticks by itself",
+        "health": "no health probes: auction does not tell its health",
+    }
     assert "absent" not in about_run(find_system("drawing-game"), options(), permission, parse(), alone=False)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from harness.history.names import TICK_ERRORS
+from harness.history.names import TICK_ERRORS, Reading
 from harness.system import (
     Call,
     Check,
@@ -15,11 +17,14 @@ from harness.system import (
     Lifecycle,
     Local,
     Program,
+    Refused,
     Session,
+    SqlCleaning,
     SqlWitness,
     System,
     Ticked,
     Timed,
+    Unreadable,
 )
 from harness.system.reading import integer, mapping, text
 from harness.target.client import has
@@ -29,6 +34,9 @@ from harness.target.errors import BAD_ANSWER
 _SUBMIT_BETWEEN: Final = (0.1, 0.6)
 _FLAGS: Final = ("ENABLE_TIMER_MONITORING", "ENABLE_PUBNUB_BROADCASTING", "ENABLE_GRACE_PERIOD")
 _RETURN: Final = {"Prefer": "return=representation"}
+_SQL: Final = Path(__file__).with_name("drawing_game_sql")
+#: Tables of the API, those that refer to others first, and their columns with a game's id.
+_TABLES: Final = {"submissions": "game_id", "game_participants": "game_id", "games": "id"}
 
 
 class DrawingGame(System):
@@ -54,7 +62,16 @@ class DrawingGame(System):
         },
         ends=frozenset({"completed", "cancelled"}),
     )
-    witness = SqlWitness.from_folder(Path(__file__).with_name("drawing_game_sql"))
+    witness = SqlWitness.from_folder(_SQL)
+    cleaning = SqlCleaning.from_folder(_SQL)
+    readings: ClassVar = {
+        "db_pool_in_use": Reading.POOL_IN_USE,
+        "db_pool_size": Reading.POOL_SIZE,
+        "http_connections": Reading.HTTP_CONNECTIONS,
+        "outbox_depth": Reading.OUTBOX_DEPTH,
+        "outbox_age_seconds": Reading.OUTBOX_AGE,
+        "breaker_state": Reading.BREAKER,
+    }
     without_extensions: ClassVar = {"ENABLE_GRACE_PERIOD": "false"}
     own_ticks: ClassVar = {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *"}
     needs = frozenset({"postgres", "pubnub"})
@@ -150,6 +167,38 @@ class DrawingGame(System):
             )
         ]
 
+    def health(self) -> Call:
+        """The service tells the health of its parts."""
+        return Call("GET", "/health")
+
+    def ill(self, status: int, body: Any) -> str | None:
+        """Read the parts that are unhealthy, whatever the headline says."""
+        if not isinstance(body, dict) or body.get("status") not in {"healthy", "unhealthy"}:
+            raise Unreadable(BAD_ANSWER if status in {200, 503} else f"http {status}")
+        checks = body.get("checks")
+        if not isinstance(checks, dict):
+            raise Unreadable(BAD_ANSWER)
+        ill = sorted(name for name, check in checks.items() if not _is_healthy(check))
+        if body["status"] == "healthy" and status == 200 and not ill:
+            return None
+        return ",".join(ill) or "unhealthy"
+
+    def metrics(self) -> Call:
+        """Each process shows Prometheus's text to whoever has the key."""
+        return Call("GET", "/metrics", self.target.authorization)
+
+    def clean_up(self, session: Session, prefix: str) -> Mapping[str, int]:
+        """Delete the rows of the games; their events and transitions are out of the API's reach."""
+        return {
+            table: len(_rows(session, "DELETE", f"{table}?{column}=like.{prefix}*&select={column}"))
+            for table, column in _TABLES.items()
+        }
+
+    def leftovers(self, session: Session) -> Iterator[tuple[str, datetime]]:
+        """List the games that a run may have made."""
+        for game in _rows(session, "GET", "games?id=like.sw*&select=id,created_at&order=created_at"):
+            yield game["id"], datetime.fromisoformat(game["created_at"])
+
     def _status(self, session: Session, item: Item) -> str | None:
         answer = session.call(
             "GET",
@@ -173,6 +222,24 @@ def _row(item: Item, status: str | None = None, *, one_of_a_list: bool = False) 
         return None if right and (listed or not one_of_a_list) else BAD_ANSWER
 
     return check
+
+
+def _rows(session: Session, method: str, path: str) -> list[dict[str, Any]]:
+    """Return the rows that are read or deleted."""
+    path = f"/rest/v1/{path}"
+    answer = session.call(method, path, actor="host", headers=_RETURN, check=_is_list)
+    if not answer.ok:
+        raise Refused(answer.told(f"{method} {path}"))
+    rows: list[dict[str, Any]] = answer.body
+    return rows
+
+
+def _is_list(body: Any) -> str | None:
+    return None if isinstance(body, list) else BAD_ANSWER
+
+
+def _is_healthy(check: Any) -> bool:
+    return isinstance(check, dict) and check.get("healthy") is True
 
 
 _has_timer_fields: Final = has("timeRemaining", "phaseDuration", "phaseExpiresAt", "serverTime", "phase")
