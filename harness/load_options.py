@@ -42,14 +42,18 @@ class Option:
 class LoadOptions:
     """The options of a run, checked; durations in seconds."""
 
-    games: Annotated[int, Option("count", 200, "games at the same time")]
-    players: Annotated[int, Option("count", 4, "players a game, each with a PubNub client of its own")]
-    tick_s: Annotated[float, Option("duration", "1s", "interval at which cron calls monitor-game-timers")]
+    games: Annotated[int, Option("count", 200, "{items} at the same time")]
+    players: Annotated[int, Option("count", 4, "{players} in each {item}, each with a client of its own")]
+    tick_s: Annotated[float, Option("duration", "1s", "interval at which cron ticks")]
     sync_s: Annotated[
         float,
-        Option("auto", "auto", f"interval of a player's get-game-timer; auto: {SYNCS_PER_GAME} times a game"),
+        Option(
+            "auto",
+            "auto",
+            f"time between a {{player}}'s looks at the timer; auto: {SYNCS_PER_GAME} looks in each {{item}}",
+        ),
     ]
-    wave_size: Annotated[int, Option("count", 25, "games that begin at once while the load builds up")]
+    wave_size: Annotated[int, Option("count", 25, "{items} that begin at once while the load builds up")]
     wave_every_s: Annotated[float, Option("duration", "1s", "time from wave to wave")]
     duration_s: Annotated[
         float,
@@ -61,15 +65,15 @@ class LoadOptions:
         ),
     ]
     drain_s: Annotated[
-        float, Option("duration", "30s", "longest wait at the end for games to finish and events to arrive")
+        float, Option("duration", "30s", "longest wait at the end for {items} to finish and events to arrive")
     ]
-    probe_s: Annotated[float, Option("duration", "1s", "interval of /health probes")]
+    probe_s: Annotated[float, Option("duration", "1s", "interval of health probes")]
     observers: Annotated[
-        int, Option("count", 1, "subscriber processes to each Locust process; one serves some 1000 players")
+        int, Option("count", 1, "subscriber processes to each Locust process; one serves some 1000 {players}")
     ]
     seed: Annotated[
         int,
-        Option("random", "random", "whole number that fixes what players do when; the report tells it"),
+        Option("random", "random", "whole number that fixes what {players} do when; the report tells it"),
     ]
     #: State -> how long its timer runs, in seconds. Which states there are, the system's lifecycle says.
     lengths: dict[str, float]

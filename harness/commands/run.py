@@ -273,7 +273,7 @@ def _consent(plan: list[str], *, with_failures: bool) -> Permission | None:
 
         plan = [*plan, *PLAN]
         actions.append(Action.BREAK)
-    return consent.ask(Target.from_environment(), actions, plan, optional=[Action.TICK])
+    return consent.ask(Target.from_environment(), actions, plan, optional=[Action.TICK, Action.WATCH])
 
 
 def _repeating(context: click.Context, seed: int | None) -> str:

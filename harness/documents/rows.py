@@ -86,6 +86,11 @@ class ObjectiveRow(Judged):
     samples_needed: int | None = None
     #: The interval is widened by it at both ends before it is judged.
     clock_error: Annotated[float, Field(ge=0)] = 0.0
+    #: What of the clocks' error is because the witness of moves looks now and then; of a rate, how far off
+    #: times may be. Seconds.
+    resolution: Annotated[float, Field(ge=0)] = 0.0
+    #: Of a rate: samples that may as well be the other way round, by that resolution.
+    undecided: Count = 0
     #: What lag of the harness may have added: the lower end is widened by it too.
     lag_error: Annotated[float, Field(ge=0)] = 0.0
     ceiling: Ceiling | None = None

@@ -7,6 +7,7 @@ from typing import Final, Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from harness.documents.base import Document, Many, Model, Moment
+from harness.documents.words import Words
 
 SCHEMA: Final = "stormwatch.run/1"
 
@@ -43,6 +44,11 @@ class About(Model):
     missing: JsonValue = None
     #: Witnesses that the run does without by choice.
     absent: JsonValue = None
+
+    @property
+    def words(self) -> Words:
+        """What its items and those who take part in them are called."""
+        return Words.of(self.system)
 
 
 class Run(About, Document):

@@ -121,7 +121,6 @@ class Testbed:
         self.run = run
         self.game_s = setup.game_s(system.lifecycle)
         self._policy = policy
-        self._witness = system.witness
         self._closing = ExitStack()
         with ExitStack() as failing:
             permission = deployment()
@@ -170,11 +169,11 @@ class Testbed:
         asked_ns = now_ns()
         url = self.stack.target.database_url
         assert url is not None  # a local stack has one, and nothing takes place on a deployment without
-        asyncio.run(note_overdue(url, self.prefix, self.history, self._witness))
+        asyncio.run(note_overdue(url, self.prefix, self.history, type(self.system)))
         return asked_ns
 
     def falls_due(self, from_s: float, to_s: float) -> bool:
-        """Tell whether a game falls due in that time from now, in seconds.
+        """Tell whether a game falls due in that time from now, in seconds; True also where nobody can tell.
 
         Raises
         ------
@@ -183,7 +182,7 @@ class Testbed:
         """
         url = self.stack.target.database_url
         assert url is not None  # as above
-        return asyncio.run(due_soon(url, self.prefix, from_s, to_s, self._witness)) > 0
+        return asyncio.run(due_soon(url, self.prefix, from_s, to_s, type(self.system))) != 0
 
     def fallen_due(self, since_ns: int) -> int | None:
         """Return how many timers fell due since then, moved or not; None: the database can't be asked."""
@@ -248,7 +247,7 @@ def deployment() -> Permission | None:
         Target.from_environment(),
         [Action.LOAD, Action.BREAK],
         PLAN,
-        optional=[Action.TICK],
+        optional=[Action.TICK, Action.WATCH],
         otherwise="take --stormwatch-local for stacks of our own",
     )
 

@@ -17,6 +17,7 @@ from harness.faults.sessions import Sessions
 from harness.stack.errors import StackError
 from harness.stack.proxies import Proxies
 from harness.stack.pubnub_control import PubNubControl
+from harness.system.witness import WATCH_MARK
 from harness.target.sessions import TROUBLE, Who
 from harness.target.sql import named_statements
 
@@ -111,8 +112,9 @@ def _database(on: FaultTarget) -> Iterator[str]:
     with Sessions(on.target.database_url) as sessions:
         if ended := sessions.value(_SQL["end_sessions"], Who.FAULT):
             yield f"database: {ended} sessions ended that faults had left open"
-        for (schema,) in sessions.rows(_SQL["schemas"], MARK):
-            yield from _schema(sessions, schema)
+        for mark in (MARK, WATCH_MARK):
+            for (schema,) in sessions.rows(_SQL["schemas"], mark):
+                yield from _schema(sessions, schema)
         for (outsider,) in sessions.rows(_SQL["outsiders"]):
             sessions.insist(DATABASE_SQL["drop_outsider"].format(outsider=outsider))
             yield f"database: user {outsider} removed"

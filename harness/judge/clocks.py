@@ -101,6 +101,8 @@ def on_masters_clock(table: pa.Table, clocks: Sequence[Clock]) -> pa.Table:
         return table
     offsets = np.array([clock.offset_ns for clock in clocks], dtype=np.int64)
     shift = pa.array(offsets[table["file"].to_numpy()])
+    # Moves are by the clock of their witness, whoever writes them down.
+    shift = pc.if_else(is_kind(table, "transition"), 0, shift)
     # The start of a delivery is PubNub's, unless it is that of a subscription.
     subscriptions = pa.array([Delivery.SUBSCRIBE, Delivery.UNSUBSCRIBE])
     named = pc.is_in(table["name"].cast(pa.string()), value_set=subscriptions)

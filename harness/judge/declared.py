@@ -21,11 +21,19 @@ WITNESSES_OF: Final[Mapping[Kind | Publish, frozenset[Witness]]] = {
     "health": frozenset({Witness.HEALTH}),
 }
 
+#: What may be missing in a record that is there: one of them is enough for whatever rests on it.
+_PARTS: Final = frozenset({Witness.TRIGGERS})
+
 _RECORDS: Final = frozenset[Witness]().union(*WITNESSES_OF.values())
 
 
 def without(rests_on: Collection[Witness], absent: Mapping[Witness, str]) -> str | None:
-    """Return why none of the records that it rests on is there, by choice; None: one is there."""
+    """Return why what it rests on is not there, by choice; None: enough of it is.
+
+    One record of several is enough; each part of a record is needed.
+    """
+    for part in sorted(_PARTS & frozenset(rests_on) & absent.keys()):
+        return absent[part]
     records = _RECORDS & frozenset(rests_on)
     if not records or not records <= absent.keys():
         return None

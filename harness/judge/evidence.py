@@ -36,8 +36,9 @@ from harness.history.names import (
 from harness.history.witnesses import Doubt, Witness, doubts_about, read_doubts
 from harness.judge.clocks import NS, Clock, compared, on_masters_clock, workers_of
 from harness.judge.doubts import declared_doubts, shortages_of
-from harness.judge.pairs import pairs_of, subscriptions_of
+from harness.judge.pairs import last_signs_of_life, pairs_of, subscriptions_of
 from harness.judge.table import MANY, encoded, frame_of, pair_key, repeated
+from harness.judge.truth import coarsest_ns
 from harness.judge.windows import FaultWindow, Window, faults_of
 from harness.sla.policy import Policy
 from harness.system.lifecycle import Lifecycle
@@ -46,7 +47,7 @@ __all__ = ["NS", "Clock", "Evidence", "FaultWindow", "Window", "evidence_of"]
 
 #: How long after the time of its commit a move may not be seen by others yet.
 _SEEN_AFTER_NS: Final = NS
-
+_NEVER_NS: Final = np.iinfo(np.int64).max
 #: Names of ``delivery`` rows that are not messages.
 _NO_MESSAGES: Final = (Delivery.SUBSCRIBE, Delivery.UNSUBSCRIBE)
 
@@ -223,7 +224,7 @@ class Evidence:
 
     @cached_property
     def ticks(self) -> pd.DataFrame:
-        """Calls of monitor-game-timers, by their start; ``origin_ns`` is when they were due."""
+        """Calls of ticks, by their start; ``origin_ns`` is when they were due."""
         rows = self.rows("monitor")
         ticks = rows[rows["name"].isin([Tick.TICK, Tick.SKIP])].copy()
         ticks["origin_ns"] = ticks["intended_ns"].fillna(ticks["start_ns"])
@@ -273,7 +274,9 @@ class Evidence:
         # What counts is the commit: a move bears the time of its tick's begin. Both by the database's clock,
         # which is read a little before others see what is committed.
         moves = self.transitions
-        left_ns = (moves["end_ns"] + _SEEN_AFTER_NS).groupby([moves["game"], moves["from"]]).max()
+        # Where its time is not kept: it was seen in that state, and left it, as a rule once.
+        left_ns = (moves["end_ns"] + _SEEN_AFTER_NS).fillna(_NEVER_NS)
+        left_ns = left_ns.groupby([moves["game"], moves["from"]]).max()
         found = found.join(left_ns.rename("left_ns"), on=["game", "error"])
         moved_since = (found["left_ns"] > found["end_ns"]).fillna(value=False).astype(bool)
         return found[~moved_since].drop(columns="left_ns").reset_index(drop=True)
@@ -317,15 +320,7 @@ class Evidence:
 
         ``seen_to_ns`` is the last sign of life in the observer's file: what came later was not recorded.
         """
-        return subscriptions_of(self.rows("delivery"), self._last_sign_of_life)
-
-    @cached_property
-    def _last_sign_of_life(self) -> dict[int, int]:
-        table = self.table.select(["file", "start_ns", "end_ns"])
-        last = table.group_by("file").aggregate([("start_ns", "max"), ("end_ns", "max")])
-        return {
-            row["file"]: max(row["start_ns_max"] or 0, row["end_ns_max"] or 0) for row in last.to_pylist()
-        }
+        return subscriptions_of(self.rows("delivery"), last_signs_of_life(self.table))
 
     @cached_property
     def events(self) -> pd.DataFrame:
@@ -351,7 +346,9 @@ class Evidence:
             self.events,
             self.subscriptions,
             self.receipts,
-            blur_ns=self.subscribers_bound_ns + (self.database_clock.bound_ns or 0),
+            blur_ns=self.subscribers_bound_ns
+            + (self.database_clock.bound_ns or 0)
+            + coarsest_ns(self.transitions),
             settle_ns=int(self.policy.tolerances.settle * NS),
         )
 

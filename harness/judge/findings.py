@@ -19,6 +19,7 @@ from harness.history.run import moment
 from harness.history.witnesses import Doubt
 from harness.judge.declared import WITNESSES_OF
 from harness.judge.evidence import NS, Evidence, Window
+from harness.judge.truth import implied
 from harness.sla.witnesses import ALWAYS, STAMPED, Witness
 
 T = TypeVar("T")
@@ -88,7 +89,9 @@ def _doubted(finding: Finding, evidence: Evidence, doubts: list[Doubt]) -> Findi
     witnesses = ALWAYS.union(*(WITNESSES_OF.get(kind, frozenset()) for kind in evidence.looked_at))
     if finding.unit == "s":
         witnesses = witnesses.union(*(STAMPED.get(witness, frozenset()) for witness in witnesses))
-    reasons = dict.fromkeys(doubt.reason for doubt in doubts if doubt.witness in witnesses)
+    reasons = dict.fromkeys(
+        doubt.reason for doubt in doubts if implied(evidence.run, [doubt.witness]) & witnesses
+    )
     if not reasons or finding.verdict == "inconclusive":
         return finding
     explanation = "; ".join(filter(None, [*reasons, finding.explanation]))

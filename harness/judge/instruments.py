@@ -12,6 +12,7 @@ from harness.history.names import Actor, Reading
 from harness.history.witnesses import Witness, witnesses_of
 from harness.judge.check import RUN, checked
 from harness.judge.evidence import NS, Clock, Evidence
+from harness.judge.truth import implied
 
 #: Actors of ``resource`` rows that are processes of the harness.
 _HARNESS: Final = rf"^({Actor.LOAD}|observer|{Actor.PROBER}|{Actor.CRON}|player)"
@@ -31,8 +32,8 @@ def shortages(evidence: Evidence) -> CheckRow:
         "Open files, local ports, memory and accept queues sufficed."
         if found.empty
         else f"{told}: what failed by that is not the service's. Give more (`ulimit -n`), or play fewer "
-        "games.",
-        frozenset(witness for who in found["who"] for witness in witnesses_of(who)) or RUN,
+        f"{evidence.run.words.items}.",
+        implied(evidence.run, (witness for who in found["who"] for witness in witnesses_of(who))) or RUN,
     )
 
 

@@ -1,6 +1,6 @@
 """What must never happen: lost, early, double, illegal and out-of-order. One case is one too many.
 
-These hold everywhere in the record, also in warm-up and in fault windows: a fault may delay a game,
+These hold everywhere in the record, also in warm-up and in fault windows: a fault may delay an item,
 it may not move it twice. Each check returns what it found; nothing is sampled, so nothing is uncertain
 except what was not recorded.
 """
@@ -16,9 +16,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.documents.base import Example
+from harness.documents.words import begin
 from harness.history.names import Publish, move
 from harness.history.witnesses import Witness
 from harness.judge.evidence import NS, Evidence
+from harness.judge.truth import blur_ns, looks_now_and_then, never_due
 from harness.sla.witnesses import rests_on
 from harness.system.lifecycle import Lifecycle
 
@@ -28,7 +30,7 @@ EXAMPLES: Final = 10
 #: Why moves can't be held against the rules of a run that does not tell them.
 UNTOLD: Final = "run.json does not tell the lifecycle: it was recorded by an older version"
 
-#: Place and name of faults while which games move without events: the trigger that makes them is dropped.
+#: Place and name of faults while which items move without events: the trigger that makes them is dropped.
 SILENCING: Final = frozenset({("database", "trigger-dropped"), ("service", "emergency-rollback")})
 
 
@@ -49,7 +51,7 @@ class Violations:
 
 
 def lost_transitions(evidence: Evidence) -> Violations:
-    """Games whose phase was long past due when the record ended and that never moved."""
+    """Items whose phase was long past due when the record ended and that never moved."""
     rows = evidence.overdue
     allowed = int((evidence.tick_s + evidence.policy.tolerances.timer) * NS)
     late = rows["end_ns"] - rows["intended_ns"]
@@ -57,11 +59,12 @@ def lost_transitions(evidence: Evidence) -> Violations:
         evidence,
         rows[(late > allowed).fillna(value=False).to_numpy(dtype=bool)],
         len(evidence.transitions) + len(rows),
-        "Games past due by more than a tick and the tolerance when the run ended, never moved.",
+        f"{_items(evidence)} past due by more than a tick and the tolerance when the run ended, never moved.",
         lambda row: (
             f"still {row['error']} {(row['end_ns'] - row['intended_ns']) / NS:.1f} s after its expiry"
         ),
         deniable=True,
+        doubts=never_due(evidence),
     )
 
 
@@ -109,22 +112,26 @@ def _made_no_event_on_purpose(evidence: Evidence, moved_ns: pd.Series) -> NDArra
 
 
 def early(evidence: Evidence) -> Violations:
-    """Games moved before their expiry, both times by the database's clock."""
+    """Items moved before their expiry, both times by the database's clock."""
     rows = evidence.transitions
     rows = rows[rows["intended_ns"].notna() & rows["start_ns"].notna()]
-    ahead = rows["intended_ns"] - rows["start_ns"]
+    ahead, off = (rows["intended_ns"] - rows["start_ns"]).to_numpy(dtype="int64"), blur_ns(rows)
+    # The database keeps microseconds.
+    surely = ahead - off > 1000
+    perhaps = int(np.count_nonzero(ahead + off > 1000)) - int(np.count_nonzero(surely))
+    unsure = [f"{perhaps} may have moved early: the witness knows it to {off.max(initial=0) / NS:.3g} s only"]
     return _violations(
         evidence,
-        # The database keeps microseconds.
-        rows[(ahead > 1000).to_numpy(dtype=bool)],
+        rows[surely],
         len(rows),
-        "Games whose timer moved them before the phase's expiry.",
+        f"{_items(evidence)} whose timer moved them before the phase's expiry.",
         lambda row: f"{row['name']} {(row['intended_ns'] - row['start_ns']) / 1e6:.3f} ms early",
+        doubts=[*(unsure if perhaps else ()), *never_due(evidence)],
     )
 
 
 def double(evidence: Evidence) -> Violations:
-    """Games that entered the same phase more than once, or two events under one number."""
+    """Items that entered the same phase more than once, or two events under one number."""
     rows = evidence.transitions
     rows = rows[rows["game"] >= 0]
     games = rows["game"].to_numpy()
@@ -135,13 +142,13 @@ def double(evidence: Evidence) -> Violations:
         evidence,
         rows[again | same_number],
         len(rows),
-        "Games that entered the same phase twice, or gave the same number to two changes.",
+        f"{_items(evidence)} that entered the same phase twice, or gave the same number to two changes.",
         lambda row: f"{row['name']} once more",
     )
 
 
 def illegal(evidence: Evidence) -> Violations:
-    """Moves that the game's rules do not know, or that do not start where the last one ended."""
+    """Moves that the lifecycle does not know, or that do not start where the last one ended."""
     rows = evidence.transitions
     rows = rows[rows["game"] >= 0]
     names = rows["name"].cat.remove_unused_categories()
@@ -149,15 +156,32 @@ def illegal(evidence: Evidence) -> Violations:
     doubts = [] if lifecycle else [UNTOLD]
     allowed = names.cat.categories if lifecycle is None else [move(*pair) for pair in lifecycle.pairs]
     unknown = ~names.isin(allowed).to_numpy()
+    if lifecycle is not None and looks_now_and_then(evidence.run):
+        skipped = unknown & _passed_over(rows, lifecycle)
+        if skipped.any():
+            doubts.append(f"{np.count_nonzero(skipped)} times, moves fell between two looks of the witness")
+        unknown &= ~skipped
     torn, gaps = _torn(rows)
     return _violations(
         evidence,
         rows[unknown | torn],
         len(rows),
-        f"Moves other than {_in_words(lifecycle)}, or that do not start in the phase where the game was.",
+        f"Moves other than {_in_words(lifecycle)}, or that do not start in the phase where the "
+        f"{evidence.run.words.item} was.",
         lambda row: str(row["name"]),
         doubts=doubts + ([f"{gaps} changes are missing in the record"] if gaps else []),
     )
+
+
+def _passed_over(rows: pd.DataFrame, lifecycle: Lifecycle) -> NDArray[np.bool_]:
+    """Return which moves may be several, of which a witness that looks now and then saw the last."""
+    ways = zip(rows["from"], rows["to"], strict=True)
+    return np.array([after in lifecycle.later.get(before, ()) for before, after in ways], dtype=bool)
+
+
+def _items(evidence: Evidence) -> str:
+    """What the items are called, at the begin of a sentence."""
+    return begin(evidence.run.words.items)
 
 
 def _in_words(lifecycle: Lifecycle | None) -> str:
@@ -167,7 +191,7 @@ def _in_words(lifecycle: Lifecycle | None) -> str:
 
 
 def _torn(rows: pd.DataFrame) -> tuple[NDArray[np.bool_], int]:
-    """Return which moves do not start where the game's last one ended, and how many follow a gap."""
+    """Return which moves do not start where the item's last one ended, and how many follow a gap."""
     order = pd.DataFrame(
         {
             "row": np.arange(len(rows)),
@@ -180,7 +204,7 @@ def _torn(rows: pd.DataFrame) -> tuple[NDArray[np.bool_], int]:
     ).sort_values(["game", "seq", "at"], kind="stable")
     follows = (order["game"] == order["game"].shift()).to_numpy()
     broken = follows & (order["from"] != order["to"].shift()).to_numpy()
-    # A gap in the numbers: the change in between was not recorded. That proves nothing of the game.
+    # A gap in the numbers: the change in between was not recorded. That proves nothing of the item.
     gap = broken & (order["seq"] - order["seq"].shift() > 1).to_numpy()
     torn = np.zeros(len(rows), dtype=bool)
     torn[order["row"].to_numpy()[broken & ~gap]] = True
@@ -188,9 +212,9 @@ def _torn(rows: pd.DataFrame) -> tuple[NDArray[np.bool_], int]:
 
 
 def out_of_order(evidence: Evidence) -> Violations:
-    """Events that reached a subscriber after a later one of the same game.
+    """Events that reached a subscriber after a later one of the same item.
 
-    Repeats do not count, nor do dead letters that were replayed: the game's later events did not wait.
+    Repeats do not count, nor do dead letters that were replayed: the item's later events did not wait.
     """
     rows = evidence.receipts
     rows = rows[rows["seq"].notna() & (rows["game"] >= 0)]
@@ -204,8 +228,8 @@ def out_of_order(evidence: Evidence) -> Violations:
         evidence,
         rows[seq < highest],
         len(rows),
-        "Events that a subscriber received for the first time after one of the same game with a higher "
-        "number, other than replayed dead letters.",
+        "Events that a subscriber received for the first time after one of the same "
+        f"{evidence.run.words.item} with a higher number, other than replayed dead letters.",
         lambda row: f"number {row['seq']} came after a higher one",
         deniable=True,
     )

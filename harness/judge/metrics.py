@@ -33,6 +33,7 @@ from harness.judge.samples import (
     steady_rows,
     unsettled,
 )
+from harness.judge.truth import blur_ns, coarsest_ns, never_due
 from harness.sla.metrics import METRICS as DECLARED
 
 Measure = Callable[[Evidence], Samples | Census]
@@ -79,7 +80,7 @@ def monitor_execution(evidence: Evidence) -> Samples:
         np.concatenate([took, waited]),
         np.arange(len(ticks) + len(idle)),
         "ticks",
-        "From the scheduled time of a cron tick to the answer of monitor-game-timers; a tick that failed "
+        "From the scheduled time of a cron tick to its answer; a tick that failed "
         "or was never answered counts as infinite. A tick that skipped is no execution: it counts, where "
         "something was due, until one worked.",
         pd.concat([ticks, idle.assign(error="skipped")[list(ticks.columns)]]) if len(idle) else ticks,
@@ -92,7 +93,7 @@ def monitor_execution(evidence: Evidence) -> Samples:
             samples.doubts.append(
                 f"{len(skips)} ticks skipped, and no record of the database tells whether something was due"
             )
-    samples.notes.extend(_of_others(others))
+    samples.notes.extend(_of_others(evidence, others))
     elapsed = np.concatenate([elapsed, waited])
     return replace(samples, elapsed=elapsed[~np.isnan(elapsed)])
 
@@ -115,6 +116,7 @@ def broadcast_latency(evidence: Evidence) -> Samples:
         at="committed_ns",
         clock=evidence.database_clock.bound_ns,
         own_clock_ns=evidence.subscribers_bound_ns,
+        blur_ns=coarsest_ns(evidence.transitions),
         clock_name="the database",
         late=SUBSCRIBERS,
     )
@@ -140,7 +142,7 @@ def trigger_execution(evidence: Evidence) -> Samples:
         took,
         evidence.tick_of(at),
         "ticks",
-        "Execution of game_status_change_trigger for one row, measured inside the database.",
+        "Execution of the broadcasting trigger for one row, measured inside the database.",
         rows,
         at="start_ns",
     )
@@ -185,18 +187,20 @@ def errors(evidence: Evidence) -> Samples:
         parts,
         failed,
         failed,
-        "Requests of players and hosts, cron ticks and subscriptions that did not do what they were asked "
-        f"for: refused, failed, unanswered, answered wrongly, or with an unknown outcome. {_SKIPS}",
+        f"Requests of {evidence.run.words.players} and hosts, cron ticks and subscriptions that did not do "
+        "what they were asked for: refused, failed, unanswered, answered wrongly, or with an unknown "
+        f"outcome. {_SKIPS}",
     )
-    samples.notes.extend(_of_others(others))
+    samples.notes.extend(_of_others(evidence, others))
     return samples
 
 
-def _of_others(ticks: NDArray[np.bool_]) -> list[str]:
+def _of_others(evidence: Evidence, ticks: NDArray[np.bool_]) -> list[str]:
     count = int(np.count_nonzero(ticks))
     if not count:
         return []
-    return [f"{count} ticks told of errors while games of others were overdue: they are not charged to it"]
+    items = evidence.run.words.items
+    return [f"{count} ticks told of errors while {items} of others were overdue: they are not charged to it"]
 
 
 _SKIPS: Final = (
@@ -235,8 +239,8 @@ def availability(evidence: Evidence) -> Samples:
         [http, ticks, health],
         answered,
         [~good for good in answered],
-        "Requests of players and hosts, cron ticks and health checks that the service answered at all, and "
-        f"not with a 5xx status (a health check: with healthy). {_SKIPS}",
+        f"Requests of {evidence.run.words.players} and hosts, cron ticks and health checks that the service "
+        f"answered at all, and not with a 5xx status (a health check: with healthy). {_SKIPS}",
     )
 
 
@@ -260,12 +264,15 @@ def timer_accuracy(evidence: Evidence) -> Samples:
     timed = moved[moved["intended_ns"].notna() & moved["start_ns"].notna()]
     timed = timed[_judged_due(evidence, timed["intended_ns"] - offset, timed["moved_ns"], allowed)]
     late = (timed["start_ns"] - timed["intended_ns"]).to_numpy(dtype="int64")
+    kept, off = (late >= 0) & (late <= allowed), blur_ns(timed)
+    surely_kept = (late >= off) & (late + off <= allowed)
+    surely_missed = (late + off < 0) | (late - off > allowed)
     # An expiry that has not been acted on counts once there was time to.
     overdue = overdue[(overdue["end_ns"] - overdue["intended_ns"] > allowed).fillna(value=False).astype(bool)]
     stuck = overdue[
         _judged_due(evidence, overdue["intended_ns"] - offset, overdue["end_ns"] - offset, allowed)
     ]
-    good = np.concatenate([(late >= 0) & (late <= allowed), np.zeros(len(stuck), dtype=bool)])
+    none = np.zeros(len(stuck), dtype=bool)
     clusters = np.concatenate(
         [timed["tick"].to_numpy(dtype="int64"), evidence.tick_of(stuck["intended_ns"] - offset)]
     )
@@ -273,7 +280,10 @@ def timer_accuracy(evidence: Evidence) -> Samples:
     worst = describe(evidence, timed.iloc[order], late[order] / NS, "intended_ns")
     unmoved = describe(evidence, stuck[:WORST], np.full(min(len(stuck), WORST), np.inf), "intended_ns")
     return Samples(
-        values=good,
+        values=np.concatenate([kept, none]),
+        undecided=np.concatenate([~surely_kept & ~surely_missed, none]),
+        resolution_s=coarsest_ns(timed) / NS,
+        doubts=never_due(evidence),
         clusters=clusters,
         cluster="ticks",
         definition=f"Expired phases moved no sooner than their expiry and no later than one tick "

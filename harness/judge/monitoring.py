@@ -17,8 +17,8 @@ _NEAR_NS: Final = 2 * NS
 def skipped(evidence: Evidence) -> pd.DataFrame:
     """Return the ticks of the steady state that skipped, each with what came of it.
 
-    ``due`` says whether a game was past due and unmoved when the tick should have run. ``waited_s`` is the
-    time from then until a tick worked, or a due game was moved by whoever moves them; where neither came,
+    ``due`` says whether an item was past due and unmoved when the tick should have run. ``waited_s`` is the
+    time from then until a tick worked, or a due item was moved by whoever moves them; where neither came,
     until the record ends. ``stuck`` is what waited longer than is granted to a timer.
     """
     ticks = evidence.ticks
@@ -41,9 +41,9 @@ def skipped(evidence: Evidence) -> pd.DataFrame:
 
 
 def of_others(evidence: Evidence, ticks: pd.DataFrame) -> np.ndarray:
-    """Return which of ``ticks`` told of errors while games of others than this run were overdue.
+    """Return which of ``ticks`` told of errors while items of others than this run were overdue.
 
-    A tick moves everybody's games, and does not say whose it could not move.
+    A tick moves everybody's items, and does not say whose it could not move.
     """
     rows = evidence.readings(Reading.OTHERS_OVERDUE)
     seen = _sorted(rows.loc[(rows["value"] > 0).to_numpy(dtype=bool), "start_ns"])

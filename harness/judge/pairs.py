@@ -6,9 +6,19 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from harness.history.names import Delivery
-from harness.judge.table import pair_key, repeated
+from harness.judge.table import is_kind, pair_key, repeated
+
+
+def last_signs_of_life(table: pa.Table) -> dict[int, int]:
+    """Return the last time in the rows of each file's writer: what came later was not recorded."""
+    # Moves are stamped by another clock.
+    own = table.filter(pc.invert(is_kind(table, "transition"))).select(["file", "start_ns", "end_ns"])
+    last = own.group_by("file").aggregate([("start_ns", "max"), ("end_ns", "max")])
+    return {row["file"]: max(row["start_ns_max"] or 0, row["end_ns_max"] or 0) for row in last.to_pylist()}
 
 
 def subscriptions_of(rows: pd.DataFrame, last_seen_ns: Mapping[int, int]) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from harness.history.witnesses import Witness, witnesses_of
 from harness.judge.check import RUN, checked
 from harness.judge.evidence import NS, Evidence
 from harness.judge.table import unknown_kinds
+from harness.judge.truth import implied
 
 #: Kinds of rows whose start and end are of one clock.
 _SPANS: Final = pa.array(["monitor", "http", "health", "trigger"])
@@ -71,7 +72,7 @@ def witnesses(evidence: Evidence) -> CheckRow:
         "missing",
         0,
         "; ".join(reasons) or "All were there.",
-        frozenset(doubt.witness for doubt in evidence.doubts) or RUN,
+        implied(evidence.run, (doubt.witness for doubt in evidence.doubts)) or RUN,
     )
 
 
@@ -87,7 +88,7 @@ def whole_files(evidence: Evidence) -> CheckRow:
         "cut off",
         0,
         f"Cut off: {told}; what they hold up to there is used." if cut else "All were closed.",
-        frozenset(witness for file in cut for witness in witnesses_of(file.writer)) or RUN,
+        implied(evidence.run, (witness for file in cut for witness in witnesses_of(file.writer))) or RUN,
     )
 
 

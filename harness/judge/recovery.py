@@ -107,7 +107,7 @@ class HealthyAgain:
 
 @dataclass(frozen=True)
 class BacklogDrained:
-    """All that the fault held up is done: overdue games moved, and their events heard by everyone."""
+    """All that the fault held up is done: overdue items moved, and their events heard by everyone."""
 
     within_s: float = 15.0
 
@@ -131,7 +131,9 @@ class BacklogDrained:
         measured = math.inf if open_ends else max((done_ns - fault.end_ns) / NS, 0.0)
         explanation = f"{len(moves)} transitions, {len(pairs)} deliveries"
         if open_ends:
-            explanation += f"; {len(stuck)} games never moved, {len(unheard)} deliveries never came"
+            explanation += (
+                f"; {len(stuck)} {evidence.run.words.items} never moved, {len(unheard)} deliveries never came"
+            )
         late = pairs[~within(pairs["received_ns"], 0, fault.end_ns + self.within_s * NS)]
         return compare(
             self.name,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -153,7 +154,11 @@ def _by_quantile(row: ObjectiveRow, objective: Objective, samples: Samples) -> _
     assert objective.quantile is not None
     assert row.confidence is not None
     values = samples.values.astype(np.float64)
-    found: dict[str, Any] = {"clock_error": samples.clock_error_s, "lag_error": samples.lag_error_s}
+    found: dict[str, Any] = {
+        "clock_error": samples.clock_error_s,
+        "resolution": samples.resolution_s,
+        "lag_error": samples.lag_error_s,
+    }
     if samples.lag_error_s:
         found["explanation"] = (
             f"{row.explanation} Lag of the harness may have added up to "
@@ -174,6 +179,8 @@ def _by_quantile(row: ObjectiveRow, objective: Objective, samples: Samples) -> _
 def _by_rate(row: ObjectiveRow, objective: Objective, samples: Samples) -> _Judged:
     assert row.confidence is not None
     hits = samples.values.astype(np.bool_)
+    if samples.undecided is not None and samples.undecided.any():
+        return _by_rate_either_way(row, objective, samples, samples.undecided)
     estimate = statistics.rate_estimate(hits, row.confidence, samples.clusters, objective.assumed_icc)
     needed = statistics.samples_needed(estimate.measured, objective.threshold, row.confidence)
     if estimate.measured not in (0.0, 1.0):
@@ -189,6 +196,21 @@ def _by_rate(row: ObjectiveRow, objective: Objective, samples: Samples) -> _Judg
         f"{bearable:.2g}."
     )
     return estimate, row.model_copy(update={"explanation": explanation}), needed
+
+
+def _by_rate_either_way(
+    row: ObjectiveRow, objective: Objective, samples: Samples, undecided: NDArray[np.bool_]
+) -> _Judged:
+    """Judge a rate of which some samples may as well be the other way round: for all that they may be."""
+    assert row.confidence is not None
+    hits = samples.values.astype(np.bool_)
+    low, high = (
+        statistics.rate_estimate(values, row.confidence, samples.clusters, objective.assumed_icc)
+        for values in (hits & ~undecided, hits | undecided)
+    )
+    found = {"undecided": int(np.count_nonzero(undecided)), "resolution": samples.resolution_s}
+    measured = statistics.rate_estimate(hits, row.confidence).measured
+    return replace(low, measured=measured, high=high.high), row.model_copy(update=found), None
 
 
 def _needed(

@@ -37,6 +37,10 @@ class Samples:
     notes: list[str] = field(default_factory=list)
     #: Error bound of the clocks compared, in seconds.
     clock_error_s: float = 0.0
+    #: What of that is because the witness looks now and then; of a rate, how far off times may be.
+    resolution_s: float = 0.0
+    #: Of a rate: those that may as well be the other way round, by that resolution.
+    undecided: NDArray[np.bool_] | None = None
     #: By how much, at most, lag of the harness made them longer than they were, in seconds.
     lag_error_s: float = 0.0
     #: What a ceiling is held against, where it is not the values.
@@ -110,13 +114,15 @@ def durations(
     at: str,
     clock: int | None = 0,
     own_clock_ns: int = 0,
+    blur_ns: int = 0,
     clock_name: str = "",
     late: str | None = None,
 ) -> Samples:
     """Return latencies, without those that are none: they are counted and named, never averaged in.
 
     ``clock`` and ``own_clock_ns`` are error bounds: of the clock that stamped the starts, and of those that
-    stamped the ends. ``late`` says whose event loops stamped their ends; None: none of the harness.
+    stamped the ends; ``blur_ns`` is that of a witness that looks now and then. ``late`` says whose event
+    loops stamped their ends; None: none of the harness.
     """
     doubts: list[str] = []
     error_s = 0.0
@@ -124,7 +130,7 @@ def durations(
         if len(took):
             doubts.append(f"the clock of {clock_name} was never compared with ours")
     else:
-        error_s = (clock + own_clock_ns) / NS
+        error_s = (clock + own_clock_ns + blur_ns) / NS
     keep, left_out = _latencies(took, error_s)
     took, rows, clusters = took[keep], rows[keep], clusters[keep]
     order = largest(took)
@@ -136,6 +142,7 @@ def durations(
         worst=describe(evidence, rows.iloc[order], took[order], at),
         doubts=doubts + left_out,
         clock_error_s=error_s,
+        resolution_s=blur_ns / NS,
         lag_error_s=0.0 if late is None else lag_s(evidence, late),
     )
 

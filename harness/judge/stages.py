@@ -14,7 +14,7 @@ from harness.judge.evidence import NS, Evidence
 #: Name, title, what it spans. In the order in which they happen.
 STAGES: Final = (
     ("wait_for_tick", "Expiry → tick", "the phase is over, cron has not looked yet"),
-    ("move", "Tick → commit", "the monitor locks, finds and moves the expired games"),
+    ("move", "Tick → commit", "the monitor locks, finds and moves the expired {items}"),
     ("outbox", "Commit → first attempt", "the event waits for the relay"),
     ("publish", "First attempt → accepted", "the relay hands it to PubNub, retries included"),
     ("delivery", "Accepted → received", "PubNub hands it to the subscribers"),
@@ -60,7 +60,11 @@ def stages(evidence: Evidence) -> list[Stage]:
     }
     objectives = evidence.policy.objectives.values()
     budget_s = next((one.threshold for one in objectives if one.metric == "broadcast_latency"), None)
-    return [_stage(name, title, what, durations[name], budget_s) for name, title, what in STAGES]
+    items = evidence.run.words.items
+    return [
+        _stage(name, title, what.format(items=items), durations[name], budget_s)
+        for name, title, what in STAGES
+    ]
 
 
 def _stage(name: str, title: str, what: str, durations: NDArray[np.float64], budget_s: float | None) -> Stage:

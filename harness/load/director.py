@@ -188,7 +188,7 @@ class Director:
         spec = RunSpec(
             folder.id, folder.path, new_prefix(), options, permission, place_of(system), anyway=given.anyway
         )
-        doubts = doubts_from_the_start(permission, given)
+        doubts = doubts_from_the_start(system, permission, given)
         folder.update(
             **about_run(system, options, permission, given, alone=alone),
             game_prefix=spec.prefix,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 
 from harness.load_options import OPTIONS, Option
-from harness.system import Lifecycle, SystemFileError, find_system
+from harness.system import Lifecycle, System, SystemFileError, Words, find_system
 
 
-def options_with(lifecycle: Lifecycle) -> dict[str, Option]:
-    """Return every option by its key, in the order of help and web form: lengths follow games and players.
+def options_with(lifecycle: Lifecycle, words: Words) -> dict[str, Option]:
+    """Return every option by its key, in the order of help and web form: lengths follow the first two.
+
+    Parameters
+    ----------
+    lifecycle, words : of the system, whose states have lengths and whose items the help speaks of.
 
     Raises
     ------
@@ -23,18 +28,22 @@ def options_with(lifecycle: Lifecycle) -> dict[str, Option]:
     }
     if taken := sorted(lengths.keys() & OPTIONS.keys()):
         raise SystemFileError(f"a state can't be called {taken[0]!r}: the load has an option of that name")
-    first = dict(list(OPTIONS.items())[:2])
-    return first | lengths | OPTIONS
+    spoken = {
+        key: replace(option, help=option.help.format(**asdict(words))) for key, option in OPTIONS.items()
+    }
+    first = dict(list(spoken.items())[:2])
+    return first | lengths | spoken
 
 
 def options_of(given: argparse.Namespace) -> dict[str, Option]:
     """Return every option of the load that is played on the system that ``given`` names."""
-    return options_with(lifecycle_of(given))
+    system = system_of(given)
+    return options_with(system.lifecycle, system.words)
 
 
-def lifecycle_of(given: argparse.Namespace) -> Lifecycle:
-    """Return the lifecycle of the system that ``given`` names."""
-    return find_system(getattr(given, "system", None)).lifecycle
+def system_of(given: argparse.Namespace) -> type[System]:
+    """Return the system that ``given`` names."""
+    return find_system(getattr(given, "system", None))
 
 
 def system_named(words: Sequence[str] | None = None) -> argparse.Namespace:

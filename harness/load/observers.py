@@ -91,6 +91,8 @@ class ObserverProcess:
             self.kill()
             return doubts_about(self.name, str(error))
         self._process.stop(END_LIMIT_S)
+        if left := final.get("left"):
+            log.error("%s", left)
         missing = read_doubts(final.get("missing"))
         if "history_error" in final:
             reason = f"{self.name} could not write its whole history: {final['history_error']}"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.history.run import DEFAULT_REPORTS
-from harness.load.lengths import lifecycle_of, options_of, options_with, out_of_bounds, system_named
+from harness.load.lengths import options_of, out_of_bounds, system_named, system_of
 from harness.load.origins import COMMAND_LINE
 from harness.load_options import SYNCS_PER_GAME, Kind, LoadOptions, Option
 from harness.sla.units import parse_duration
+from harness.system import Words
 from harness.system.find import SETTING
 
 if TYPE_CHECKING:
@@ -35,8 +37,9 @@ def load_options(given: argparse.Namespace) -> LoadOptions:
     OptionError
         An option, or a combination of them, makes no sense.
     """
-    lifecycle = lifecycle_of(given)
-    values = {option.field: _value(option, given) for option in options_with(lifecycle).values()}
+    system = system_of(given)
+    lifecycle = system.lifecycle
+    values = {option.field: _value(option, given) for option in options_of(given).values()}
     lengths = {state: values.pop(state) for state in lifecycle.timed}
     if (wrong := out_of_bounds(lifecycle, lengths)) is not None:
         raise OptionError(wrong)
@@ -49,7 +52,8 @@ def load_options(given: argparse.Namespace) -> LoadOptions:
         limited_by = getattr(given, "run_limit_from", None) or "--run-time"
         raise OptionError(
             f"{limited_by} {options.run_time_s:g}s is over before the warm-up "
-            f"({options.warm_up_s:g} s: spawning and the first game); give more, or leave it to --duration"
+            f"({options.warm_up_s:g} s: spawning and the first {system.words.item}); give more, or leave it "
+            "to --duration"
         )
     return options
 
@@ -69,18 +73,19 @@ def add_options(parser: LocustArgumentParser, defaults: Mapping[str, Any]) -> No
     SystemFileError
         There is no system whose timers could have lengths.
     """
+    given = system_named()
+    options, words = options_of(given), system_of(given).words
     # Locust's web UI listens to this machine alone, unless it is told otherwise.
     parser.set_defaults(web_host=LOOPBACK)
     group = parser.add_argument_group(
-        "Concurrent games", 'Durations are numbers with a unit: "500ms", "2s", "1.5min".'
+        f"Concurrent {words.items}", 'Durations are numbers with a unit: "500ms", "2s", "1.5min".'
     )
-    options = options_of(system_named())
     if unknown := [name for name in defaults if name not in options]:
         raise OptionError(f"the load has no option {unknown[0]!r}; it has: {', '.join(options)}")
     for option in options.values():
         unit = ", with unit" if option.kind in {"duration", "auto"} else ""
         action: Any = group.add_argument(
-            f"--{option.name}",
+            *_names(option, options, words),
             type=partial(_checked, option),
             # argparse checks a default that is a string as if it had been given.
             default=str(defaults.get(option.key, option.usual)),
@@ -102,13 +107,20 @@ def add_options(parser: LocustArgumentParser, defaults: Mapping[str, Any]) -> No
         "system in [tool.stormwatch] of pyproject.toml, else the one that is installed)",
     )
     for flag, help_ in _FLAGS.items():
-        group.add_argument(flag, action="store_true", help=help_)
+        group.add_argument(flag, action="store_true", help=help_.format(items=words.items))
+
+
+def _names(option: Option, options: Mapping[str, Option], words: Words) -> list[str]:
+    """Return how an option is given: also by what the system calls its items, and those who take part."""
+    spoken = {"games": words.items, "players": words.players}.get(option.key, option.key)
+    taken = spoken in options or not re.fullmatch("[a-z][a-z-]*", spoken)
+    return [f"--{option.name}"] if taken else [f"--{option.name}", f"--{spoken}"]
 
 
 _FLAGS: Final = {
     "--local": "play on a local stack, whatever the environment says (SUPABASE_URL ...)",
     "--anyway": "play even if this machine allows too few open files for it",
-    "--keep-games": "leave the run's games where they are at the end; `stormwatch clean` removes them",
+    "--keep-games": "leave the run's {items} where they are at the end; `stormwatch clean` removes them",
     "--no-report": "only record, judge nothing (exit code 0 unless the run could not begin)",
 }
 

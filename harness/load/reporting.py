@@ -14,7 +14,7 @@ from harness.history.witnesses import Doubt, Witness
 from harness.load.origins import origins_of_ours
 from harness.load_options import LoadOptions
 from harness.output import Exit, plain
-from harness.system import HasHealth, System, Ticks
+from harness.system import HasHealth, SqlWitness, System, Ticks
 from harness.target import Action, Permission, Target
 
 log = logging.getLogger(__name__)
@@ -35,22 +35,14 @@ def about_run(
     alone : whether the run is this load and nothing else. Else run.json has the run's command already.
     """
     about: dict[str, Any] = {
-        "system": {"name": system.name, "lifecycle": system.lifecycle.entry()},
+        "system": system.entry(may_watch=Action.WATCH in permission),
         "options": asdict(options),
         "options_from": origins_of_ours(given),
         "target": permission.target.public(),
         "seed": options.seed,
         "interrupted": False,
     }
-    absent = []
-    if not issubclass(system, Ticks):
-        absent.append(Doubt(Witness.CRON, f"no ticks of ours: {system.name} ticks by itself"))
-    elif Action.TICK not in permission:
-        reason = f"no ticks of ours: {Action.TICK.setting} does not name the target's address"
-        absent.append(Doubt(Witness.CRON, reason))
-    if not issubclass(system, HasHealth):
-        absent.append(Doubt(Witness.HEALTH, f"no health probes: {system.name} does not tell its health"))
-    if absent:
+    if absent := absent_from_the_start(system, permission):
         about["absent"] = [doubt.entry() for doubt in absent]
     if profile := getattr(given, "profile", None):
         about["profile"] = profile
@@ -59,10 +51,28 @@ def about_run(
     return about
 
 
-def doubts_from_the_start(permission: Permission, given: argparse.Namespace) -> list[Doubt]:
+def absent_from_the_start(system: type[System], permission: Permission) -> list[Doubt]:
+    """Return what a run does without by choice, or because the system has no such thing."""
+    absent = []
+    if not issubclass(system, Ticks):
+        absent.append(Doubt(Witness.CRON, f"no ticks of ours: {system.name} ticks by itself"))
+    elif Action.TICK not in permission:
+        reason = f"no ticks of ours: {Action.TICK.setting} does not name the target's address"
+        absent.append(Doubt(Witness.CRON, reason))
+    if not issubclass(system, HasHealth):
+        absent.append(Doubt(Witness.HEALTH, f"no health probes: {system.name} does not tell its health"))
+    if not (isinstance(system.witness, SqlWitness) and system.witness.tells_triggers):
+        reason = f"nothing tells how long triggers take: the witness of {system.name} has no trigger_ms"
+        absent.append(Doubt(Witness.TRIGGERS, reason))
+    return absent
+
+
+def doubts_from_the_start(
+    system: type[System], permission: Permission, given: argparse.Namespace
+) -> list[Doubt]:
     """Return what the record of a load will lack, whatever happens."""
     doubts = []
-    if permission.target.database_url is None:
+    if permission.target.database_url is None and system.witness.needs_database:
         reason = "no DATABASE_URL: transitions, triggers and the outbox were not read"
         doubts.append(Doubt(Witness.DATABASE, reason))
     if Action.TICK not in permission and "tick" not in origins_of_ours(given):

@@ -45,9 +45,9 @@ _ADDRESSES_EVERY_S: Final = 5.0
 
 #: The windows of a run, in order, as the log announces them.
 _WINDOWS: Final = {
-    "warm-up": "games begin in waves",
+    "warm-up": "{items} begin in waves",
     "steady": "from here on it counts",
-    "drain": "games finish, late events arrive",
+    "drain": "{items} finish, late events arrive",
 }
 
 
@@ -184,6 +184,7 @@ class Run:
         settings = {
             "system": self._spec.system,
             "prefix": self._spec.prefix,
+            "may_watch": Action.WATCH in self._spec.permission,
             "probe_s": self.options.probe_s,
             "processes": processes.processes(),
             "logs": dict(processes.logs),
@@ -251,7 +252,8 @@ class Run:
     # -- its record ----------------------------------------------------------------------------
 
     def _open_window(self, name: str) -> None:
-        log.info("%s: %s", name, _WINDOWS[name])
+        items = find_system(self._spec.system).words.items
+        log.info("%s: %s", name, _WINDOWS[name].format(items=items))
         self._close_window()
         self._windows.append(Window(name, now_ns()))
         self._write()
@@ -280,7 +282,7 @@ class Run:
         prefix = self._spec.prefix
         if self._moved:
             log.warning(
-                "the run's games are left where they were made: `stormwatch clean %s` removes them, "
+                "what the run made is left where it is: `stormwatch clean %s` removes it, "
                 "once the target's name leads there again",
                 prefix,
             )

@@ -86,7 +86,8 @@ def find_target(
 
 def _deployment(host: str | None, options: LoadOptions, system: type[System]) -> LoadTarget:
     target = Target.from_environment(host=host)
-    permission = ask(target, [Action.LOAD], load_plan(options, system), optional=[Action.TICK], say=log.info)
+    plan, optional = load_plan(options, system), [Action.TICK, Action.WATCH]
+    permission = ask(target, [Action.LOAD], plan, optional=optional, say=log.info)
     return LoadTarget(permission, WatchedProcesses.of_others(target))
 
 

@@ -1,316 +1,164 @@
-"""Reads from the service's database what really happened: transitions, trigger times, published events."""
+"""The system's database as its witness: who reads it, and whether it can be read at all."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import os
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 
-from harness.history import HistoryWriter, Row, now_ns
-from harness.history.names import Actor, Publish, Reading, Transition, move
-from harness.observe.readings import CLOCK_EVERY_S, compare_clocks, reading
-from harness.system import SqlWitness, find_system
-from harness.target.sessions import OURS, TROUBLE, Who, open_session
-from harness.target.sql import statements
-
-log = logging.getLogger(__name__)
-
-#: Between two looks at what is new.
-POLL_S: Final = 0.5
-#: Rows get their ids before they are committed, so a lower id may turn up later: look back this far.
-#: What takes even longer to commit is found by the last look, which reads everything.
-LOOK_BACK_S: Final = 10.0
-#: A statement of ours that takes longer is given up, and the connection with it.
-STATEMENT_LIMIT_S: Final = 10.0
-#: Between attempts to come back to a database that was gone.
-RECONNECT_S: Final = 0.5
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_SQL: Final = statements(Path(__file__).parent / "sql")
+from harness.history import HistoryWriter
+from harness.observe.log_reader import LogReader, overdue_row
+from harness.observe.poll_reader import PollReader, found_in, looked
+from harness.observe.reader import SQL, DatabaseReader, open_observer
+from harness.observe.seen_states import SeenStates
+from harness.observe.watch_reader import WatchReader
+from harness.system import ApiWitness, PollWitness, SqlWitness, System, WatchWitness, find_system
+from harness.target.sessions import TROUBLE
 
 
-class DatabaseReader:
-    """Reads the games whose ids begin with ``prefix``, again and again, into a history.
+class _Shape(NamedTuple):
+    """What a statement takes and must tell."""
+
+    values: int
+    columns: frozenset[str] = frozenset()
+
+
+#: Statement of a witness -> its shape.
+_SHAPES: Final = {
+    "moves": _Shape(2, frozenset({"id", "item", "from_state", "to_state", "moved_at"})),
+    "overdue": _Shape(1, frozenset({"id", "state", "due_at", "looked_at"})),
+    "due_soon": _Shape(3),
+    "others_overdue": _Shape(1),
+    "published": _Shape(
+        3,
+        frozenset({"id", "item", "seq", "event_id", "created_at", "first_attempt_at", "published_at"})
+        | {"attempts", "dead"},
+    ),
+    "backlog": _Shape(0, frozenset({"depth", "age_s"})),
+    "states": _Shape(1, frozenset({"item", "state"})),
+}
+
+
+def reader_of(
+    system: type[System], url: str, prefix: str, history: HistoryWriter, *, may_watch: bool
+) -> DatabaseReader | None:
+    """Return who reads the database at ``url`` for a system's witness; None: its witness is its API.
 
     Parameters
     ----------
-    url : the service's database.
-    prefix : how the ids of this run's games begin; others' games are none of our business.
-    history : where the rows go.
-    witness : the statements that read it.
+    may_watch : whether there is consent to a watch on its table.
     """
-
-    def __init__(self, url: str, prefix: str, history: HistoryWriter, witness: SqlWitness) -> None:
-        self._url = url
-        self._prefix = prefix
-        self._history = history
-        self._witness = witness
-        self._connection: asyncpg.Connection[Any] | None = None
-        self._transitions = _Seen()
-        self._published = _Seen()
-        self._next_clock = 0.0
-
-    async def connect(self) -> None:
-        """Connect and look once.
-
-        Raises
-        ------
-        OSError, asyncpg.PostgresError
-            There is no such database, it refuses us, or it lacks the tables to read.
-        """
-        await self._look()
-
-    async def follow(self) -> None:
-        """Look twice a second, also after the database was gone, until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + POLL_S
-            try:
-                await self._look()
-            except TROUBLE as error:
-                log.warning("the database can't be read: %s: %s", type(error).__name__, error)
-                await self.close()
-                await asyncio.sleep(RECONNECT_S)
-            await asyncio.sleep(max(0.0, due - loop.time()))
-
-    async def finish(self, *, within_s: float) -> str | None:
-        """Read everything once more, and what never happened; return why that was not possible."""
-        deadline = time.monotonic() + within_s
-        while True:
-            try:
-                async with asyncio.timeout(max(1.0, deadline - time.monotonic())):
-                    await self._look_at_all()
-            except TROUBLE as error:
-                await self.close()
-                if time.monotonic() >= deadline:
-                    return f"the database could not be read at the end: {type(error).__name__}: {error}"
-                await asyncio.sleep(RECONNECT_S)
-            else:
-                await self.close()
-                return None
-
-    async def close(self) -> None:
-        """Drop the connection; the next look opens another."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(*TROUBLE):
-                await connection.close(timeout=1.0)
-
-    async def _connected(self) -> asyncpg.Connection[Any]:
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await _open(self._url)
-        return self._connection
-
-    async def _look(self) -> None:
-        connection = await self._connected()
-        if time.monotonic() >= self._next_clock:
-            await self._compare_clocks(connection)
-            self._next_clock = time.monotonic() + CLOCK_EVERY_S
-        await self._read_transitions(connection, self._transitions.low)
-        await self._read_published(connection, self._published.low, only_published=True)
-        await self._read_backlog(connection)
-        sessions = await connection.fetchval(_SQL["sessions"], OURS)
-        self._history.append(reading(Reading.SESSIONS, Actor.DATABASE, sessions))
-        if self._witness.others_overdue is not None:
-            others = await connection.fetchval(self._witness.others_overdue, self._prefix)
-            self._history.append(reading(Reading.OTHERS_OVERDUE, Actor.DATABASE, others))
-
-    async def _look_at_all(self) -> None:
-        connection = await self._connected()
-        await self._compare_clocks(connection)
-        await self._read_transitions(connection, 0)
-        await self._read_published(connection, 0, only_published=False)
-        await self._read_backlog(connection)
-        await _read_overdue(connection, self._prefix, self._history, self._witness)
-
-    async def _read_transitions(self, connection: asyncpg.Connection[Any], after: int) -> None:
-        for record in await connection.fetch(self._witness.moves, after, self._prefix):
-            if self._transitions.add(record["id"]):
-                for row in _transition_rows(record):
-                    self._history.append(row)
-        self._transitions.forget()
-
-    async def _read_published(
-        self, connection: asyncpg.Connection[Any], after: int, *, only_published: bool
-    ) -> None:
-        if self._witness.published is None:
-            return
-        for record in await connection.fetch(self._witness.published, after, self._prefix, only_published):
-            if self._published.add(record["id"]):
-                self._history.append(_publish_row(record))
-
-    async def _read_backlog(self, connection: asyncpg.Connection[Any]) -> None:
-        if self._witness.backlog is None:
-            return
-        (backlog,) = await connection.fetch(self._witness.backlog)
-        at_ns = now_ns()
-        self._history.append(reading(Reading.OUTBOX_DEPTH, Actor.DATABASE, backlog["depth"], at_ns))
-        self._history.append(reading(Reading.OUTBOX_AGE, Actor.DATABASE, backlog["age_s"], at_ns))
-        if backlog["depth"] == 0:
-            self._published.forget()
-
-    async def _compare_clocks(self, connection: asyncpg.Connection[Any]) -> None:
-        async def ask() -> int | None:
-            return _ns(await connection.fetchval(_SQL["now"]))
-
-        for row in await compare_clocks(Actor.DATABASE, ask):
-            self._history.append(row)
+    witness, lifecycle = system.witness, system.lifecycle
+    if isinstance(witness, WatchWitness):
+        if may_watch:
+            return WatchReader(url, prefix, history, witness, lifecycle)
+        witness = witness.polled(lifecycle)
+    if isinstance(witness, PollWitness):
+        return PollReader(url, prefix, history, witness, lifecycle)
+    return LogReader(url, prefix, history, witness) if isinstance(witness, SqlWitness) else None
 
 
-async def note_overdue(url: str, prefix: str, history: HistoryWriter, witness: SqlWitness) -> None:
-    """Record which games are past due now, as :meth:`DatabaseReader.finish` does at the end.
+async def note_overdue(url: str, prefix: str, history: HistoryWriter, system: type[System]) -> None:
+    """Record which items are past due now, as :meth:`DatabaseReader.finish` does at the end.
 
     Raises
     ------
     TROUBLE
         The database at ``url`` can't be read.
     """
+    witness = _at_once(system)
     async with _session(url) as connection:
-        await _read_overdue(connection, prefix, history, witness)
+        if isinstance(witness, PollWitness):
+            for row in (await _look(connection, witness, system, prefix)).overdue():
+                history.append(row)
+        elif witness is not None and witness.overdue is not None:
+            for record in await connection.fetch(witness.overdue, prefix):
+                history.append(overdue_row(record))
 
 
-async def due_soon(url: str, prefix: str, from_s: float, to_s: float, witness: SqlWitness) -> int:
-    """Return how many games fall due in ``from_s`` to ``to_s`` seconds from now.
+async def due_soon(url: str, prefix: str, from_s: float, to_s: float, system: type[System]) -> int | None:
+    """Return how many items fall due in ``from_s`` to ``to_s`` seconds from now; None: nobody can tell.
 
     Raises
     ------
     TROUBLE
         The database at ``url`` can't be read.
     """
+    witness = _at_once(system)
     async with _session(url) as connection:
+        if isinstance(witness, PollWitness):
+            return (await _look(connection, witness, system, prefix)).due_within(from_s, to_s)
+        if witness is None or witness.due_soon is None:
+            return None
         return int(await connection.fetchval(witness.due_soon, prefix, from_s, to_s))
 
 
-async def why_unreadable(url: str, witness: SqlWitness) -> str | None:
-    """Return why the database at ``url`` can't be read by a :class:`DatabaseReader`, or None if it can."""
+def _at_once(system: type[System]) -> SqlWitness | PollWitness | None:
+    """Return the statements that tell how things are now, without a watch; None: there are none."""
+    witness = system.witness
+    if isinstance(witness, WatchWitness):
+        return witness.polled(system.lifecycle)
+    return None if isinstance(witness, ApiWitness) else witness
+
+
+async def _look(
+    connection: asyncpg.Connection[Any], witness: PollWitness, system: type[System], prefix: str
+) -> SeenStates:
+    looks = SeenStates(system.lifecycle, witness.by_hand)
+    for one in found_in(await connection.fetch(looked(witness.states), prefix)):
+        looks.row(one)
+    return looks
+
+
+async def why_unreadable(url: str, system: type[System]) -> str | None:
+    """Return why the database at ``url`` can't be read for a system's witness, or None if it can."""
+    witness = _at_once(system)
     try:
         async with _session(url) as connection:
             # Prepared, not run: are the tables and columns there, and are we let in?
-            for sql in [*witness.statements().values(), *_SQL.values()]:
-                await connection.prepare(sql)
+            for sql in SQL.values():
+                if "{" not in sql:
+                    await connection.prepare(sql)
+            for name, sql in (witness.statements() if witness is not None else {}).items():
+                if (wrong := await _why_unusable(connection, name, sql)) is not None:
+                    return f"{name} of the witness of {system.name}: {wrong}"
     except (*TROUBLE, ValueError) as error:
         return str(error) or type(error).__name__
     return None
 
 
+async def _why_unusable(connection: asyncpg.Connection[Any], name: str, sql: str) -> str | None:
+    """Return why a statement of a witness can't be used: the database's whole message, or what it lacks."""
+    shape = _SHAPES[name]
+    try:
+        prepared = await connection.prepare(sql)
+    except asyncpg.PostgresError as error:
+        return str(error)
+    if len(prepared.get_parameters()) != shape.values:
+        return f"it takes {len(prepared.get_parameters())} values, and is given {shape.values} ($1 ...)"
+    types = {column.name: column.type.name for column in prepared.get_attributes()}
+    if lacking := sorted(shape.columns - types.keys()):
+        return f"it lacks the column {lacking[0]}; it has {', '.join(types)}"
+    for column, kind in types.items():
+        if column.endswith("_at") and kind != "timestamptz":
+            return f"{column} is a {kind}: write ({column} AT TIME ZONE 'UTC'), or as what it is meant"
+    return None
+
+
 @asynccontextmanager
 async def _session(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
-    connection = await _open(url)
+    connection = await open_observer(url)
     try:
         yield connection
     finally:
         await connection.close(timeout=1.0)
 
 
-async def _open(url: str) -> asyncpg.Connection[Any]:
-    return await open_session(
-        url, Who.OBSERVER, limit_s=STATEMENT_LIMIT_S, statement_limit_s=STATEMENT_LIMIT_S
-    )
-
-
-async def _read_overdue(
-    connection: asyncpg.Connection[Any], prefix: str, history: HistoryWriter, witness: SqlWitness
-) -> None:
-    for record in await connection.fetch(witness.overdue, prefix):
-        history.append(
-            Row(
-                "transition",
-                Transition.OVERDUE,
-                Actor.DATABASE,
-                game=record["id"],
-                intended_ns=_ns(record["due_at"]),
-                end_ns=_ns(record["looked_at"]),
-                ok=False,
-                error=record["state"],
-            )
-        )
-
-
-class _Seen:
-    """Which rows were read, and from which id on to look for more."""
-
-    def __init__(self) -> None:
-        #: Rows up to this id were all read, as far as a look-back can tell.
-        self.low = 0
-        self._ids: set[int] = set()
-        self._marks: list[tuple[float, int]] = []
-
-    def add(self, id: int) -> bool:
-        """Note a row; return whether it is new."""
-        if id in self._ids:
-            return False
-        self._ids.add(id)
-        return True
-
-    def forget(self) -> None:
-        """Move :attr:`low` up to the highest id that was seen a look-back ago."""
-        now = time.monotonic()
-        self._marks.append((now, max(self._ids, default=0)))
-        while self._marks and self._marks[0][0] < now - LOOK_BACK_S:
-            self.low = self._marks.pop(0)[1]
-
-
-def _transition_rows(record: asyncpg.Record) -> Iterator[Row]:
-    """Yield the row of a move, and that of the trigger it fired where its time is known."""
-    start_ns = _ns(record["moved_at"])
-    row = Row(
-        "transition",
-        move(record["from_state"], record["to_state"]),
-        Actor.DATABASE,
-        game=record["item"],
-        event=record["event_id"],
-        seq=record["seq"],
-        intended_ns=_ns(record["due_at"]),
-        start_ns=start_ns,
-        end_ns=_ns(record["committed_at"]),
-        ok=True,
-    )
-    yield row
-    took_ms = record["trigger_ms"]
-    if took_ms is not None:
-        end_ns = None if start_ns is None else start_ns + round(took_ms * 1e6)
-        trigger = row._replace(kind="trigger", name="game_status_change_trigger", value=took_ms)
-        yield trigger._replace(intended_ns=None, end_ns=end_ns)
-
-
-def _publish_row(record: asyncpg.Record) -> Row:
-    if record["published_at"] is not None:
-        ok, error = True, None
-    elif record["dead"] is not None:
-        ok, error = False, record["dead"]
-    else:
-        ok, error = None, "waiting"
-    return Row(
-        "publish",
-        Publish.OUTBOX,
-        Actor.DATABASE,
-        game=record["item"],
-        event=record["event_id"],
-        seq=record["seq"],
-        intended_ns=_ns(record["created_at"]),
-        start_ns=_ns(record["first_attempt_at"]),
-        end_ns=_ns(record["published_at"]),
-        ok=ok,
-        error=error,
-        value=record["attempts"],
-    )
-
-
-def _ns(moment: datetime | None) -> int | None:
-    """Return Unix ns of a ``timestamptz``, exactly (it counts microseconds)."""
-    return None if moment is None else (moment - _EPOCH) // _MICROSECOND * 1000
-
-
 if __name__ == "__main__":
-    sys.exit(asyncio.run(why_unreadable(os.environ["DATABASE_URL"], find_system().witness)))
+    # The system's file, or its name, is the argument.
+    sys.exit(asyncio.run(why_unreadable(os.environ["DATABASE_URL"], find_system(*sys.argv[1:]))))

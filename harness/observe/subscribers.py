@@ -26,10 +26,11 @@ from typing import Any, Final
 
 from harness.history import HistoryWriter
 from harness.history.names import Actor
+from harness.observe.api_looks import ApiLooks
 from harness.observe.player import NS_PER_TICK, HeardItem, Player, sdk_client
 from harness.observe.process import Assignment, Observer, run
 from harness.observe.readings import CLOCK_EVERY_S, compare_clocks
-from harness.system import find_system
+from harness.system import ApiWitness, find_system
 
 #: How long a player goes on listening after the end of its game was heard: a repetition would come now.
 LINGER_S: Final = 1.0
@@ -43,6 +44,8 @@ class Subscribers(Observer):
     def __init__(self, assignment: Assignment, history: HistoryWriter, out: asyncio.WriteTransport) -> None:
         super().__init__(assignment, history, out)
         self._system = find_system(assignment.settings["system"])(assignment.target)
+        witness = self._system.witness
+        self._looks = ApiLooks(self._system, witness, history) if isinstance(witness, ApiWitness) else None
         self._open = 0
         self._games: dict[str, HeardItem] = {}
         #: Reasons why messages can't be read of which one message was written down.
@@ -83,7 +86,8 @@ class Subscribers(Observer):
         await self._nobody_left()
         await asyncio.gather(*self._chores)
         await self._clock.stop()
-        return {"late": late}
+        missing = await self._looks.finish() if self._looks is not None else []
+        return {"late": late, "missing": [doubt.entry() for doubt in missing]}
 
     async def _nobody_left(self) -> None:
         while self._listening:
@@ -107,6 +111,8 @@ class Subscribers(Observer):
         game = self._games[game_id] = HeardItem(game_id, self.report, self._shown)
         self._open += len(names)
         try:
+            if self._looks is not None:
+                await self._looks.begin(game_id)
             joined = await asyncio.gather(*(self._join(name, game) for name in names))
             players = [player for player, _ in joined]
             connected = [is_connected for _, is_connected in joined]

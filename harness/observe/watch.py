@@ -2,7 +2,8 @@
 
 A process of its own (``python -m harness.observe.watch``), so that a busy load generator neither delays it
 nor is delayed by it. Settings of its assignment: ``system`` (where its description is found), ``prefix``
-(how the ids of this run's items begin), ``probe_s`` (seconds between health probes), ``processes`` (name ->
+(how the ids of this run's items begin), ``may_watch`` (whether there is consent to a watch on a table of its
+database), ``probe_s`` (seconds between health probes), ``processes`` (name ->
 pid of the target's processes on this machine), ``logs`` (name -> log of the harness's own parts among them,
 which say there what they ran out of) and ``services`` (name -> address of a process that shows metrics).
 Commands:
@@ -27,10 +28,11 @@ from harness.history import HistoryWriter, now_ns
 from harness.history.names import Shortage
 from harness.history.witnesses import Doubt, Witness
 from harness.observe.accept_queues import AcceptQueues
-from harness.observe.database import DatabaseReader
+from harness.observe.database import reader_of
 from harness.observe.health import HealthProber
 from harness.observe.metrics import readings_of
 from harness.observe.process import Assignment, Observer, run
+from harness.observe.reader import DatabaseReader
 from harness.observe.readings import ProcessReadings, machine_readings
 from harness.observe.shortages import LogOfShortages, shortage
 from harness.system import HasHealth, HasMetrics, find_system
@@ -63,7 +65,15 @@ class Watch(Observer):
             self._chores.append(self.tasks.create_task(prober.follow()))
         if target.database_url is None:
             return {}
-        reader = DatabaseReader(target.database_url, settings["prefix"], self.history, self._system.witness)
+        reader = reader_of(
+            type(self._system),
+            target.database_url,
+            settings["prefix"],
+            self.history,
+            may_watch=settings["may_watch"],
+        )
+        if reader is None:
+            return {}
         try:
             await reader.connect()
         except (*TROUBLE, ValueError) as error:
@@ -84,7 +94,10 @@ class Watch(Observer):
         await asyncio.gather(*self._chores, return_exceptions=True)
         missing = await self._reader.finish(within_s=within_s) if self._reader is not None else None
         await self._session.close()
-        return {"missing": [Doubt(Witness.DATABASE, missing).entry()] if missing else []}
+        return {
+            "missing": [Doubt(Witness.DATABASE, missing).entry()] if missing else [],
+            "left": self._reader.left if self._reader is not None else None,
+        }
 
     def _set_processes(self, pids: Mapping[str, int]) -> None:
         for name, pid in pids.items():

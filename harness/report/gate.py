@@ -16,9 +16,10 @@ from harness.documents.base import Example, parse_document
 from harness.documents.report import Report, upgraded
 from harness.documents.rows import IntegrityRow, ObjectiveRow
 from harness.documents.verdict import NOT_APPLICABLE, RowVerdict, Verdict, worst
+from harness.documents.words import Words
 from harness.files import DocumentError, read_json
 from harness.report.reasons import conclusion
-from harness.report.words import expected, limited, reason
+from harness.report.words import expected, limited, place, reason
 
 if TYPE_CHECKING:
     from harness.sla.policy import Objective, Policy
@@ -144,7 +145,8 @@ def change_thresholds(report: Report, changes: Mapping[str, str]) -> Report:
 def _with_threshold(row: ObjectiveRow, threshold: float, report: Report) -> ObjectiveRow:
     shown = threshold if row.unit == "s" else round(threshold * 100, 12)
     row = row.model_copy(update={"threshold": shown, "samples_needed": None})
-    return row.model_copy(update={"reason": conclusion(row, report.measurement.checks, counted=False)})
+    why = conclusion(row, report.run.words, report.measurement.checks, counted=False)
+    return row.model_copy(update={"reason": why})
 
 
 def _needs_record(why: str) -> DocumentError:
@@ -167,7 +169,8 @@ def rows_not_passed(report: Report, allow_inconclusive: Collection[str] = ()) ->
     verdicts = zip(report.objectives, report.objective_verdicts, strict=True)
     rows = [Row("objective", row.name, verdict, reason(row), row.title) for row, verdict in verdicts]
     rows += [
-        Row("integrity", row.name, row.verdict, _integrity_reason(row), row.title) for row in report.integrity
+        Row("integrity", row.name, row.verdict, _integrity_reason(row, report.run.words), row.title)
+        for row in report.integrity
     ]
     rows += [
         Row("measurement", row.name, row.verdict, f"{limited(row)}. {row.explanation}", row.title)
@@ -213,12 +216,13 @@ def gate_verdict(rows: Collection[Row]) -> Verdict:
     return worst(row.verdict for row in rows if not row.allowed)
 
 
-def _integrity_reason(row: IntegrityRow) -> str:
+def _integrity_reason(row: IntegrityRow, words: Words) -> str:
     if not row.violations:
         return f"Not judged: {'; '.join(row.doubts)}"
-    return f"{row.violations} of {row.looked_at}: {'; '.join(map(_example, row.examples[:3]))}"
+    examples = "; ".join(_example(one, words) for one in row.examples[:3])
+    return f"{row.violations} of {row.looked_at}: {examples}"
 
 
-def _example(example: Example) -> str:
-    place = " ".join(f"{key} {example[key]}" for key in ("game", "event", "actor") if key in example)
-    return f"{place}: {example['detail']}" if place else str(example["detail"])
+def _example(example: Example, words: Words) -> str:
+    about = " ".join(f"{key} {name}" for key, name in place(example, words).items())
+    return f"{about}: {example['detail']}" if about else str(example["detail"])

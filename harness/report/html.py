@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from harness.documents.report import Report
 from harness.documents.rows import Fault
+from harness.documents.words import begin
 from harness.report import calibration, words
 from harness.report.charts import PANELS, Panel, Spec, bundle, change, charts, config
 from harness.report.compare import LOOKS, Comparison
@@ -32,6 +33,8 @@ def render_html(report: Report) -> str:
         report=report,
         run=report.run,
         words=words,
+        system=report.run.words,
+        begin=begin,
         calibration=calibration,
         drawn=drawn,
         panels={place: _panels(place, drawn) for place in places},

@@ -14,6 +14,7 @@ from harness.report.words import (
     limited,
     measured,
     message,
+    named,
     reason,
     target,
 )
@@ -28,6 +29,7 @@ def render_junit(report: Report) -> str:
     A fail is a ``failure``, an inconclusive row an ``error`` (the promise could not be tested), a
     skipped scenario and what is not applicable ``skipped``.
     """
+    system = report.run.words
     root = ET.Element("testsuites", name=f"stormwatch {report.run.id}")
     suite = _suite(root, "objectives")
     for row in report.objectives:
@@ -35,7 +37,7 @@ def render_junit(report: Report) -> str:
         _outcome(case, row.verdict, f"{measured(row)}, promised {target(row)}", reason(row))
     suite = _suite(root, "integrity")
     for rule in report.integrity:
-        lines = [rule.explanation, *rule.doubts, *map(str, rule.examples)]
+        lines = [rule.explanation, *rule.doubts, *(str(named(one, system)) for one in rule.examples)]
         summary = f"{rule.violations} of {rule.looked_at}"
         _outcome(_case(suite, rule.title), rule.verdict, summary, "\n".join(lines))
     suite = _suite(root, "measurement")
@@ -45,7 +47,8 @@ def render_junit(report: Report) -> str:
     for fault in report.faults_of_load:
         for one in fault.expectations:
             case = _case(suite, f"{fault.name}: {one.name}")
-            _outcome(case, one.verdict, expected(one), "\n".join(map(example, one.examples)))
+            examples = "\n".join(example(entry, system) for entry in one.examples)
+            _outcome(case, one.verdict, expected(one), examples)
     suite = _suite(root, "scenarios")
     for scenario in report.scenarios:
         verdict = {"passed": "pass", "failed": "fail"}.get(scenario.outcome, scenario.outcome)

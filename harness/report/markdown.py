@@ -10,6 +10,7 @@ from harness.documents.base import Example
 from harness.documents.report import Report
 from harness.documents.rows import ScenarioRow
 from harness.documents.shown import CalibrationShown, Stage
+from harness.documents.words import Words
 from harness.output import one_line
 from harness.report import calibration
 from harness.report.words import (
@@ -21,6 +22,7 @@ from harness.report.words import (
     limited,
     measured,
     message,
+    place,
     reason,
     share,
     short_seconds,
@@ -141,17 +143,18 @@ def _calibration(found: CalibrationShown) -> list[str]:
 
 
 def _reasons(report: Report) -> list[str]:
-    found = []
+    found, system = [], report.run.words
     for row in report.objectives:
         found += _reason(row.title, row.verdict, reason(row))
     for rule in report.integrity:
         doubts = [f"not judged: {text(doubt)}" for doubt in rule.doubts]
-        found += _reason(rule.title, rule.verdict, rule.explanation, [*doubts, *_examples(rule.examples)])
+        broke = _examples(rule.examples, system)
+        found += _reason(rule.title, rule.verdict, rule.explanation, [*doubts, *broke])
     for check in report.measurement.checks:
         found += _reason(check.title, check.verdict, check.explanation)
     for fault in report.faults_of_load:
         for one in fault.unmet:
-            broke = [text(example(entry)) for entry in one.examples[:_EXAMPLES]]
+            broke = [text(example(entry, system)) for entry in one.examples[:_EXAMPLES]]
             found += _reason(fault.name, one.verdict, f"{one.name}: {expected(one)}", broke)
     for scenario in report.scenarios_not_passed:
         found += _scenario(scenario)
@@ -164,10 +167,10 @@ def _reason(title: str, verdict: str, why: str, more: Iterable[str] = ()) -> lis
     return [f"- **{text(title)}**: {_badge(verdict)}. {text(why)}", *(f"  - {line}" for line in more)]
 
 
-def _examples(examples: Sequence[Example]) -> list[str]:
+def _examples(examples: Sequence[Example], system: Words) -> list[str]:
     found = []
     for entry in examples[:_EXAMPLES]:
-        names = [f"{key} {code(str(entry[key]))}" for key in ("game", "event", "actor") if key in entry]
+        names = [f"{key} {code(name)}" for key, name in place(entry, system).items()]
         found.append(": ".join(filter(None, (", ".join(names), text(str(entry["detail"]))))))
     return found
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from harness.documents.rows import CheckRow, ObjectiveRow
+from harness.documents.words import Words
 from harness.report.words import count
 from harness.sla.units import format_quantity
 
@@ -21,7 +22,8 @@ _BUSY_PERCENT: Final = 25.0
 
 def with_reason(row: ObjectiveRow, checks: Iterable[CheckRow], evidence: Evidence) -> ObjectiveRow:
     """Return the row of an objective with its reason; the evidence tells how long a run would decide."""
-    return row.model_copy(update={"reason": conclusion(row, checks, minutes=_minutes(row, evidence))})
+    why = conclusion(row, evidence.run.words, checks, minutes=_minutes(row, evidence))
+    return row.model_copy(update={"reason": why})
 
 
 def _minutes(row: ObjectiveRow, evidence: Evidence) -> int | None:
@@ -33,12 +35,18 @@ def _minutes(row: ObjectiveRow, evidence: Evidence) -> int | None:
 
 
 def conclusion(
-    row: ObjectiveRow, checks: Iterable[CheckRow] = (), *, minutes: int | None = None, counted: bool = True
+    row: ObjectiveRow,
+    words: Words,
+    checks: Iterable[CheckRow] = (),
+    *,
+    minutes: int | None = None,
+    counted: bool = True,
 ) -> str:
     """Return why an objective's row is no pass; nothing if it is one.
 
     Parameters
     ----------
+    words : what the system calls its items.
     checks : of the measurement: one tells whether other programs kept the machine busy.
     minutes : how long a run would have to be for its samples to decide; None: not known, or for ever.
     counted : whether ``samples_needed`` was worked out for the threshold that the row has.
@@ -51,7 +59,7 @@ def conclusion(
         return _why_failed(row) + _cause(row, checks)
     if row.verdict == "pass":
         return ""
-    return _why_undecided(row, minutes, counted=counted) + _cause(row, checks)
+    return _why_undecided(row, words, minutes, counted=counted) + _cause(row, checks)
 
 
 def _cause(row: ObjectiveRow, checks: Iterable[CheckRow]) -> str:
@@ -61,11 +69,17 @@ def _cause(row: ObjectiveRow, checks: Iterable[CheckRow]) -> str:
     return f" Other programs used {others:.0f} % of this machine meanwhile, which may be why."
 
 
-def _why_undecided(row: ObjectiveRow, minutes: int | None, *, counted: bool) -> str:
+def _why_undecided(row: ObjectiveRow, words: Words, minutes: int | None, *, counted: bool) -> str:
+    if row.undecided:
+        off = format_quantity(row.resolution, "s")
+        return (
+            f"{row.undecided} of them may as well be the other way round: the witness of moves knows their "
+            f"times to {off} only."
+        )
     if row.samples_needed:
         more = count(row.samples_needed - row.samples)
         return f"Too few samples to decide; about {more} more like these would{_advice(minutes)}."
-    if in_the_way := _in_the_way(row):
+    if in_the_way := _in_the_way(row, words):
         return in_the_way
     if not counted:
         return (
@@ -83,7 +97,7 @@ def _advice(minutes: int | None) -> str:
     return f": a run of {minutes} min (--duration {minutes}min)"
 
 
-def _in_the_way(row: ObjectiveRow) -> str | None:
+def _in_the_way(row: ObjectiveRow, words: Words) -> str | None:
     """Return what no number of samples takes away: a longest sample, lag of the harness, unsure clocks."""
     if row.measured is None:
         return None
@@ -94,15 +108,18 @@ def _in_the_way(row: ObjectiveRow) -> str | None:
     if row.ceiling and row.model_copy(update={"ceiling": None}).verdict == "pass":
         longest, limit = (format_quantity(v, "s") for v in (row.ceiling.measured, row.ceiling.threshold))
         return f"The longest took {longest}, over {limit} by no more than lag of the harness may have added."
+    if row.clock_error and high >= row.threshold > low:
+        known = f"the clocks are known to {clock} only"
+        if row.resolution > row.clock_error / 2:
+            known = f"the witness of moves knows their times to {format_quantity(row.resolution, 's')} only"
+        return (
+            "The interval, widened by the clocks' error bound, contains the threshold; no number of samples "
+            f"would decide, for {known}."
+        )
     if row.lag_error and high >= row.threshold > low - row.lag_error:
         return (
             f"No number of samples would decide: lag of the harness may have added up to {lag} to "
-            "what was measured. Run it on a machine that is less busy, or with fewer games."
-        )
-    if row.clock_error and high >= row.threshold > low:
-        return (
-            "The interval, widened by the clocks' error bound, contains the threshold; no number of samples "
-            f"would decide, for the clocks are known to {clock} only."
+            f"what was measured. Run it on a machine that is less busy, or with fewer {words.items}."
         )
     return None
 

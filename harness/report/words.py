@@ -10,6 +10,7 @@ from typing import Final
 from harness.documents.base import INFINITY, Example
 from harness.documents.rows import CheckRow, Fault, Finding, ObjectiveRow, ScenarioRow
 from harness.documents.verdict import Verdict, worst
+from harness.documents.words import Words
 from harness.sla.units import format_limited, format_quantity
 
 MARKS: Final[Mapping[str, str]] = {"pass": "✓", "fail": "✗", "inconclusive": "?", "not applicable": "–"}
@@ -99,8 +100,20 @@ def expected(row: Finding) -> str:
     return f"{text} ({row.explanation})" if row.explanation else text
 
 
-def example(entry: Example) -> str:
+def named(entry: Example, words: Words) -> Example:
+    """A row, with its item under what the system calls one: ``lot``."""
+    return {words.item if key == "game" else key: value for key, value in entry.items()}
+
+
+def place(entry: Example, words: Words) -> dict[str, str]:
+    """Whom a row is about: the item, the event, the actor, as far as it tells."""
+    found = named(entry, words)
+    return {key: str(found[key]) for key in (words.item, "event", "actor") if key in found}
+
+
+def example(entry: Example, system: Words) -> str:
     """A row that broke an expectation: ``tick, actor cron, start 21:21:08.162``."""
+    entry = named(entry, system)
     words = [str(entry["name"])] if "name" in entry else []
     words += [f"{key} {_time_of_day(str(value))}" for key, value in entry.items() if key != "name"]
     return ", ".join(words)

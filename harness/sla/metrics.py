@@ -42,7 +42,7 @@ _HEARD: Final = (Witness.SUBSCRIBERS, Witness.MESSAGES)
 METRICS: Final[Mapping[str, Metric]] = {
     "monitor_execution": _latency(Witness.CRON),
     "broadcast_latency": _latency(Witness.DATABASE, Witness.DATABASE_CLOCK, *_HEARD),
-    "trigger_execution": _latency(Witness.DATABASE),
+    "trigger_execution": _latency(Witness.DATABASE, Witness.TRIGGERS),
     "pubnub_delivery": _latency(*_HEARD, Witness.PUBNUB_CLOCK),
     "errors": _rate("<", Witness.PLAYERS, Witness.CRON, Witness.SUBSCRIBERS),
     "availability": _rate(">", Witness.PLAYERS, Witness.CRON, Witness.HEALTH),

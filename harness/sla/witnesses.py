@@ -26,6 +26,8 @@ class Witness(StrEnum):
     MESSAGES = "messages"
     #: The reader of the database: transitions, trigger times, the outbox.
     DATABASE = "database"
+    #: That what it reads tells how long triggers take.
+    TRIGGERS = "triggers"
     #: The record of health probes.
     HEALTH = "health"
     #: The log of attempts to publish.

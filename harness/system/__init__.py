@@ -16,23 +16,28 @@ from harness.system.base import (
     HasTimer,
     Heard,
     Item,
+    Looks,
+    LooksAtAll,
     Refused,
+    Seen,
     Session,
     SqlCleaning,
     System,
     Ticked,
     Ticks,
     Unreadable,
+    Words,
 )
 from harness.system.find import SystemFileError, find_system
 from harness.system.lifecycle import Lifecycle, LifecycleError, Timed
 from harness.system.processes import HasProcesses, Local, Part, Program
 from harness.system.statements import WitnessError
-from harness.system.witness import SqlWitness
+from harness.system.witness import ApiWitness, PollWitness, SqlWitness, WatchWitness
 
 __all__ = [
     "Acts",
     "Answer",
+    "ApiWitness",
     "Call",
     "CallOptions",
     "Check",
@@ -48,9 +53,13 @@ __all__ = [
     "Lifecycle",
     "LifecycleError",
     "Local",
+    "Looks",
+    "LooksAtAll",
     "Part",
+    "PollWitness",
     "Program",
     "Refused",
+    "Seen",
     "Session",
     "SqlCleaning",
     "SqlWitness",
@@ -60,6 +69,8 @@ __all__ = [
     "Ticks",
     "Timed",
     "Unreadable",
+    "WatchWitness",
     "WitnessError",
+    "Words",
     "find_system",
 ]

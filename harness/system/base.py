@@ -9,15 +9,16 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack, runtime_checkable
 
+from harness.documents.words import Words
 from harness.history.names import Reading
 from harness.system.lifecycle import Lifecycle
 from harness.system.processes import Part
 from harness.system.statements import Statements
-from harness.system.witness import SqlWitness
+from harness.system.witness import Witness, entry_of
 from harness.target import Target
 from harness.target.client import Answer, Check
 
@@ -44,6 +45,33 @@ class Heard:
     event: str | None = None
     seq: int | None = None
     state: str | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a look at an item through the API tells.
+
+    Parameters
+    ----------
+    item : its id.
+    state : the state that it is in.
+    due_at : when the timer of its state ends; None: none runs, or the API does not tell.
+    entered_at : since when it is in its state; None: the API does not tell.
+    now : the time by the system's clock when it answered; None: the API does not tell. Without it, the times
+        above count as times by the harness's clock.
+    """
+
+    item: str
+    state: str
+    due_at: datetime | None = None
+    entered_at: datetime | None = None
+    now: datetime | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("due_at", "entered_at", "now"):
+            moment = getattr(self, name)
+            if moment is not None and moment.tzinfo is None:
+                raise ValueError(f"{name} of {self.item} has no time zone")
 
 
 class CallOptions(TypedDict, total=False):
@@ -129,7 +157,9 @@ class System(ABC):
     name: ClassVar[str]
     lifecycle: ClassVar[Lifecycle]
     #: The truth about moves.
-    witness: ClassVar[SqlWitness]
+    witness: ClassVar[Witness]
+    #: What its items and those who take part are called: one of them, many.
+    words: ClassVar[Words] = Words()
     #: Environment of its processes in which no timer is extended (by a grace period, by a late bid).
     without_extensions: ClassVar[Mapping[str, str]] = {}
     #: Environment in which each of its processes ticks by itself, each second; None: they can't.
@@ -139,6 +169,21 @@ class System(ABC):
 
     def __init__(self, target: Target) -> None:
         self.target = target
+
+    @classmethod
+    def entry(cls, *, may_watch: bool) -> dict[str, Any]:
+        """Return what ``run.json`` keeps of it, so that a run can be judged without the system's file.
+
+        Parameters
+        ----------
+        may_watch : whether there is consent to a watch on its database.
+        """
+        return {
+            "name": cls.name,
+            "lifecycle": cls.lifecycle.entry(),
+            "witness": entry_of(cls.witness, may_watch=may_watch),
+            "words": asdict(cls.words),
+        }
 
     def user(self, actor: str) -> Mapping[str, str]:
         """Return the headers of the calls of ``actor``: keys, or tokens of their own."""
@@ -187,6 +232,28 @@ class Call:
     path: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Any = None
+
+
+@runtime_checkable
+class Looks(Protocol):
+    """The API tells the states of items, of one at a time: for an ``ApiWitness``."""
+
+    def look(self, item: str) -> Call:
+        """Return the call that tells the state of an item."""
+
+    def seen(self, body: Any) -> Iterable[Seen]:
+        """Return what the body of its answer tells."""
+
+
+@runtime_checkable
+class LooksAtAll(Protocol):
+    """The API tells the states of all items at once: for an ``ApiWitness``."""
+
+    def look_at_all(self) -> Call:
+        """Return the call that tells the states of all items; other runs' may be among them."""
+
+    def seen(self, body: Any) -> Iterable[Seen]:
+        """Return what the body of its answer tells."""
 
 
 @dataclass(frozen=True)
@@ -311,11 +378,15 @@ __all__ = [
     "HasTimer",
     "Heard",
     "Item",
+    "Looks",
+    "LooksAtAll",
     "Refused",
+    "Seen",
     "Session",
     "SqlCleaning",
     "System",
     "Ticked",
     "Ticks",
     "Unreadable",
+    "Words",
 ]

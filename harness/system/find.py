@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.files import DocumentError, read_toml
-from harness.system.base import System
+from harness.system.base import Looks, LooksAtAll, System
 from harness.system.lifecycle import LifecycleError
 from harness.system.statements import WitnessError
+from harness.system.witness import ApiWitness
 
 #: Names the system in the environment.
 SETTING: Final = "STORMWATCH_SYSTEM"
@@ -140,6 +141,11 @@ def _usable(system: Any, where: str) -> type[System]:
     missing += [name for name in ("name", "lifecycle", "witness") if not hasattr(system, name)]
     if missing:
         raise SystemFileError(f"{where}: {system.__name__} lacks {', '.join(missing)}")
+    if isinstance(system.witness, ApiWitness) and not issubclass(system, (Looks, LooksAtAll)):
+        raise SystemFileError(
+            f"{where}: {system.__name__} lacks look(item) or look_at_all(), and seen(body): "
+            "its witness is its API"
+        )
     return system
 
 

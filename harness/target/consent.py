@@ -39,6 +39,8 @@ class Action(StrEnum):
     BREAK = "break"
     #: Timers are fired, those of other people's items among them.
     TICK = "tick"
+    #: A watch is put on a table of its database, and taken away again.
+    WATCH = "watch"
 
     @property
     def setting(self) -> str:
@@ -48,7 +50,7 @@ class Action(StrEnum):
     @property
     def passive(self) -> str:
         """What it is to have it done: ``may not be broken``."""
-        return {"LOAD": "loaded", "BREAK": "broken", "TICK": "ticked"}[self.name]
+        return {"LOAD": "loaded", "BREAK": "broken", "TICK": "ticked", "WATCH": "watched"}[self.name]
 
 
 class OwnStack(Protocol):
@@ -232,7 +234,7 @@ def handed_over(environment: Mapping[str, str]) -> Permission:
     return ask(
         Target.from_environment(environment),
         [Action.LOAD],
-        optional=[Action.BREAK, Action.TICK],
+        optional=[Action.BREAK, Action.TICK, Action.WATCH],
         environment=environment,
         say=lambda _: None,
         prompt=lambda _: "",
@@ -264,8 +266,8 @@ def _names(target: Target, *actions: Action) -> list[str]:
 def _touched(target: Target, actions: Collection[Action]) -> list[str]:
     """Return the addresses at which something is changed, the service's first."""
     urls: list[str | None] = [target.service_url]
-    if Action.LOAD in actions or Action.BREAK in actions:
-        urls.append(target.database_url)  # the run's games are removed there
+    if {Action.LOAD, Action.BREAK, Action.WATCH} & set(actions):
+        urls.append(target.database_url)  # the run's games are removed there, and its tables are watched
     if Action.BREAK in actions:
         urls += [target.toxiproxy_url, target.pubnub_control_url]
     return [url for url in urls if url is not None]

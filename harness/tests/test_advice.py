@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from fixtures.synthetic_run import NS, START, Shape, history_of, run_of, synthetic_rows, write_run
 from harness.cli import main
+from harness.documents.words import Words
 from harness.history.names import Reading
 from harness.judge import evidence_of
 from harness.report import write_reports
@@ -79,13 +80,18 @@ def test_lag_that_no_number_of_samples_takes_away_is_said_instead(good_rows: pd.
     [
         ({"lag_error": 1.21}, "lag of the harness may have added up to 1.21 s"),
         ({"clock_error": 0.05}, "the clocks are known to 50.0 ms only"),
+        (
+            {"clock_error": 0.05, "resolution": 0.04},
+            "the witness of moves knows their times to 40.0 ms only",
+        ),
+        ({"undecided": 7, "resolution": 0.25}, "7 of them may as well be the other way round"),
         ({"interval": [1.01, 1.2], "lag_error": 0.5}, "not by more than the 500 ms"),
         ({}, "no number of samples like these"),
         ({"samples_needed": 700}, "about 600 more like these would."),
     ],
 )
 def test_a_row_says_what_stands_in_the_way(changes: dict[str, Any], words: str) -> None:
-    assert words in conclusion(latency_row(**changes))
+    assert words in conclusion(latency_row(**changes), Words())
 
 
 def test_the_samples_needed_grant_what_clocks_and_lag_may_be(good_rows: pd.DataFrame) -> None:

@@ -130,7 +130,7 @@ def times_of_the_next_century(rows: pd.DataFrame) -> None:
     [
         *map(endless, ("outbox_depth", "pool_in_use", "cpu_percent", "loop_lag_ms", "clock_offset_ms")),
         endless("wall_minus_monotonic_ms"),
-        endless("game_status_change_trigger"),
+        endless("trigger"),
         times_of_the_next_century,
     ],
 )  # fmt: skip

@@ -10,12 +10,12 @@ import asyncpg
 import pytest
 
 from harness.history import HistoryWriter, read_history
-from harness.observe.database import DatabaseReader, due_soon, why_unreadable
+from harness.observe.database import due_soon, reader_of, why_unreadable
 from harness.stack import Stack, start_stack
 from harness.system import find_system
 from harness.target.sessions import Who, open_session
 
-WITNESS = find_system().witness
+SYSTEM = find_system()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,9 @@ class Reading:
     def __init__(self, url: str, prefix: str, folder: Path) -> None:
         self._folder = folder
         self._history = HistoryWriter(folder, "reader", "a-run")
-        self.reader = DatabaseReader(url, prefix, self._history, WITNESS)
+        reader = reader_of(SYSTEM, url, prefix, self._history, may_watch=True)
+        assert reader is not None
+        self.reader = reader
 
     async def finish(self) -> list[dict[str, Any]]:
         assert await self.reader.finish(within_s=5.0) is None
@@ -131,9 +133,9 @@ async def test_games_that_are_to_fall_due_are_counted(stack: Stack, prefix: str)
     url = stack.target.database_url or ""
     await start_game(url, f"{prefix}1", briefing_s=30)
     await start_game(url, f"x{prefix}2", briefing_s=30)
-    assert await due_soon(url, prefix, 0, 31, WITNESS) == 1
-    assert await due_soon(url, prefix, 0, 10, WITNESS) == 0
-    assert await due_soon(url, prefix, 31, 60, WITNESS) == 0
+    assert await due_soon(url, prefix, 0, 31, SYSTEM) == 1
+    assert await due_soon(url, prefix, 0, 10, SYSTEM) == 0
+    assert await due_soon(url, prefix, 31, 60, SYSTEM) == 0
 
 
 async def test_a_game_past_due_and_not_moved_is_named_at_the_end(
@@ -193,9 +195,9 @@ async def test_the_offset_of_the_databases_clock_is_known_with_its_bound(reading
 
 async def test_what_cannot_be_read_is_named(stack: Stack) -> None:
     url = stack.target.database_url or ""
-    assert await why_unreadable(url, WITNESS) is None
+    assert await why_unreadable(url, SYSTEM) is None
     assert "refused" in str(
-        await why_unreadable("postgresql://127.0.0.1:1/x", WITNESS)
-    ) or "Connect call failed" in str(await why_unreadable("postgresql://127.0.0.1:1/x", WITNESS))
+        await why_unreadable("postgresql://127.0.0.1:1/x", SYSTEM)
+    ) or "Connect call failed" in str(await why_unreadable("postgresql://127.0.0.1:1/x", SYSTEM))
     elsewhere = url.rsplit("/", 1)[0] + "/template1"
-    assert "does not exist" in str(await why_unreadable(elsewhere, WITNESS))
+    assert "does not exist" in str(await why_unreadable(elsewhere, SYSTEM))

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from harness.history import HistoryWriter, read_history
-from harness.observe.database import _ns, _Seen
 from harness.observe.health import what_is_ill
+from harness.observe.log_reader import _Seen
 from harness.observe.metrics import readings_of
+from harness.observe.reader import unix_ns
 from harness.observe.readings import OwnReadings, ProcessReadings
 from harness.system import find_system
 from harness.target import Target
@@ -92,8 +93,8 @@ def test_metrics_become_readings_and_others_are_passed_over() -> None:
 
 
 def test_database_times_keep_their_microseconds() -> None:
-    assert _ns(datetime(2026, 1, 31, 23, 59, 59, 999999, UTC)) == 1769903999999999000
-    assert _ns(None) is None
+    assert unix_ns(datetime(2026, 1, 31, 23, 59, 59, 999999, UTC)) == 1769903999999999000
+    assert unix_ns(None) is None
 
 
 def test_a_row_that_was_committed_late_is_still_found() -> None:

@@ -11,11 +11,11 @@ import pytest
 from harness.load.lengths import options_with
 from harness.load.options import OptionError
 from harness.load.reporting import about_run, repeating_command
-from harness.system import Lifecycle, SystemFileError, Timed, find_system
+from harness.system import Lifecycle, SystemFileError, Timed, Words, find_system
 from harness.system.find import SETTING
 from harness.target import Target
 from harness.tests.permitted import permitted
-from harness.tests.test_load_options import options, parse
+from harness.tests.test_load_options import load_parser, options, parse
 from harness.tests.test_system_find import WHOLE
 
 AUCTION = Lifecycle("open", ("open->sold",), {"open": Timed("20s", least="15s", greatest="30s")}, {"sold"})
@@ -42,6 +42,19 @@ def test_its_timers_have_lengths_and_nobody_elses(auction: str) -> None:
         parse("--briefing=1s")
 
 
+def test_help_and_options_speak_of_its_items(auction: str) -> None:
+    words = 'words = Words("lot", "lots", "bidder", "bidders")'
+    text = WHOLE.replace("SqlWitness, System", "SqlWitness, Words, System")
+    Path(auction).write_text(text.replace("    name =", f"    {words}\n    name ="), encoding="utf-8")
+    shown = load_parser().format_help()
+    for said in ("Concurrent lots:", "lots at the same time", "bidders in each lot"):
+        assert said in " ".join(shown.split())
+    assert "game " not in shown
+    found = options("--lots=7", "--bidders=3")
+    assert (found.games, found.players) == (7, 3)
+    assert options("--games=8").games == 8
+
+
 @pytest.mark.parametrize("length", ["14s", "31s"])
 def test_a_length_that_it_does_not_allow_is_refused_with_its_bounds(auction: str, length: str) -> None:
     with pytest.raises(OptionError, match=f"--open: {length} is not between 15s and 30s"):
@@ -51,7 +64,7 @@ def test_a_length_that_it_does_not_allow_is_refused_with_its_bounds(auction: str
 def test_a_state_can_not_be_called_like_an_option() -> None:
     clash = replace(AUCTION, begins="tick", moves=("tick->sold",), timed={"tick": Timed("20s")})
     with pytest.raises(SystemFileError, match="a state can't be called 'tick'"):
-        options_with(clash)
+        options_with(clash, Words())
 
 
 def test_the_lifecycle_in_the_record_is_the_one_that_was_played(auction: str) -> None:
@@ -65,6 +78,7 @@ def test_a_run_does_without_what_the_system_does_not_have(auction: str) -> None:
     assert {doubt["witness"]: doubt["reason"] for doubt in absent} == {
         "cron": "no ticks of ours: auction ticks by itself",
         "health": "no health probes: auction does not tell its health",
+        "triggers": "nothing tells how long triggers take: the witness of auction has no trigger_ms",
     }
     assert "absent" not in about_run(find_system("drawing-game"), options(), permission, parse(), alone=False)
 

@@ -25,6 +25,7 @@ from harness.system import (
     Ticked,
     Timed,
     Unreadable,
+    Words,
 )
 from harness.system.reading import integer, mapping, text
 from harness.target.client import has
@@ -43,6 +44,7 @@ class DrawingGame(System):
     """Host and players of a game: it is made, joined, started, drawn in, voted on."""
 
     name = "drawing game"
+    words = Words("game", "games")
     lifecycle = Lifecycle(
         begins="waiting",
         moves=(

@@ -1,0 +1,165 @@
+"""Reads a system's own log of moves from its database: moves, trigger times, published events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import asyncpg
+
+from harness.history import HistoryWriter, Row, now_ns
+from harness.history.names import Actor, Publish, Reading, Transition, move
+from harness.observe.reader import DatabaseReader, unix_ns
+from harness.observe.readings import reading
+from harness.system import SqlWitness
+
+#: Rows get their ids before they are committed, so a lower id may turn up later: look back this far.
+#: What takes even longer to commit is found by the last look, which reads everything.
+LOOK_BACK_S: Final = 10.0
+
+
+class LogReader(DatabaseReader):
+    """Reads by a :class:`~harness.system.SqlWitness`; see :class:`DatabaseReader`.
+
+    Parameters
+    ----------
+    witness : its statements.
+    """
+
+    def __init__(self, url: str, prefix: str, history: HistoryWriter, witness: SqlWitness) -> None:
+        super().__init__(url, prefix, history)
+        self._witness = witness
+        self._transitions = _Seen()
+        self._published = _Seen()
+
+    async def _read(self, connection: asyncpg.Connection[Any]) -> None:
+        await self._read_transitions(connection, self._transitions.low)
+        await self._read_published(connection, self._published.low, only_published=True)
+        await self._read_backlog(connection)
+        if self._witness.others_overdue is not None:
+            others = await connection.fetchval(self._witness.others_overdue, self._prefix)
+            self._history.append(reading(Reading.OTHERS_OVERDUE, Actor.DATABASE, others))
+
+    async def _read_all(self, connection: asyncpg.Connection[Any]) -> None:
+        await self._read_transitions(connection, 0)
+        await self._read_published(connection, 0, only_published=False)
+        await self._read_backlog(connection)
+        if self._witness.overdue is not None:
+            for record in await connection.fetch(self._witness.overdue, self._prefix):
+                self._history.append(overdue_row(record))
+
+    async def _read_transitions(self, connection: asyncpg.Connection[Any], after: int) -> None:
+        for record in await connection.fetch(self._witness.moves, after, self._prefix):
+            if self._transitions.add(record["id"]):
+                for row in _transition_rows(record):
+                    self._history.append(row)
+        self._transitions.forget()
+
+    async def _read_published(
+        self, connection: asyncpg.Connection[Any], after: int, *, only_published: bool
+    ) -> None:
+        if self._witness.published is None:
+            return
+        for record in await connection.fetch(self._witness.published, after, self._prefix, only_published):
+            if self._published.add(record["id"]):
+                self._history.append(_publish_row(record))
+
+    async def _read_backlog(self, connection: asyncpg.Connection[Any]) -> None:
+        if self._witness.backlog is None:
+            return
+        (backlog,) = await connection.fetch(self._witness.backlog)
+        at_ns = now_ns()
+        self._history.append(reading(Reading.OUTBOX_DEPTH, Actor.DATABASE, backlog["depth"], at_ns))
+        self._history.append(reading(Reading.OUTBOX_AGE, Actor.DATABASE, backlog["age_s"], at_ns))
+        if backlog["depth"] == 0:
+            self._published.forget()
+
+
+def overdue_row(record: asyncpg.Record) -> Row:
+    """Return the row of an item that is past due and did not move."""
+    return Row(
+        "transition",
+        Transition.OVERDUE,
+        Actor.DATABASE,
+        game=str(record["id"]),
+        intended_ns=unix_ns(record["due_at"]),
+        end_ns=unix_ns(record["looked_at"]),
+        ok=False,
+        error=str(record["state"]),
+    )
+
+
+class _Seen:
+    """Which rows were read, and from which id on to look for more."""
+
+    def __init__(self) -> None:
+        #: Rows up to this id were all read, as far as a look-back can tell.
+        self.low = 0
+        self._ids: set[int] = set()
+        self._marks: list[tuple[float, int]] = []
+
+    def add(self, id: int) -> bool:
+        """Note a row; return whether it is new."""
+        if id in self._ids:
+            return False
+        self._ids.add(id)
+        return True
+
+    def forget(self) -> None:
+        """Move :attr:`low` up to the highest id that was seen a look-back ago."""
+        now = time.monotonic()
+        self._marks.append((now, max(self._ids, default=0)))
+        while self._marks and self._marks[0][0] < now - LOOK_BACK_S:
+            self.low = self._marks.pop(0)[1]
+
+
+def _transition_rows(record: asyncpg.Record) -> Iterator[Row]:
+    """Yield the row of a move, and that of the trigger it fired where its time is known."""
+    start_ns = unix_ns(record["moved_at"])
+    row = Row(
+        "transition",
+        move(str(record["from_state"]), str(record["to_state"])),
+        Actor.DATABASE,
+        game=str(record["item"]),
+        event=_text(record.get("event_id")),
+        seq=record.get("seq"),
+        intended_ns=unix_ns(record.get("due_at")),
+        start_ns=start_ns,
+        end_ns=unix_ns(record.get("committed_at")),
+        ok=True,
+    )
+    yield row
+    took_ms = record.get("trigger_ms")
+    if took_ms is not None:
+        end_ns = None if start_ns is None else start_ns + round(took_ms * 1e6)
+        trigger = row._replace(kind="trigger", name="trigger", value=took_ms)
+        yield trigger._replace(intended_ns=None, end_ns=end_ns)
+
+
+def _publish_row(record: asyncpg.Record) -> Row:
+    if record["published_at"] is not None:
+        ok, error = True, None
+    elif record["dead"] is not None:
+        ok, error = False, record["dead"]
+    else:
+        ok, error = None, "waiting"
+    return Row(
+        "publish",
+        Publish.OUTBOX,
+        Actor.DATABASE,
+        game=str(record["item"]),
+        event=_text(record["event_id"]),
+        seq=record["seq"],
+        intended_ns=unix_ns(record["created_at"]),
+        start_ns=unix_ns(record["first_attempt_at"]),
+        end_ns=unix_ns(record["published_at"]),
+        ok=ok,
+        error=error,
+        value=record["attempts"],
+    )
+
+
+def _text(value: Any) -> str | None:
+    """Return an id as text: it may be a uuid."""
+    return None if value is None else str(value)
