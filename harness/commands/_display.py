@@ -14,9 +14,9 @@ _LINE_EVERY_S: Final = 15.0
 
 _TITLES: Final = {
     "set-up": "getting the target ready",
-    "warm-up": "warming up: games join in waves (not judged)",
-    "steady": "steady load: concurrent games (judged)",
-    "drain": "draining: last games end, last events arrive (not judged)",
+    "warm-up": "warming up: {items} join in waves (not judged)",
+    "steady": "steady load: concurrent {items} (judged)",
+    "drain": "draining: last {items} end, last events arrive (not judged)",
     "failures": "failure scenarios: breaking PubNub and the database",
     "stopping": "interrupted: ending early, the report is still written (Ctrl-C again to give up)",
     "report": "judging the record",
@@ -81,9 +81,10 @@ class Display:
         if name != self._stage:
             self._end_stage()
             self._stage = name
+            title = _TITLES[name].format(items=self._items())
             if not self._console.is_interactive:
-                self._say(_TITLES[name])
-            self._task = self._progress.add_task(_TITLES[name], total=total, done="")
+                self._say(title)
+            self._task = self._progress.add_task(title, total=total, done="")
         if done is not None and total:
             unit = "" if name == "failures" else " s"
             text = f"{min(done, total):.0f} of {total:.0f}{unit}"
@@ -91,6 +92,16 @@ class Display:
         if not self._console.is_interactive and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_EVERY_S
             self._tell()
+
+    def _items(self) -> str:
+        """What the system calls its items."""
+        from harness.documents.words import Words
+        from harness.files import DocumentError, read_json
+
+        try:
+            return Words.of(read_json(self._run / "run.json").get("system")).items
+        except (DocumentError, OSError):  # nothing is played yet
+            return Words.items
 
     def _draw(self) -> RenderableType:
         from rich.console import Group

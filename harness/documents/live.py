@@ -130,3 +130,5 @@ class Live(Document):
     problem: str | None
     #: None: it was not judged yet.
     figures: Figures | None
+    #: What the system calls its items.
+    items: str = "items"

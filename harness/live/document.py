@@ -128,6 +128,7 @@ def live_document(
         every_s=every_s,
         problem=problem,
         figures=figures,
+        items=snapshot.about.words.items,
     )
 
 

@@ -9,7 +9,9 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import Final
 
+from harness.documents.words import Words
 from harness.limits import RESERVED, open_files
+from harness.load.lengths import system_of
 from harness.load.options import OptionError
 from harness.load_options import LoadOptions
 
@@ -68,13 +70,14 @@ def _connections(options: LoadOptions, processes: int) -> tuple[int, int]:
 
 
 def see_that_it_fits(
-    options: LoadOptions, *, processes: int, own_stack: bool, allowed: int | None = None
+    options: LoadOptions, words: Words, *, processes: int, own_stack: bool, allowed: int | None = None
 ) -> None:
     """See that each process that a load takes on this machine may open the files that it needs.
 
     Parameters
     ----------
-    processes : Locust processes that share the games; 0: none plays here.
+    words : what the system calls its items.
+    processes : Locust processes that share them; 0: none plays here.
     own_stack : whether the stack is on this machine, too.
     allowed : open files that a process is allowed; None: those of this machine.
 
@@ -93,8 +96,9 @@ def see_that_it_fits(
     if not (processes or own_stack) or (need := most(options.games)).open_files <= limit:
         return
     fit = bisect_right(range(1, options.games), limit, key=lambda games: most(games).open_files)
-    fewer = f"play fewer games ({fit:,} fit), " if fit else ""
-    load = f"{_counted(options.games, 'game')} of {_counted(options.players, 'player')}"
+    fewer = f"play fewer {words.items} ({fit:,} fit), " if fit else ""
+    items = _counted(options.games, words.item, words.items)
+    load = f"{items} of {_counted(options.players, words.player, words.players)}"
     raise TooLargeError(
         f"{load} need {need.open_files:,} open files in {need.process}, this machine allows {limit:,} "
         f"(`ulimit -Hn`): {fewer}{need.otherwise}raise the limit, or play --anyway"
@@ -113,7 +117,7 @@ def see_that_it_fits_here(options: LoadOptions, given: argparse.Namespace, *, ow
     """
     if not given.anyway:
         processes = 0 if given.master and not given.processes else _count(given.processes)
-        see_that_it_fits(options, processes=processes, own_stack=own_stack)
+        see_that_it_fits(options, system_of(given).words, processes=processes, own_stack=own_stack)
 
 
 def _count(processes: int | None) -> int:
@@ -121,5 +125,5 @@ def _count(processes: int | None) -> int:
     return (os.cpu_count() or 1) if processes == -1 else processes or 1
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"

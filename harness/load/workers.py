@@ -23,6 +23,7 @@ from harness.load.observers import ObserverError
 from harness.load.options import OptionError
 from harness.load.worker_run import RunSpec, WorkerRun, start_worker_run
 from harness.observe.readings import reading
+from harness.system import find_system
 from harness.target import ConsentError
 
 log = logging.getLogger(__name__)
@@ -291,7 +292,9 @@ class WorkerLink:
         try:
             spec = RunSpec.from_message(msg.data)
             if not spec.anyway:
-                see_that_it_fits(spec.options, processes=spec.processes, own_stack=False)
+                see_that_it_fits(
+                    spec.options, find_system(spec.system).words, processes=spec.processes, own_stack=False
+                )
             environment.host = spec.permission.target.service_url
             self._worker_run = WorkerRun(spec, self._reports)
             self._worker_run.wait_until_ready()

@@ -14,6 +14,7 @@ import pytest
 
 import harness
 from harness import limits
+from harness.documents.words import Words
 from harness.tests.test_load_options import options
 
 with pytest.MonkeyPatch.context() as patch:
@@ -29,6 +30,7 @@ with pytest.MonkeyPatch.context() as patch:
 
 PROJECT = Path(harness.__file__).parents[1]
 SCENARIO = PROJECT / "scenarios" / "concurrent_games.py"
+WORDS = Words("game", "games")
 
 
 # Most open files that runs recorded (resource rows `open_files`): the first three with phases of 2 s and all
@@ -78,22 +80,23 @@ def test_what_is_worked_out_is_what_runs_were_seen_to_take(
 )
 def test_the_refusal_has_the_numbers_and_what_would_fit(load: list[str], allowed: int, refusal: str) -> None:
     with pytest.raises(TooLargeError) as refused:
-        see_that_it_fits(options(*load), processes=1, own_stack=True, allowed=allowed)
+        see_that_it_fits(options(*load), WORDS, processes=1, own_stack=True, allowed=allowed)
     assert str(refused.value) == refusal
 
 
 def test_as_many_games_as_are_said_to_fit_do_and_one_more_does_not() -> None:
-    see_that_it_fits(options("--games=1469"), processes=1, own_stack=True, allowed=20_000)
+    see_that_it_fits(options("--games=1469"), WORDS, processes=1, own_stack=True, allowed=20_000)
     with pytest.raises(TooLargeError):
-        see_that_it_fits(options("--games=1470"), processes=1, own_stack=True, allowed=20_000)
+        see_that_it_fits(options("--games=1470"), WORDS, processes=1, own_stack=True, allowed=20_000)
 
 
 def test_a_deployment_takes_no_files_of_this_machine_but_players_do() -> None:
     asked = options("--games=4000")
-    see_that_it_fits(asked, processes=2, own_stack=False, allowed=20_000)
+    see_that_it_fits(asked, WORDS, processes=2, own_stack=False, allowed=20_000)
     with pytest.raises(TooLargeError, match=r"in an observer, .* more --observers, raise"):
-        see_that_it_fits(asked, processes=1, own_stack=False, allowed=20_000)
-    see_that_it_fits(options("--games=4000", "--observers=2"), processes=1, own_stack=False, allowed=20_000)
+        see_that_it_fits(asked, WORDS, processes=1, own_stack=False, allowed=20_000)
+    asked = options("--games=4000", "--observers=2")
+    see_that_it_fits(asked, WORDS, processes=1, own_stack=False, allowed=20_000)
 
 
 @pytest.mark.parametrize(
