@@ -1,4 +1,4 @@
-"""What may be expected of an outage of the players' that is longer than PubNub's memory of a channel."""
+"""What may be expected of an outage of the players' that is longer than PubNub's memory of a connection."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ class CatchesUp:
     """Players who come back to a flooded channel hear all of the flood that PubNub keeps, in order.
 
     Of players that listened throughout. PubNub keeps the newest messages that there are when the player
-    comes back, whoever sent them: the flood's, and the game's own events after it. What is older is lost to
-    the player as PubNub says, and something must be, or nothing was put to the test.
+    comes back, on all that its connection listens to together, whoever sent them: the flood's, and the game's
+    own events after it. What is older is lost to the player as PubNub says, and something must be, or nothing
+    was put to the test.
 
     Parameters
     ----------
-    newest : messages that PubNub keeps of a channel.
+    newest : messages that PubNub keeps of a connection.
     """
 
     newest: int = 100

@@ -143,12 +143,17 @@ class PubNubControl:
         """End a rule and return it as it was at its end."""
         return RuleState.from_document(self._request("DELETE", f"/control/rules/{rule_id}"))
 
+    def turn_access_manager_on(self, *, publish: str, subscribe: str, secret: str) -> None:
+        """Give a keyset a secret key: until that grants less, everybody may do everything."""
+        keyset = {"publish": publish, "subscribe": subscribe, "secret": secret}
+        self._request("POST", "/control/keysets", keyset)
+
     def clear(self) -> None:
         """End all rules."""
         self._request("DELETE", "/control/rules")
 
     def reset(self) -> None:
-        """End all rules and forget messages, groups, presence, grants and the log."""
+        """End all rules and forget messages, groups, presence, keysets, grants and the log."""
         self._request("POST", "/control/reset")
 
     def log(

@@ -1,4 +1,4 @@
-"""PubNub keeps 100 messages of a channel: an outage longer than that costs what is older, and no more."""
+"""PubNub keeps the last 100 messages of a connection: an outage of more costs what is older, and no more."""
 
 from harness.experiment import CatchesUp, Experiment, MonitorP95, NobodyFails, Silence
 from harness.faults.network import Down
