@@ -34,7 +34,8 @@ class Broadcaster:
         Raises
         ------
         ApiError
-            413: with its envelope it is over 32 KiB. 502: PubNub refuses it. 503: PubNub can't be had now.
+            413: with envelope, channel and escapes it is over 32 KiB. 502: PubNub refuses it.
+            503: PubNub can't be had now.
         """
         message = {
             **event.model_dump(mode="json"),
@@ -42,9 +43,13 @@ class Broadcaster:
             "seq": None,
             "requestId": request_id,
         }
-        if message_size(message) > EVENT_LIMIT:
+        channels = event.channels()
+        if max(message_size(channel, message) for channel in channels.values()) > EVENT_LIMIT:
             raise ApiError(
-                413, "too_large", f"the event is over {EVENT_LIMIT} bytes with its envelope", field="data"
+                413,
+                "too_large",
+                f"the event is over {EVENT_LIMIT} bytes, as PubNub counts its envelope, channel and escapes",
+                field="data",
             )
         if not self._flags.now.pubnub_broadcasting:
             log.warning("broadcasting is disabled", eventId=message["eventId"], gameId=event.gameId)
@@ -55,7 +60,6 @@ class Broadcaster:
                 "eventId": message["eventId"],
                 "requestId": request_id,
             }
-        channels = event.channels()
         try:
             async with asyncio.timeout(_LIMIT_S):
                 timetokens = await asyncio.gather(

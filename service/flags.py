@@ -1,8 +1,7 @@
 """Feature flags, changed while the service runs.
 
 They come from the environment, and from the file ``FLAGS_FILE`` (lines of ``NAME=value``), which is read
-again whenever it changes. A file rather than a call: it reaches every replica that mounts it, outlives
-restarts, and works while the database and PubNub are down.
+again whenever it changes.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Final, Self
 
 from service.logs import get_logger
 from service.settings import FLAGS, Settings
+from service.watched_file import WatchedFile
 
 log = get_logger(__name__)
 
@@ -51,18 +51,14 @@ class Flags:
 
     def __init__(self, settings: Settings) -> None:
         self._start = self.now = Values.of(settings)
-        self._path = settings.flags_file
-        self._seen: tuple[int, int, int] | None = None
+        self._file = WatchedFile(settings.flags_file)
 
     def look(self) -> None:
         """Read the file again if it changed; what is malformed in it is logged and changes nothing."""
-        if self._path is None:
+        path = self._file.path
+        if path is None or not self._file.changed():
             return
-        stamp = _stamp(self._path)
-        if stamp == self._seen:
-            return
-        self._seen = stamp
-        changed = replace(self._start, **self._read(self._path)) if stamp is not None else self._start
+        changed = replace(self._start, **self._read(path)) if self._file.exists else self._start
         if changed != self.now:
             log.warning("feature flags changed", before=self.now.as_dict(), after=changed.as_dict())
             self.now = changed
@@ -94,11 +90,3 @@ class Flags:
                 continue
             found[name.removeprefix("ENABLE_").lower()] = value in _TRUE
         return found
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 import aiohttp
 from pubnub.enums import PNReconnectionPolicy
@@ -21,9 +22,15 @@ from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
 from pubnub.structures import RequestOptions
 
 from service.breaker import Breaker
+from service.logs import get_logger
 from service.metrics import Metrics
 from service.settings import Settings
+from service.watched_file import WatchedFile
 
+log = get_logger(__name__)
+
+#: A message that takes more in a URL goes by POST: the URL may have 32 KiB, with keys and channel.
+_GET_BYTES: Final = 30 * 1024
 #: Statuses when PubNub refuses the message itself.
 _REFUSED: Final = frozenset({400, 413, 414})
 #: Status when our keys may not publish.
@@ -95,6 +102,7 @@ class Publisher:
         self._configuration.ssl = settings.pubnub_ssl
         self._configuration.enable_subscribe = False
         self._configuration.reconnect_policy = PNReconnectionPolicy.NONE
+        self._token_file = WatchedFile(settings.pubnub_token_file)
         self._client: Any = None
 
     async def open(self) -> None:
@@ -118,10 +126,13 @@ class Publisher:
             PubNub can't be reached, does not answer in time, or fails. The message may have been accepted.
         """
         started = time.perf_counter()
+        self._take_token()
         try:
             async with asyncio.timeout(self.limit_s):
+                call = self._client.publish().channel(channel).message(message)
+                call.use_post(_escaped(json.dumps(message), "~") > _GET_BYTES)
                 # `result` raises; `future` would return its errors, a cancellation among them.
-                result = await self._client.publish().channel(channel).message(message).result()
+                result = await call.result()
             timetoken = int(result.timetoken)
         except asyncio.CancelledError:
             self.breaker.leave()
@@ -138,6 +149,18 @@ class Publisher:
         self.breaker.success()
         return timetoken
 
+    def _take_token(self) -> None:
+        """Bear the token that the file holds now; none while it can't be read."""
+        path = self._token_file.path
+        if path is None or not self._token_file.changed():
+            return
+        try:
+            token = path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            log.warning("the token file can't be read", path=str(path), error=type(error).__name__)
+            token = ""
+        self._client.set_token(token)
+
     async def time(self) -> None:
         """Ask PubNub for the time.
 
@@ -152,9 +175,17 @@ class Publisher:
             raise _failure(error) from error
 
 
-def message_size(message: Any) -> int:
-    """Return the bytes of a message as PubNub counts them: its JSON."""
-    return len(json.dumps(message).encode())
+def message_size(channel: str, message: Any) -> int:
+    """Return the bytes of a message as PubNub counts them: with its channel and all escapes, and 100 more.
+
+    https://www.pubnub.com/blog/how-many-text-characters-fit-in-a-32kb-pubnub-message/ has the formula.
+    """
+    return _escaped(channel + json.dumps(message), "!~*'()") + 100
+
+
+def _escaped(text: str, unescaped: str) -> int:
+    """Return the length of ``text`` in a URL, where letters, digits, ``-_.`` and ``unescaped`` stay."""
+    return len(quote(text, safe=unescaped))
 
 
 def retry_after_s(value: str, now: datetime) -> float:

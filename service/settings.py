@@ -96,6 +96,8 @@ class Settings(BaseSettings):
     pubnub_publish_key: PubNubKey
     pubnub_subscribe_key: PubNubKey
     pubnub_origin: Address = "https://ps.pndsn.com"
+    #: Holds the Access Manager token that publishes bear; read again whenever it changes.
+    pubnub_token_file: Annotated[Path | None, Optional] = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")] = "development"
     #: Also lets in to /metrics, /alerts and the details of /health; open: whoever asks.

@@ -6,13 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 
 from fixtures.pubnub_emulator.process import EmulatorProcess
 from service.breaker import Breaker
 from service.metrics import Metrics
-from service.publisher import AccessDenied, MessageRefused, Publisher, PublishError, retry_after_s
+from service.publisher import (
+    AccessDenied,
+    MessageRefused,
+    Publisher,
+    PublishError,
+    message_size,
+    retry_after_s,
+)
 from service.tests.support import PubNub, free_port, name, settings
 
 NOW = datetime(2031, 5, 1, 12, 0, 0, tzinfo=UTC)
@@ -21,9 +30,9 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def publisher_to(url: str, limit: str = "3s") -> AsyncIterator[Publisher]:
+async def publisher_to(url: str, limit: str = "3s", **more: object) -> AsyncIterator[Publisher]:
     breaker = Breaker(failures=10, open_s=0.1, open_max_s=0.1)
-    publisher = Publisher(settings(pubnub_origin=url, pubnub_timeout=limit), breaker, Metrics())
+    publisher = Publisher(settings(pubnub_origin=url, pubnub_timeout=limit, **more), breaker, Metrics())
     await publisher.open()
     try:
         yield publisher
@@ -32,7 +41,7 @@ async def publisher_to(url: str, limit: str = "3s") -> AsyncIterator[Publisher]:
 
 
 @asynccontextmanager
-async def publisher_of(talk: Talk, limit: str = "3s") -> AsyncIterator[Publisher]:
+async def publisher_of(talk: Talk, limit: str = "3s", **more: object) -> AsyncIterator[Publisher]:
     """Yield a publisher whose connections ``talk`` answers."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,7 +54,7 @@ async def publisher_of(talk: Talk, limit: str = "3s") -> AsyncIterator[Publisher
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()
-        async with publisher_to(f"http://{host}:{port}", limit) as publisher:
+        async with publisher_to(f"http://{host}:{port}", limit, **more) as publisher:
             yield publisher
 
 
@@ -95,6 +104,43 @@ async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None
 )
 def test_a_retry_after_is_seconds_or_a_date_and_nonsense_asks_for_nothing(value: str, seconds: float) -> None:
     assert retry_after_s(value, NOW) == seconds
+
+
+async def test_what_a_url_cannot_hold_goes_by_post(emulator: EmulatorProcess, pubnub: PubNub) -> None:
+    channel = name()
+    async with publisher_to(emulator.url) as publisher:
+        for text in ("x", "x" * 30_000, "x" * 32_000, "(" * 31_000):
+            await publisher.publish(channel, text)
+    methods = [entry["method"] for entry in pubnub.attempts(channel=channel)]
+    assert methods == ["GET", "GET", "POST", "POST"]
+
+
+@pytest.mark.parametrize("text", ["x", '"', "é", "(", "?"])
+async def test_a_message_is_as_long_as_pubnub_counts_it(emulator: EmulatorProcess, text: str) -> None:
+    channel = name()
+    empty = message_size(channel, "")
+    count = (32 * 1024 - empty) // (message_size(channel, text) - empty)
+    async with publisher_to(emulator.url) as publisher:
+        await publisher.publish(channel, text * count)
+        with pytest.raises(MessageRefused, match="http 413"):
+            await publisher.publish(channel, text * (count + 1))
+
+
+async def test_publishes_bear_the_token_that_the_file_holds_now(tmp_path: Path) -> None:
+    asked: list[str | None] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            line, _, _ = (await reader.readuntil(b"\r\n\r\n")).decode().partition(" HTTP/1.1")
+            asked.append(parse_qs(line).get("auth", [None])[0])
+            writer.write(answer(SENT))
+
+    path = tmp_path / "token"
+    async with publisher_of(talk, pubnub_token_file=path) as publisher:
+        for token in (None, "p0F2Ak-_==", "other-token", None):
+            path.write_text(f"{token}\n", encoding="ascii") if token else path.unlink(missing_ok=True)
+            await publisher.publish("c", {})
+    assert asked == [None, "p0F2Ak-_==", "other-token", None]
 
 
 @pytest.mark.parametrize(
