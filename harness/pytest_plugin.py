@@ -165,7 +165,7 @@ def _see_that_it_may_be_broken(config: pytest.Config) -> None:
         forget_deployment()
     if hasattr(config, "workerinput"):
         return  # whoever started the workers looks
-    _system(config)
+    system_of(config)
     try:
         deployment()
     except (ConsentError, TargetError) as error:
@@ -286,14 +286,19 @@ def _report(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> li
     return [f"verdict: {document.verdict}    report: {os.path.relpath(run.path / 'report.html')}"]
 
 
-def _system(config: pytest.Config) -> type[System]:
+def system_of(config: pytest.Config) -> type[System]:
     """Return the system that is put to the test; end the session where none can be had."""
     from harness.system import SystemFileError, find_system
+    from harness.system.find import SETTING, place_of
 
+    named = config.getoption("--stormwatch-system")
     try:
-        return find_system(config.getoption("--stormwatch-system"))
+        system = find_system(named)
     except SystemFileError as error:
         pytest.exit(f"stormwatch: {error}", returncode=_WRONG_USAGE)
+    if named is not None:
+        os.environ[SETTING] = place_of(system)  # for all that is started here
+    return system
 
 
 def _testbeds(config: pytest.Config) -> Testbeds:
@@ -304,7 +309,7 @@ def _testbeds(config: pytest.Config) -> Testbeds:
 
         shared = not config.getoption("--stormwatch-apart")
         folder = config.stash[_RUN] / "testbeds"
-        config.stash[_TESTBEDS] = Testbeds(folder, load_policy(), _system(config), shared=shared)
+        config.stash[_TESTBEDS] = Testbeds(folder, load_policy(), system_of(config), shared=shared)
     return config.stash[_TESTBEDS]
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
+from harness.commands._system import system_option, use_system
 from harness.report.gate import EXIT_CODES
 
 if TYPE_CHECKING:
@@ -80,12 +81,7 @@ def _milliseconds(_context: click.Context, _option: click.Parameter, values: tup
     show_default=True,
     help="Where the calibration's folder is made; the reports of runs there show the newest one.",
 )
-@click.option(
-    "--system",
-    metavar="FILE",
-    help="The system that is played: its file, or the name of an installed one. "
-    "[default: STORMWATCH_SYSTEM, else system in [tool.stormwatch] of pyproject.toml, else the only one]",
-)
+@system_option
 def command(delays_ms: list[int], repetitions: int, reports: Path, system: str | None) -> None:
     """Inject known delays and losses, and compare them with what the harness reports.
 
@@ -116,19 +112,19 @@ def command(delays_ms: list[int], repetitions: int, reports: Path, system: str |
     from harness.history import HistoryError, create_run
     from harness.process import ProcessError
     from harness.stack import StackError
-    from harness.system import SystemFileError, find_system
+    from harness.system import find_system
     from harness.target import forget_deployment
 
+    use_system(system)
+    plan = Plan(tuple(delays_ms) or DELAYS_MS, repetitions, paths_of(find_system()))
     try:
-        tested = find_system(system)
         run = create_run(reports.absolute(), "calibrate")
-    except (SystemFileError, DocumentError) as error:
+    except DocumentError as error:
         raise click.UsageError(str(error)) from error
-    plan = Plan(tuple(delays_ms) or DELAYS_MS, repetitions, paths_of(tested))
     forget_deployment()  # what is calibrated is a local stack
     try:
         with _interruptible(), _Progress() as progress:
-            inject(run, plan, tested, say=progress)
+            inject(run, plan, find_system(), say=progress)
             progress("comparing", plan.steps, plan.steps)
             found = calibration(run, plan, measure(run, plan))
             path = run.path / NAME

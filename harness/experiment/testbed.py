@@ -22,7 +22,7 @@ from harness.observe.database import due_soon, note_overdue
 from harness.sla.policy import Policy
 from harness.sla.units import parse_duration
 from harness.stack import StackOptions, start_stack
-from harness.system import Lifecycle, System, Ticks
+from harness.system import HasProcesses, Lifecycle, System, Ticks
 from harness.system.cleaning import clean
 from harness.system.find import place_of
 from harness.target import Action, ConsentError, Permission, Target, deployment_named
@@ -127,7 +127,10 @@ class Testbed:
             self.stack: FaultTarget
             if permission is None:
                 options = StackOptions(
-                    replicas=setup.replicas, service_env=setup.environment(system), log_folder=run.logs
+                    system=system,
+                    replicas=setup.replicas,
+                    service_env=setup.environment(system),
+                    log_folder=run.logs,
                 )
                 self.stack = failing.enter_context(start_stack(options))
             else:
@@ -277,7 +280,11 @@ def impossible(setup: Setup, system: type[System]) -> str | None:
     except ConsentError as error:
         return str(error)
     if permission is None:
-        return None
+        if issubclass(system, HasProcesses):
+            return None
+        return (
+            f"{system.name} can't be started here, as its file has no `processes`, and no deployment is named"
+        )
     if permission.target.database_url is None:
         return (
             "the target is a deployment, and DATABASE_URL is not set: nobody could see what became of games"

@@ -12,6 +12,8 @@ import pytest
 
 from harness.faults import FaultTarget
 from harness.faults.schedule import Schedule, candidates
+from harness.pytest_plugin import system_of
+from harness.sla.units import parse_duration
 from harness.target import deployment_named
 
 #: The timeline that is tried where nobody asks for another one: each place has its turn, and some overlap.
@@ -28,8 +30,9 @@ _MOST_WORKERS = 8
 
 _RANDOM = "random"
 _SHORTEST_S, _LONGEST_S = 5.0, 3600.0
-#: What an experiment takes besides its faults.
-_AROUND_S = 120.0
+#: What an experiment takes besides its faults, and how many games' timers it may have to wait for.
+_AROUND_S = 110.0
+_GAMES = 3
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run the scenarios on as many workers as fit, a file on one worker: neighbours share a stack.
+    """Run the scenarios on as many workers as fit.
 
+    Each begins with a share of its own, as neighbours share a stack; who is done early takes from the others.
     Those of a named file run here, and so do those of a deployment: one after the other.
     """
     option = config.option
@@ -96,7 +100,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if option.numprocesses is None and not named and not elsewhere:
         option.numprocesses = "auto"
     if option.numprocesses:
-        option.dist = "loadfile"
+        option.dist = "worksteal"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -118,11 +122,14 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give a long timeline its time."""
-    if config.pluginmanager.hasplugin("timeout"):
-        for item in items:
-            if "chaos" in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.timeout(config.option.chaos_seconds + _AROUND_S))
+    """Give a long timeline, and long timers of the system, their time."""
+    if not config.pluginmanager.hasplugin("timeout"):
+        return
+    timers = system_of(config).lifecycle.timed.values()
+    games_s = _GAMES * sum(parse_duration(timed.short_text) for timed in timers)
+    for item in items:
+        lasts_s = config.option.chaos_seconds if "chaos" in getattr(item, "fixturenames", ()) else 0.0
+        item.add_marker(pytest.mark.timeout(lasts_s + games_s + _AROUND_S))
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_broadcasting_off_and_on(experiment: Experiment) -> None:
 
 def test_grace_period_off_and_on(experiment: Experiment) -> None:
     """Grace periods are off: whoever dawdles gets none; before and after, everyone who dawdles gets one."""
-    with experiment.games(needs=[DrawingGame], count=12, players=2, drawing="2s", service=SHORT_GRACE):
+    with experiment.games(needs=[DrawingGame], count=12, players=2, service=SHORT_GRACE):
         with Operator.of(experiment).dawdling_games(drawing_s=2):
             experiment.steady()
             experiment.inject(FlagOff("ENABLE_GRACE_PERIOD"), "5s", *UNDISTURBED, NoGrace())

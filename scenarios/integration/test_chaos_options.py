@@ -128,7 +128,7 @@ def test_a_long_timeline_gets_its_time(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         test_marks="""
         def test_marks(request, chaos):
-            assert request.node.get_closest_marker("timeout").args == (420.0,)
+            assert request.node.get_closest_marker("timeout").args == (422.0,)
         """
     )
     assert pytester.runpytest_inprocess("test_marks.py", "--chaos-seconds=300").ret == 0
