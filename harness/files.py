@@ -11,6 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+_BUNDLED: Final = Path(__file__).with_name("_bundled")
+#: Where what comes along with the harness lies (scenarios, policy, emulator): in its wheel, or the checkout.
+SHIPPED: Final = _BUNDLED if _BUNDLED.is_dir() else Path(__file__).parents[1]
+
 #: No document of ours comes near these.
 MAX_BYTES: Final = 32 << 20
 MAX_DEPTH: Final = 64

@@ -170,12 +170,12 @@ def _pubnub() -> Finding:
     from harness.stack import StackProcess
     from harness.stack.ports import PortBlock
     from harness.stack.pubnub import MODULE, spec
-    from harness.stack.stack import PROJECT, inherited_environment
+    from harness.stack.stack import inherited_environment
 
     with Reaper() as reaper, PortBlock() as block, tempfile.TemporaryDirectory() as folder:
         environment = inherited_environment()
         log = Path(folder, "pubnub.log")
-        emulator = spec(block.take(), log, environment, control_token="doctor", folder=PROJECT)  # noqa: S106  # gone in a moment
+        emulator = spec(block.take(), log, environment, control_token="doctor")  # noqa: S106  # gone in a moment
         with StackProcess(emulator, reaper).start() as process:
             process.wait_until_ready(_LIMIT_S)
             timetoken = _ask_time(process.endpoint, ssl=False)

@@ -8,16 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
-import harness
 from harness.documents.run import Window
 from harness.experiment.child import Child
+from harness.files import SHIPPED
 from harness.history import RunFolder
 from harness.process import ProcessError
 
-SCENARIO: Final = Path(harness.__file__).parents[1] / "scenarios" / "concurrent_games.py"
+SCENARIO: Final = SHIPPED / "scenarios" / "concurrent_games.py"
 
 _POLL_S: Final = 0.2
 

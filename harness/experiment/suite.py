@@ -9,21 +9,19 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-import harness
 from harness.experiment import collected
 from harness.experiment.child import Child
 from harness.experiment.results import finished
-from harness.files import make_folder, write_atomically
+from harness.files import SHIPPED, make_folder, write_atomically
 from harness.history import RunFolder
 from harness.process import ProcessError
 from harness.report.scenarios import read_plan
 
-FAILURE: Final = Path(harness.__file__).parents[1] / "scenarios" / "failure"
+FAILURE: Final = SHIPPED / "scenarios" / "failure"
 
 #: pytest's exit codes after which its outcomes stand: all passed, some failed, interrupted.
 _JUDGED: Final = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)

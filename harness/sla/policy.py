@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from harness.files import DocumentError, read_toml
+from harness.files import SHIPPED, DocumentError, read_toml
 from harness.sla.promises import Objective, Policy, parse_threshold
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 #: The policy of the project, used unless another is named.
-DEFAULT_POLICY: Final = Path(__file__).parents[2] / "scenarios" / "sla.toml"
+DEFAULT_POLICY: Final = SHIPPED / "scenarios" / "sla.toml"
 
 
 class PolicyError(Exception):

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from harness.files import SHIPPED
 from harness.process import ProcessSpec, answers_http
 
 MODULE: Final = "fixtures.pubnub_emulator"
 
 
-def spec(
-    port: int, log_path: Path, environment: Mapping[str, str], *, control_token: str, folder: Path
-) -> ProcessSpec:
+def spec(port: int, log_path: Path, environment: Mapping[str, str], *, control_token: str) -> ProcessSpec:
     """Return how the emulator is run on ``port`` of 127.0.0.1."""
     return ProcessSpec(
         name="pubnub",
@@ -23,6 +22,6 @@ def spec(
         log_path=log_path,
         is_ready=lambda: answers_http(port, "/time/0"),
         environment={**environment, "STORMWATCH_PUBNUB_CONTROL_TOKEN": control_token},
-        way_out=f"see its log, or run it alone: python -m {MODULE}",
-        folder=folder,
+        way_out=f"see its log, or run it alone: cd {SHIPPED} && python -m {MODULE}",
+        folder=SHIPPED,
     )

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
-import harness
 from harness import limits, web_proxies
 from harness.files import make_folder
 from harness.process import ProcessSpec, Reaper, remove, stop_all, wait_until_ready
@@ -26,8 +25,6 @@ from harness.stack.wiring import Emulator, RealPubNub, Wiring, wire
 from harness.system import System, find_system
 from harness.target import Permission, Target
 from harness.target.consent import of_own_stack
-
-PROJECT: Final = Path(harness.__file__).parents[1]
 
 #: What of the starter's environment the processes may see: nothing that could change what they are.
 _INHERITED: Final = (
@@ -276,7 +273,7 @@ class Stack:
 
     def _start_emulator(self, port: int) -> Emulator:
         token, log = secrets.token_urlsafe(24), self._log("pubnub")
-        spec = pubnub.spec(port, log, inherited_environment(), control_token=token, folder=PROJECT)
+        spec = pubnub.spec(port, log, inherited_environment(), control_token=token)
         return Emulator(self._launch(spec).endpoint, token)
 
     def _start_postgres(self, port: int) -> Postgres:

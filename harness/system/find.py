@@ -1,10 +1,11 @@
-"""Finds the system under test: a file, a setting, or an installed package."""
+"""Finds the system under test: a file, a setting, a project, or an installed package."""
 
 from __future__ import annotations
 
 import importlib.util
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final
 
-from harness.files import DocumentError, read_toml
+from harness.files import SHIPPED, DocumentError, read_toml
 from harness.system.base import Looks, LooksAtAll, System
 from harness.system.lifecycle import LifecycleError
 from harness.system.statements import WitnessError
@@ -23,6 +24,8 @@ from harness.system.witness import ApiWitness
 SETTING: Final = "STORMWATCH_SYSTEM"
 #: Packages name systems of theirs in this group.
 GROUP: Final = "stormwatch.systems"
+#: A class in a module.
+_CLASS: Final = re.compile(r"[\w.]+:\w+")
 
 
 class SystemFileError(Exception):
@@ -34,30 +37,30 @@ def find_system(named: str | None = None) -> type[System]:
 
     Parameters
     ----------
-    named : a file, or the name of an installed system. None: what ``STORMWATCH_SYSTEM`` says, else
-        ``system`` in ``[tool.stormwatch]`` of the folder's ``pyproject.toml``, else the only one installed.
+    named : a file, a class (``package.module:Class``), or the name of an installed system. None: what
+        ``STORMWATCH_SYSTEM`` says, else ``system`` in ``[tool.stormwatch]`` of the folder's
+        ``pyproject.toml``, else the only one installed, else that of the checkout that the harness runs from.
 
     Raises
     ------
     SystemFileError
         There is none, or none that can be used.
     """
-    named = named or os.environ.get(SETTING) or _of_project(Path("pyproject.toml"))
     installed = _installed()
+    named = named or os.environ.get(SETTING) or _of_project(Path())
     if named is None:
-        if len(installed) != 1:
-            raise SystemFileError(
-                f"no system is named: give --system FILE, {SETTING}, or system in [tool.stormwatch] of "
-                f"pyproject.toml{_or(installed)}"
-            )
-        named = next(iter(installed))
-    if named in installed:
+        named = next(iter(installed)) if len(installed) == 1 else _of_project(SHIPPED)
+    if named is None:
+        raise SystemFileError(
+            f"no system is named: give --system FILE, {SETTING}, or system in [tool.stormwatch] of "
+            f"pyproject.toml{_or(installed)}; `stormwatch init` writes one to begin with"
+        )
+    if named in installed or _CLASS.fullmatch(named):
+        point = installed.get(named) or EntryPoint(named, named, GROUP)
         try:
-            return _usable(installed[named].load(), named)
+            return _usable(point.load(), named)
         except Exception as error:
-            raise SystemFileError(
-                f"the installed system {named!r} can't be loaded: {_said(error)}"
-            ) from error
+            raise SystemFileError(f"the system {named!r} can't be loaded: {_said(error)}") from error
     path = Path(named)
     if not path.is_file():
         raise SystemFileError(f"{named}: no such file{_or(installed)}")
@@ -149,7 +152,9 @@ def _usable(system: Any, where: str) -> type[System]:
     return system
 
 
-def _of_project(path: Path) -> str | None:
+def _of_project(folder: Path) -> str | None:
+    """Return what the project in ``folder`` names; a file's name counts from there."""
+    path = folder / "pyproject.toml"
     try:
         _, settings = read_toml(path)
     except FileNotFoundError:
@@ -159,7 +164,8 @@ def _of_project(path: Path) -> str | None:
     named = settings.get("tool", {}).get("stormwatch", {}).get("system")
     if named is not None and not isinstance(named, str):
         raise SystemFileError(f"{path}: system in [tool.stormwatch] is {named!r}, it must be a file's name")
-    return named
+    beside = folder / named if named else None
+    return str(beside) if beside is not None and beside.is_file() else named
 
 
 def _line(error: Exception, path: Path) -> str:

@@ -11,6 +11,9 @@ from harness.sla.policy import DEFAULT_POLICY
 
 Found = TypeVar("Found")
 
+#: The reference service, also where another system is named.
+REFERENCE = "scenarios.systems.drawing_game:DrawingGame"
+
 
 def eventually(
     holds: Callable[[], Found], within_s: float = 60.0, *, otherwise: Callable[[], str] | None = None

@@ -11,13 +11,14 @@ from harness.history import Doubt, Witness, read_history
 from harness.load.observers import ObserverError, ObserverProcess
 from harness.observe.process import Assignment
 from harness.target import Target
+from harness.tests.helpers import REFERENCE
 
 
 @pytest.fixture
 def assignment(tmp_path: Path) -> Assignment:
     # Nobody is there: an observer is up all the same, and says what it can't reach.
     target = Target("http://127.0.0.1:1", "x", "x", "sub-c-x", pubnub_origin="http://127.0.0.1:1")
-    return Assignment("observer-1", "a-run", tmp_path / "history", target, {"system": "drawing-game"})
+    return Assignment("observer-1", "a-run", tmp_path / "history", target, {"system": REFERENCE})
 
 
 def test_an_observer_that_is_stopped_lacks_nothing(assignment: Assignment, tmp_path: Path) -> None:

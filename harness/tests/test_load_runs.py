@@ -26,7 +26,7 @@ from harness.load.worker_run import RunSpec, writable_run
 from harness.sla.policy import load_policy
 from harness.stack import Stack, start_stack
 from harness.target import Target
-from harness.tests.helpers import eventually
+from harness.tests.helpers import REFERENCE, eventually
 
 PROJECT = Path(harness.__file__).parents[1]
 SCENARIO = PROJECT / "scenarios" / "concurrent_games.py"
@@ -287,7 +287,7 @@ def test_a_worker_that_cannot_see_the_masters_folder_keeps_its_own(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     target = Target("http://127.0.0.1:9", "x", "x", "x")
-    spec = RunSpec("a-run", tmp_path / "masters" / "a-run", "sw-", None, target, "drawing-game", index=0)
+    spec = RunSpec("a-run", tmp_path / "masters" / "a-run", "sw-", None, target, REFERENCE, index=0)
     own = writable_run(spec, tmp_path / "reports")
     assert own.path.parent == tmp_path / "reports"
     assert json.loads((own.path / "run.json").read_text(encoding="utf-8"))["of_run"] == "a-run"

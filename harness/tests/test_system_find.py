@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from harness.system import System, SystemFileError, find_system
-from harness.system.find import SETTING, place_of
+from harness.system import System, SystemFileError, find, find_system
+from harness.system.find import GROUP, SETTING, _installed, place_of
+from harness.tests.helpers import REFERENCE
 
 WHOLE = """
 from pathlib import Path
@@ -46,10 +48,45 @@ def test_a_system_is_found_in_its_file_and_there_again() -> None:
     assert find_system(place_of(system)) is system
 
 
-def test_the_one_that_is_installed_is_the_default() -> None:
+def test_the_one_of_the_checkout_is_the_default() -> None:
     assert find_system().name == "drawing game"
-    assert find_system("drawing-game") is find_system()
+    assert find_system(REFERENCE) is find_system()
     assert find_system(place_of(find_system())) is find_system()
+
+
+@pytest.fixture
+def installed(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package with a system, as `pip` leaves it."""
+    written(WHOLE, "sold_by_auction.py")
+    metadata = elsewhere / "sold_by_auction-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: sold\nVersion: 1\n", encoding="utf-8")
+    (metadata / "entry_points.txt").write_text(
+        f"[{GROUP}]\nauction = sold_by_auction:Auction\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(elsewhere)
+    _installed.cache_clear()
+    yield
+    _installed.cache_clear()
+
+
+@pytest.mark.usefixtures("installed")
+def test_one_that_is_installed_comes_first() -> None:
+    assert find_system().name == "auction"
+    assert find_system("auction") is find_system()
+    with pytest.raises(SystemFileError, match=r"none.py: no such file; installed: auction"):
+        find_system("none.py")
+
+
+def test_without_any_the_ways_to_name_one_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(find, "SHIPPED", tmp_path / "in a wheel")
+    with pytest.raises(SystemFileError, match=r"no system is named: give --system .* `stormwatch init`"):
+        find_system()
+
+
+def test_a_class_that_can_not_be_had_is_named() -> None:
+    with pytest.raises(SystemFileError, match=r"the system 'nobody.here:Mine' can't be loaded: Module"):
+        find_system("nobody.here:Mine")
 
 
 def test_the_setting_and_then_the_project_name_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,8 +126,8 @@ def test_what_is_wrong_with_a_file_is_one_line(text: str, said: str) -> None:
     assert "\n" not in str(found.value)
 
 
-def test_a_file_that_is_not_there_is_named_with_what_is_installed() -> None:
-    with pytest.raises(SystemFileError, match=r"none.py: no such file; installed: drawing-game"):
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(SystemFileError, match=r"none.py: no such file"):
         find_system("none.py")
 
 

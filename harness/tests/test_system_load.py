@@ -14,6 +14,7 @@ from harness.load.reporting import about_run, repeating_command
 from harness.system import Lifecycle, SystemFileError, Timed, Words, find_system
 from harness.system.find import SETTING
 from harness.target import Target
+from harness.tests.helpers import REFERENCE
 from harness.tests.permitted import permitted
 from harness.tests.test_load_options import load_parser, options, parse
 from harness.tests.test_system_find import WHOLE
@@ -80,7 +81,7 @@ def test_a_run_does_without_what_the_system_does_not_have(auction: str) -> None:
         "health": "no health probes: auction does not tell its health",
         "triggers": "nothing tells how long triggers take: the witness of auction has no trigger_ms",
     }
-    assert "absent" not in about_run(find_system("drawing-game"), options(), permission, parse(), alone=False)
+    assert "absent" not in about_run(find_system(REFERENCE), options(), permission, parse(), alone=False)
 
 
 def test_the_command_names_the_system_that_was_named(auction: str) -> None:

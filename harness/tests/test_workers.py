@@ -15,6 +15,7 @@ from fixtures.synthetic_run import synthetic_rows
 from harness.history import Witness
 from harness.history.witnesses import WORKER, Doubt, doubts_about, witnesses_of
 from harness.sla.policy import load_policy
+from harness.tests.helpers import REFERENCE
 from harness.tests.test_load_options import options
 from harness.tests.test_verdicts import SHAPE, named, verdict_of
 
@@ -87,7 +88,7 @@ class Master:
 def spec(tmp_path: Path, **more: Any) -> RunSpec:
     nobody: Any = SimpleNamespace(environment=dict)
     return RunSpec(
-        "a-run", tmp_path / "masters" / "a-run", "sw-", options("--seed=1"), nobody, "drawing-game", **more
+        "a-run", tmp_path / "masters" / "a-run", "sw-", options("--seed=1"), nobody, REFERENCE, **more
     )
 
 
