@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, computed_field, model_validator
 from harness.documents.base import Document, Many, Model, Moment
 from harness.documents.rows import (
     CheckRow,
+    DriftRow,
     Fault,
     IntegrityRow,
     Judged,
@@ -69,6 +70,7 @@ class Report(Judged, Document):
     policy: PolicyShown
     objectives: Annotated[Many[ObjectiveRow], Field(min_length=1)]
     integrity: Many[IntegrityRow]
+    drift: Many[DriftRow] = ()
     faults: Many[Fault]
     scenarios: Many[ScenarioRow]
     measurement: Measurement
@@ -92,6 +94,7 @@ class Report(Judged, Document):
             [
                 *self.objective_verdicts,
                 *(row.verdict for row in self.integrity),
+                *(row.verdict for row in self.drift if row.verdict == "fail"),
                 *(fault.verdict for fault in self.faults),
                 self.measurement.verdict,
             ]

@@ -7,6 +7,7 @@ verdicts are at odds with its figures is refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -148,6 +149,58 @@ class IntegrityRow(Judged):
             return "fail"
         # Nothing was found where nothing was looked at.
         return "inconclusive" if self.doubts or not self.looked_at else "pass"
+
+
+class DriftRow(Judged):
+    """What must not grow while a run goes on, and by how much an hour it does.
+
+    It counts where it fails; what a run is too short to tell does not make the run inconclusive.
+    """
+
+    name: str
+    title: str
+    unit: Literal["s", "MB", "files", "connections", "events"]
+    #: Growth an hour that is allowed.
+    limit: Annotated[float, Field(gt=0)]
+    #: A run shorter than this fails only by what has grown by more than an hour's limit already.
+    least_s: Annotated[float, Field(ge=0)]
+    source: str
+    #: Growth an hour.
+    measured: Number = None
+    interval: Interval = (None, None)
+    #: How long the steady state was that it was seen in.
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    #: By so much, in all, lag of the harness may have grown instead.
+    lag_error: Annotated[float, Field(ge=0)] = 0.0
+    #: Whose reading it is, of several.
+    actor: str = ""
+    doubts: Many[str] = ()
+
+    @property
+    def called(self) -> str:
+        return f"drift {self.name!r}"
+
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
+    @property
+    def verdict(self) -> Verdict:
+        low, high = self.interval
+        if self.doubts or low is None or high is None:
+            return "inconclusive"
+        long_enough = self.seconds >= self.least_s
+        hours = self.seconds / 3600
+        if low * hours - self.lag_error > self.limit * (hours if long_enough else 1):
+            return "fail"
+        return "pass" if high <= self.limit and long_enough else "inconclusive"
+
+    @property
+    def needed_s(self) -> float | None:
+        """How long a steady state would decide, if it went on like this; None: not known, or for ever."""
+        low, high = self.interval
+        if self.measured is None or low is None or high is None or self.measured == self.limit:
+            return None
+        # The interval of a slope narrows with the time to the power of 3/2.
+        wide = max(high - self.measured, self.measured - low) / abs(self.limit - self.measured)
+        return max(self.least_s, self.seconds * math.pow(wide, 2 / 3))
 
 
 class CheckRow(Model):

@@ -9,7 +9,8 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.documents.rows import CheckRow, IntegrityRow, ObjectiveRow
+from harness.documents.rows import CheckRow, DriftRow, IntegrityRow, ObjectiveRow
+from harness.judge.drift import drift_row
 from harness.judge.evidence import Evidence
 from harness.judge.integrity import INTEGRITY
 from harness.judge.measurement import MEASUREMENT
@@ -33,6 +34,8 @@ class Judgement:
     checks: tuple[CheckRow, ...]
     objectives: tuple[ObjectiveRow, ...]
     integrity: tuple[IntegrityRow, ...]
+    #: Of the record as a whole only: it is about how a run goes on.
+    drift: tuple[DriftRow, ...]
     #: Metric -> the samples that its objectives were judged by.
     samples: Mapping[str, Samples]
 
@@ -59,6 +62,11 @@ def judge(evidence: Evidence, *, as_of: int | None = None) -> Judgement:
         checks,
         objectives=tuple(row for row, _ in judged),
         integrity=tuple(integrity_row(name, evidence, checks) for name in INTEGRITY if loaded),
+        drift=tuple(
+            drift_row(name, drift, evidence, checks)
+            for name, drift in evidence.policy.drift.items()
+            if loaded and as_of is None
+        ),
         samples={row.metric: samples for row, samples in judged if samples is not None},
     )
 

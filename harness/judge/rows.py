@@ -40,7 +40,7 @@ def check_row(check: Callable[[Evidence], CheckRow], evidence: Evidence) -> Chec
     return guarded(lambda: check(evidence), unknown)
 
 
-def _doubts(checks: Iterable[CheckRow], name: str) -> list[str]:
+def doubts_of(checks: Iterable[CheckRow], name: str) -> list[str]:
     """Return what the checks that are no pass say against a metric or an integrity row."""
     return [
         f"“{check.title}” does not hold: {format_limited(check.measured, check.unit, check.limit)}. "
@@ -81,7 +81,7 @@ def objective_row(
         return _estimated(row, objective, found), found
 
     judged, samples = guarded(measured, lambda why: (row.model_copy(update={"doubts": (why,)}), None))
-    doubts = (*judged.doubts, *_doubts(checks, objective.metric))
+    doubts = (*judged.doubts, *doubts_of(checks, objective.metric))
     return judged.model_copy(update={"doubts": doubts}), samples
 
 
@@ -258,4 +258,4 @@ def integrity_row(name: str, evidence: Evidence, checks: Sequence[CheckRow]) -> 
         )
 
     found = guarded(looked, lambda why: row.model_copy(update={"doubts": (why,)}))
-    return found.model_copy(update={"doubts": (*found.doubts, *_doubts(checks, name))})
+    return found.model_copy(update={"doubts": (*found.doubts, *doubts_of(checks, name))})

@@ -63,6 +63,7 @@ def report_on(evidence: Evidence, run_id: str) -> Report:
         policy=_policy(evidence.policy),
         objectives=tuple(with_reason(row, found.checks, evidence) for row in found.objectives),
         integrity=found.integrity,
+        drift=found.drift,
         faults=tuple(_faults(evidence)),
         scenarios=tuple(map(_scenario, evidence.scenarios)),
         measurement=Measurement(checks=found.checks),

@@ -19,7 +19,7 @@ from harness.documents.verdict import NOT_APPLICABLE, RowVerdict, Verdict, worst
 from harness.documents.words import Words
 from harness.files import DocumentError, read_json
 from harness.report.reasons import conclusion
-from harness.report.words import expected, limited, place, reason
+from harness.report.words import expected, growth_reason, limited, place, reason
 
 if TYPE_CHECKING:
     from harness.sla.policy import Objective, Policy
@@ -93,6 +93,10 @@ def judge_again(report: Report, policy: Policy) -> Report:
             raise _needs_record(f"objective {name!r} of the policy is not in the report")
         _see_that_figures_fit(rows[name], objective, policy)
         judged.append(_with_threshold(rows[name], objective.threshold, report))
+    for row in report.drift:
+        drift = policy.drift.get(row.name)
+        if drift is not None and (drift.limit, drift.least) != (row.limit, row.least_s):
+            raise _needs_record(f"the policy has another limit of drift {row.name!r}")
     if not judged:
         raise _needs_record("nothing that the policy promises is in the report")
     return report.model_copy(update={"objectives": tuple(judged)})
@@ -175,6 +179,12 @@ def rows_not_passed(report: Report, allow_inconclusive: Collection[str] = ()) ->
     rows += [
         Row("measurement", row.name, row.verdict, f"{limited(row)}. {row.explanation}", row.title)
         for row in report.measurement.checks
+    ]
+    # What a run is too short to tell of growth is no matter of its verdict.
+    rows += [
+        Row("drift", row.name, row.verdict, growth_reason(row), row.title)
+        for row in report.drift
+        if row.verdict == "fail"
     ]
     found = [_allowed(row, row.name, allow_inconclusive) for row in rows if row.verdict != "pass"]
     return sorted(found, key=lambda row: (row.verdict == NOT_APPLICABLE, row.verdict != "fail", row.allowed))

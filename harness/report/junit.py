@@ -11,6 +11,8 @@ from harness.output import plain
 from harness.report.words import (
     example,
     expected,
+    grows,
+    growth_reason,
     limited,
     measured,
     message,
@@ -32,14 +34,20 @@ def render_junit(report: Report) -> str:
     system = report.run.words
     root = ET.Element("testsuites", name=f"stormwatch {report.run.id}")
     suite = _suite(root, "objectives")
-    for row in report.objectives:
-        case = _case(suite, row.title)
-        _outcome(case, row.verdict, f"{measured(row)}, promised {target(row)}", reason(row))
+    for objective in report.objectives:
+        case = _case(suite, objective.title)
+        summary = f"{measured(objective)}, promised {target(objective)}"
+        _outcome(case, objective.verdict, summary, reason(objective))
     suite = _suite(root, "integrity")
     for rule in report.integrity:
         lines = [rule.explanation, *rule.doubts, *(str(named(one, system)) for one in rule.examples)]
         summary = f"{rule.violations} of {rule.looked_at}"
         _outcome(_case(suite, rule.title), rule.verdict, summary, "\n".join(lines))
+    suite = _suite(root, "drift")
+    for row in report.drift:
+        # What a run is too short to tell is not judged, and no error of it.
+        told = "skipped" if row.verdict == "inconclusive" else row.verdict
+        _outcome(_case(suite, row.title), told, grows(row), growth_reason(row))
     suite = _suite(root, "measurement")
     for check in report.measurement.checks:
         _outcome(_case(suite, check.title), check.verdict, limited(check), check.explanation)

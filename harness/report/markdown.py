@@ -8,7 +8,7 @@ from typing import Final
 
 from harness.documents.base import Example
 from harness.documents.report import Report
-from harness.documents.rows import ScenarioRow
+from harness.documents.rows import DriftRow, ScenarioRow
 from harness.documents.shown import CalibrationShown, Stage
 from harness.documents.words import Words
 from harness.output import one_line
@@ -18,6 +18,9 @@ from harness.report.words import (
     count,
     example,
     expected,
+    grows,
+    growth_interval,
+    growth_reason,
     interval,
     limited,
     measured,
@@ -67,6 +70,7 @@ def render_markdown(report: Report) -> str:
         for row in report.integrity
     ]
     lines += ["", *table("integrity|violations:|looked at:|", integrity)]
+    lines += _drift(report.drift) if report.drift else []
     lines += _scenarios(report.scenarios) if report.scenarios else []
     lines += _stages(report.stages) if report.stages else []
     lines += _folded("Can the measurement be trusted?", _measurement(report))
@@ -86,6 +90,14 @@ def _scenarios(rows: Sequence[ScenarioRow]) -> list[str]:
     ]
     title = f"Failure scenarios: {passed} of {len(rows)} passed"
     return _folded(title, table("scenario|seconds:|", cells))
+
+
+def _drift(rows: Sequence[DriftRow]) -> list[str]:
+    cells = [
+        (*map(text, (row.title, grows(row), growth_interval(row), growth_reason(row))), _badge(row.verdict))
+        for row in rows
+    ]
+    return _folded("What grows while it goes on", table("series|grows|interval|why|", cells))
 
 
 def _stages(rows: Sequence[Stage]) -> list[str]:
@@ -144,14 +156,17 @@ def _calibration(found: CalibrationShown) -> list[str]:
 
 def _reasons(report: Report) -> list[str]:
     found, system = [], report.run.words
-    for row in report.objectives:
-        found += _reason(row.title, row.verdict, reason(row))
+    for objective in report.objectives:
+        found += _reason(objective.title, objective.verdict, reason(objective))
     for rule in report.integrity:
         doubts = [f"not judged: {text(doubt)}" for doubt in rule.doubts]
         broke = _examples(rule.examples, system)
         found += _reason(rule.title, rule.verdict, rule.explanation, [*doubts, *broke])
     for check in report.measurement.checks:
         found += _reason(check.title, check.verdict, check.explanation)
+    for row in report.drift:
+        if row.verdict == "fail":
+            found += _reason(row.title, row.verdict, growth_reason(row))
     for fault in report.faults_of_load:
         for one in fault.unmet:
             broke = [text(example(entry, system)) for entry in one.examples[:_EXAMPLES]]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from harness.documents.base import INFINITY, Example
-from harness.documents.rows import CheckRow, Fault, Finding, ObjectiveRow, ScenarioRow
+from harness.documents.rows import CheckRow, DriftRow, Fault, Finding, ObjectiveRow, ScenarioRow
 from harness.documents.verdict import Verdict, worst
 from harness.documents.words import Words
 from harness.sla.units import format_limited, format_quantity
@@ -76,6 +76,47 @@ def count(value: float) -> str:
 def limited(row: CheckRow) -> str:
     """A measurement check's figure against its limit: ``33 % (limit 90 %)``."""
     return format_limited(row.measured, row.unit, row.limit)
+
+
+def grows(row: DriftRow) -> str:
+    """``+12.3 MB an hour (service-1)``."""
+    if row.measured is None:
+        return "–"
+    whose = f" ({row.actor})" if row.actor else ""
+    return f"{growth(row.measured, row.unit)} an hour{whose}"
+
+
+def growth_interval(row: DriftRow) -> str:
+    """``-3 MB to +27 MB``."""
+    low, high = row.interval
+    return "–" if low is None or high is None else f"{growth(low, row.unit)} to {growth(high, row.unit)}"
+
+
+def growth_reason(row: DriftRow) -> str:
+    """Why a row of what must not grow is no pass; nothing if it is one."""
+    if row.doubts:
+        return f"Not judged: {'; '.join(row.doubts)}"
+    if row.measured is None:
+        return "Nothing of it was recorded for long enough in the steady state."
+    if row.verdict == "fail":
+        return f"It grows by {growth_interval(row)} an hour, and may by {growth(row.limit, row.unit)}."
+    if row.verdict == "pass":
+        return ""
+    if row.needed_s is None:
+        return "It grows by just what it may."
+    minutes = math.ceil(row.needed_s / 60)
+    return f"Too short to tell: a run of {count(minutes)} min would (--duration {minutes}min)."
+
+
+def growth(value: float, unit: str) -> str:
+    """``+3.2 MB``, ``-1.20 ms``."""
+    size = abs(value)
+    figure = (
+        format_quantity(size, unit)
+        if unit == "s"
+        else f"{count(size) if size >= 100 else f'{size:.2g}'} {unit}"
+    )
+    return f"{'+' if value > 0 else '-' if value < 0 else ''}{figure}"
 
 
 def share(value: float | None) -> str:

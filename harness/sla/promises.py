@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from harness.load_options import OPTIONS
+from harness.sla.drifts import SERIES, parse_growth
 from harness.sla.metrics import METRICS, Comparison, Kind
 from harness.sla.units import parse_duration, parse_quantile, parse_share
 
@@ -139,6 +140,34 @@ class Objective(_Model):
         return self
 
 
+class Drift(_Model):
+    """What must not grow by more than so much in an hour."""
+
+    title: str
+    series: str
+    #: In an hour; seconds, MB or a number.
+    limit: float
+    #: How long a steady state must be to be judged by what would come of it in an hour; a shorter one fails
+    #: only by what has come to more than an hour's limit already.
+    least: Limit = 600.0
+    #: Where it is promised, or why it is expected.
+    source: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_limit(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(series := data.get("series"), str):
+            return data
+        if series not in SERIES:
+            raise ValueError(f"series: {series!r} is unknown; known: {', '.join(SERIES)}")
+        if "limit" not in data:
+            return data
+        try:
+            return data | {"limit": parse_growth(data["limit"], SERIES[series].unit)}
+        except ValueError as error:
+            raise ValueError(f"limit: {error}") from None
+
+
 class Tolerances(_Model):
     """What is granted before something counts as late, lost or disturbed."""
 
@@ -235,6 +264,7 @@ class Policy(_Model):
     tolerances: Tolerances
     measurement: MeasurementLimits
     recovery: Recovery
+    drift: dict[str, Drift] = Field(default_factory=dict)
     profiles: dict[str, Profile] = Field(default_factory=dict)
 
     @model_validator(mode="after")

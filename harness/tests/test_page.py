@@ -237,7 +237,14 @@ def test_a_scenario_draws_the_panels_that_have_something_to_show(busy: dict[str,
 
 
 def test_a_report_without_load_has_no_empty_sections(busy: dict[str, Any]) -> None:
-    alone = busy | {"integrity": [], "stages": [], "timeline": None, "distributions": [], "games": []}
+    alone = busy | {
+        "integrity": [],
+        "drift": [],
+        "stages": [],
+        "timeline": None,
+        "distributions": [],
+        "games": [],
+    }
     alone["faults"] = [fault for fault in busy["faults"] if fault["scenario"]]
     sections = re.findall(r'<section id="(\w+)"', render_html(alone))
     assert sections == ["objectives", "scenarios", "measurement", "environment"]
