@@ -12,12 +12,12 @@ from typing import Any, Final, cast
 import pyarrow as pa
 
 from harness.history.schema import (
-    FIRST_SCHEMA,
     META_RUN,
     META_VERSION,
     META_WRITER,
     SCHEMA,
     SCHEMA_VERSION,
+    schema_of,
     upgraded,
 )
 
@@ -133,8 +133,7 @@ class _File:
         self._cut_off: str | None = "the file is empty"
         self._feed = _Feed()
         self._stream: Any = None
-        #: Whether it is of schema version 1.
-        self._first = False
+        self._version = SCHEMA_VERSION
 
     def look(self) -> None:
         """Read the whole batches that were appended."""
@@ -200,13 +199,13 @@ class _File:
         version = metadata.get(META_VERSION)
         if version is None:
             raise HistoryError(f"{self._path}: an Arrow file, but not a history (no {META_VERSION.decode()})")
-        if not version.isdigit() or int(version) > SCHEMA_VERSION:
+        if not version.isdigit() or not 1 <= int(version) <= SCHEMA_VERSION:
             raise HistoryError(
-                f"{self._path}: history schema {version.decode()!r} is newer than {SCHEMA_VERSION}; "
+                f"{self._path}: history schema {version.decode()!r} is newer than {SCHEMA_VERSION}, or none; "
                 "update stormwatch"
             )
-        self._first = int(version) == 1
-        if not schema.remove_metadata().equals(FIRST_SCHEMA if self._first else SCHEMA):
+        self._version = int(version)
+        if not schema.remove_metadata().equals(schema_of(self._version)):
             raise HistoryError(
                 f"{self._path}: its columns are not those of history schema {version.decode()}"
             )
@@ -223,7 +222,7 @@ class _File:
         if not batches:
             return
         table = pa.Table.from_batches(batches).replace_schema_metadata(None)
-        self.tables.append(upgraded(table) if self._first else table)
+        self.tables.append(upgraded(table, self._version))
         while len(self.tables) > 1 and self.tables[-2].num_rows < 2 * self.tables[-1].num_rows:
             last = self.tables.pop()
             self.tables[-1] = _combined([self.tables[-1], last])

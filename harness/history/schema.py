@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,7 +12,7 @@ import pyarrow.compute as pc
 from harness.history.names import FaultName, Kind
 
 #: Version of the row layout. A reader refuses files of a newer version, by name.
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 
 _DICTIONARY: Final = pa.dictionary(pa.int32(), pa.string())
 
@@ -30,11 +32,12 @@ COLUMNS: Final = (
     ("value", pa.float64(), True),
     ("place", _DICTIONARY, True),
     ("target", _DICTIONARY, True),
+    ("said", pa.string(), True),
 )
 
 SCHEMA: Final = pa.schema([pa.field(name, type_, nullable=null) for name, type_, null in COLUMNS])
-#: Of version 1: place and target of a fault stood in its name.
-FIRST_SCHEMA: Final = pa.schema(list(SCHEMA)[:-2])
+#: Version -> how many of the columns it has. In version 1, place and target of a fault stood in its name.
+_WIDTHS: Final = {1: len(COLUMNS) - 3, 2: len(COLUMNS) - 1, 3: len(COLUMNS)}
 
 #: Keys of the metadata in each file's schema.
 META_VERSION: Final = b"stormwatch.history"
@@ -71,13 +74,28 @@ class Row(NamedTuple):
     #: Of a fault: what is broken (``network``, ``service-pubnub``); its ``name`` is how (``down``).
     place: str | None = None
     target: str | None = None
+    #: What a message told of a move, or the witness knows of it: JSON by :func:`canonical`. A message that
+    #: tells the same again has none.
+    said: str | None = None
 
 
-def upgraded(table: pa.Table) -> pa.Table:
-    """Return rows of version 1 as rows of this one."""
-    is_fault = pc.equal(table["kind"].cast(pa.string()), "fault")
-    faults = [row | FaultName.parse(row["name"])._asdict() for row in table.filter(is_fault).to_pylist()]
-    others = table.filter(pc.invert(is_fault))
-    for name, type_, _ in COLUMNS[-2:]:
-        others = others.append_column(SCHEMA.field(name), pa.nulls(len(others), type_))
-    return pa.concat_tables([others, pa.Table.from_pylist(faults, SCHEMA)])
+def canonical(fields: Mapping[str, Any]) -> str:
+    """Return fields as JSON, the same text for the same fields."""
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def schema_of(version: int) -> pa.Schema:
+    """Return the columns of an earlier version of the row layout, or of this one."""
+    return pa.schema(list(SCHEMA)[: _WIDTHS[version]])
+
+
+def upgraded(table: pa.Table, version: int) -> pa.Table:
+    """Return rows of an earlier version as rows of this one."""
+    faults: list[dict[str, Any]] = []
+    if version == 1:
+        is_fault = pc.equal(table["kind"].cast(pa.string()), "fault")
+        faults = [row | FaultName.parse(row["name"])._asdict() for row in table.filter(is_fault).to_pylist()]
+        table = table.filter(pc.invert(is_fault))
+    for name, type_, _ in COLUMNS[_WIDTHS[version] :]:
+        table = table.append_column(SCHEMA.field(name), pa.nulls(len(table), type_))
+    return pa.concat_tables([table, pa.Table.from_pylist(faults, SCHEMA)]) if faults else table

@@ -20,15 +20,17 @@ _TYPES: Final = {
 #: Columns with few different values, and those with many.
 _FEW: Final = ("kind", "name", "actor", "error", "place", "target")
 MANY: Final = ("game", "event")
+#: Columns that are kept as numbers.
+_NUMBERED: Final = (*MANY, "said")
 
 
 def encoded(history: History) -> tuple[pa.Table, dict[str, pa.Array], int]:
-    """Return the rows, the different values of each of :data:`MANY`, and how many rows stood there twice."""
+    """Return the rows, the different values of columns of numbers, and how many rows stood there twice."""
     columns: dict[str, pa.Array] = {}
     labels: dict[str, pa.Array] = {}
     for name in history.table.column_names:
         column = history.table[name]
-        if name in MANY:
+        if name in _NUMBERED:
             # All chunks of one call share one dictionary; unifying them again would take ten times as long.
             chunks = column.dictionary_encode().chunks
             labels[name] = chunks[0].dictionary if chunks else pa.array([], pa.string())

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pytest
 
 from fixtures.synthetic_run import Shape, synthetic_rows, write_file
-from harness.history import SCHEMA, HistoryError, HistoryReader, HistoryWriter, Row, read_history
+from harness.history import HistoryError, HistoryReader, HistoryWriter, Row, read_history
 from harness.history.names import Reading
-from harness.history.schema import META_RUN, META_VERSION, META_WRITER
+from harness.history.schema import META_RUN, META_VERSION, META_WRITER, schema_of
 
 
 def run_python(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -89,7 +89,7 @@ def test_each_look_finds_what_was_written_since(tmp_path: Path) -> None:
 
 
 def test_a_history_of_the_first_schema_is_read_with_its_faults_in_columns(tmp_path: Path) -> None:
-    schema = pa.schema(list(SCHEMA)[:-2])
+    schema = schema_of(1)
     old = schema.with_metadata({META_VERSION: "1", META_RUN: "run-1", META_WRITER: "load"})
     fault = {"kind": "fault", "name": "network:down service-pubnub", "actor": "fault", "event": "f-1"}
     call = {"kind": "http", "name": "GET /", "actor": "player-1"}
@@ -99,6 +99,15 @@ def test_a_history_of_the_first_schema_is_read_with_its_faults_in_columns(tmp_pa
     assert history.files[0].rows == 3
     found = [(row["place"], row["name"], row["target"]) for row in history.table.to_pylist()]
     assert sorted(found, key=str) == [("network", "down", "service-pubnub"), *[(None, "GET /", None)] * 2]
+
+
+def test_a_history_of_the_second_schema_is_read(tmp_path: Path) -> None:
+    old = schema_of(2).with_metadata({META_VERSION: "2", META_RUN: "run-1", META_WRITER: "load"})
+    rows = [{"kind": "http", "name": "GET /", "actor": f"player-{n}"} for n in range(3)]
+    with pa.ipc.new_stream(str(tmp_path / "load-1.arrow"), old) as stream:
+        stream.write_table(pa.Table.from_pylist(rows, old))
+    table = read_history(tmp_path).table
+    assert (table["actor"].to_pylist(), table["said"].null_count) == (["player-0", "player-1", "player-2"], 3)
 
 
 @pytest.mark.parametrize("content", [b"this is not an Arrow file at all", b"\xff\xff\xff\xffno more"])

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from harness.cli import main
 from harness.files import MAX_BYTES, DocumentError, read_json, read_toml
 from harness.history import SCHEMA, HistoryError, RunFolder, read_history
-from harness.history.schema import META_RUN, META_VERSION, META_WRITER
+from harness.history.schema import META_RUN, META_VERSION, META_WRITER, SCHEMA_VERSION
 from harness.sla.policy import DEFAULT_POLICY, PolicyError, load_policy
 from harness.tests.environment.hostile import COMMAND, in_shell, surroundings
 
@@ -28,7 +28,7 @@ def write_batches(
 ) -> None:
     names = pa.array(["http"] * rows) if names is None else names
     columns = [names if not field.nullable else pa.nulls(rows, field.type) for field in SCHEMA]
-    schema = SCHEMA.with_metadata({META_VERSION: "2", META_RUN: "run", META_WRITER: "load"})
+    schema = SCHEMA.with_metadata({META_VERSION: str(SCHEMA_VERSION), META_RUN: "run", META_WRITER: "load"})
     batch = pa.record_batch(
         [column.cast(field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=schema
     )
