@@ -158,7 +158,7 @@ def _begin(config: pytest.Config) -> None:
 
 def _see_that_it_may_be_broken(config: pytest.Config) -> None:
     """End the session if no system is named, or a deployment that nobody consented to break."""
-    from harness.experiment.testbed import deployment
+    from harness.experiment.setup import deployment
     from harness.target import ConsentError, TargetError, forget_deployment
 
     if config.getoption("--stormwatch-local"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from harness.experiment.testbed import Setup
+from harness.experiment.setup import Setup
 from harness.faults.network import Latency
 from harness.stack.proxies import LOAD_SERVICE, PLAYERS_PUBNUB, SERVICE_PUBNUB
 from harness.system import HasTimer, System, Ticks

@@ -269,7 +269,7 @@ def _consent(plan: list[str], *, with_failures: bool) -> Permission | None:
         return None
     actions = [Action.LOAD]
     if with_failures:
-        from harness.experiment.testbed import PLAN
+        from harness.experiment.setup import PLAN
 
         plan = [*plan, *PLAN]
         actions.append(Action.BREAK)

@@ -33,7 +33,8 @@ from harness.experiment.experiment import Experiment
 from harness.experiment.injection import Injection
 from harness.experiment.results import ExpectationsFailed, Inconclusive
 from harness.experiment.secret_scan import search_for_secrets
-from harness.experiment.testbed import Setup, Testbed, Testbeds
+from harness.experiment.setup import Setup
+from harness.experiment.testbed import Testbed, Testbeds
 from harness.judge.findings import Expectation
 from harness.judge.recovery import BacklogDrained, HealthyAgain, ServesAgain
 

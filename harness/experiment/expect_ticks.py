@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import pandas as pd
 
@@ -21,6 +21,7 @@ from harness.judge.findings import (
     unseen,
     within,
 )
+from harness.sla.witnesses import Witness
 
 #: How long games that fall due together may take to be made.
 _MADE_NS: Final = 10 * NS
@@ -28,7 +29,9 @@ _MADE_NS: Final = 10 * NS
 
 @dataclass(frozen=True)
 class OthersSkip:
-    """Ticks that find another one at work answer so (``skipped: 1``), quickly, and none fails."""
+    """Ticks that find another one at work say that they leave it the work, quickly, and none fails."""
+
+    needs: ClassVar = Witness.CRON
 
     within_s: float = 1.0
 

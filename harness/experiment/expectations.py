@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness.documents.rows import Finding
 from harness.documents.verdict import Verdict
+from harness.history.names import Actor, Reading
 from harness.judge import INTEGRITY, Evidence, Window
 from harness.judge.evidence import NS
 from harness.judge.findings import (
@@ -27,6 +28,7 @@ from harness.judge.findings import (
     within,
 )
 from harness.sla.witnesses import Witness
+from harness.system import HasMetrics, System
 
 #: Readings that tell the level before a fault: in a record that others share, no more than the time between.
 _BEFORE: Final = 5
@@ -219,6 +221,10 @@ class HealthNames:
     part: str
     within_s: float | None = None
 
+    def applies(self, system: System) -> bool:
+        """Whether its health tells of that part."""
+        return self.part in system.health_tells
+
     @property
     def name(self) -> str:
         return f"health names {self.part} in time"
@@ -305,6 +311,10 @@ class ReadingReaches:
     level: float
     actor: str = "service-1"
 
+    def applies(self, system: System) -> bool:
+        """Whether there is such a reading."""
+        return _is_read(system, self.reading, self.actor)
+
     @property
     def name(self) -> str:
         return f"{self.reading} of {self.actor} reaches {self.level:g} (the fault took)"
@@ -337,6 +347,10 @@ class ReadingReturns:
     tolerance: float = 0.0
     slack: float = 0.0
 
+    def applies(self, system: System) -> bool:
+        """Whether there is such a reading."""
+        return _is_read(system, self.reading, self.actor)
+
     @property
     def name(self) -> str:
         return f"{self.reading} of {self.actor} is back at its level before"
@@ -352,6 +366,15 @@ class ReadingReturns:
         limit = float(before.max()) * (1 + self.tolerance) + self.slack
         explanation = f"at most {before.max():g} before"
         return compare(self.name, float(after.min()), math.nextafter(limit, math.inf), "", explanation, [])
+
+
+def _is_read(system: System, reading: str, actor: str) -> bool:
+    """Tell whether there is such a reading: of every process, of the outbox, or from the system's metrics."""
+    if reading in {Reading.CPU, Reading.RSS, Reading.OPEN_FILES, Reading.SESSIONS}:
+        return True
+    if actor == Actor.DATABASE:
+        return getattr(system.witness, "backlog", None) is not None
+    return isinstance(system, HasMetrics) and reading in system.readings.values()
 
 
 def _calls(evidence: Evidence) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from harness.documents.rows import Finding, Injected
@@ -72,9 +73,9 @@ class Injection:
         return max(times) if times and len(times) == len(found) else None
 
 
-def takes_away(fault: Fault) -> bool:
-    """Return whether a fault takes away the service's process, or its address."""
-    return fault.target == LOAD_SERVICE or (fault.place != "network" and fault.target.startswith("service"))
+def takes_away(fault: Fault, processes: Collection[str]) -> bool:
+    """Return whether a fault takes away one of the system's ``processes``, or its address."""
+    return fault.target == LOAD_SERVICE or fault.target in processes
 
 
 def _reached(unix_ns: int) -> str | None:

@@ -7,6 +7,7 @@ started: pools fill and caches warm whatever happens. What a limit leaves room f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,9 +17,6 @@ from harness.documents.rows import Finding
 from harness.experiment.expectations import ReadingReturns, before_and_after
 from harness.judge import Evidence, Window
 from harness.judge.findings import Expectation, compare, unseen
-
-#: Sessions that one replica of the reference service may have: its pool's and its relay's.
-SESSIONS_OF_REPLICA: Final = 21
 
 #: Connections that are lent out at the moment of a reading, by the requests of that moment.
 _LENT: Final = 3
@@ -37,7 +35,7 @@ _APART_NS: Final = 1_500_000_000
 class SessionsBounded:
     """The service has no more sessions at Postgres than its pools may hold: none was forgotten there."""
 
-    limit: int = SESSIONS_OF_REPLICA
+    limit: int
 
     @property
     def name(self) -> str:
@@ -92,21 +90,25 @@ class FilesReturn:
         return both.assign(value=both["value"] - both["value_clients"])
 
 
-def back_to_level(replicas: int = 1) -> tuple[Expectation, ...]:
-    """Return what holds after every fault of a local stack with so many replicas of the service.
+def back_to_level(processes: Sequence[str], sessions: int | None) -> list[Expectation]:
+    """Return what holds after every fault of a local stack.
 
     Judged by the window of the fault, its undoing included, from a record that goes on for a reading or
     more (two seconds) after it.
+
+    Parameters
+    ----------
+    processes : the system's; of a deployment none is within reach, and nothing is expected.
+    sessions : that each of them may have at the database, if that is known.
     """
-    expectations: list[Expectation] = [
-        SessionsBounded(replicas * SESSIONS_OF_REPLICA),
-        # Only the first replica's metrics are read.
-        ReadingReturns("pool_in_use", "service-1", slack=_LENT),
-    ]
-    for number in range(1, replicas + 1):
-        replica = f"service-{number}"
+    expectations: list[Expectation] = []
+    if sessions is not None and processes:
+        expectations.append(SessionsBounded(len(processes) * sessions))
+    # Only the first one's metrics are read.
+    expectations += [ReadingReturns("pool_in_use", first, slack=_LENT) for first in processes[:1]]
+    for process in processes:
         expectations += [
-            ReadingReturns("rss_bytes", replica, tolerance=_MEMORY_SHARE, slack=_MEMORY_BYTES),
-            FilesReturn(replica),
+            ReadingReturns("rss_bytes", process, tolerance=_MEMORY_SHARE, slack=_MEMORY_BYTES),
+            FilesReturn(process),
         ]
-    return tuple(expectations)
+    return expectations

@@ -5,93 +5,33 @@ from __future__ import annotations
 import asyncio
 import glob
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from harness.experiment.load import LoadProcess
+from harness.experiment.setup import DRAIN_S, Setup, deployment
 from harness.faults import Deployment, FaultTarget
 from harness.history import HistoryWriter, RunFolder, create_run, now_ns, read_history
 from harness.history.run import utc_now
 from harness.history.witnesses import Witness, read_doubts
 from harness.judge import Evidence, evidence_of
+from harness.judge.findings import Expectation, applicable
 from harness.observe.database import due_soon, note_overdue
 from harness.sla.policy import Policy
-from harness.sla.units import parse_duration
-from harness.stack import StackOptions, start_stack
-from harness.system import HasProcesses, Lifecycle, System, Ticks
+from harness.stack import BESIDE, StackOptions, start_stack
+from harness.system import System
 from harness.system.cleaning import clean
-from harness.system.find import place_of
-from harness.target import Action, ConsentError, Permission, Target, deployment_named
-from harness.target.consent import ask
 from harness.target.sessions import TROUBLE
 
 log = logging.getLogger(__name__)
 
 #: How long the games may take to begin.
 _BEGIN_LIMIT_S: Final = 60.0
-#: How long they may take to come to their end, over the length of a game; how long the load may take then.
-_DRAIN_S: Final = 25.0
+#: How long the load may take once they have come to their end.
 _END_LIMIT_S: Final = 10.0
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a testbed is made of: equal setups are interchangeable. Durations are in the policy's notation."""
-
-    count: int = 12
-    players: int = 2
-    #: State -> length of its timer, where it is not the system's short one.
-    lengths: Mapping[str, str] = field(default_factory=dict)
-    tick: str = "500ms"
-    replicas: int = 1
-    seed: int = 1
-    #: Further environment of the service.
-    service: Mapping[str, str] = field(default_factory=dict)
-    #: Whether timers may be extended (by a grace period, by a late bid).
-    extensions: bool = True
-    #: Whether each process of the service ticks by itself, besides cron.
-    own_ticks: bool = False
-    #: Games that begin at once, and from one such wave to the next.
-    wave_size: int = 25
-    wave_every: str = "1s"
-
-    def environment(self, system: type[System]) -> dict[str, str]:
-        """Return what the processes of ``system`` are told besides what they must know."""
-        found = {} if self.extensions else dict(system.without_extensions)
-        return found | dict(system.own_ticks or {} if self.own_ticks else {}) | dict(self.service)
-
-    def lengths_of(self, lifecycle: Lifecycle) -> dict[str, str]:
-        """Return how long each timer runs: the nearest to what is asked for that the system allows."""
-        return {
-            state: timed.nearest(self.lengths.get(state, timed.short_text))
-            for state, timed in lifecycle.timed.items()
-        }
-
-    def game_s(self, lifecycle: Lifecycle) -> float:
-        """Return the longest that a game takes, in seconds: each timer waits for a tick."""
-        lengths = self.lengths_of(lifecycle).values()
-        return sum(map(parse_duration, lengths)) + len(lengths) * parse_duration(self.tick)
-
-    def load_options(self, system: type[System]) -> list[str]:
-        """Return what Locust is started with to play on ``system``."""
-        options = {
-            "system": place_of(system),
-            "games": self.count,
-            "players": self.players,
-            **self.lengths_of(system.lifecycle),
-            "tick": self.tick,
-            "seed": self.seed,
-            "wave-size": self.wave_size,
-            "wave-every": self.wave_every,
-            "duration": "24h",
-            "drain": f"{self.game_s(system.lifecycle) + _DRAIN_S:g}s",
-        }
-        # They go with their stack; those on a deployment are removed by the testbed.
-        return [*(f"--{name}={value}" for name, value in options.items()), "--keep-games"]
 
 
 class Testbed:
@@ -154,6 +94,19 @@ class Testbed:
         """What its record does without by choice, or because the system has no such thing."""
         return frozenset(doubt.witness for doubt in read_doubts(self.run.read().absent))
 
+    def applicable(self, expectations: Iterable[Expectation]) -> list[Expectation]:
+        """Return the expectations of what the system has and the record tells.
+
+        One of something that not every system has says by a method ``applies`` whether a system has it.
+        """
+        fit = applicable(expectations, self.absent)
+        return [one for one in fit if getattr(one, "applies", lambda _: True)(self.system)]
+
+    @property
+    def processes(self) -> list[str]:
+        """The parts of the stack that are the system's own processes; a deployment has none within reach."""
+        return [name for name in self.stack.parts if name not in BESIDE]
+
     @property
     def prefix(self) -> str:
         """What the ids of its games begin with."""
@@ -162,7 +115,7 @@ class Testbed:
         return prefix
 
     def look_for_overdue(self) -> int:
-        """Record which games are past due right now; return when that was asked, Unix ns.
+        """Record which games are past due now, where anybody can tell; return when that was asked, Unix ns.
 
         Raises
         ------
@@ -170,9 +123,8 @@ class Testbed:
             The database can't be read.
         """
         asked_ns = now_ns()
-        url = self.stack.target.database_url
-        assert url is not None  # a local stack has one, and nothing takes place on a deployment without
-        asyncio.run(note_overdue(url, self.prefix, self.history, type(self.system)))
+        if (url := self.stack.target.database_url) is not None:
+            asyncio.run(note_overdue(url, self.prefix, self.history, type(self.system)))
         return asked_ns
 
     def falls_due(self, from_s: float, to_s: float) -> bool:
@@ -184,8 +136,7 @@ class Testbed:
             The database can't be read.
         """
         url = self.stack.target.database_url
-        assert url is not None  # as above
-        return asyncio.run(due_soon(url, self.prefix, from_s, to_s, type(self.system))) != 0
+        return url is None or asyncio.run(due_soon(url, self.prefix, from_s, to_s, type(self.system))) != 0
 
     def fallen_due(self, since_ns: int) -> int | None:
         """Return how many timers fell due since then, moved or not; None: the database can't be asked."""
@@ -206,7 +157,7 @@ class Testbed:
             They did not, in time.
         """
         if self.load.exit_code is None:
-            self.load.finish(self.game_s + _DRAIN_S + _END_LIMIT_S)
+            self.load.finish(self.game_s + DRAIN_S + _END_LIMIT_S)
 
     def _remove_games(self) -> None:
         prefix = self.run.read().game_prefix
@@ -221,80 +172,6 @@ class Testbed:
         """End everything at once, finished or not."""
         self._closing.close()
         self.run.update(finished_at=utc_now())
-
-
-#: What is told before a deployment is broken.
-PLAN: Final = (
-    "failure scenarios, one after the other: some dozen games at a time are played, while its network, its "
-    "PubNub and its database are broken as far as they are within reach, each for seconds",
-    f"ticks, which move other people's overdue games too, if {Action.TICK.setting} names it; "
-    "without them, and without a cron of its own, no game moves and nothing can be told",
-    "afterwards: each fault is undone, the scenarios' games are removed",
-)
-
-
-@cache
-def deployment() -> Permission | None:
-    """Return the permission to break what the environment names; None where there is to be a local stack.
-
-    Raises
-    ------
-    TargetError
-        It is named by halves.
-    ConsentError
-        Nobody consented to its being loaded and broken.
-    """
-    if not deployment_named():
-        return None
-    return ask(
-        Target.from_environment(),
-        [Action.LOAD, Action.BREAK],
-        PLAN,
-        optional=[Action.TICK, Action.WATCH],
-        otherwise="take --stormwatch-local for stacks of our own",
-    )
-
-
-def lacking(setup: Setup, system: type[System], needs: Sequence[type] = ()) -> str | None:
-    """Return what the system lacks for an experiment with this setup; None: nothing.
-
-    Parameters
-    ----------
-    needs : what the system must be or have: classes, and protocols of `harness.system`.
-    """
-    for kind in needs:
-        if not issubclass(system, kind):
-            about = (kind.__doc__ or "").partition("\n")[0]
-            return f"{system.name} is no {kind.__name__}: {about}"
-    if strange := setup.lengths.keys() - system.lifecycle.timed.keys():
-        return f"{system.name} has no timer in a state {min(strange)!r}"
-    if setup.own_ticks and system.own_ticks is None and issubclass(system, Ticks):
-        return f"the processes of {system.name} do not tick by themselves"
-    return None
-
-
-def impossible(setup: Setup, system: type[System]) -> str | None:
-    """Return why an experiment with this setup can't take place on the target; None if it can."""
-    try:
-        permission = deployment()
-    except ConsentError as error:
-        return str(error)
-    if permission is None:
-        if issubclass(system, HasProcesses):
-            return None
-        return (
-            f"{system.name} can't be started here, as its file has no `processes`, and no deployment is named"
-        )
-    if permission.target.database_url is None:
-        return (
-            "the target is a deployment, and DATABASE_URL is not set: nobody could see what became of games"
-        )
-    environment = setup.environment(system)
-    if environment or setup.replicas != Setup.replicas:
-        wanted = [*(f"{name}={value}" for name, value in environment.items())]
-        wanted += [f"{setup.replicas} replicas"] if setup.replicas != Setup.replicas else []
-        return f"the target is a deployment: its service can't be started with {', '.join(wanted)}"
-    return None
 
 
 class Testbeds:

@@ -15,7 +15,7 @@ from harness.faults.parameters import LONGEST_S
 from harness.history import now_ns
 from harness.judge import Window
 from harness.judge.evidence import NS
-from harness.judge.findings import Expectation, applicable, judge_all
+from harness.judge.findings import Expectation, judge_all
 from harness.sla.units import parse_duration
 from harness.stack.proxies import Proxies, ToxiproxyError
 from harness.target.sessions import TROUBLE
@@ -97,8 +97,8 @@ class Watch:
                 NobodyFails(),
                 HealthyThroughout(),
             ]
-            hypothesis = applicable(hypothesis, evidence.absent)
-            found = judge_all(evidence, Window("steady state", since_ns, now_ns()), hypothesis)
+            window = Window("steady state", since_ns, now_ns())
+            found = judge_all(evidence, window, self.testbed.applicable(hypothesis))
             wrong = [finding for finding in found if finding.verdict != "pass"]
             ill = any(finding.verdict == "fail" for finding in wrong)
             if not wrong or ill or time.monotonic() >= deadline:

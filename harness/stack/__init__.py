@@ -5,10 +5,11 @@ from harness.stack.errors import StackError
 from harness.stack.postgres import Postgres
 from harness.stack.process import StackProcess
 from harness.stack.proxies import Proxies, ToxiproxyError
-from harness.stack.stack import Stack, StackOptions, start_stack
+from harness.stack.stack import BESIDE, Stack, StackOptions, start_stack
 from harness.stack.wiring import RealPubNub
 
 __all__ = [
+    "BESIDE",
     "Postgres",
     "Proxies",
     "RealPubNub",

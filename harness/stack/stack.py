@@ -32,7 +32,7 @@ _INHERITED: Final = (
     *("PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
 )
 #: Parts that are not of the system under test.
-_BESIDE: Final = frozenset({"toxiproxy", "pubnub", "postgres"})
+BESIDE: Final = frozenset({"toxiproxy", "pubnub", "postgres"})
 #: Generous: it only matters where something is wrong, or the machine is busy with much else.
 _READY_S: Final = 60.0
 _ATTEMPTS: Final = 3
@@ -296,7 +296,7 @@ class Stack:
         return self.log_folder / f"{name}.log"
 
     def _stop_processes(self) -> None:
-        systems = [process for name, process in self.parts.items() if name not in _BESIDE]
+        systems = [process for name, process in self.parts.items() if name not in BESIDE]
         stop_all(systems, _SERVICE_GRACE_S)
         stop_all([process for process in self.parts.values() if process not in systems], _GRACE_S)
         if self.postgres is not None:

@@ -164,6 +164,10 @@ class System(ABC):
     without_extensions: ClassVar[Mapping[str, str]] = {}
     #: Environment in which each of its processes ticks by itself, each second; None: they can't.
     own_ticks: ClassVar[Mapping[str, str] | None] = None
+    #: The parts that its health tells of, by the names that `ill` gives them.
+    health_tells: ClassVar[frozenset[str]] = frozenset()
+    #: Sessions that one of its processes may have at the database; None: that is not known.
+    sessions: ClassVar[int | None] = None
     #: What a local stack has to have for its processes: Postgres, PubNub.
     needs: ClassVar[frozenset[Part]] = frozenset()
 

@@ -1,6 +1,7 @@
 """Every expectation of an experiment passes on a service that keeps it, and catches one that breaks it."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -29,6 +30,8 @@ from harness.history import read_history
 from harness.judge import Evidence, Window, evidence_of
 from harness.judge.findings import Expectation, judge_all
 from harness.sla.policy import load_policy
+from harness.system import SqlWitness, System, find_system
+from harness.target import Target
 
 FAULT = Window("network:down service-pubnub", START + 20 * NS, START + 30 * NS)
 SHAPE = Shape(games_at_once=12, players=2, seconds=50, http_per_s=20)
@@ -354,3 +357,37 @@ def test_a_check_that_crashes_is_inconclusive_and_says_so(judge, rows) -> None:
     finding = judge(Broken(), rows)
     assert finding.verdict == "inconclusive"
     assert "ZeroDivisionError: by nothing" in finding.explanation
+
+
+class Silent(System):
+    """It has no health, no metrics and no outbox."""
+
+    name = "silent"
+    witness = SqlWitness(moves="SELECT 1")
+
+    def start(self, session: Any, item: Any) -> None: ...
+
+    def channel(self, item: str, player: str) -> str:
+        return item
+
+    def read(self, message: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("expectation", "silent", "reference"),
+    [
+        (HealthNames("pubnub"), False, True),
+        (HealthNames("payments"), False, False),
+        (ReadingReaches("breaker_state", 2), False, True),
+        (ReadingReaches("queue_length", 2), False, False),
+        (ReadingReaches("outbox_depth", 100, actor="database"), False, True),
+        (ReadingReaches("rss_bytes", 1e9), True, True),
+        (ReadingReturns("pool_in_use", "service-1"), False, True),
+    ],
+)
+def test_what_a_system_does_not_have_is_not_expected_of_it(
+    expectation: Any, silent: bool, reference: bool
+) -> None:
+    where = Target("http://127.0.0.1:9", "key", "cron", "sub")
+    assert expectation.applies(Silent(where)) == silent
+    assert expectation.applies(find_system()(where)) == reference

@@ -49,7 +49,7 @@ def with_levels(rows: pd.DataFrame, **after: float) -> pd.DataFrame:
 def judge(folder: Path, rows: pd.DataFrame) -> list[Finding]:
     run = write_run(folder, rows, SHAPE)
     evidence = evidence_of(read_history(run.history), run.read(), load_policy())
-    return judge_all(evidence, FAULT, back_to_level(replicas=2))
+    return judge_all(evidence, FAULT, back_to_level(["service-1", "service-2"], sessions=21))
 
 
 def test_all_that_is_given_back_passes(tmp_path: Path, rows: pd.DataFrame) -> None:

@@ -10,7 +10,8 @@ from typing import ClassVar
 import pytest
 
 from harness.experiment import testbed as module
-from harness.experiment.testbed import Setup, Testbeds, lacking
+from harness.experiment.setup import Setup, lacking
+from harness.experiment.testbed import Testbeds
 from harness.history import RunFolder
 from harness.sla.policy import Policy, load_policy
 from harness.system import Lifecycle, System, Ticks, Timed, find_system

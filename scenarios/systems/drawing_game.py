@@ -76,6 +76,9 @@ class DrawingGame(System):
     }
     without_extensions: ClassVar = {"ENABLE_GRACE_PERIOD": "false"}
     own_ticks: ClassVar = {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *"}
+    health_tells = frozenset({"database", "pubnub", "edgeFunctions"})
+    #: Its pool's and its relay's.
+    sessions = 21
     needs = frozenset({"postgres", "pubnub"})
 
     def start(self, session: Session, item: Item) -> None:
