@@ -105,7 +105,14 @@ class Delivery(StrEnum):
     UNSUBSCRIBE = "unsubscribe"
     #: A message that nobody could read.
     UNREADABLE = "unreadable"
-    PHASE_CHANGED = "phase_changed"
+
+
+class Way(StrEnum):
+    """How a player listens: the place of its subscription. Listeners of a system's own have other names."""
+
+    PUBNUB = "PubNub"
+    WEBSOCKET = "WebSocket"
+    EVENTS = "server-sent events"
 
 
 class Reading(StrEnum):
@@ -157,6 +164,10 @@ class Shortage(StrEnum):
 
 #: The error of a tick whose answer tells of games that it could not move.
 TICK_ERRORS: Final = "tick errors"
+
+#: The error of a move whose event can't be known: events of its system have no ids, and an item may enter the
+#: state more than once.
+AMBIGUOUS: Final = "which event tells of it can't be known"
 
 #: Between an error and the first example of it, in the ``error`` of the row that has one.
 AS_IN: Final = ", as in "

@@ -71,8 +71,10 @@ class Row(NamedTuple):
     #: Short and stable, so that it can be counted: ``http 503``, ``timeout``.
     error: str | None = None
     value: float | None = None
-    #: Of a fault: what is broken (``network``, ``service-pubnub``); its ``name`` is how (``down``).
+    #: Of a fault: what is broken (``network``, ``service-pubnub``); its ``name`` is how (``down``). Of a
+    #: subscription: the way in which the player listens (``PubNub``, ``WebSocket``).
     place: str | None = None
+    #: Of a message: the state that it tells of.
     target: str | None = None
     #: What a message told of a move, or the witness knows of it: JSON by :func:`canonical`. A message that
     #: tells the same again has none.

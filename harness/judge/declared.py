@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from harness.history import Kind, Witness
-from harness.history.names import Publish
+from harness.history.names import Publish, Way
 
 #: Kind of row (of ``publish`` the name) -> whose record it is. What faults and operators write has none.
 WITNESSES_OF: Final[Mapping[Kind | Publish, frozenset[Witness]]] = {
@@ -22,9 +22,21 @@ WITNESSES_OF: Final[Mapping[Kind | Publish, frozenset[Witness]]] = {
 }
 
 #: What may be missing in a record that is there: one of them is enough for whatever rests on it.
-_PARTS: Final = frozenset({Witness.TRIGGERS})
+_PARTS: Final = frozenset({Witness.TRIGGERS, Witness.PUBNUB_CLOCK})
 
 _RECORDS: Final = frozenset[Witness]().union(*WITNESSES_OF.values())
+
+
+def unused_clocks(ways: Collection[str]) -> dict[Witness, str]:
+    """Return the clocks by which nothing is stamped, and why.
+
+    Parameters
+    ----------
+    ways : in which players listen; none: it is not told.
+    """
+    if not ways or Way.PUBNUB in ways:
+        return {}
+    return {Witness.PUBNUB_CLOCK: f"players listen over {' and '.join(sorted(ways))}, and not on PubNub"}
 
 
 def without(rests_on: Collection[Witness], absent: Mapping[Witness, str]) -> str | None:

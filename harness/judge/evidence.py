@@ -35,8 +35,9 @@ from harness.history.names import (
 )
 from harness.history.witnesses import Doubt, Witness, doubts_about, read_doubts
 from harness.judge.clocks import NS, Clock, compared, on_masters_clock, workers_of
+from harness.judge.declared import unused_clocks
 from harness.judge.doubts import declared_doubts, shortages_of
-from harness.judge.pairs import last_signs_of_life, pairs_of, subscriptions_of
+from harness.judge.pairs import acts_of, events_of, last_signs_of_life, pairs_of, subscriptions_of, ways_of
 from harness.judge.table import MANY, encoded, frame_of, pair_key, repeated
 from harness.judge.truth import coarsest_ns
 from harness.judge.windows import FaultWindow, Window, faults_of
@@ -127,7 +128,8 @@ class Evidence:
     @cached_property
     def absent(self) -> dict[Witness, str]:
         """Witnesses that the run does without by choice, and why."""
-        return {doubt.witness: doubt.reason for doubt in read_doubts(self.run.absent)}
+        declared = {doubt.witness: doubt.reason for doubt in read_doubts(self.run.absent)}
+        return declared | unused_clocks(ways_of(self.table))
 
     def doubts_since(self, start_ns: int) -> list[Doubt]:
         """Return the doubts about what happened from a time on: those of the run, and shortages since."""
@@ -266,6 +268,13 @@ class Evidence:
         return rows.reset_index(drop=True)
 
     @cached_property
+    def announced(self) -> pd.DataFrame:
+        """The transitions that players must hear of."""
+        names = (self.run.system or {}).get("announced")
+        moved = self.transitions
+        return moved[moved["name"].isin(names).to_numpy()] if isinstance(names, list) else moved
+
+    @cached_property
     def overdue(self) -> pd.DataFrame:
         """Games found past due and not moved since: as a rule at the end of the run."""
         rows = self.rows("transition")
@@ -300,40 +309,32 @@ class Evidence:
     def messages(self) -> pd.DataFrame:
         """Messages as they came, duplicates included; ``accepted_ns`` on our clock."""
         rows = self.rows("delivery")
-        columns = ["name", "actor", "game", "event", "seq", "start_ns", "end_ns"]
+        columns = ["name", "actor", "game", "event", "seq", "start_ns", "end_ns", "ok", "target"]
         rows = rows.loc[~rows["name"].isin(_NO_MESSAGES).to_numpy(), columns]
         rows["accepted_ns"] = rows["start_ns"] - self.pubnub_clock.offset_ns
         return rows.reset_index(drop=True)
 
     @cached_property
     def receipts(self) -> pd.DataFrame:
-        """The first time each subscriber got each event, in the order they came."""
+        """The first time each subscriber got each event of its game, in the order they came."""
         rows = self.messages
-        rows = rows[(rows["event"] >= 0) & rows["end_ns"].notna()]
+        ours = rows["ok"].fillna(value=True).to_numpy(dtype=bool)
+        rows = rows[(rows["event"] >= 0) & rows["end_ns"].notna() & ours]
         rows = rows.take(np.argsort(rows["end_ns"].to_numpy(dtype="int64"), kind="stable"))
         key = pair_key(rows["event"], rows["actor"].cat.codes)
         return rows[~repeated(key)].reset_index(drop=True)
 
     @cached_property
     def subscriptions(self) -> pd.DataFrame:
-        """Each time a subscriber was connected: ``game``, ``actor``, ``from_ns``, ``to_ns``, ``seen_to_ns``.
-
-        ``seen_to_ns`` is the last sign of life in the observer's file: what came later was not recorded.
-        """
+        """Each time a subscriber was connected; see :func:`subscriptions_of`."""
         return subscriptions_of(self.rows("delivery"), last_signs_of_life(self.table))
 
     @cached_property
     def events(self) -> pd.DataFrame:
         """Every event that should be heard: ``event``, ``game``, ``seq``, ``committed_ns``, ``tick``."""
-        columns = ["event", "game", "seq", "committed_ns", "tick"]
-        moved = self.transitions
-        moved = moved.loc[(moved["event"] >= 0) & moved["committed_ns"].notna(), columns]
         queued = self.publishes
-        queued = queued[(queued["event"] >= 0) & queued["created_ns"].notna()]
-        queued = queued[~self.among(queued["event"], moved["event"])]
         queued = queued.assign(committed_ns=queued["created_ns"], tick=self.tick_of(queued["created_ns"]))
-        events = pd.concat([moved, queued[columns]], ignore_index=True)
-        return events[~events["event"].duplicated().to_numpy()].reset_index(drop=True)
+        return events_of(self.announced, queued)
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -342,13 +343,20 @@ class Evidence:
         ``received_ns`` is null where it never came; ``settled`` says whether the observer watched long
         enough after the commit for that to mean anything.
         """
+        clock_ns = self.database_clock.bound_ns or 0
+        return self._heard_by(self.events, clock_ns + coarsest_ns(self.transitions))
+
+    @cached_property
+    def act_pairs(self) -> pd.DataFrame:
+        """As :attr:`pairs`, of the events that calls of players made: from when they were asked for."""
+        return self._heard_by(acts_of(self.rows("http")), self.subscribers_bound_ns)
+
+    def _heard_by(self, events: pd.DataFrame, blur_ns: int) -> pd.DataFrame:
         return pairs_of(
-            self.events,
+            events,
             self.subscriptions,
             self.receipts,
-            blur_ns=self.subscribers_bound_ns
-            + (self.database_clock.bound_ns or 0)
-            + coarsest_ns(self.transitions),
+            blur_ns=self.subscribers_bound_ns + blur_ns,
             settle_ns=int(self.policy.tolerances.settle * NS),
         )
 

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from harness.documents.base import Example
 from harness.documents.words import begin
-from harness.history.names import Publish, move
+from harness.history.names import AMBIGUOUS, Publish, move
 from harness.history.witnesses import Witness
 from harness.judge.evidence import NS, Evidence
+from harness.judge.pairs import ambiguous
+from harness.judge.table import pair_key, repeated
 from harness.judge.truth import blur_ns, looks_now_and_then, never_due
 from harness.sla.witnesses import rests_on
 from harness.system.lifecycle import Lifecycle
@@ -73,18 +75,19 @@ def lost_events(evidence: Evidence) -> Violations:
     pairs = evidence.pairs
     # What was heard is not lost, however short a time ago it was.
     pairs = pairs[pairs["settled"] | pairs["received_ns"].notna()]
-    heard = pairs["event"][pairs["received_ns"].notna()]
-    told = pairs[~pairs["event"].duplicated().to_numpy()]
-    unheard = told[~evidence.among(told["event"], heard)]
+    told = _told(pairs)
+    unheard = told[~told["heard"].to_numpy()]
     published = evidence.publishes
     dead = published[(published["ok"] == False).fillna(value=False).to_numpy(dtype=bool)]  # noqa: E712 - null too
     received = evidence.receipts["event"]
     dead = dead[~evidence.among(dead["event"], received) & ~evidence.among(dead["event"], unheard["event"])]
-    silent = evidence.transitions
+    silent = evidence.announced
+    unknown = ambiguous(silent)
     silent = silent[(silent["event"] < 0) & bool((silent["event"] >= 0).any())]
+    silent = silent[(silent["error"] != AMBIGUOUS).to_numpy()]
     silent = silent[~_made_no_event_on_purpose(evidence, silent["moved_ns"])]
     examples = (
-        _examples(evidence, unheard, lambda row: "none of its subscribers got it")
+        _examples(evidence, unheard, lambda row: f"none of its subscribers{_over(row)} got it")
         + _examples(evidence, dead, lambda row: f"given up: {row['error']}")
         + _examples(evidence, silent, lambda row: f"{row['name']} made no event")
     )
@@ -95,7 +98,20 @@ def lost_events(evidence: Evidence) -> Violations:
         definition="Events that no connected subscriber ever received, dead letters that reached nobody, and "
         "changes of status that made no event at all while its trigger was not dropped on purpose.",
         examples=examples[:EXAMPLES],
+        doubts=unknown,
     )
+
+
+def _told(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return each event once for each way in which it was to be heard, and whether it was ``heard``."""
+    key = pair_key(pairs["event"], pairs["way"].cat.codes + 1)
+    first = ~repeated(key)
+    heard = np.isin(key[first], key[pairs["received_ns"].notna().to_numpy()])
+    return pairs[first].assign(heard=heard, several=pairs["way"].nunique() > 1)
+
+
+def _over(told: pd.Series) -> str:
+    return f" over {told['way']}" if told["several"] else ""
 
 
 def _made_no_event_on_purpose(evidence: Evidence, moved_ns: pd.Series) -> NDArray[np.bool_]:
@@ -136,6 +152,8 @@ def double(evidence: Evidence) -> Violations:
     rows = rows[rows["game"] >= 0]
     games = rows["game"].to_numpy()
     again = pd.DataFrame({"game": games, "to": rows["to"].astype(str).to_numpy()}).duplicated().to_numpy()
+    if evidence.lifecycle is not None:
+        again = again & rows["to"].isin(evidence.lifecycle.once).to_numpy()
     numbers = pd.DataFrame({"game": games, "seq": rows["seq"].to_numpy(dtype="float64", na_value=np.nan)})
     same_number = (numbers.duplicated() & numbers["seq"].notna()).to_numpy()
     return _violations(
@@ -214,23 +232,37 @@ def _torn(rows: pd.DataFrame) -> tuple[NDArray[np.bool_], int]:
 def out_of_order(evidence: Evidence) -> Violations:
     """Events that reached a subscriber after a later one of the same item.
 
-    Repeats do not count, nor do dead letters that were replayed: the item's later events did not wait.
+    Repeats do not count, nor do dead letters that were replayed: the item's later events did not wait. What
+    has no number is in its state's place in the lifecycle.
     """
     rows = evidence.receipts
-    rows = rows[rows["seq"].notna() & (rows["game"] >= 0)]
+    order = evidence.lifecycle.order if evidence.lifecycle is not None else {}
+    numbered = rows["seq"].notna()
+    place = rows["target"].map(order).astype("Int64")
+    rows = rows.assign(place=rows["seq"].fillna(place), numbered=numbered)
+    rows = rows[rows["place"].notna() & (rows["game"] >= 0)]
     rows = rows[~_replayed_before(evidence, rows)]
-    seq = rows["seq"].to_numpy(dtype="int64")
+    seq = rows["place"].to_numpy(dtype="int64")
     ordered = pd.DataFrame(
-        {"game": rows["game"].to_numpy(), "actor": rows["actor"].cat.codes.to_numpy(), "seq": seq}
+        {
+            "game": rows["game"].to_numpy(),
+            "actor": rows["actor"].cat.codes.to_numpy(),
+            "numbered": rows["numbered"].to_numpy(dtype=bool),
+            "seq": seq,
+        }
     )
-    highest = ordered.groupby(["game", "actor"], sort=False)["seq"].cummax().to_numpy()
+    highest = ordered.groupby(["game", "actor", "numbered"], sort=False)["seq"].cummax().to_numpy()
     return _violations(
         evidence,
         rows[seq < highest],
         len(rows),
         "Events that a subscriber received for the first time after one of the same "
         f"{evidence.run.words.item} with a higher number, other than replayed dead letters.",
-        lambda row: f"number {row['seq']} came after a higher one",
+        lambda row: (
+            f"number {row['seq']} came after a higher one"
+            if row["numbered"]
+            else f"{row['target']} came after a later state"
+        ),
         deniable=True,
     )
 

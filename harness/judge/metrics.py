@@ -20,6 +20,7 @@ from harness.history.names import Delivery, Tick
 from harness.judge.evidence import NS, Evidence
 from harness.judge.lag import CRON, SUBSCRIBERS
 from harness.judge.monitoring import of_others, skipped
+from harness.judge.pairs import ambiguous
 from harness.judge.samples import (
     WORST,
     Census,
@@ -125,6 +126,35 @@ def broadcast_latency(evidence: Evidence) -> Samples:
         samples.notes.append(
             f"of {unknown} transitions the commit time is unknown: they count from the change itself"
         )
+    samples.notes.extend(unsettled(evidence, pairs))
+    samples.doubts.extend(_ambiguous(evidence))
+    return samples
+
+
+def _ambiguous(evidence: Evidence) -> list[str]:
+    moved = evidence.announced
+    return ambiguous(moved[evidence.steady(moved["committed_ns"])])
+
+
+@metric
+def act_latency(evidence: Evidence) -> Samples:
+    """Return, for each pair of a player's act and a subscriber, the time from the call to the receipt."""
+    pairs = evidence.act_pairs
+    chosen = pairs[evidence.steady(pairs["committed_ns"]) & pairs["settled"]]
+    took = seconds(chosen["received_ns"] - chosen["committed_ns"])
+    took[chosen["received_ns"].isna().to_numpy()] = np.inf
+    samples = durations(
+        evidence,
+        took,
+        chosen["tick"].to_numpy(dtype="int64"),
+        "seconds",
+        "From a player's call to the moment a subscriber has the event that it made, for every pair of event "
+        "and connected subscriber; an event that never arrived counts as infinite.",
+        chosen,
+        at="committed_ns",
+        own_clock_ns=2 * evidence.subscribers_bound_ns,
+        late=SUBSCRIBERS,
+    )
     samples.notes.extend(unsettled(evidence, pairs))
     return samples
 
@@ -311,16 +341,34 @@ def _judged_due(
 @metric
 def event_delivery(evidence: Evidence) -> Samples:
     """Return which pairs of event and connected subscriber were received."""
-    pairs = evidence.pairs
+    definition = (
+        "Pairs of an event and a subscriber that was connected when it was committed, which the subscriber "
+        "received."
+    )
+    samples = _received(evidence, evidence.pairs, "ticks", definition)
+    samples.doubts.extend(_ambiguous(evidence))
+    return samples
+
+
+@metric
+def act_delivery(evidence: Evidence) -> Samples:
+    """Return which pairs of a player's act and a connected subscriber were received."""
+    definition = (
+        "Pairs of an event that a player's call made and a subscriber that was connected at the call, which "
+        "the subscriber received."
+    )
+    return _received(evidence, evidence.act_pairs, "seconds", definition)
+
+
+def _received(evidence: Evidence, pairs: pd.DataFrame, cluster: str, definition: str) -> Samples:
     chosen = pairs[evidence.steady(pairs["committed_ns"]) & pairs["settled"]]
     received = chosen["received_ns"].notna().to_numpy()
     missed = chosen[~received]
     return Samples(
         values=received,
         clusters=chosen["tick"].to_numpy(dtype="int64"),
-        cluster="ticks",
-        definition="Pairs of an event and a subscriber that was connected when it was committed, which the "
-        "subscriber received.",
+        cluster=cluster,
+        definition=definition,
         worst=describe(evidence, missed[:WORST], np.full(min(len(missed), WORST), np.inf), "committed_ns"),
         notes=unsettled(evidence, pairs),
     )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.history.names import Delivery
-from harness.judge.table import is_kind, pair_key, repeated
+from harness.history.names import AMBIGUOUS, Delivery
+from harness.judge.clocks import NS
+from harness.judge.table import holds, is_kind, pair_key, repeated
+
+#: What is told of an event.
+_COLUMNS: Final = ["event", "game", "seq", "committed_ns", "tick"]
 
 
 def last_signs_of_life(table: pa.Table) -> dict[int, int]:
@@ -22,7 +27,10 @@ def last_signs_of_life(table: pa.Table) -> dict[int, int]:
 
 
 def subscriptions_of(rows: pd.DataFrame, last_seen_ns: Mapping[int, int]) -> pd.DataFrame:
-    """Return when subscribers were connected: ``game``, ``actor``, ``from_ns``, ``to_ns``, ``seen_to_ns``.
+    """Return when subscribers were connected: ``game, actor, way, from_ns, to_ns, seen_to_ns``.
+
+    ``way`` is how they listen, ``seen_to_ns`` the last sign of life in the observer's file: what came later
+    was not recorded.
 
     Parameters
     ----------
@@ -36,6 +44,7 @@ def subscriptions_of(rows: pd.DataFrame, last_seen_ns: Mapping[int, int]) -> pd.
         {
             "game": joined["game"],
             "actor": joined["actor"],
+            "way": joined["place"],
             "from_ns": joined["end_ns"].astype("int64"),
             "file": joined["file"].astype("int64"),
         }
@@ -54,7 +63,42 @@ def subscriptions_of(rows: pd.DataFrame, last_seen_ns: Mapping[int, int]) -> pd.
     seen = joins["file"].map(last_seen_ns).astype("int64")
     joins["seen_to_ns"] = seen
     joins["to_ns"] = joins["left_ns"].astype("Int64").fillna(seen).astype("int64")
-    return joins[["game", "actor", "from_ns", "to_ns", "seen_to_ns"]]
+    return joins[["game", "actor", "way", "from_ns", "to_ns", "seen_to_ns"]]
+
+
+def ways_of(table: pa.Table) -> frozenset[str]:
+    """Return the ways in which players listen, as far as they are told."""
+    asked = table.filter(holds(table, "name", Delivery.SUBSCRIBE))
+    ways = pc.unique(asked["place"].cast(pa.string())).to_pylist()
+    return frozenset(way for way in ways if way is not None)
+
+
+def ambiguous(moved: pd.DataFrame) -> list[str]:
+    """Return the doubt that rests on transitions whose events can't be known, if there are any."""
+    count = int(np.count_nonzero(moved["error"] == AMBIGUOUS))
+    return [f"of {count} moves of {len(moved)}, {AMBIGUOUS}: events have no ids"] if count else []
+
+
+def events_of(*rows: pd.DataFrame) -> pd.DataFrame:
+    """Return each event of ``rows`` once, from those that come first: ``event, game, seq, committed_ns, tick``."""
+    events = pd.concat([found[_COLUMNS] for found in rows], ignore_index=True)
+    events = events[(events["event"] >= 0) & events["committed_ns"].notna()]
+    return events[~events["event"].duplicated().to_numpy()].reset_index(drop=True)
+
+
+def acts_of(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the events that players' calls made, as :func:`events_of`, from when they were first asked for.
+
+    Parameters
+    ----------
+    rows : of kind ``http``.
+    """
+    rows = rows[(rows["event"] >= 0).to_numpy()]
+    made = rows["event"].isin(rows.loc[rows["ok"].fillna(value=False).astype(bool), "event"])
+    rows = rows[made.to_numpy()]
+    rows = rows.assign(committed_ns=rows["intended_ns"].fillna(rows["start_ns"]))
+    rows = rows.sort_values("committed_ns", kind="stable")
+    return events_of(rows.assign(tick=rows["committed_ns"] // NS))
 
 
 def pairs_of(
@@ -70,7 +114,7 @@ def pairs_of(
     pairs = _connected(events, subscriptions, blur_ns)
     event = events.iloc[pairs["row"].to_numpy()].reset_index(drop=True)
     subscriber = subscriptions.iloc[pairs["subscription"].to_numpy()].reset_index(drop=True)
-    event["actor"] = subscriber["actor"]
+    event["actor"], event["way"] = subscriber["actor"], subscriber["way"]
     key = pair_key(event["event"], event["actor"].cat.codes)
     got = pd.DataFrame(
         {

@@ -14,6 +14,7 @@ from harness.history.names import AS_IN, Delivery
 from harness.history.witnesses import Witness, witnesses_of
 from harness.judge.check import RUN, checked
 from harness.judge.evidence import NS, Evidence
+from harness.judge.pairs import ambiguous
 from harness.judge.table import unknown_kinds
 from harness.judge.truth import implied
 
@@ -114,12 +115,15 @@ def matched_rows(evidence: Evidence) -> CheckRow:
     """Messages that were received must be readable, and their events must have been made."""
     heard = evidence.messages
     unreadable = int(np.count_nonzero(heard["name"] == Delivery.UNREADABLE))
-    nameless = int(np.count_nonzero((heard["name"] == Delivery.PHASE_CHANGED) & (heard["event"] < 0)))
+    astray = int(np.count_nonzero((heard["ok"] == False) & (heard["event"] >= 0)))  # noqa: E712 - null too
+    moves = heard["target"].notna()
+    nameless = int(np.count_nonzero(moves & (heard["event"] < 0))) if _has_ids(evidence) else 0
     received = evidence.receipts
-    ours = received[(received["name"] == Delivery.PHASE_CHANGED).to_numpy()]
-    made = pd.concat([evidence.events["event"], evidence.publishes["event"]])
+    ours = received[received["target"].notna().to_numpy()]
+    made = pd.concat([evidence.transitions["event"], evidence.publishes["event"]])
     limit = evidence.policy.measurement.unmatched
-    lonely, total = nameless + unreadable, nameless + unreadable + len(ours)
+    lonely = nameless + unreadable + astray
+    total = lonely + len(ours)
     if made.empty and _unwatched_database(evidence):
         explanation = "Nobody watched the database, so there is nothing to match them with."
     else:
@@ -127,6 +131,8 @@ def matched_rows(evidence: Evidence) -> CheckRow:
         explanation = f"{lonely} of {total} received phase changes belong to no recorded transition."
     if nameless:
         explanation += f" {nameless} of them came without an event id."
+    if astray:
+        explanation += f" {astray} messages told of another game than the one that they were heard for."
     if unreadable:
         explanation += f" {unreadable} messages could not be read: {_why_unreadable(evidence)}."
     share = lonely / total if total else 0.0
@@ -140,6 +146,11 @@ def matched_rows(evidence: Evidence) -> CheckRow:
         explanation,
         frozenset({Witness.MESSAGES}),
     )
+
+
+def _has_ids(evidence: Evidence) -> bool:
+    """Whether no move of the record lacks its event because it can't be known."""
+    return not ambiguous(evidence.transitions)
 
 
 def _why_unreadable(evidence: Evidence) -> str:

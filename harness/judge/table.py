@@ -58,8 +58,13 @@ def frame_of(table: pa.Table, kind: Kind) -> pd.DataFrame:
 
 def is_kind(table: pa.Table, kind: Kind) -> pa.Array:
     """Return which rows are of a kind."""
-    array = _one_array(table["kind"])
-    return pc.equal(array.indices, pc.index(array.dictionary, kind).as_py())
+    return holds(table, "kind", kind)
+
+
+def holds(table: pa.Table, column: str, value: str) -> pa.Array:
+    """Return which rows hold ``value`` in a column with few different ones."""
+    array = _one_array(table[column])
+    return pc.equal(array.indices, pc.index(array.dictionary, value).as_py())
 
 
 def unknown_kinds(table: pa.Table) -> int:

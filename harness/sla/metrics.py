@@ -43,10 +43,12 @@ METRICS: Final[Mapping[str, Metric]] = {
     "monitor_execution": _latency(Witness.CRON),
     "broadcast_latency": _latency(Witness.DATABASE, Witness.DATABASE_CLOCK, *_HEARD),
     "trigger_execution": _latency(Witness.DATABASE, Witness.TRIGGERS),
+    "act_latency": _latency(Witness.PLAYERS, *_HEARD),
     "pubnub_delivery": _latency(*_HEARD, Witness.PUBNUB_CLOCK),
     "errors": _rate("<", Witness.PLAYERS, Witness.CRON, Witness.SUBSCRIBERS),
     "availability": _rate(">", Witness.PLAYERS, Witness.CRON, Witness.HEALTH),
     "timer_accuracy": _rate(">", Witness.DATABASE, Witness.CRON, Witness.SCHEDULE, Witness.OWN_CLOCK),
     "event_delivery": _rate(">", Witness.DATABASE, *_HEARD),
+    "act_delivery": _rate(">", Witness.PLAYERS, *_HEARD),
     "scenarios_passed": Metric("census", ">", rests_on(Witness.SCENARIOS)),
 }

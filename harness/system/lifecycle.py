@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 from harness.history.names import ARROW
@@ -103,6 +104,20 @@ class Lifecycle:
     def states(self) -> frozenset[str]:
         """All states."""
         return frozenset({self.begins, *(state for pair in self.pairs for state in pair)})
+
+    @cached_property
+    def once(self) -> frozenset[str]:
+        """The states that an item enters once at most."""
+        return frozenset(state for state in self.states if state not in self.later[state])
+
+    @cached_property
+    def order(self) -> Mapping[str, int]:
+        """State -> its place: a state that can only come later has a higher one."""
+        return {state: -len(self.later[state] | {state}) for state in self.states}
+
+    def event_of(self, item: str, state: str | None) -> str | None:
+        """Return what identifies a move to ``state`` that has no id; None where there may be two of it."""
+        return f"{item}={state}" if state in self.once else None
 
     def entry(self) -> dict[str, Any]:
         """Return it as ``run.json`` keeps it, so that a run can be judged without the system's file."""
