@@ -15,7 +15,7 @@ from harness.faults.base import Fault
 from harness.history import RunFolder, now_ns
 from harness.sla.policy import load_policy
 from harness.stack.pubnub_control import PubNubControl
-from harness.system import System
+from harness.system import OnPubNub, System
 
 #: After what is sampled, before the delay ends: what was sent last has passed by then.
 _MARGIN_S = 0.5
@@ -94,7 +94,11 @@ def _calmest(testbed: Testbed, place: str, fault: Fault | None, milliseconds: in
 
 def _loss(testbed: Testbed, action: str) -> Step:
     """Have the emulator lose, repeat or hold back one message of each of some games; only it knows which."""
-    target = testbed.stack.target
+    target, system = testbed.stack.target, testbed.system
+    if not isinstance(system, OnPubNub):
+        raise CalibrationError(
+            f"players of {system.name} have no channel on PubNub: nothing can be lost there"
+        )
     assert target.pubnub_control_url is not None
     assert target.pubnub_control_token is not None
     control = PubNubControl(target.pubnub_control_url, target.pubnub_control_token)
@@ -106,7 +110,7 @@ def _loss(testbed: Testbed, action: str) -> Step:
                 control.break_requests(
                     action,
                     operations=["publish"],
-                    channels=[testbed.system.channel(game, "player-1")],
+                    channels=[system.channel(game, "player-1")],
                     requests=1,
                     **held,
                 )

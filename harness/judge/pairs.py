@@ -80,7 +80,7 @@ def ambiguous(moved: pd.DataFrame) -> list[str]:
 
 
 def events_of(*rows: pd.DataFrame) -> pd.DataFrame:
-    """Return each event of ``rows`` once, from those that come first: ``event, game, seq, committed_ns, tick``."""
+    """Return each event of ``rows`` once: ``event, game, seq, committed_ns, tick``. The first count."""
     events = pd.concat([found[_COLUMNS] for found in rows], ignore_index=True)
     events = events[(events["event"] >= 0) & events["committed_ns"].notna()]
     return events[~events["event"].duplicated().to_numpy()].reset_index(drop=True)

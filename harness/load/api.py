@@ -40,6 +40,7 @@ class Api:
         route: str | None = None,
         expect: tuple[int, ...] = (200,),
         check: Check | None = None,
+        event: str | None = None,
         game: str | None = None,
         intended_ns: int | None = None,
     ) -> Answer:
@@ -50,12 +51,15 @@ class Api:
         route : the path without ids, for the row's name; default: ``path``.
         expect : the statuses that mean success.
         check : says what is wrong with the body of a success.
+        event : id of the event that the call makes, unless it is refused.
         intended_ns : when the call was due, if it was on a schedule.
         """
         name = f"{method} {route or path}"
         answer = self.send(method, path, name, headers or {}, body, expect, check)
         if self._history is not None:
-            self._history.append(answer.row(name, actor, game=game, intended_ns=intended_ns))
+            if answer.status is not None and 300 <= answer.status < 500:
+                event = None
+            self._history.append(answer.row(name, actor, game=game, event=event, intended_ns=intended_ns))
         return answer
 
     def send(

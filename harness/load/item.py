@@ -14,7 +14,8 @@ from gevent.pool import Group
 from harness.history import now_ns
 from harness.load.api import Api
 from harness.load_options import LoadOptions
-from harness.system import Acts, CallOptions, HasTimer, Refused, System
+from harness.system import Acts, CallOptions, HasTimer, Refused, System, SystemFileError
+from harness.system.find import step_of
 from harness.system.session import Insisting
 from harness.target.client import Answer
 
@@ -24,7 +25,9 @@ log = logging.getLogger(__name__)
 class Listens(Protocol):
     """Has players listen, as :class:`harness.load.subscribers.Subscribers` does."""
 
-    def subscribe(self, game: str, players: Sequence[str], on_phase: Callable[[str], None]) -> int: ...
+    def subscribe(
+        self, game: str, players: Mapping[str, Mapping[str, str]], on_phase: Callable[[str], None]
+    ) -> int: ...
 
     def over(self, game: str) -> None: ...
 
@@ -46,6 +49,8 @@ class ItemRun(Protocol):
 
     def item_id(self, slot: str, number: int) -> str: ...
 
+    def first_known(self, id: str, mark: str) -> bool: ...
+
     def chance(self, *of: object) -> random.Random: ...
 
 
@@ -54,7 +59,8 @@ class PlayedItem:
 
     Attributes
     ----------
-    id : unique in all runs.
+    mark : its name, unique in all runs.
+    id : the server's, once that is known; the mark until then.
     host, players : who starts it, and who takes part.
     lengths : state -> how long its timer is to run, in seconds.
     chance : its dice, the same for the same seed.
@@ -62,7 +68,7 @@ class PlayedItem:
 
     def __init__(self, worker_run: ItemRun, api: Api, slot: str, number: int) -> None:
         options = worker_run.options
-        self.id = worker_run.item_id(slot, number)
+        self.mark = self.id = worker_run.item_id(slot, number)
         self.host = f"host-{slot}"
         self.players: Sequence[str] = [f"player-{n + 1}" for n in range(options.players)]
         self.lengths: Mapping[str, float] = options.lengths
@@ -76,6 +82,8 @@ class PlayedItem:
         self._reached = {state: Event() for state in self._lifecycle.states}
         self._session = ItemSession(self, api, worker_run)
         self._listening = False
+        #: Actor -> headers of its own.
+        self._signed_in: dict[str, Mapping[str, str]] = {}
         self._greenlets = Group()
 
     def start(self) -> None:
@@ -85,15 +93,38 @@ class PlayedItem:
         ------
         Refused
             The system refuses a step for good.
+        SystemFileError
+            A step of the system's file goes wrong by itself.
         """
-        self._system.start(self._session, self)
+        with step_of(self._system, "start", Refused):
+            self._system.start(self._session, self)
         self.listen()
+
+    def known_as(self, id: str) -> None:
+        """Take the id that the server gave it."""
+        if not (isinstance(id, str) and id):
+            raise TypeError(f"known_as takes the id that the server gave, not {id!r}")
+        if self._listening:
+            raise RuntimeError("known_as comes before listen: players listen to an id")
+        if not self._worker_run.first_known(id, self.mark):
+            raise ValueError(f"the server gave the id {id!r} to two items")
+        self.id = id
+
+    def sign_in(self, actor: str, headers: Mapping[str, str]) -> None:
+        """Give ``actor`` headers of its own."""
+        self._signed_in[actor] = headers
+
+    def headers_of(self, actor: str) -> dict[str, str]:
+        """Return the headers of an actor's calls."""
+        with step_of(self._system, "user"):
+            return {**self._system.user(actor), **self._signed_in.get(actor, {})}
 
     def listen(self) -> None:
         """Have every player listen, before the first event can be sent."""
         if not self._listening:
             self._listening = True
-            self._worker_run.subscribers.subscribe(self.id, self.players, self._reach)
+            headers = {player: self.headers_of(player) for player in self.players}
+            self._worker_run.subscribers.subscribe(self.id, headers, self._reach)
 
     def play(self) -> None:
         """The players follow the timer and do what they do, until the item is over."""
@@ -125,9 +156,10 @@ class PlayedItem:
 
     def _act(self, system: Acts, player: str) -> None:
         try:
-            system.act(self._session, self, player)
-        except Refused as refusal:
-            log.warning("%s: %s", self.id, refusal)
+            with step_of(self._system, "act", Refused):
+                system.act(self._session, self, player)
+        except (Refused, SystemFileError) as error:
+            log.warning("%s: %s", self.id, error)
 
     def _follow_timer(self, system: HasTimer, player: str, due_ns: int) -> None:
         """Ask for the timer on schedule, whether or not the last answer came (an open loop)."""
@@ -137,7 +169,12 @@ class PlayedItem:
             due_ns += every_ns
 
     def _ask_timer(self, system: HasTimer, player: str, due_ns: int) -> None:
-        state = system.ask_timer(self._session.due(due_ns), self, player)
+        try:
+            with step_of(self._system, "ask_timer", Refused):
+                state = system.ask_timer(self._session.due(due_ns), self, player)
+        except (Refused, SystemFileError) as error:
+            log.warning("%s: %s", self.id, error)
+            return
         if state is not None:
             self._reach(state)
 
@@ -170,7 +207,7 @@ class ItemSession(Insisting):
         self, method: str, path: str, body: Any = None, *, actor: str, **options: Unpack[CallOptions]
     ) -> Answer:
         """Call once, for ``actor``."""
-        options["headers"] = {**self._worker_run.system.user(actor), **options.get("headers", {})}
+        options["headers"] = {**self._item.headers_of(actor), **options.get("headers", {})}
         return self._api.call(
             method,
             path,

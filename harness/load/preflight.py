@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gevent.event import Event
@@ -29,7 +29,7 @@ from harness.observe.looks import (
 )
 from harness.system import Refused, System, Ticks
 from harness.system.cleaning import Cleaned
-from harness.system.find import place_of, step_of
+from harness.system.find import place_of
 from harness.target import Action, Permission
 from harness.target.client import ANSWER_LIMIT_S, Answer, words_of
 from harness.target.marks import new_prefix
@@ -71,8 +71,7 @@ def check_drive(permission: Permission, system: System, options: LoadOptions) ->
     trial = _Trial(system, options)
     unserved = None
     try:
-        with step_of(system, "start", Refused, _NotServed):
-            trial.item.start()
+        trial.item.start()
     except _NotServed as failed:
         unserved = _unserved(failed.answer, failed.name)
     except Refused as refused:
@@ -129,7 +128,7 @@ def _check_tick(system: System, ticks: Ticks) -> None:
         raise TargetUnusable(f"this target can't be driven: {where}")
 
 
-class _NotServed(Exception):
+class _NotServed(Refused):
     """A call of the trial did not come to what it should; the trial ends with it."""
 
     def __init__(self, answer: Answer, name: str) -> None:
@@ -181,6 +180,10 @@ class _Trial:
         """Return the id of its item."""
         return f"{self.prefix}{slot}-{number}"
 
+    def first_known(self, id: str, mark: str) -> bool:
+        """Take any id: there is only one item."""
+        return True
+
     def chance(self, *of: object) -> random.Random:
         """Return its dice."""
         return random.Random(str(of))  # noqa: S311 - nothing secret
@@ -189,7 +192,9 @@ class _Trial:
 class _Nobody:
     """Players who do not listen."""
 
-    def subscribe(self, game: str, players: Sequence[str], on_phase: Callable[[str], None]) -> int:
+    def subscribe(
+        self, game: str, players: Mapping[str, Mapping[str, str]], on_phase: Callable[[str], None]
+    ) -> int:
         """Have nobody listen."""
         return 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from gevent.event import AsyncResult
 from harness.history.witnesses import Doubt
 from harness.load.observers import ObserverProcess
 from harness.observe.process import Assignment
+from harness.system import SystemFileError
 
 #: Over the observer's own limit for connecting.
 SUBSCRIBE_LIMIT_S: Final = 15.0
@@ -30,6 +31,7 @@ class Subscribers:
         self._on_phase: dict[str, Callable[[str], None]] = {}
         self._connected: dict[str, AsyncResult[int]] = {}
         self._open = [0] * len(assignments)
+        self._heard = [0] * len(assignments)
         self._turn = 0
         self._process_of: dict[str, ObserverProcess] = {}
         self._processes = [
@@ -53,17 +55,32 @@ class Subscribers:
         """Players who are still listening, as of at most a second ago."""
         return sum(self._open) + len(self._connected)
 
-    def subscribe(self, game: str, players: Sequence[str], on_phase: Callable[[str], None]) -> int:
-        """Connect ``players`` to the game's channel and wait for it; return how many are connected.
+    @property
+    def heard(self) -> int:
+        """Messages that players have heard, as of at most a second ago."""
+        return sum(self._heard)
 
-        ``on_phase`` is called with each new phase that the first of them hears of.
+    def subscribe(
+        self, game: str, players: Mapping[str, Mapping[str, str]], on_phase: Callable[[str], None]
+    ) -> int:
+        """Have players listen and wait for it; return how many are connected.
+
+        Parameters
+        ----------
+        players : the headers of each, by name.
+        on_phase : called with each new state that the first of them hears of.
+
+        Raises
+        ------
+        SystemFileError
+            The system's file does not say how they listen.
         """
         process = self._processes[self._turn % len(self._processes)]
         self._turn += 1
         self._process_of[game] = process
         self._on_phase[game] = on_phase
         connected = self._connected[game] = AsyncResult()
-        process.send(do="subscribe", game=game, players=list(players))
+        process.send(do="subscribe", game=game, players=dict(players))
         try:
             return int(connected.get(timeout=SUBSCRIBE_LIMIT_S))
         except gevent.Timeout:
@@ -92,10 +109,14 @@ class Subscribers:
     def _reporter(self, index: int) -> Callable[[dict[str, Any]], None]:
         def on_report(report: dict[str, Any]) -> None:
             if "open" in report:
-                self._open[index] = report["open"]
+                self._open[index], self._heard[index] = report["open"], report["heard"]
             elif "subscribed" in report:
                 waiting = self._connected.get(report["subscribed"])
-                if waiting is not None:
+                if waiting is None:
+                    return
+                if "error" in report:
+                    waiting.set_exception(SystemFileError(report["error"]))
+                else:
                     waiting.set(report["connected"])
             elif "phase" in report:
                 on_phase = self._on_phase.get(report["game"])

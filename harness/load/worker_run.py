@@ -124,6 +124,8 @@ class WorkerRun:
         ]
         self.subscribers = Subscribers(assignments, run.logs)
         self._slots = 0
+        #: Id of the server's -> the mark of the item that it was given to.
+        self._known: dict[str, str] = {}
         self._own = gevent.spawn(observe_itself, spec.name, self.history)
 
     def wait_until_ready(self) -> None:
@@ -149,6 +151,10 @@ class WorkerRun:
     def item_id(self, slot: str, number: int) -> str:
         """Return the id of a host's next item: unique among all items of all runs."""
         return f"{self.spec.prefix}{slot.replace('.', '-')}-{number}"
+
+    def first_known(self, id: str, mark: str) -> bool:
+        """Note the server's ``id`` of an item; return False if another one has it."""
+        return self._known.setdefault(id, mark) == mark
 
     def chance(self, *of: object) -> random.Random:
         """Return the random numbers of one game: the same for the same seed."""

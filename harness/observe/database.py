@@ -60,7 +60,9 @@ def reader_of(
         witness = witness.polled(lifecycle)
     if isinstance(witness, PollWitness):
         return PollReader(url, prefix, history, witness, lifecycle)
-    return LogReader(url, prefix, history, witness) if isinstance(witness, SqlWitness) else None
+    if isinstance(witness, SqlWitness):
+        return LogReader(url, prefix, history, witness, lifecycle)
+    return None
 
 
 async def note_overdue(url: str, prefix: str, history: HistoryWriter, system: type[System]) -> None:

@@ -9,10 +9,10 @@ from typing import Any, Final
 import asyncpg
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.history.names import Actor, Publish, Reading, Transition, move
+from harness.history.names import AMBIGUOUS, Actor, Publish, Reading, Transition, move
 from harness.observe.reader import DatabaseReader, unix_ns
 from harness.observe.readings import reading
-from harness.system import SqlWitness
+from harness.system import Lifecycle, SqlWitness
 
 #: Rows get their ids before they are committed, so a lower id may turn up later: look back this far.
 #: What takes even longer to commit is found by the last look, which reads everything.
@@ -25,11 +25,15 @@ class LogReader(DatabaseReader):
     Parameters
     ----------
     witness : its statements.
+    lifecycle : of the items.
     """
 
-    def __init__(self, url: str, prefix: str, history: HistoryWriter, witness: SqlWitness) -> None:
+    def __init__(
+        self, url: str, prefix: str, history: HistoryWriter, witness: SqlWitness, lifecycle: Lifecycle
+    ) -> None:
         super().__init__(url, prefix, history)
         self._witness = witness
+        self._lifecycle = lifecycle
         self._transitions = _Seen()
         self._published = _Seen()
 
@@ -52,7 +56,7 @@ class LogReader(DatabaseReader):
     async def _read_transitions(self, connection: asyncpg.Connection[Any], after: int) -> None:
         for record in await connection.fetch(self._witness.moves, after, self._prefix):
             if self._transitions.add(record["id"]):
-                for row in _transition_rows(record):
+                for row in _transition_rows(record, self._lifecycle):
                     self._history.append(row)
         self._transitions.forget()
 
@@ -114,27 +118,32 @@ class _Seen:
             self.low = self._marks.pop(0)[1]
 
 
-def _transition_rows(record: asyncpg.Record) -> Iterator[Row]:
+def _transition_rows(record: asyncpg.Record, lifecycle: Lifecycle) -> Iterator[Row]:
     """Yield the row of a move, and that of the trigger it fired where its time is known."""
     start_ns = unix_ns(record["moved_at"])
+    item, state = str(record["item"]), str(record["to_state"])
+    # Null is a move that made no event. Without the column, events have no ids.
+    has_ids = "event_id" in record.keys()  # noqa: SIM118 - `in` a record looks at its values
+    event = _text(record["event_id"]) if has_ids else lifecycle.event_of(item, state)
     row = Row(
         "transition",
-        move(str(record["from_state"]), str(record["to_state"])),
+        move(str(record["from_state"]), state),
         Actor.DATABASE,
-        game=str(record["item"]),
-        event=_text(record.get("event_id")),
+        game=item,
+        event=event,
         seq=record.get("seq"),
         intended_ns=unix_ns(record.get("due_at")),
         start_ns=start_ns,
         end_ns=unix_ns(record.get("committed_at")),
         ok=True,
+        error=None if has_ids or event else AMBIGUOUS,
     )
     yield row
     took_ms = record.get("trigger_ms")
     if took_ms is not None:
         end_ns = None if start_ns is None else start_ns + round(took_ms * 1e6)
         trigger = row._replace(kind="trigger", name="trigger", value=took_ms)
-        yield trigger._replace(intended_ns=None, end_ns=end_ns)
+        yield trigger._replace(intended_ns=None, end_ns=end_ns, error=None)
 
 
 def _publish_row(record: asyncpg.Record) -> Row:

@@ -1,162 +1,175 @@
-"""A player as PubNub sees it: an official SDK client, and a history row for all that it hears."""
+"""A player: listens until it heard that its item is over, and records what it hears."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable
-from typing import Final
-
-from pubnub.callbacks import SubscribeCallback
-from pubnub.enums import PNReconnectionPolicy, PNStatusCategory
-from pubnub.models.consumer.common import PNStatus
-from pubnub.models.consumer.pubsub import PNMessageResult
-from pubnub.pnconfiguration import PNConfiguration
-from pubnub.pubnub_asyncio import EventEngineSubscriptionManager, PubNubAsyncio
-from pubnub.request_handlers.async_aiohttp import AsyncAiohttpRequestHandler
+from typing import Any, Final
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import AS_IN, Delivery
-from harness.system import System, Unreadable
-from harness.target import Target
+from harness.system import Heard, Listener, System, SystemFileError, Unheard, Unreadable
+from harness.system.find import step_of
+from harness.target.errors import name_of
 
-#: How long a game waits for its players to be connected before it goes on without them.
+#: How long an item waits for its players to be connected before it goes on without them.
 CONNECT_LIMIT_S: Final = 10.0
-#: The SDK waits 2, 4, then 5 s between attempts to come back, and up to 1 s more by chance, without end.
-RECONNECT_FIRST_S: Final = 1.0
-RECONNECT_LIMIT_S: Final = 5.0
+#: Pauses before a player comes back: doubled each time, and up to :data:`_CHANCE_S` more.
+_AGAIN_FIRST_S: Final = 1.0
+_AGAIN_LIMIT_S: Final = 5.0
+_CHANCE_S: Final = 1.0
 
 #: So much of a message that can't be read is written down.
 _SHOWN: Final = 200
-#: A timetoken counts 100 ns units of Unix time.
-NS_PER_TICK: Final = 100
+#: What a message about another item than the player's is, in the history.
+WRONG_ITEM: Final = "wrong game"
 
 
-def sdk_client(target: Target, uuid: str) -> PubNubAsyncio:
-    """Return an SDK client for ``target`` on the running loop; ``create_session`` must be awaited first."""
-    config = PNConfiguration(subscribe_key=target.pubnub_subscribe_key, uuid=uuid)
-    config.origin = target.pubnub_host
-    config.ssl = target.pubnub_ssl
-    config.enable_presence_heartbeat = False
-    config.reconnect_policy = PNReconnectionPolicy.EXPONENTIAL
-    config.reconnection_interval = RECONNECT_FIRST_S
-    config.maximum_reconnection_interval = RECONNECT_LIMIT_S
-    config.maximum_reconnection_retries = -1
-    return PubNubAsyncio(
-        config, subscription_manager=_Subscriptions, custom_request_handler=AsyncAiohttpRequestHandler
-    )
+class Player:
+    """One player of one item: the ear of its listener.
 
+    Parameters
+    ----------
+    name : of the player, within its item.
+    item : what it is to hear of.
+    listener : its connection.
+    """
 
-class _Subscriptions(EventEngineSubscriptionManager):  # type: ignore[misc] # the SDK has no types
-    """The SDK's own, without the event loop that it opens and never uses: three descriptors a client."""
-
-    def __init__(self, client: PubNubAsyncio) -> None:
-        super().__init__(client)
-        self.loop.close()
-
-
-class Player(SubscribeCallback):  # type: ignore[misc] # the SDK has no types
-    """One player of one game, listening on its channel until it heard that the game is over."""
-
-    def __init__(self, name: str, game: HeardItem, system: System, history: HistoryWriter) -> None:
+    def __init__(
+        self, name: str, item: HeardItem, system: System, listener: Listener, history: HistoryWriter
+    ) -> None:
         self.name = name
-        self.connected = asyncio.Event()
         self.heard_the_end = asyncio.Event()
-        self._game = game
-        self._history = history
+        self._item = item
         self._system = system
-        self._client = sdk_client(system.target, f"{game.id}-{name}")
+        self._listener = listener
+        self._history = history
+        self._connected = asyncio.Event()
+        self._trouble = "timeout"
+        self._pause_s = _AGAIN_FIRST_S
         self._asked_ns = 0
+        self._left = False
+        self._listening: asyncio.Task[None] | None = None
 
     async def connect(self) -> bool:
-        """Subscribe; return whether the client was connected within :data:`CONNECT_LIMIT_S`."""
-        self._client.add_listener(self)
-        await self._client.create_session()
+        """Begin to listen; return whether it was connected within :data:`CONNECT_LIMIT_S`."""
         self._asked_ns = now_ns()
-        self._client.subscribe().channels(self._system.channel(self._game.id, self.name)).execute()
+        self._listening = asyncio.create_task(self._listen())
         try:
             async with asyncio.timeout(CONNECT_LIMIT_S):
-                await self.connected.wait()
+                await self._connected.wait()
         except TimeoutError:
-            self._record(Delivery.SUBSCRIBE, self._asked_ns, now_ns(), error="timeout")
+            self._record(Delivery.SUBSCRIBE, self._asked_ns, now_ns(), error=self._trouble)
             return False
         return True
 
     async def disconnect(self) -> None:
-        """Stop listening and close the client's sockets."""
+        """Stop listening and close its connection."""
+        self._left = True
         at_ns = now_ns()
         self._record(Delivery.UNSUBSCRIBE, at_ns, at_ns)
-        self._client.remove_listener(self)
-        self._client.unsubscribe_all()
-        await self._client.stop()
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait([self._listening])
 
-    def status(self, pubnub: PubNubAsyncio, status: PNStatus) -> None:
-        """Note the first connection (the SDK's callback)."""
-        if status.category is PNStatusCategory.PNConnectedCategory and not self.connected.is_set():
-            self._record(Delivery.SUBSCRIBE, self._asked_ns, now_ns())
-            self.connected.set()
+    def connected(self) -> None:
+        """Note the first connection."""
+        self._pause_s = _AGAIN_FIRST_S
+        if not self._connected.is_set():
+            self._record(Delivery.SUBSCRIBE, self._asked_ns, now_ns(), place=self._listener.way)
+            self._connected.set()
 
-    def message(self, pubnub: PubNubAsyncio, message: PNMessageResult) -> None:
-        """Record what was heard (the SDK's callback), once for each time it is handed over."""
+    def hear(self, message: Any, accepted_ns: int | None = None) -> None:
+        """Record what was heard, once for each time that it comes."""
         end_ns = now_ns()
-        start_ns = int(message.timetoken) * NS_PER_TICK
+        self._item.count()
         try:
-            heard = self._system.read(message.message)
+            heard = self._read(message)
         except Unreadable as why:
-            error = self._game.with_example(str(why), message.message)
-            self._record(Delivery.UNREADABLE, start_ns, end_ns, error=error)
+            error = self._item.with_example(str(why), message)
+            self._record(Delivery.UNREADABLE, accepted_ns, end_ns, error=error)
             return
         if heard is None:
             return
-        wrong = None if heard.item == self._game.id else "wrong game"
-        self._record(heard.name, start_ns, end_ns, event=heard.event, seq=heard.seq, error=wrong)
-        if heard.state is not None and wrong is None:
-            self._game.heard(heard.state)
+        ours = heard.item == self._item.id
+        if not ours and self._listener.of_all:
+            return
+        event = heard.event or self._system.lifecycle.event_of(heard.item, heard.state)
+        self._record(
+            heard.name,
+            accepted_ns,
+            end_ns,
+            event=event,
+            seq=heard.seq,
+            error=None if ours else WRONG_ITEM,
+            target=heard.state,
+        )
+        if heard.state is not None and ours:
+            self._item.heard(heard.state)
             if heard.state in self._system.lifecycle.ends:
                 self.heard_the_end.set()
 
-    def presence(self, pubnub: PubNubAsyncio, presence: object) -> None:
-        """Nobody asked for presence (the SDK's callback)."""
+    def _read(self, message: Any) -> Heard | None:
+        """Return what the system's file makes of a message; whatever goes wrong there, it can't be read."""
+        try:
+            with step_of(self._system, "read", Unreadable):
+                heard = self._system.read(message)
+                if heard is not None and not isinstance(heard, Heard):
+                    raise TypeError(f"it returned {type(heard).__name__}, neither Heard nor None")
+        except SystemFileError as error:
+            raise Unreadable(str(error)) from error
+        if heard is not None and heard.state is not None and heard.state not in self._system.lifecycle.states:
+            raise Unreadable(f"the lifecycle has no state {heard.state!r}")
+        return heard
 
-    def _record(
-        self,
-        name: str,
-        start_ns: int,
-        end_ns: int,
-        *,
-        event: str | None = None,
-        seq: int | None = None,
-        error: str | None = None,
-    ) -> None:
+    async def _listen(self) -> None:
+        """Listen, and come back each time that the connection ends."""
+        while not self._left:
+            try:
+                await self._listener.listen(self)
+                self._trouble = "closed"
+            except Exception as error:  # whatever the listener of a system's own raises
+                self._trouble = str(error) if isinstance(error, Unheard) else name_of(error)
+            pause_s = self._listener.again_s
+            if pause_s is None:
+                pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _AGAIN_LIMIT_S)
+            await asyncio.sleep(pause_s + random.uniform(0, _CHANCE_S))  # noqa: S311 - nothing secret
+
+    def _record(self, name: str, start_ns: int | None, end_ns: int, **columns: Any) -> None:
+        ok = columns.get("error") is None
         self._history.append(
             Row(
                 "delivery",
                 name,
                 self.name,
-                game=self._game.id,
-                event=event,
-                seq=seq,
+                game=self._item.id,
                 start_ns=start_ns,
                 end_ns=end_ns,
-                ok=error is None,
-                error=error,
+                ok=ok,
+                **columns,
             )
         )
 
 
 class HeardItem:
-    """What the players of one game have heard, whoever heard it first.
+    """What the players of one item have heard, whoever heard it first.
 
     Parameters
     ----------
-    id : of the game.
-    report : tells the starter of a new phase.
+    id : of the item.
+    report : tells the starter of a new state.
+    count : counts a message.
     shown : reasons why messages can't be read of which one message was written down in this process.
     """
 
-    def __init__(self, id: str, report: Callable[..., None], shown: set[str]) -> None:
+    def __init__(
+        self, id: str, report: Callable[..., None], count: Callable[[], None], shown: set[str]
+    ) -> None:
         self.id = id
         self.over = asyncio.Event()
+        self.count = count
         self._report = report
         self._shown = shown
         self._heard: set[str] = set()
@@ -169,8 +182,8 @@ class HeardItem:
         text = json.dumps(message, default=repr)
         return f"{reason}{AS_IN}{text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'}"
 
-    def heard(self, phase: str) -> None:
-        """Report the phase, the first time that any player hears of it."""
-        if phase not in self._heard:
-            self._heard.add(phase)
-            self._report(game=self.id, phase=phase)
+    def heard(self, state: str) -> None:
+        """Report the state, the first time that any player hears of it."""
+        if state not in self._heard:
+            self._heard.add(state)
+            self._report(game=self.id, phase=state)

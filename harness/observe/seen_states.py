@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from harness.history import Row
-from harness.history.names import Actor, Transition, move
+from harness.history.names import AMBIGUOUS, Actor, Transition, move
 from harness.system import Lifecycle
 
 
@@ -85,14 +85,17 @@ class SeenStates:
         timed = known and last.state in self._lifecycle.timed and found.state not in self._by_hand
         between_ns = (last.asked_ns + found.answered_ns) // 2
         exact = found.entered_ns is not None
+        event = self._lifecycle.event_of(found.item, found.state)
         return Row(
             "transition",
             move(last.state, found.state),
             Actor.DATABASE,
             game=found.item,
+            event=event,
             # Of moves that fell between two looks only the last one is seen, and not which timer made it.
             intended_ns=last.due_ns if timed else None,
             start_ns=found.entered_ns if exact else between_ns,
             ok=True,
+            error=None if event else AMBIGUOUS,
             value=None if exact else (found.answered_ns - last.asked_ns) / 2e9,
         )

@@ -1,19 +1,20 @@
-"""The subscribers: one official PubNub SDK client a player, and a history row for all that it hears.
+"""The subscribers: a listener of its own for each player, and a history row for all that it hears.
 
-A process of its own (``python -m harness.observe.subscribers``), because the SDK's asyncio client can't
-live beside gevent. Commands on stdin, each a JSON line:
+A process of its own (``python -m harness.observe.subscribers``), because asyncio clients can't live beside
+gevent. Commands on stdin, each a JSON line:
 
-``{"do": "subscribe", "game": ..., "players": [...]}``
-    connect each player to its game's channel; answered with ``{"subscribed": game, "connected": n}``
-    once all are connected or ``CONNECT_LIMIT_S`` of :mod:`harness.observe.player` is over (the SDK keeps
-    trying after that).
+``{"do": "subscribe", "game": ..., "players": {player: headers}}``
+    have each player listen; answered with ``{"subscribed": game, "connected": n}`` once all are connected or
+    ``CONNECT_LIMIT_S`` of :mod:`harness.observe.player` is over (players keep trying after that), with
+    ``{"subscribed": game, "error": ...}`` where the system's file does not say how.
 ``{"do": "over", "game": ...}``
     the game is over: who has not heard of it within :data:`LATE_LIMIT_S` stops listening.
 ``{"do": "stop", "within_s": ...}``
     wait so long for what is still to be heard, then disconnect everyone and end.
 
 Unasked, it reports ``{"game": ..., "phase": ...}`` when the first player hears of a new phase, as a
-player's screen would react to it, and ``{"open": n}`` each second.
+player's screen would react to it, and ``{"open": n, "heard": n}`` each second: players who listen, and
+messages heard so far.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from typing import Any, Final
 from harness.history import HistoryWriter
 from harness.history.names import Actor
 from harness.observe.api_looks import ApiLooks
-from harness.observe.player import NS_PER_TICK, HeardItem, Player, sdk_client
+from harness.observe.player import HeardItem, Player
 from harness.observe.process import Assignment, Observer, run
 from harness.observe.readings import CLOCK_EVERY_S, compare_clocks
-from harness.system import ApiWitness, find_system
+from harness.system import ApiWitness, Listener, OnPubNub, PubNub, SystemFileError, find_system
+from harness.system.listening import listener_of
+from harness.system.pubnub_sdk import NS_PER_TICK, sdk_client
 
 #: How long a player goes on listening after the end of its game was heard: a repetition would come now.
 LINGER_S: Final = 1.0
@@ -47,6 +50,7 @@ class Subscribers(Observer):
         witness = self._system.witness
         self._looks = ApiLooks(self._system, witness, history) if isinstance(witness, ApiWitness) else None
         self._open = 0
+        self._heard = 0
         self._games: dict[str, HeardItem] = {}
         #: Reasons why messages can't be read of which one message was written down.
         self._shown: set[str] = set()
@@ -54,15 +58,16 @@ class Subscribers(Observer):
         self._listening: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
         self._chores: list[asyncio.Task[None]] = []
-        self._clock = sdk_client(assignment.target, f"{assignment.run_id}-clock")
+        self._clock_is_followed = False
 
     async def start(self) -> dict[str, Any]:
-        """Ask PubNub for its time, so that its clock's offset is known from the beginning."""
+        """Begin to tell how many listen, and to compare clocks with PubNub where players listen there."""
         # Thousands of long-lived objects: full collections would stop the loop and find nothing.
         gc.freeze()
         gc.set_threshold(50_000, 50, 1_000)
-        await self._clock.create_session()
-        self._chores += map(self.tasks.create_task, (self._follow_clock(), self._report_open()))
+        self._chores.append(self.tasks.create_task(self._report_open()))
+        if isinstance(self._system, OnPubNub):
+            self._see_that_the_clock_is_followed()
         return {}
 
     async def command(self, command: Mapping[str, Any]) -> None:
@@ -85,7 +90,6 @@ class Subscribers(Observer):
         self._closing.set()
         await self._nobody_left()
         await asyncio.gather(*self._chores)
-        await self._clock.stop()
         missing = await self._looks.finish() if self._looks is not None else []
         return {"late": late, "missing": [doubt.entry() for doubt in missing]}
 
@@ -102,18 +106,27 @@ class Subscribers(Observer):
         async with self._turns:
             await asyncio.sleep(0)
 
-    async def _join(self, name: str, game: HeardItem) -> tuple[Player, bool]:
+    async def _join(self, name: str, game: HeardItem, listener: Listener) -> tuple[Player, bool]:
         await self._turn()
-        player = Player(name, game, self._system, self.history)
+        player = Player(name, game, self._system, listener, self.history)
         return player, await player.connect()
 
-    async def _listen(self, game_id: str, names: list[str]) -> None:
-        game = self._games[game_id] = HeardItem(game_id, self.report, self._shown)
-        self._open += len(names)
+    async def _listen(self, game_id: str, headers: Mapping[str, Mapping[str, str]]) -> None:
+        try:
+            listeners = {name: listener_of(self._system, game_id, name, headers[name]) for name in headers}
+        except SystemFileError as error:
+            self.report(subscribed=game_id, error=str(error))
+            return
+        if any(isinstance(listener, PubNub) for listener in listeners.values()):
+            self._see_that_the_clock_is_followed()
+        game = self._games[game_id] = HeardItem(game_id, self.report, self._count, self._shown)
+        self._open += len(listeners)
         try:
             if self._looks is not None:
                 await self._looks.begin(game_id)
-            joined = await asyncio.gather(*(self._join(name, game) for name in names))
+            joined = await asyncio.gather(
+                *(self._join(name, game, listener) for name, listener in listeners.items())
+            )
             players = [player for player, _ in joined]
             connected = [is_connected for _, is_connected in joined]
             self.report(subscribed=game_id, connected=sum(connected))
@@ -144,21 +157,34 @@ class Subscribers(Observer):
 
     async def _report_open(self) -> None:
         while not self._closing.is_set():
-            self.report(open=self._open)
+            self.report(open=self._open, heard=self._heard)
             await self._first_of(within_s=1.0)
 
+    def _count(self) -> None:
+        self._heard += 1
+
+    def _see_that_the_clock_is_followed(self) -> None:
+        if not self._clock_is_followed:
+            self._clock_is_followed = True
+            self._chores.append(self.tasks.create_task(self._follow_clock()))
+
     async def _follow_clock(self) -> None:
+        """Compare PubNub's clock with ours, again and again."""
+        client = sdk_client(self.assignment.target, f"{self.assignment.run_id}-clock")
+        await client.create_session()
+
+        async def time_ns() -> int | None:
+            with contextlib.suppress(Exception):
+                envelope = await client.time().future()
+                return int(envelope.result.value_as_int) * NS_PER_TICK
+            return None
+
         # Not a task to be cancelled: the SDK takes a cancellation for an answer, and goes on.
         while not self._closing.is_set():
-            for row in await compare_clocks(Actor.PUBNUB, self._pubnub_time_ns):
+            for row in await compare_clocks(Actor.PUBNUB, time_ns):
                 self.history.append(row)
             await self._first_of(within_s=CLOCK_EVERY_S)
-
-    async def _pubnub_time_ns(self) -> int | None:
-        with contextlib.suppress(Exception):
-            envelope = await self._clock.time().future()
-            return int(envelope.result.value_as_int) * NS_PER_TICK
-        return None
+        await client.stop()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ class WatchReader(LogReader):
         self, url: str, prefix: str, history: HistoryWriter, witness: WatchWitness, lifecycle: Lifecycle
     ) -> None:
         self._watch = witness.put(lifecycle, prefix)
-        super().__init__(url, prefix, history, self._watch.witness)
+        super().__init__(url, prefix, history, self._watch.witness, lifecycle)
 
     async def connect(self) -> None:
         """Put the watch, and look once.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack, runtime_checkable
@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol, TypedDict, Unpack, runtime_checkable
 from harness.documents.words import Words
 from harness.history.names import Reading
 from harness.system.lifecycle import Lifecycle
+from harness.system.listeners import Listener
 from harness.system.processes import Part
 from harness.system.statements import Statements
 from harness.system.witness import Witness, entry_of
@@ -35,8 +36,10 @@ class Heard:
     ----------
     item : id of the item.
     name : what kind of message it is.
-    event : id of the event, the same each time that it is told; None: the system has none.
-    seq : number of the event within its item, from 1; None: the system has none.
+    event : id of the event, the same each time that it is told; None: the system has none, and a move is
+        known by its item and state.
+    seq : number of the event within its item, from 1; None: the system has none, and moves are in the
+        lifecycle's order.
     state : the state that the item is in since; None: it tells of no move.
     """
 
@@ -85,6 +88,8 @@ class CallOptions(TypedDict, total=False):
     expect: tuple[int, ...]
     #: Says what is wrong with the body of a success.
     check: Check | None
+    #: Id of the event that players hear because of this call, as ``read`` tells it.
+    event: str
 
 
 class Session(Protocol):
@@ -126,6 +131,9 @@ class Refused(Exception):
 class Item(Protocol):
     """An item as its driver sees it."""
 
+    #: The harness's name for it, unique in all runs: begins with the run's prefix. What is made bears it.
+    mark: str
+    #: Its id: the server's, once that is known; the mark until then.
     id: str
     #: Who starts it, and who takes part.
     host: str
@@ -134,6 +142,12 @@ class Item(Protocol):
     lengths: Mapping[str, float]
     #: Dice of its own, the same for the same seed.
     chance: random.Random
+
+    def known_as(self, id: str) -> None:
+        """Take the id that the server gave it, before anybody listens."""
+
+    def sign_in(self, actor: str, headers: Mapping[str, str]) -> None:
+        """Give ``actor`` headers of its own, a token: its later calls and its listening bear them."""
 
     def listen(self) -> None:
         """Have all players listen, before the first event can be sent. Default: after ``start``."""
@@ -170,6 +184,8 @@ class System(ABC):
     sessions: ClassVar[int | None] = None
     #: What a local stack has to have for its processes: Postgres, PubNub.
     needs: ClassVar[frozenset[Part]] = frozenset()
+    #: The moves that players must hear of; None: all.
+    announced: ClassVar[Collection[str] | None] = None
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -185,6 +201,7 @@ class System(ABC):
         return {
             "name": cls.name,
             "lifecycle": cls.lifecycle.entry(),
+            "announced": None if cls.announced is None else sorted(cls.announced),
             "witness": entry_of(cls.witness, may_watch=may_watch),
             "words": asdict(cls.words),
         }
@@ -195,11 +212,7 @@ class System(ABC):
 
     @abstractmethod
     def start(self, session: Session, item: Item) -> None:
-        """Create ``item``, under its id, and get its first timer to run."""
-
-    @abstractmethod
-    def channel(self, item: str, player: str) -> str:
-        """Return the PubNub channel on which ``player`` hears of ``item``."""
+        """Create ``item``, under its mark, and get its first timer to run."""
 
     @abstractmethod
     def read(self, message: Any) -> Heard | None:
@@ -210,6 +223,22 @@ class System(ABC):
         Unreadable
             It can't be read.
         """
+
+
+@runtime_checkable
+class OnPubNub(Protocol):
+    """Players listen on PubNub, each with a client of its own."""
+
+    def channel(self, item: str, player: str) -> str:
+        """Return the channel on which ``player`` hears of ``item``."""
+
+
+@runtime_checkable
+class HasListener(Protocol):
+    """Players listen in ways that the system's file chooses."""
+
+    def listener(self, item: str, player: str, headers: Mapping[str, str]) -> Listener:
+        """Return how ``player`` listens to ``item``; ``headers`` are those of its calls."""
 
 
 @runtime_checkable
@@ -378,12 +407,14 @@ __all__ = [
     "FindsLeftovers",
     "HasCleaning",
     "HasHealth",
+    "HasListener",
     "HasMetrics",
     "HasTimer",
     "Heard",
     "Item",
     "Looks",
     "LooksAtAll",
+    "OnPubNub",
     "Refused",
     "Seen",
     "Session",

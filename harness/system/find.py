@@ -142,6 +142,8 @@ def _usable(system: Any, where: str) -> type[System]:
         raise SystemFileError(f"{where}: {system!r} does not derive from harness.system.System")
     missing = sorted(system.__abstractmethods__)
     missing += [name for name in ("name", "lifecycle", "witness") if not hasattr(system, name)]
+    if not (hasattr(system, "channel") or hasattr(system, "listener")):
+        missing.append("channel or listener")
     if missing:
         raise SystemFileError(f"{where}: {system.__name__} lacks {', '.join(missing)}")
     if isinstance(system.witness, ApiWitness) and not issubclass(system, (Looks, LooksAtAll)):
@@ -149,6 +151,8 @@ def _usable(system: Any, where: str) -> type[System]:
             f"{where}: {system.__name__} lacks look(item) or look_at_all(), and seen(body): "
             "its witness is its API"
         )
+    if unknown := sorted(set(system.announced or ()) - set(system.lifecycle.moves)):
+        raise SystemFileError(f"{where}: {system.__name__}.announced: no move is called {unknown[0]!r}")
     return system
 
 

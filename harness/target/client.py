@@ -56,13 +56,22 @@ class Answer:
         wrong = f", and not as it should: {self.error}" if self.error == BAD_ANSWER else ""
         return f"{name} answered {self.status}{wrong}{words_of(self.body)}"
 
-    def row(self, name: str, actor: str, *, game: str | None = None, intended_ns: int | None = None) -> Row:
+    def row(
+        self,
+        name: str,
+        actor: str,
+        *,
+        game: str | None = None,
+        event: str | None = None,
+        intended_ns: int | None = None,
+    ) -> Row:
         """Return the ``http`` row of the call ``name``, ``POST /rest/v1/games``."""
         return Row(
             "http",
             name,
             actor,
             game=game,
+            event=event,
             intended_ns=intended_ns,
             start_ns=self.start_ns,
             end_ns=self.end_ns,
@@ -148,6 +157,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         expect: tuple[int, ...] = (200,),
         check: Check | None = None,
+        event: str | None = None,
         game: str | None = None,
     ) -> Answer:
         """Call the service and record it.
@@ -158,11 +168,12 @@ class Client:
         headers : instead of those with the key.
         expect : the statuses that mean success.
         check : says what is wrong with the body of a success.
+        event : id of the event that the call makes.
         """
         answer = self._send(method, path, body, headers, expect, check)
         if self._history is not None:
             name = f"{method} {route or path.partition('?')[0]}"
-            self._history.append(answer.row(name, self._actor, game=game))
+            self._history.append(answer.row(name, self._actor, game=game, event=event))
         return answer
 
     def _send(

@@ -90,8 +90,8 @@ class Subscribers:
                 return report
 
     def subscribe(self, game: str, players: int) -> int:
-        names = [f"player-{n + 1}" for n in range(players)]
-        self.send(do="subscribe", game=game, players=names)
+        headers: dict[str, dict[str, str]] = {f"player-{n + 1}": {} for n in range(players)}
+        self.send(do="subscribe", game=game, players=headers)
         return int(self.expect("subscribed", game)["connected"])
 
     def stop(self, within_s: float = 5.0) -> dict[str, Any]:

@@ -30,7 +30,7 @@ asyncio.run(ask())
 """,
     "subscribers": """
 import asyncio
-from harness.observe.player import sdk_client
+from harness.system.pubnub_sdk import sdk_client
 from harness.target import Target
 async def ask():
     client = sdk_client(Target(url, "k", "s", "sub", pubnub_origin=url), "me")
