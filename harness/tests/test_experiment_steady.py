@@ -45,7 +45,9 @@ def steady(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steady:
         testbeds = Testbeds(tmp_path, policy, find_system())
         subject = Experiment(session=tmp_path, testbeds=testbeds, policy=policy, id="x", title="", command="")
         evidence = SimpleNamespace(tick_s=0.5, policy=policy)
-        testbed: Any = SimpleNamespace(settled_since_ns=now_ns(), evidence=lambda: evidence, game_s=60.0)
+        testbed: Any = SimpleNamespace(
+            settled_since_ns=now_ns(), evidence=lambda: evidence, game_s=60.0, applicable=list
+        )
         subject._watch = Watch(testbed)
         subject.steady()
         return looks
