@@ -42,6 +42,7 @@ from harness.judge.findings import Expectation, judge_all
 from harness.judge.recovery import detected_after_s, recovery
 from harness.judge.timeline import timeline
 from harness.sla.policy import Policy
+from harness.system import System
 
 #: How much longer than promised recovery is watched.
 _OVERTIME_S: Final = 2.0
@@ -120,6 +121,11 @@ class Experiment:
     def run(self) -> RunFolder:
         """The run folder of the games: their record and everybody's logs."""
         return self._testbed.run
+
+    @property
+    def system(self) -> System:
+        """What is put to the test, at its address."""
+        return self._testbed.system
 
     @property
     def history(self) -> HistoryWriter:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
+import json
+from contextlib import suppress
 
 from harness.history import HistoryWriter, Row
 from harness.history.names import Actor, Publish
 from harness.stack.pubnub_control import LoggedRequest, PubNubControl
-from harness.target import Target
-
-_EVENT: Final = re.compile(r'"eventId":\s*"([^"]+)"')
-_GAME_CHANNEL: Final = "game-"
+from harness.system import Heard, System
 
 
-def record_attempts(target: Target, history: HistoryWriter) -> int:
+def record_attempts(system: System, history: HistoryWriter) -> int:
     """Record the attempts to publish that the emulator still has in its log; return how many.
 
     Rows of kind ``publish``: ``start_ns`` when it came in, ``end_ns`` when it was answered, ``ok`` whether
@@ -27,26 +24,32 @@ def record_attempts(target: Target, history: HistoryWriter) -> int:
     ValueError
         The target has none.
     """
+    target = system.target
     if target.pubnub_control_url is None or target.pubnub_control_token is None:
         raise ValueError("the target has no PubNub emulator: STORMWATCH_PUBNUB_CONTROL_URL is not set")
     control = PubNubControl(target.pubnub_control_url, target.pubnub_control_token)
     count = 0
     for entry in control.log(operation="publish"):
-        history.append(_row(entry))
+        history.append(_row(entry, _heard(system, entry.message)))
         count += 1
     history.flush()
     return count
 
 
-def _row(entry: LoggedRequest) -> Row:
-    found = _EVENT.search(entry.message or "")
-    channel = entry.channels[0] if entry.channels else ""
+def _heard(system: System, message: str | None) -> Heard | None:
+    """Return what a message would have told its players; None: it can't be read."""
+    with suppress(ValueError):  # unreadable, or so long that the log has its beginning only
+        return system.read(json.loads(message or ""))
+    return None
+
+
+def _row(entry: LoggedRequest, heard: Heard | None) -> Row:
     return Row(
         "publish",
         Publish.ATTEMPT,
         Actor.PUBNUB,
-        game=channel.removeprefix(_GAME_CHANNEL) if channel.startswith(_GAME_CHANNEL) else None,
-        event=found.group(1) if found else None,
+        game=heard.item if heard else None,
+        event=heard.event if heard else None,
         start_ns=entry.received_ns,
         end_ns=entry.answered_ns,
         ok=entry.effect,

@@ -52,7 +52,7 @@ class StackOptions:
     #: Processes of the service. The first is behind the proxy `load-service`, the others behind
     #: `load-service-2` and so on, as a proxy has one upstream.
     replicas: int = 1
-    #: Further environment of the service (``{"ENABLE_GRACE_PERIOD": "false"}``, addresses of alert sinks).
+    #: Further environment of the service (flags, addresses of alert sinks).
     service_env: Mapping[str, str] = field(default_factory=dict)
     #: Where each process's output goes, one file a process; by default a temporary folder that goes away.
     log_folder: Path | None = None

@@ -34,11 +34,11 @@ class Target:
         required=True, address=True,
     )  # fmt: skip
     service_role_key: str = _setting(
-        "SUPABASE_SERVICE_ROLE_KEY", "bearer key of its functions and of /rest/v1",
+        "SUPABASE_SERVICE_ROLE_KEY", "bearer key of its calls",
         required=True, secret=True,
     )  # fmt: skip
     cron_secret: str = _setting(
-        "CRON_SECRET", "secret of monitor-game-timers (needed where the run ticks)",
+        "CRON_SECRET", "secret of its ticks (needed where the run ticks)",
         secret=True,
     )  # fmt: skip
     pubnub_subscribe_key: str = _setting(

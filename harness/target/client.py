@@ -65,7 +65,7 @@ class Answer:
         event: str | None = None,
         intended_ns: int | None = None,
     ) -> Row:
-        """Return the ``http`` row of the call ``name``, ``POST /rest/v1/games``."""
+        """Return the ``http`` row of the call ``name``, ``POST /lots``."""
         return Row(
             "http",
             name,

@@ -17,6 +17,7 @@ from harness.observe.publish_log import record_attempts
 from harness.observe.secrets import count_secrets, search, secrets_of
 from harness.stack.pubnub_control import PubNubControl
 from harness.target import Target
+from scenarios.systems.drawing_game import DrawingGame
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_attempts_are_recorded_with_their_events_also_those_refused(
     with control.break_requests("status", operations=["publish"], status=403, requests=1):
         assert publish(emulator, "two", "event-2") == 403
     with HistoryWriter(tmp_path, "attempts", "run") as history:
-        assert record_attempts(target_of(emulator), history) == 2
+        assert record_attempts(DrawingGame(target_of(emulator)), history) == 2
     first, second = read_history(tmp_path).table.to_pylist()
     assert {first["name"], second["name"]} == {Publish.ATTEMPT}
     assert (first["game"], first["event"], first["ok"], first["error"]) == ("one", "event-1", True, None)
@@ -65,7 +66,7 @@ def test_a_target_without_an_emulator_is_refused(tmp_path: Path) -> None:
         HistoryWriter(tmp_path, "attempts", "run") as history,
         pytest.raises(ValueError, match="STORMWATCH_PUBNUB_CONTROL_URL is not set"),
     ):
-        record_attempts(Target("http://127.0.0.1:1", "key", "secret", "sub"), history)
+        record_attempts(DrawingGame(Target("http://127.0.0.1:1", "key", "secret", "sub")), history)
 
 
 # --- secrets -----------------------------------------------------------------------------------------

@@ -42,4 +42,4 @@ def test_403(experiment: Experiment, alerting: Alerting) -> None:
         )
         Operator.of(experiment).replay_dead_letters()
         experiment.recovered()
-        record_attempts(experiment.stack.target, experiment.history)
+        record_attempts(experiment.system, experiment.history)

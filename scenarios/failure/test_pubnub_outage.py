@@ -83,7 +83,7 @@ def test_status_429_retry_after(experiment: Experiment) -> None:
         fault = Status("publish", status=429, retry_after="2s")
         experiment.inject(fault, "5s", *UNDISTURBED, LeftAlone(status=429, for_s=2))
         experiment.recovered()
-        record_attempts(experiment.stack.target, experiment.history)
+        record_attempts(experiment.system, experiment.history)
 
 
 def test_answer_lost_after_acceptance(experiment: Experiment) -> None:
