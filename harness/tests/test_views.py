@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from fixtures.synthetic_run import Shape
+from harness.report.html import render_html
 from harness.report.junit import render_junit
 from harness.report.markdown import render_markdown
 from harness.report.terminal import print_summary
@@ -137,3 +138,16 @@ def test_the_terminal_says_each_reason_in_a_line(failing: dict[str, Any]) -> Non
     told = next(number for number, line in enumerate(lines) if line.startswith("✗ pubnub_outage.number_1"))
     assert lines[told].endswith("measured nothing (never)")
     assert lines[told + 1].startswith("  again: pytest 'scenarios/failure/test_pubnub_outage.number_1")
+
+
+def test_every_view_speaks_of_the_systems_items(failing: dict[str, Any]) -> None:
+    words = {"item": "lot", "items": "lots", "player": "bidder", "players": "bidders"}
+    failing["run"] |= {"system": failing["run"]["system"] | {"words": words}}
+    shown = report_of(failing)
+    told = "phase_changed, actor player-3, lot game-17, event game-17-event-2, error timeout"
+    assert told in render_markdown(shown)
+    assert told in render_junit(shown)
+    page = render_html(shown)
+    assert told in page
+    assert '<h2 id="games-title">The worst lots</h2>' in page
+    assert "a bidder heard of it" in page
