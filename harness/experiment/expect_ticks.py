@@ -101,21 +101,22 @@ class DueTogetherServed:
         # Their instant is set as they are made, which may take longer than until then.
         due = due[within(due["intended_ns"], fault.start_ns - _MADE_NS, fault.end_ns)]
         instants = due.groupby("intended_ns")["game"].nunique()
+        items = evidence.run.words.items
         if instants.empty or instants.max() < self.games:
             found = 0 if instants.empty else int(instants.max())
-            return unseen(self.name, self.within_s, "s", f"at most {found} games fell due at once")
+            return unseen(self.name, self.within_s, "s", f"at most {found} {items} fell due at once")
         due_ns = int(str(instants.idxmax()))
         games = due[due["intended_ns"] == due_ns]
         wrong = games[games["game"].duplicated(keep=False) | (games["name"] == "overdue")]
         if len(wrong):
-            return none_of(evidence, self.name, wrong, "games", "moved more than once, or never")
+            return none_of(evidence, self.name, wrong, items, "moved more than once, or never")
         published = evidence.publishes
         published = published[published["event"].isin(games["event"]) & succeeded(published)]
         unpublished = games[~games["event"].isin(published["event"])]
         took = seconds(published["end_ns"], due_ns)
         late = published[took >= self.within_s]
         moved_s = float(seconds(games["start_ns"], due_ns).max())
-        explanation = f"{len(games)} games, the last moved after {moved_s:.2f} s"
+        explanation = f"{len(games)} {items}, the last moved after {moved_s:.2f} s"
         if len(unpublished):
             explanation += f"; {len(unpublished)} events were never accepted"
         measured = math.inf if len(unpublished) else max(float(took.max()), moved_s)

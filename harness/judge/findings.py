@@ -19,7 +19,7 @@ from harness.history.run import moment
 from harness.history.witnesses import Doubt
 from harness.judge.declared import WITNESSES_OF
 from harness.judge.evidence import NS, Evidence, Window
-from harness.judge.truth import implied
+from harness.judge.truth import coarsest_ns, implied
 from harness.sla.witnesses import ALWAYS, STAMPED, Witness
 
 T = TypeVar("T")
@@ -63,13 +63,17 @@ def judge_all(evidence: Evidence, fault: Window, expectations: Iterable[Expectat
 
     What must never happen judges its doubts itself: what was recorded twice was done twice.
     """
-    doubts = evidence.doubts_since(fault.start_ns)
+    doubts, off_s = evidence.doubts_since(fault.start_ns), coarsest_ns(evidence.transitions) / NS
 
     def judged(expectation: Expectation) -> Finding:
         # Frames of its own tell what it looks at.
-        seen = evidence.unseen() if doubts else evidence
+        seen = evidence.unseen() if doubts or off_s else evidence
         finding = judge_one(seen, fault, expectation)
-        return finding if finding.integrity else _doubted(finding, seen, doubts)
+        if finding.integrity:
+            return finding
+        if "transition" in seen.looked_at:
+            finding = _too_near(finding, off_s)
+        return _doubted(finding, seen, doubts)
 
     return list(map(judged, expectations))
 
@@ -82,6 +86,16 @@ def judge_one(evidence: Evidence, fault: Window, expectation: Expectation) -> Fi
 def crashed(name: str, why: str) -> Finding:
     """Return inconclusive: the check of that name crashed."""
     return Finding(name=name, verdict="inconclusive", explanation=why)
+
+
+def _too_near(finding: Finding, off_s: float) -> Finding:
+    """Return the finding, inconclusive where moves whose times are off by ``off_s`` may decide it."""
+    if finding.unit != "s" or finding.measured is None or finding.threshold is None or not off_s:
+        return finding
+    if abs(finding.measured - finding.threshold) > off_s:
+        return finding
+    why = f"measured {finding.measured:.3g} s, and the witness knows when moves were to {off_s:.3g} s only"
+    return finding.model_copy(update={"verdict": "inconclusive", "measured": None, "explanation": why})
 
 
 def _doubted(finding: Finding, evidence: Evidence, doubts: list[Doubt]) -> Finding:

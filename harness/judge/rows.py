@@ -209,8 +209,7 @@ def _by_rate_either_way(
         for values in (hits & ~undecided, hits | undecided)
     )
     found = {"undecided": int(np.count_nonzero(undecided)), "resolution": samples.resolution_s}
-    measured = statistics.rate_estimate(hits, row.confidence).measured
-    return replace(low, measured=measured, high=high.high), row.model_copy(update=found), None
+    return replace(low, measured=high.measured, high=high.high), row.model_copy(update=found), None
 
 
 def _needed(

@@ -114,7 +114,8 @@ class Run:
             failing.callback(self._reserve.release)
             failing.callback(self._remove_games)
             self._watch = self._start_watching(processes)
-            failing.callback(self._watch.kill)
+            # In order: what it has put into the database is to be taken away.
+            failing.callback(self._watch.stop, 0.0)
             failing.callback(workers.end, 0.0)
             workers.begin(spec)
             _see_that_it_can_read(self._watch)

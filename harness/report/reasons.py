@@ -59,7 +59,8 @@ def conclusion(
         return _why_failed(row) + _cause(row, checks)
     if row.verdict == "pass":
         return ""
-    return _why_undecided(row, words, minutes, counted=counted) + _cause(row, checks)
+    why = _why_undecided(row, words, minutes, counted=counted)
+    return why if row.undecided else why + _cause(row, checks)
 
 
 def _cause(row: ObjectiveRow, checks: Iterable[CheckRow]) -> str:

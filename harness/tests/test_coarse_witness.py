@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,13 @@ import pandas as pd
 import pytest
 
 from fixtures.synthetic_run import NS, START, about_run, synthetic_rows
+from harness.documents.rows import Finding
+from harness.experiment.expectations import TimersOnTime
 from harness.history import Doubt, Witness
+from harness.judge import Evidence, Window
+from harness.judge.findings import compare
 from harness.sla.policy import Policy, load_policy
-from harness.tests.synthetic_judging import plus
+from harness.tests.synthetic_judging import judge, plus
 from harness.tests.test_verdicts import SHAPE, named, verdict_of
 
 SYSTEM = about_run(SHAPE)["system"]
@@ -171,3 +176,47 @@ def test_reports_speak_of_the_systems_items(rows: pd.DataFrame) -> None:
     assert "Lots whose timer moved them" in text
     assert "Requests of bidders and hosts" in text
     assert not np.any([f" {word}" in text for word in ("games", "Games", "players")])
+
+
+# --- expectations of faults ----------------------------------------------------------------------------
+
+
+def test_whether_timers_were_on_time_during_a_fault_is_left_open_where_looks_can_not_tell(
+    rows: pd.DataFrame,
+) -> None:
+    due = moves(rows) & rows["intended_ns"].notna()
+    rows.loc[due, "start_ns"] = rows.loc[due, "intended_ns"] + NS // 10
+    on_time = TimersOnTime(within_s=1.5)
+    assert judge(on_time, rows).verdict == "pass"
+    found = judge(on_time, seen_by_looks(rows.copy(), 0.5))
+    assert (found.verdict, "looks at them can't tell whether" in found.explanation) == ("inconclusive", True)
+    rows.loc[due, "start_ns"] += 2 * NS
+    assert judge(on_time, seen_by_looks(rows, 0.5)).verdict == "fail"
+
+
+@dataclass(frozen=True)
+class Lasted:
+    """How long something that moves tell of took."""
+
+    seconds: float
+    name: str = "it lasted less than 10 s"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        assert len(evidence.transitions)
+        return compare(self.name, self.seconds, 10.0, "s", "", [])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "log", "looks"),
+    [
+        (9.6, "pass", "pass"),
+        (9.9, "pass", "inconclusive"),
+        (10.2, "fail", "inconclusive"),
+        (10.4, "fail", "fail"),
+    ],
+)
+def test_a_time_as_near_its_limit_as_looks_can_tell_is_left_open(
+    rows: pd.DataFrame, seconds: float, log: str, looks: str
+) -> None:
+    assert judge(Lasted(seconds), rows).verdict == log
+    assert judge(Lasted(seconds), seen_by_looks(rows, 0.5)).verdict == looks
