@@ -14,11 +14,13 @@ import click
 
 from harness.commands._errors import said_as
 from harness.commands._system import end_in_order_on_signals, running_stack
+from harness.documents.words import Words, begin
 
 if TYPE_CHECKING:
     from harness.faults import Fault, FaultTarget
     from harness.faults.parameters import Parameter
     from harness.history import HistoryWriter
+    from harness.system import System
 
 _RANDOM: Final = "random"
 _MEND: Final = "mend"
@@ -41,44 +43,52 @@ class _Faults(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         from harness.faults import kinds
 
-        return [*kinds(), _RANDOM, _MEND]
+        return [*kinds(_system_if_any(ctx)), _RANDOM, _MEND]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == _RANDOM:
             return _random
         if cmd_name == _MEND:
             return _mend
-        from harness.faults import FaultError, find_kind
+        from harness.faults import FaultError, MissingPartError, find_kind
 
         try:
-            return _command_of(find_kind(cmd_name))
+            system = _system(ctx)
+            return _command_of(find_kind(cmd_name, system), system.words)
+        except MissingPartError as error:
+            raise click.UsageError(str(error), ctx) from None
         except FaultError as error:
             near = difflib.get_close_matches(cmd_name, self.list_commands(ctx), n=1)
             hint = f"did you mean {near[0]}?" if near else "see `stormwatch fault --list`"
             raise click.UsageError(f"{error}; {hint}", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        _write_faults(formatter)
+        _write_faults(formatter, _system_if_any(ctx))
         with formatter.section("Several at a time"):
             formatter.write_dl([(_RANDOM, _random.get_short_help_str(limit=100))])
         with formatter.section("Afterwards"):
             formatter.write_dl([(_MEND, _mend.get_short_help_str(limit=100))])
 
 
-def _write_faults(formatter: click.HelpFormatter) -> None:
+def _write_faults(formatter: click.HelpFormatter, system: type[System] | None) -> None:
     from harness.faults import kinds, places
 
-    for place, about in places().items():
+    known, words = kinds(system), system.words if system else Words()
+    for place, about in places(system).items():
         with formatter.section(f"{place}: {about[0].lower()}{about[1:].replace('``', '').removesuffix('.')}"):
             formatter.write_dl(
-                [(name, _first_line(kind)) for name, kind in kinds().items() if kind.place == place]
+                [
+                    (name, words.spoken(_first_line(kind)))
+                    for name, kind in known.items()
+                    if kind.place == place
+                ]
             )
 
 
 def _list(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         formatter = click.HelpFormatter(max_width=100)
-        _write_faults(formatter)
+        _write_faults(formatter, _system_if_any(ctx))
         click.echo(formatter.getvalue().strip())
         ctx.exit()
 
@@ -91,22 +101,54 @@ def _list(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
 )
 @click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list,
               help="List every fault and exit.")  # fmt: skip
-@click.option("--stack", "stack_id", metavar="ID", help="Which running stack, if there are several.")
+@click.option("--system", metavar="FILE", is_eager=True,
+              help="Of which system. [default: of the running stack, else the one named]")  # fmt: skip
+@click.option("--stack", "stack_id", metavar="ID", is_eager=True,
+              help="Which running stack, if there are several.")  # fmt: skip
 @click.option("--run", "run_folder", metavar="DIR",
               type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="Run folder whose history takes the fault's begin and end.")  # fmt: skip
 @click.pass_context
-def command(ctx: click.Context, stack_id: str | None, run_folder: Path | None) -> None:
+def command(ctx: click.Context, system: str | None, stack_id: str | None, run_folder: Path | None) -> None:
     """Break something of a running stack for a while, then mend it.
 
     The stack is the one that `stormwatch up` (or locust) runs; without one, the deployment that the
     environment describes. `stormwatch fault NAME --help` explains a fault and its options. Says at the
     end whether anything came across the fault; exit code 1 if nothing did.
     """
-    ctx.obj = {"stack": stack_id, "run": run_folder}
+    ctx.obj = {"system": _system(ctx), "stack": stack_id, "run": run_folder}
 
 
-def _command_of(kind: type[Fault]) -> click.Command:
+def _system(ctx: click.Context) -> type[System]:
+    """Return the system whose faults are spoken of: the one named, else that of a running stack.
+
+    Raises
+    ------
+    click.UsageError
+        There is none.
+    """
+    from harness.stack import running_stacks
+    from harness.system import SystemFileError, find_system
+    from harness.target import deployment_named
+
+    named, stack_id = ctx.params.get("system"), ctx.params.get("stack_id")
+    stacks = [] if named or (stack_id is None and deployment_named()) else running_stacks()
+    meant = [stack for stack in stacks if stack_id in {None, stack.id}]
+    try:
+        return meant[0].system if len(meant) == 1 else find_system(named)
+    except SystemFileError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _system_if_any(ctx: click.Context) -> type[System] | None:
+    """Return the same; None: there is none. Help is to be had all the same."""
+    try:
+        return _system(ctx)
+    except click.UsageError:
+        return None
+
+
+def _command_of(kind: type[Fault], words: Words) -> click.Command:
     from dataclasses import MISSING, fields
 
     from harness.faults.parameters import parameters
@@ -126,13 +168,13 @@ def _command_of(kind: type[Fault]) -> click.Command:
     return click.Command(
         name=f"{kind.place}:{kind.name}",
         callback=apply,
-        params=[target, *map(_option, parameters(kind)), wait],
-        help=kind.__doc__,
+        params=[target, *(_option(parameter, words) for parameter in parameters(kind)), wait],
+        help=words.spoken(kind.__doc__ or ""),
         epilog=None if default is MISSING else f"TARGET is {default} if left out.",
     )
 
 
-def _option(parameter: Parameter) -> click.Option:
+def _option(parameter: Parameter, words: Words) -> click.Option:
     types: dict[str, click.ParamType[Any]] = {"count": click.INT, "choice": click.Choice(parameter.choices)}
     metavars = {"duration": "TIME", "share": "PERCENT", "count": "NUMBER", "key": "KEY"}
     return click.Option(
@@ -141,7 +183,7 @@ def _option(parameter: Parameter) -> click.Option:
         default=parameter.default,
         show_default=True,
         metavar=metavars.get(parameter.kind),
-        help=f"{parameter.help[0].upper()}{parameter.help[1:]}.",
+        help=f"{begin(words.spoken(parameter.help))}.",
     )
 
 
@@ -238,7 +280,7 @@ def _target(ctx: click.Context, doing: str) -> FaultTarget:
             otherwise=f"name a stack of ours with --stack ({stacks})",
             say=lambda line: click.echo(line, err=True),
         )
-    return Deployment(permission)
+    return Deployment(permission, ctx.obj["system"])
 
 
 @contextmanager

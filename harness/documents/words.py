@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
+
+_ITEM: Final = re.compile(r"\bitems?\b")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class Words:
         told = (system or {}).get("words")
         # Runs were of games before systems had words of their own.
         return cls(**told) if isinstance(told, Mapping) else cls("game", "games")
+
+    def spoken(self, text: str) -> str:
+        """Return a text about items in these words."""
+        return _ITEM.sub(lambda found: str(getattr(self, found[0])), text)
 
 
 def begin(sentence: str) -> str:

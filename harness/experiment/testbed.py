@@ -74,7 +74,7 @@ class Testbed:
                 )
                 self.stack = failing.enter_context(start_stack(options))
             else:
-                self.stack = Deployment(permission)
+                self.stack = Deployment(permission, system)
                 failing.callback(self._remove_games)
             self.history = failing.enter_context(HistoryWriter(run.history, "faults", run.id))
             self.system = system(self.stack.target)

@@ -22,6 +22,7 @@ file of its place::
                 proxies.enable(self.target)
 
 Its fields are its parameters, declared as :mod:`harness.faults.parameters` says. It is found by being there.
+What it must know of the system, it takes from the system's levers, and names those in ``needs``.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.faults.errors import FaultError, NotExercisedError
+from harness.faults.errors import FaultError, MissingPartError, NotExercisedError
 from harness.faults.parameters import parameters
 from harness.faults.target import FaultTarget
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import Actor, FaultName
 from harness.stack.errors import StackError
+from harness.system import System, levers_of
 
 #: Asked before a fault is mended: why it was not exercised, None if it was (or if nobody can tell).
 Exercised = Callable[[], str | None]
@@ -55,6 +57,8 @@ class Fault(ABC):
     name: ClassVar[str]
     #: An earlier name, still taken. Timelines are drawn by it, so that old seeds repeat.
     formerly: ClassVar[str] = ""
+    #: Names of the levers (:class:`harness.system.Levers`) that a system must have for it.
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for parameter in parameters(type(self)):
@@ -65,7 +69,8 @@ class Fault(ABC):
 
     def describe(self) -> str:
         """Return the fault with its parameters, as the command line takes it."""
-        options = [f"--{p.option} {getattr(self, p.name)}" for p in parameters(type(self))]
+        values = {p.option: getattr(self, p.name) for p in parameters(type(self))}
+        options = [f"--{option} {value}" for option, value in values.items() if value is not None]
         return " ".join([str(self), *options])
 
     @property
@@ -106,6 +111,22 @@ class Fault(ABC):
             raise FaultError(f"{self}: {error}") from error
 
     @classmethod
+    def lacks(cls, system: type[System]) -> str | None:
+        """Return what ``system`` lacks for faults of this kind, and the way out; None: nothing."""
+        levers = levers_of(system)
+        missing = ", ".join(name for name in cls.needs if not getattr(levers, name))
+        return f"{system.name} has no lever {missing}: add it to `levers` of its file" if missing else None
+
+    def _check(self, system: type[System]) -> None:
+        if lacking := self.lacks(system):
+            raise MissingPartError(f"{self}: {lacking}")
+
+    @classmethod
+    def mend(cls, on: FaultTarget) -> Iterator[str]:
+        """Undo what a fault of this kind left behind that was killed; yield a line a thing."""
+        yield from ()
+
+    @classmethod
     def examples(cls, on: FaultTarget) -> Sequence[Fault]:
         """Return the faults of this kind that there can be ``on`` it, for random schedules."""
         return ()
@@ -127,6 +148,7 @@ class Fault(ABC):
         record = _Record(self, history)
         unexercised: str | None = None
         try:
+            self._check(on.system)
             with self.observed(on, history) as exercised:
                 record.begin()
                 yield

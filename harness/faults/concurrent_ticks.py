@@ -1,4 +1,4 @@
-"""Ticks that meet: many at the same instant, and many games that fall due at the same instant."""
+"""Ticks that meet: many at the same instant, and many items that fall due at the same instant."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from harness.faults import Exercised, Fault, FaultError, FaultTarget, MissingPartError
-from harness.faults.held_ticks import SQL, TickFault
+from harness.faults import Exercised, Fault, FaultTarget, MissingPartError
+from harness.faults.database_fault import DatabaseFault
+from harness.faults.held_ticks import TickFault
 from harness.faults.parameters import count, duration
 from harness.history import HistoryWriter, now_ns
 from harness.history.names import CONCURRENT
 from harness.sla.units import parse_duration
 from harness.stack.proxies import LOAD_SERVICE, Proxies
-from harness.system import Ticks, find_system
+from harness.system import System, Ticks, levers_of
 from harness.system.tick import ANSWER_LIMIT_S, TickCall
 from harness.target import Action, Target
 from harness.target.client import Client
@@ -37,6 +38,13 @@ class ConcurrentTicks(TickFault):
     at_once: int = count(1, "ticks that each replica gets at once", most=1000)
     hold: str = duration("400ms", "how long a tick is held up, so that the others find it at work")
 
+    @classmethod
+    def lacks(cls, system: type[System]) -> str | None:
+        """Return what ``system`` lacks: levers, or ticks that are called for."""
+        if not issubclass(system, Ticks):
+            return f"{system.name} ticks by itself: there is no `tick` in its file"
+        return super().lacks(system)
+
     @contextmanager
     def applied(self, on: FaultTarget) -> Iterator[Exercised]:
         with self.observed(on, None) as exercised:
@@ -46,14 +54,15 @@ class ConcurrentTicks(TickFault):
     def observed(self, on: FaultTarget, history: HistoryWriter | None) -> Iterator[Exercised]:
         if Action.TICK not in on.permission:
             raise MissingPartError(
-                f"{self}: nobody consented to ticks, which move others' games too ({Action.TICK.setting})"
+                f"{self}: nobody consented to ticks, which move others' {on.system.words.items} too "
+                f"({Action.TICK.setting})"
             )
         callers = [
-            _Caller(actor, replica, history)
+            _Caller(actor, replica, on.system(replica), history)
             for actor, replica in self._replicas(on)
             for _ in range(self.at_once)
         ]
-        with self.sessions(on) as sessions, self.held(sessions, parse_duration(self.hold)) as held:
+        with self.sessions(on) as sessions, self.held(on, sessions, parse_duration(self.hold)) as held:
             over = threading.Event()
             clock = threading.Thread(
                 target=self._keep_time, args=(callers, over), name=str(self), daemon=True
@@ -95,14 +104,12 @@ class ConcurrentTicks(TickFault):
 class _Caller:
     """Ticks one replica, and records what it answers as cron does."""
 
-    def __init__(self, actor: str, replica: Target, history: HistoryWriter | None) -> None:
+    def __init__(self, actor: str, replica: Target, system: System, history: HistoryWriter | None) -> None:
+        assert isinstance(system, Ticks)  # else the fault lacks something
         self.actor = actor
         self.answered = 0
         self._replica = replica
-        ticks = find_system()(replica)
-        if not isinstance(ticks, Ticks):
-            raise MissingPartError(f"{ticks.name} ticks by itself")
-        self._ticks = ticks
+        self._ticks = system
         self._history = history
 
     def tick(self, due_ns: int) -> None:
@@ -124,39 +131,39 @@ def _unanswered(callers: Sequence[_Caller]) -> str | None:
 
 
 @dataclass(frozen=True)
-class DueTogether(TickFault):
-    """Thousands of games fall due in the same instant: their voting is over, all at once.
+class DueTogether(DatabaseFault):
+    """Thousands of items fall due in the same instant.
 
-    At its end, nothing happens: its games come to their end as any others do.
+    At its end, nothing happens: its items come to their end as any others do.
     """
 
+    place = "tick"
     name = "due-together"
     formerly = "herd"
+    needs = ("make_due", "unmoved", "newest")
 
-    games: int = count(5000, "how many games", most=1_000_000)
+    items: int = count(5000, "how many items", most=1_000_000)
     after: str = duration("1s", "how long after the fault's begin they fall due")
 
     @classmethod
     def examples(cls, on: FaultTarget) -> Sequence[Fault]:
-        return [cls(games=500)] if on.target.database_url else ()
+        return [cls(items=500)] if on.target.database_url else ()
 
     @contextmanager
     def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        levers = levers_of(on.system)
         with self.sessions(on) as sessions:
-            with self.tried("make the games"):
-                kind = sessions.value(SQL["kind_of_id"])
-                if kind not in {"text", "character varying"}:
-                    raise FaultError(f"{self}: the ids of games are {kind}; it needs text, to tell its own")
-                # They are in the record of the run whose games there are. With the mark of a run in any case:
+            with self.tried("make the items"):
+                # They are in the record of the run whose items there are. With the mark of a run in any case:
                 # `stormwatch clean` finds them.
-                run = prefix_of(sessions.value(SQL["newest_game"]) or "") or new_prefix()
+                run = prefix_of(sessions.value(levers.newest) or "") or new_prefix()
                 mark = f"{run}due-{secrets.token_hex(3)}-"
-                sessions.execute(SQL["make_games"], mark, parse_duration(self.after), self.games)
+                sessions.execute(levers.make_due, mark, parse_duration(self.after), self.items)
 
             def exercised() -> str | None:
-                with self.tried("count its games"):
-                    left = sessions.value(SQL["unmoved"], mark)
-                return "none of its games was moved" if left == self.games else None
+                with self.tried("count its items"):
+                    left = sessions.value(levers.unmoved, mark)
+                return f"none of its {on.system.words.items} was moved" if left == self.items else None
 
-            # Nothing to undo: its games come to their end as any others do.
+            # Nothing to undo: its items come to their end as any others do.
             yield exercised

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Any, Final
 
 import asyncpg
 
@@ -18,6 +18,7 @@ from harness.faults.parameters import count, duration, lock_key, parse_lock_key
 from harness.faults.process import ended, running
 from harness.faults.sessions import LOCK_LIMIT, Sessions
 from harness.sla.units import parse_duration
+from harness.system import levers_of
 from harness.target.sessions import OURS
 
 _AGAIN_S: Final = 0.1
@@ -75,31 +76,32 @@ class Connections(DatabaseFault):
 
 @dataclass(frozen=True)
 class SlowStatements(DatabaseFault):
-    """Every write to the games' tables takes longer, and holds one of the service's connections that long.
+    """Every write to the system's tables takes longer, and holds one of the service's connections that long.
 
     At its end, writes are quick again; one that is being held up ends late.
     """
 
     name = "slow-statements"
 
-    delay: str = duration("5s", "how much longer each statement takes")
+    needs = ("tables",)
 
-    TABLES: ClassVar[tuple[str, ...]] = ("games", "game_participants", "submissions")
+    delay: str = duration("5s", "how much longer each statement takes")
 
     @contextmanager
     def applied(self, on: FaultTarget) -> Iterator[Exercised]:
         schema, delay_s = new_schema(), parse_duration(self.delay)
+        tables = levers_of(on.system).tables
         with self.sessions(on) as sessions:
             try:
                 with self.tried("slow the tables down"):
                     sessions.execute(SQL["slow"].format(schema=schema, delay_s=delay_s, limit=LOCK_LIMIT))
-                    for table in self.TABLES:
+                    for table in tables:
                         sessions.execute(SQL["slow_table"].format(schema=schema, table=table))
                 slowed = SQL["slowed"].format(schema=schema)
                 yield lambda: None if sessions.value(slowed) else "no statement came by"
             finally:
                 with self.tried("let the tables be as they were"):
-                    drop(sessions, schema, *self.TABLES)
+                    drop(sessions, schema, *tables)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class HoldingFault(DatabaseFault):
 
     @contextmanager
     def holding(
-        self, on: FaultTarget, statement: str, passed_by: str = "nobody_passed"
+        self, on: FaultTarget, statement: str, *values: Any, passed_by: str = ""
     ) -> Iterator[Exercised]:
         """Hold on to what ``statement`` gets hold of, in a transaction of ours.
 
@@ -118,7 +120,7 @@ class HoldingFault(DatabaseFault):
             with self.tried("get hold of it"):
                 holder = sessions.connect()
                 sessions.run(holder.execute(SQL["hold"].format(limit=LOCK_LIMIT)))
-                got = sessions.run(holder.execute(statement))
+                got = sessions.run(holder.execute(statement, *values))
             blocked: list[int] = []
 
             async def watch() -> None:
@@ -133,7 +135,7 @@ class HoldingFault(DatabaseFault):
                 if got.endswith(" 0"):
                     return "there was nothing to hold"
                 with self.tried("see who came by"):
-                    met = blocked or sessions.run(holder.fetchval(SQL[passed_by]))
+                    met = blocked or (passed_by and sessions.run(holder.fetchval(passed_by)))
                 return None if met else "nobody came to wait for it"
 
             sessions.spawn(watch())
@@ -143,35 +145,38 @@ class HoldingFault(DatabaseFault):
 
 @dataclass(frozen=True)
 class RowLocks(HoldingFault):
-    """A transaction of ours holds the rows of the games that are being played.
+    """A transaction of ours holds the rows of the items that are under way.
 
     At its end, the transaction is rolled back, and who waits goes on.
     """
 
     name = "row-locks"
+    needs = ("lock_rows",)
 
-    rows: int = count(10000, "how many games at most")
+    rows: int = count(10000, "how many items at most")
 
     def applied(self, on: FaultTarget) -> AbstractContextManager[Exercised]:
-        return self.holding(on, SQL["lock_rows"].format(rows=self.rows), "rows_fell_due")
+        levers = levers_of(on.system)
+        return self.holding(on, levers.lock_rows, self.rows, passed_by=levers.rows_fell_due)
 
 
 @dataclass(frozen=True)
 class TableLock(HoldingFault):
-    """A transaction of ours holds the table of games, against readers too (ACCESS EXCLUSIVE).
+    """A transaction of ours holds the table of items, against readers too (ACCESS EXCLUSIVE).
 
     At its end, the transaction is rolled back, and who waits goes on.
     """
 
     name = "table-lock"
+    needs = ("items",)
 
     def applied(self, on: FaultTarget) -> AbstractContextManager[Exercised]:
-        return self.holding(on, SQL["lock_table"])
+        return self.holding(on, SQL["lock_table"].format(table=levers_of(on.system).items))
 
 
 @dataclass(frozen=True)
 class AdvisoryLock(HoldingFault):
-    """A stuck session of ours holds the lock that ticks of the monitor run under.
+    """A stuck session of ours holds the lock that ticks run under.
 
     A tick that waits for it, however shortly, is seen; one that only tries (``pg_try_advisory_lock``)
     leaves no trace, and does not count.
@@ -180,11 +185,12 @@ class AdvisoryLock(HoldingFault):
     """
 
     name = "advisory-lock"
+    needs = ("tick_lock",)
 
-    key: str = lock_key("8462001", "of the lock, 5 or 3,-7; the default is the reference service's monitor")
+    key: str | None = lock_key("of another lock: 5 or 3,-7")
 
     def applied(self, on: FaultTarget) -> AbstractContextManager[Exercised]:
-        parts = parse_lock_key(self.key)
+        parts = parse_lock_key(self.key or levers_of(on.system).tick_lock)
         kind = "bigint" if len(parts) == 1 else "int"
         key = ", ".join(f"'{part}'::{kind}" for part in parts)
         return self.holding(on, SQL["lock_key"].format(key=key))
@@ -192,22 +198,24 @@ class AdvisoryLock(HoldingFault):
 
 @dataclass(frozen=True)
 class IdleInTransaction(DatabaseFault):
-    """Sessions of ours have begun a transaction, read the games and gone to sleep.
+    """Sessions of ours have begun a transaction, read the items and gone to sleep.
 
     At its end, the sessions end, and their transactions with them.
     """
 
     name = "idle-in-transaction"
+    needs = ("items",)
 
     sessions_count: int = count(10, "how many sessions", most=1000)
 
     @contextmanager
     def applied(self, on: FaultTarget) -> Iterator[Exercised]:
+        reading = SQL["begin_reading"].format(table=levers_of(on.system).items)
         with self.sessions(on) as sessions:
             with self.tried("open the sessions"):
                 held = [sessions.connect() for _ in range(self.sessions_count)]
                 for session in held:
-                    sessions.run(session.execute(SQL["begin_reading"]))
+                    sessions.run(session.execute(reading))
             yield lambda: "some of them were cut" if any(session.is_closed() for session in held) else None
 
 

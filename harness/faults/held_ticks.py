@@ -1,7 +1,7 @@
-"""Ticks of the monitor that are held up while they hold their lock: what faults of ticks are made of.
+"""Ticks that are held up while they hold their lock: what faults of ticks are made of.
 
 Who is at a tick is seen from outside: the tick runs under an advisory lock (``key``), and a session's
-``application_name`` has the id of the service's process in it.
+``application_name`` may have the id of its process in it.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Final
 
-from harness.faults import NotExercisedError
+from harness.faults import FaultTarget, NotExercisedError
 from harness.faults.database_fault import DatabaseFault, drop, new_schema
 from harness.faults.parameters import lock_key, parse_lock_key
 from harness.faults.sessions import LOCK_LIMIT, Sessions
 from harness.stack.proxies import SERVICE_POSTGRES
+from harness.system import levers_of
 from harness.target.sql import named_statements
 
 SQL: Final = named_statements(Path(__file__).parent / "sql" / "ticks.sql")
-
-#: Advisory lock that the reference service's ticks run under.
-MONITOR_LOCK: Final = "8462001"
 
 _CAUGHT_LIMIT_S: Final = 20.0
 #: How long a session may take to end once its client is cut off, besides what it is held up.
@@ -48,26 +46,37 @@ class TickFault(DatabaseFault):
     """Something done to ticks, by way of the database."""
 
     place: ClassVar[str] = "tick"
+    needs: ClassVar[tuple[str, ...]] = ("items", "tick_lock")
 
-    key: str = lock_key(MONITOR_LOCK, "of the advisory lock that ticks run under; the reference service's")
+    key: str | None = lock_key("of the advisory lock that ticks run under, if it is another one")
 
     @contextmanager
     def held(
-        self, sessions: Sessions, delay_s: float, pid: int | None = None, *, at: str = "statements"
+        self,
+        on: FaultTarget,
+        sessions: Sessions,
+        delay_s: float,
+        pid: int | None = None,
+        *,
+        at: str = "statements",
     ) -> Iterator[HeldTicks]:
-        """Hold up what ticks write to the games, and nobody else, for ``delay_s``.
+        """Hold up what ticks write to the items, and nobody else, for ``delay_s``.
 
         Parameters
         ----------
+        on : whose ticks they are.
         sessions : of our own in the database.
         delay_s : how long.
         pid : hold up ticks of this process of the service alone; None: of all.
-        at : ``statements``: each of them; ``commits``: the COMMIT of each tick that moves games.
+        at : ``statements``: each of them; ``commits``: the COMMIT of each tick that moves items.
         """
-        schema = new_schema()
-        classid, objid, objsubid = lock_columns(self.key)
+        schema, levers = new_schema(), levers_of(on.system)
+        lock = lock_columns(self.key or levers.tick_lock)
+        classid, objid, objsubid = lock
         hold = SQL[f"hold_{at}"].format(
             schema=schema,
+            items=levers.items,
+            state=levers.state,
             delay_s=delay_s,
             process=_sessions_of(pid),
             classid=classid,
@@ -78,21 +87,23 @@ class TickFault(DatabaseFault):
         try:
             with self.tried("hold ticks up"):
                 sessions.execute(hold)
-            yield HeldTicks(self, sessions, schema, delay_s)
+            yield HeldTicks(self, sessions, schema, delay_s, lock)
         finally:
             with self.tried("let ticks go on"):
-                drop(sessions, schema, "games")
+                drop(sessions, schema, levers.items)
 
 
 class HeldTicks:
     """Ticks that are held up while they hold their lock."""
 
-    def __init__(self, fault: TickFault, sessions: Sessions, schema: str, delay_s: float) -> None:
+    def __init__(
+        self, fault: TickFault, sessions: Sessions, schema: str, delay_s: float, lock: tuple[int, int, int]
+    ) -> None:
         self._fault = fault
         self._sessions = sessions
         self._schema = schema
         self._delay_s = delay_s
-        self._lock = lock_columns(fault.key)
+        self._lock = lock
 
     def missing(self) -> str | None:
         """Return why no tick was held; None if one was."""

@@ -9,10 +9,9 @@ from typing import Final
 
 import psutil
 
-from harness.faults import FaultError, FaultTarget
+from harness.faults import FaultError, FaultTarget, kinds
 from harness.faults.database_fault import MARK, drop
 from harness.faults.database_fault import SQL as DATABASE_SQL
-from harness.faults.flags import FLAGS, replace_lines
 from harness.faults.sessions import Sessions
 from harness.stack.errors import StackError
 from harness.stack.proxies import Proxies
@@ -48,7 +47,7 @@ def mend(on: FaultTarget) -> Iterator[str]:
         _network,
         _pubnub,
         _database,
-        _flags,
+        *(kind.mend for kind in kinds(on.system).values()),
     )
     for mender in menders:
         try:
@@ -133,21 +132,3 @@ def _schema(sessions: Sessions, schema: str) -> Iterator[str]:
             sessions.insist(statement)
             yield f"database: undone by {statement}"
     drop(sessions, schema)
-
-
-def _flags(on: FaultTarget) -> Iterator[str]:
-    # A stack of ours starts without the file; in a deployment's, somebody may want a flag to be off.
-    if on.target.flags_file is None or not on.parts:
-        return
-    path = Path(on.target.flags_file)
-    if not path.exists():
-        return
-    off = {f"{flag}=false" for flag in FLAGS}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if left := [line.strip() for line in lines if line.strip() in off]:
-            replace_lines(path, (line for line in lines if line.strip() not in off))
-    except OSError as error:
-        raise FaultError(f"can't change {path}: {error}") from error
-    for line in left:
-        yield f"flags: {line} removed"

@@ -52,7 +52,7 @@ class Parameter:
                 return f"{value!r} is longer than {LONGEST_S / 60:g} minutes"
             if self.kind in {"duration", "share"} and self._is_nothing(value):
                 return f"{value!r} is nothing"
-            if self.kind == "key":
+            if self.kind == "key" and value is not None:
                 parse_lock_key(value)
         except ValueError as error:
             return str(error)
@@ -89,9 +89,12 @@ def choice(default: str, choices: Sequence[str], help: str) -> Any:
     return _declare("choice", default, help, tuple(choices))
 
 
-def lock_key(default: str, help: str) -> Any:
-    """Declare a parameter that is the key of an advisory lock: ``"-5"``, or of two parts ``"3,-7"``."""
-    return _declare("key", default, help)
+def lock_key(help: str) -> Any:
+    """Declare a parameter that is the key of an advisory lock: ``"-5"``, or of two parts ``"3,-7"``.
+
+    None, the default: the lock that the system's ticks run under.
+    """
+    return _declare("key", None, help)
 
 
 def parse_lock_key(text: str) -> tuple[int, ...]:

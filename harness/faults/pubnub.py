@@ -28,7 +28,7 @@ class PubNubFault(Fault):
     #: Operations that a random schedule tries it on.
     tried_on: ClassVar[tuple[str, ...]] = ("publish", "subscribe")
 
-    #: Patterns (``game-*``) of the channels that it is about; none: all.
+    #: Patterns (``lots.*``) of the channels that it is about; none: all.
     channels: tuple[str, ...] = field(default=(), kw_only=True)
     #: Makes its chance repeatable; None: another one each time.
     seed: int | None = field(default=None, kw_only=True)

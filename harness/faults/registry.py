@@ -1,4 +1,4 @@
-"""The kinds of faults: found by being there, in the modules of ``harness.faults``."""
+"""The kinds of faults: those in the modules of ``harness.faults``, and those among a system's levers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,34 @@ from collections.abc import Iterator
 from functools import cache
 
 from harness.faults.base import Fault
-from harness.faults.errors import FaultError
+from harness.faults.errors import FaultError, MissingPartError
+from harness.system import System, levers_of
 
 
 @cache
-def kinds() -> dict[str, type[Fault]]:
-    """Return every kind of fault by ``place:name``."""
-    return dict(sorted((f"{kind.place}:{kind.name}", kind) for kind in _found()))
+def kinds(system: type[System] | None = None) -> dict[str, type[Fault]]:
+    """Return every kind of fault that ``system`` can have, by ``place:name``.
+
+    Parameters
+    ----------
+    system : what is put to the test; None: every kind that is not a system's own.
+
+    Raises
+    ------
+    FaultError
+        Something among the faults of its levers is none.
+    """
+    known = _all(system)
+    return {name: kind for name, kind in known.items() if system is None or not kind.lacks(system)}
+
+
+def _all(system: type[System] | None) -> dict[str, type[Fault]]:
+    """Return every kind of fault by ``place:name``, whatever ``system`` lacks for it."""
+    own: tuple[type[Fault], ...] = () if system is None else levers_of(system).faults
+    for kind in own:
+        if not (isinstance(kind, type) and issubclass(kind, Fault)):
+            raise FaultError(f"levers of {system.name}: {kind!r} among its faults does not derive from Fault")
+    return dict(sorted((f"{kind.place}:{kind.name}", kind) for kind in (*_found(), *own)))
 
 
 def _found() -> Iterator[type[Fault]]:
@@ -29,30 +50,35 @@ def _found() -> Iterator[type[Fault]]:
                 yield thing
 
 
-def places() -> dict[str, str]:
+def places(system: type[System] | None = None) -> dict[str, str]:
     """Return each place and, in one line, what is done there: as the class says that has the ``place``."""
     found: dict[str, str] = {}
-    for kind in kinds().values():
+    for kind in kinds(system).values():
         owner = next(base for base in kind.__mro__ if "place" in vars(base))
         if owner is not kind or kind.place not in found:
             found[kind.place] = inspect.cleandoc(owner.__doc__ or "").partition("\n")[0]
     return found
 
 
-def find_kind(name: str) -> type[Fault]:
+def find_kind(name: str, system: type[System]) -> type[Fault]:
     """Return the kind of fault called ``place:name``.
 
     Raises
     ------
     FaultError
         There is none; the message lists those of its place, or of its name if the place was left out.
+    MissingPartError
+        ``system`` lacks what it needs.
     """
-    known = kinds()
-    former = {f"{kind.place}:{kind.formerly}": kind for kind in known.values() if kind.formerly}
-    if name in former:
-        return former[name]
-    if name not in known:
+    every = _all(system)
+    kind = every.get(name) or next(
+        (kind for kind in every.values() if kind.formerly and f"{kind.place}:{kind.formerly}" == name), None
+    )
+    if kind is None:
         place = name.partition(":")[0]
+        known = kinds(system)
         near = [other for other in known if place in other.split(":")]
-        raise FaultError(f"no fault {name!r}: there are {', '.join(near or sorted(known))}")
-    return known[name]
+        raise FaultError(f"no fault {name!r}: there are {', '.join(near or known)}")
+    if lacking := kind.lacks(system):
+        raise MissingPartError(f"{name}: {lacking}")
+    return kind

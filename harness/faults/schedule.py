@@ -190,7 +190,7 @@ def check(outcomes: Sequence[Outcome], *, every: bool = True) -> None:
 def candidates(on: FaultTarget) -> list[Fault]:
     """Return every fault, as it is by default, that there can be ``on`` it."""
     found: list[Fault] = []
-    for kind in kinds().values():
+    for kind in kinds(on.system).values():
         try:
             found += kind.examples(on)
         except MissingPartError:

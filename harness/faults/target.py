@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from harness.faults.errors import MissingPartError
+from harness.system import System
 from harness.target import Action, Permission, Target
 
 
 class FaultTarget(Protocol):
     """What faults act on: a stack of ours, one that another process runs, or a :class:`Deployment`."""
+
+    @property
+    def system(self) -> type[System]:
+        """What is put to the test."""
 
     @property
     def target(self) -> Target:
@@ -48,6 +53,11 @@ class FaultTarget(Protocol):
 class Deployment:
     """A system that somebody else runs: it has addresses, but no processes within our reach.
 
+    Parameters
+    ----------
+    permission : to break it.
+    system : what it is.
+
     Raises
     ------
     ConsentError
@@ -55,6 +65,7 @@ class Deployment:
     """
 
     permission: Permission
+    system: type[System]
 
     def __post_init__(self) -> None:
         self.permission.require(Action.BREAK)

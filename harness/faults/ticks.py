@@ -1,4 +1,4 @@
-"""Ticks of the monitor broken on purpose: slow ones, and whoever holds their lock struck down."""
+"""Ticks broken on purpose: slow ones, and whoever holds their lock struck down."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SlowTicks(TickFault):
 
     @contextmanager
     def applied(self, on: FaultTarget) -> Iterator[Exercised]:
-        with self.sessions(on) as sessions, self.held(sessions, parse_duration(self.delay)) as held:
+        with self.sessions(on) as sessions, self.held(on, sessions, parse_duration(self.delay)) as held:
             yield held.missing
 
 
@@ -51,6 +51,8 @@ class _ReplicaAtTick(_AtTick):
 
     target: str = "service-1"
 
+    needs = (*TickFault.needs, "sessions_name_pid")
+
     def check_target(self) -> None:
         """Take any name: :func:`running` refuses those that no process has."""
 
@@ -58,7 +60,7 @@ class _ReplicaAtTick(_AtTick):
     def caught(self, on: FaultTarget) -> Iterator[tuple[int, HeldTicks]]:
         """Catch the replica in the middle of a tick, its lock in hand; gives its process id too."""
         pid = running(self, on)
-        with self.sessions(on) as sessions, self.held(sessions, _HOLD_S, pid) as held:
+        with self.sessions(on) as sessions, self.held(on, sessions, _HOLD_S, pid) as held:
             held.wait_for_one(pid)
             yield pid, held
 
@@ -106,7 +108,7 @@ class CrashAtTick(_AtTick):
     @contextmanager
     def applied(self, on: FaultTarget) -> Iterator[Exercised]:
         running(self, on)
-        with self.sessions(on) as sessions, self.held(sessions, _HOLD_S) as held:
+        with self.sessions(on) as sessions, self.held(on, sessions, _HOLD_S) as held:
             held.wait_for_one()
             with ended(self, on, on.kill) as exercised:
                 yield exercised
@@ -116,12 +118,13 @@ class CrashAtTick(_AtTick):
 class ResetAtCommit(_AtTick):
     """Cut the service off from its database in the middle of a tick's COMMIT, and until the fault ends.
 
-    The server commits, and the answer is lost: whether the games were moved, the service can't know.
+    The server commits, and the answer is lost: whether the items were moved, the service can't know.
 
     At its end, the service can reach its database again.
     """
 
     name = "reset-at-commit"
+    needs = (*TickFault.needs, "state")
 
     CUT: ClassVar[Down] = Down(SERVICE_POSTGRES)
 
@@ -133,7 +136,7 @@ class ResetAtCommit(_AtTick):
     def applied(self, on: FaultTarget) -> Iterator[Exercised]:
         self.CUT.proxies(on)  # where there is none, no tick need be held up
         with self.sessions(on) as sessions, ExitStack() as cut:
-            with self.held(sessions, _HOLD_S, at="commits") as held:
+            with self.held(on, sessions, _HOLD_S, at="commits") as held:
                 session = held.wait_for_one()
                 cut.enter_context(self.CUT.applied(on))
                 missed = held.answered(session)

@@ -14,6 +14,7 @@ from harness.system.base import (
     HasHealth,
     HasListener,
     HasMetrics,
+    HasSecrets,
     HasTimer,
     Heard,
     Item,
@@ -31,6 +32,7 @@ from harness.system.base import (
     Words,
 )
 from harness.system.find import SystemFileError, find_system
+from harness.system.levers import HasLevers, Levers, levers_of
 from harness.system.lifecycle import Lifecycle, LifecycleError, Timed
 from harness.system.listeners import Ear, Listener, PubNub, ServerSentEvents, Unheard, WebSocket
 from harness.system.processes import HasProcesses, Local, Part, Program
@@ -49,12 +51,15 @@ __all__ = [
     "FindsLeftovers",
     "HasCleaning",
     "HasHealth",
+    "HasLevers",
     "HasListener",
     "HasMetrics",
     "HasProcesses",
+    "HasSecrets",
     "HasTimer",
     "Heard",
     "Item",
+    "Levers",
     "Lifecycle",
     "LifecycleError",
     "Listener",
@@ -84,4 +89,5 @@ __all__ = [
     "WitnessError",
     "Words",
     "find_system",
+    "levers_of",
 ]

@@ -397,6 +397,21 @@ class FindsLeftovers(Protocol):
         """
 
 
+@runtime_checkable
+class HasSecrets(Protocol):
+    """Some calls need a secret, and whoever lacks it is to be kept out."""
+
+    def guarded(self, mark: str) -> Sequence[Call]:
+        """Return calls that need a secret: their headers hold secrets and nothing else.
+
+        Each secret is also tried on calls of the others. Should one be let in, it is to do as little as it
+        can; ids of what it makes begin with ``mark``.
+        """
+
+    def made(self, mark: str) -> Call:
+        """Return the call that lists what bears ``mark``, with the right secret: the body is a list."""
+
+
 __all__ = [
     "Acts",
     "Answer",
@@ -409,6 +424,7 @@ __all__ = [
     "HasHealth",
     "HasListener",
     "HasMetrics",
+    "HasSecrets",
     "HasTimer",
     "Heard",
     "Item",

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from harness.files import SHIPPED, DocumentError, read_toml
 from harness.system.base import Looks, LooksAtAll, System
+from harness.system.levers import Levers
 from harness.system.lifecycle import LifecycleError
 from harness.system.statements import WitnessError
 from harness.system.witness import ApiWitness
@@ -153,6 +154,9 @@ def _usable(system: Any, where: str) -> type[System]:
         )
     if unknown := sorted(set(system.announced or ()) - set(system.lifecycle.moves)):
         raise SystemFileError(f"{where}: {system.__name__}.announced: no move is called {unknown[0]!r}")
+    levers = getattr(system, "levers", Levers())
+    if not isinstance(levers, Levers):
+        raise SystemFileError(f"{where}: levers is {levers!r}, it must be harness.system.Levers(...)")
     return system
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 
 class WitnessError(ValueError):
@@ -16,21 +16,23 @@ class Statements:
     """Statements by name: a subclass has a field for each; those with a default may be missing."""
 
     @classmethod
-    def from_folder(cls, folder: Path) -> Self:
-        """Read each statement from ``folder/<name>.sql``.
+    def from_folder(cls, folder: Path, **others: Any) -> Self:
+        """Read each statement from ``folder/<name>.sql``; ``others`` are given as they are.
 
         Raises
         ------
         WitnessError
             One that must be there is missing or can't be read.
         """
-        found = {}
+        found = dict(others)
         for field in fields(cls):
+            if field.name in others:
+                continue
             path = folder / f"{field.name}.sql"
             try:
                 found[field.name] = path.read_text(encoding="utf-8")
             except FileNotFoundError:
-                if field.default is None:
+                if field.default is not MISSING:
                     continue
                 raise WitnessError(f"{path} is missing: the statement that tells {field.name}") from None
             except (OSError, UnicodeDecodeError) as error:

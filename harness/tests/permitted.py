@@ -3,6 +3,7 @@
 from urllib.parse import urlsplit
 
 from harness.faults import Deployment
+from harness.system import System, find_system
 from harness.target import Action, Permission, Target
 from harness.target.consent import ask
 
@@ -17,6 +18,6 @@ def permitted(target: Target, *actions: Action) -> Permission:
     return ask(target, actions, environment=settings, say=lambda _: None)
 
 
-def deployment(target: Target) -> Deployment:
-    """Return ``target`` as a deployment that may be broken."""
-    return Deployment(permitted(target))
+def deployment(target: Target, system: type[System] | None = None) -> Deployment:
+    """Return ``target`` as a deployment of ``system`` (default: the one named) that may be broken."""
+    return Deployment(permitted(target), system or find_system())

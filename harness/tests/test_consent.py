@@ -71,7 +71,7 @@ def test_consent_to_one_thing_is_none_to_another() -> None:
     permission = asked(STAGING, Action.LOAD, **{LOAD: "staging.example"})
     assert Action.TICK not in permission
     with pytest.raises(ConsentError, match="may not be broken"):
-        Deployment(permission)
+        Deployment(permission, find_system())
     with pytest.raises(ConsentError, match="may not be ticked"):
         permission.require(Action.TICK)
     with pytest.raises(ConsentError, match="may not be loaded"):

@@ -14,7 +14,7 @@ from harness.judge import evidence_of
 from harness.judge.findings import Expectation, judge_all
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_judging import FAULT, SHAPE, at, during, plus
-from scenarios.drawing_game import NoRetryStorm
+from scenarios.drawing_game.expect_dead_letters import NoRetryStorm
 
 
 @pytest.fixture(scope="module")

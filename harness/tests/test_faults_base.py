@@ -23,16 +23,18 @@ from harness.faults import (
     kinds,
 )  # fmt: skip
 from harness.faults.database import AdvisoryLock
-from harness.faults.flags import FlagOff
 from harness.faults.network import Bandwidth, Down, Latency
 from harness.faults.parameters import duration, parameters
 from harness.faults.process import Kill, Pause
 from harness.faults.schedule import Entry, Outcome, Schedule, candidates, check
 from harness.faults.unauthorised import WrongSecrets
 from harness.history import HistoryWriter, read_history
+from harness.system import System, find_system
 from harness.target import Target
 from harness.tests.permitted import deployment
+from scenarios.drawing_game.faults.flags import FlagOff
 
+SYSTEM = find_system()
 HERE = deployment(Target("http://127.0.0.1:9", "key", "cron", "sub"))
 
 
@@ -123,7 +125,7 @@ def test_is_undone_and_not_to_blame_when_the_block_fails(tmp_path: Path) -> None
 
 
 def test_every_kind_explains_itself_and_its_parameters() -> None:
-    for name, kind in kinds().items():
+    for name, kind in kinds(SYSTEM).items():
         assert name == f"{kind.place}:{kind.name}"
         assert kind.__doc__
         assert kind.__doc__.strip().splitlines()[0].endswith(".")
@@ -140,7 +142,9 @@ def test_every_fault_that_was_promised_is_there() -> None:
     expected = {f"network:{name}" for name in (*network, "limit_data", "flapping")}
     expected |= {f"database:{name}" for name in (*database, *more)}
     expected |= {f"process:{name}" for name in ("kill", "terminate", "pause")}
-    assert expected <= set(kinds())
+    expected |= {"database:trigger-dropped", "service:flag-off", "service:emergency-rollback"}
+    expected |= {"service:wrong-secrets"}
+    assert expected <= set(kinds(SYSTEM))
 
 
 @pytest.mark.parametrize(
@@ -149,21 +153,21 @@ def test_every_fault_that_was_promised_is_there() -> None:
         ("process:explode", "process:kill, process:terminate, process:pause"),
         ("down", "network:down"),
         ("kill", "process:kill, tick:kill"),
-        ("explode", ", ".join(sorted(kinds()))),
+        ("explode", ", ".join(sorted(kinds(SYSTEM)))),
     ],
 )
 def test_an_unknown_kind_is_named_with_its_neighbours(name: str, near: str) -> None:
     with pytest.raises(FaultError) as refused:
-        find_kind(name)
+        find_kind(name, SYSTEM)
     assert set(str(refused.value).removeprefix(f"no fault {name!r}: there are ").split(", ")) == set(
         near.split(", ")
     )
 
 
 def test_an_earlier_name_is_still_taken() -> None:
-    assert find_kind("tick:crowd") is find_kind("tick:concurrent")
-    assert find_kind("tick:herd") is find_kind("tick:due-together")
-    assert not {"tick:crowd", "tick:herd"} & set(kinds())
+    assert find_kind("tick:crowd", SYSTEM) is find_kind("tick:concurrent", SYSTEM)
+    assert find_kind("tick:herd", SYSTEM) is find_kind("tick:due-together", SYSTEM)
+    assert not {"tick:crowd", "tick:herd"} & set(kinds(SYSTEM))
 
 
 @pytest.mark.parametrize("bad", ["2", "", "-1s", "2 parsecs", "nan s", "61min", "0s"])
@@ -268,6 +272,7 @@ class Asleep:
     """A system one of whose parts is down."""
 
     target: Target = HERE.target
+    system: type[System] = SYSTEM
 
     @property
     def parts(self) -> Mapping[str, Any]:

@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -26,18 +25,13 @@ from harness.faults.database import (
 )
 from harness.faults.held_ticks import lock_columns
 from harness.faults.sessions import Sessions
+from harness.faults.ticks import SlowTicks
 from harness.stack import Postgres
 from harness.target import Target
 from harness.target.sessions import Who, open_session
 from harness.tests.helpers import eventually
+from harness.tests.lots import TABLES, Lots
 from harness.tests.permitted import deployment
-
-TABLES = """
-    CREATE TABLE games (id text PRIMARY KEY, status text NOT NULL, phase_expires_at timestamptz);
-    CREATE TABLE game_participants (game_id text, user_id text);
-    CREATE TABLE submissions (game_id text, user_id text);
-    INSERT INTO games (id, status) SELECT 'game-' || n, 'drawing' FROM generate_series(1, 5) AS n;
-"""
 
 
 class Server:
@@ -45,6 +39,7 @@ class Server:
 
     def __init__(self, postgres: Postgres) -> None:
         self.postgres = postgres
+        self.system = Lots
         self.parts = {"postgres": postgres.process}
         self.target = target_of(postgres)
 
@@ -142,7 +137,7 @@ def left_behind(server: Server) -> Any:
 
 
 def is_clean(server: Server) -> bool:
-    return left_behind(server) is None and service_does(server, "SELECT count(*) FROM games") == 5
+    return left_behind(server) is None and service_does(server, "SELECT count(*) FROM lots") == 5
 
 
 def test_outsiders_hold_every_connection_and_an_admin_still_gets_in(server: Server) -> None:
@@ -195,9 +190,9 @@ def test_outsiders_take_the_connections_that_the_service_had(server: Server) -> 
 def test_slow_statements_slow_writes_and_only_writes(server: Server) -> None:
     with SlowStatements(delay="700ms").inject(server):
         before = time.monotonic()
-        service_does(server, "UPDATE games SET status = status RETURNING 1")
+        service_does(server, "UPDATE lots SET state = state RETURNING 1")
         assert time.monotonic() - before >= 0.7
-        assert service_does(server, "SELECT count(*) FROM games") == 5
+        assert service_does(server, "SELECT count(*) FROM lots") == 5
     assert is_clean(server)
 
 
@@ -207,18 +202,19 @@ def test_slow_statements_that_nobody_ran_are_not_exercised(server: Server) -> No
     assert is_clean(server)
 
 
-DUE = "UPDATE games SET phase_expires_at = clock_timestamp() + interval '{}'"
+WRITE = "UPDATE lots SET state = state"
+DUE = "UPDATE lots SET ends_at = clock_timestamp() + interval '{}'"
 
 
-def test_row_locks_hold_the_games_that_are_played(server: Server) -> None:
+def test_row_locks_hold_the_lots_that_are_open(server: Server) -> None:
     service_does(server, DUE.format("300 ms"))
     with RowLocks().inject(server):
         left = service_does(
             server,
-            "SELECT count(*) FROM (SELECT FROM games WHERE status = 'drawing' FOR UPDATE SKIP LOCKED) AS f",
+            "SELECT count(*) FROM (SELECT FROM lots WHERE state = 'open' FOR UPDATE SKIP LOCKED) AS f",
         )
         assert left == 0
-        assert service_does(server, "SELECT count(*) FROM games") == 5
+        assert service_does(server, "SELECT count(*) FROM lots") == 5
         time.sleep(0.4)  # until they are due
     eventually(lambda: is_clean(server))
 
@@ -226,35 +222,35 @@ def test_row_locks_hold_the_games_that_are_played(server: Server) -> None:
 def test_row_locks_make_whoever_writes_wait(server: Server) -> None:
     service_does(server, DUE.format("1 h"))
     with RowLocks().inject(server), pytest.raises(TimeoutError):
-        service_does(server, "UPDATE games SET status = status", limit_s=1.0)
+        service_does(server, WRITE, limit_s=1.0)
 
 
 @pytest.mark.parametrize("due", ["-1 s", "1 h"])
 def test_row_locks_that_nobody_comes_across_are_not_exercised(server: Server, due: str) -> None:
     service_does(server, DUE.format(due))
     with pytest.raises(NotExercisedError, match="nobody came"), RowLocks().inject(server):
-        service_does(server, "SELECT count(*) FROM games")
+        service_does(server, "SELECT count(*) FROM lots")
 
 
-def test_games_that_are_not_held_do_not_count(server: Server) -> None:
+def test_lots_that_are_not_held_do_not_count(server: Server) -> None:
     service_does(server, DUE.format("1 h"))
-    late = "UPDATE games SET phase_expires_at = clock_timestamp() WHERE id = 'game-5'"
+    late = "UPDATE lots SET ends_at = clock_timestamp() WHERE title = 'sw01234567-5'"
     with pytest.raises(NotExercisedError, match="nobody came"), RowLocks(rows=4).inject(server):
         service_does(server, late)
 
 
-def test_row_locks_without_games_are_not_exercised(server: Server) -> None:
-    service_does(server, "UPDATE games SET status = 'completed'")
+def test_row_locks_without_lots_are_not_exercised(server: Server) -> None:
+    service_does(server, "UPDATE lots SET state = 'sold'")
     try:
         with pytest.raises(NotExercisedError, match="nothing to hold"), RowLocks().inject(server):
             pass
     finally:
-        service_does(server, "UPDATE games SET status = 'drawing'")
+        service_does(server, "UPDATE lots SET state = 'open'")
 
 
 def test_a_table_lock_keeps_readers_out(server: Server) -> None:
     with TableLock().inject(server), pytest.raises(TimeoutError):
-        service_does(server, "SELECT count(*) FROM games", limit_s=1.0)
+        service_does(server, "SELECT count(*) FROM lots", limit_s=1.0)
     eventually(lambda: is_clean(server))
 
 
@@ -264,11 +260,11 @@ def test_a_table_lock_that_nobody_waits_for_is_not_exercised(server: Server) -> 
 
 
 def test_an_advisory_lock_is_held_and_let_go(server: Server) -> None:
-    question = "SELECT pg_try_advisory_xact_lock(8462001)"
+    question = "SELECT pg_try_advisory_xact_lock(7170)"
     with AdvisoryLock().inject(server):
         assert service_does(server, question) is False
         with pytest.raises(TimeoutError):
-            service_does(server, "SELECT pg_advisory_xact_lock(8462001)", limit_s=0.5)
+            service_does(server, "SELECT pg_advisory_xact_lock(7170)", limit_s=0.5)
     eventually(lambda: service_does(server, question) is True)
 
 
@@ -297,14 +293,20 @@ def test_an_advisory_lock_takes_every_key_that_postgres_has(server: Server, key:
     eventually(lambda: service_does(server, question) is True)
 
 
-def test_games_whose_ids_are_no_text_can_not_fall_due_together(server: Server) -> None:
-    service_does(server, "CREATE SCHEMA uuids CREATE TABLE games (id uuid PRIMARY KEY)")
-    try:
-        target = replace(server.target, database_url=f"{server.target.database_url}?search_path=uuids")
-        with pytest.raises(FaultError, match="the ids of games are uuid; it needs text"):
-            DueTogether().applied(deployment(target)).__enter__()
-    finally:
-        service_does(server, "DROP SCHEMA uuids CASCADE")
+def test_lots_whose_ids_the_server_gives_fall_due_together_in_the_run_of_now(server: Server) -> None:
+    made = "FROM lots WHERE title LIKE 'sw01234567-due-%'"
+    with DueTogether(items=40, after="1s").inject(server):
+        assert service_does(server, f"SELECT array[count(*), count(DISTINCT ends_at)] {made}") == [40, 1]
+        service_does(server, f"UPDATE lots SET state = 'sold' WHERE id IN (SELECT id {made})")
+    service_does(server, f"DELETE {made}")
+
+
+def test_ticks_under_a_lock_of_another_key_are_slowed(server: Server) -> None:
+    with SlowTicks(delay="700ms").inject(server):
+        before = time.monotonic()
+        service_does(server, f"DO $$ BEGIN PERFORM pg_advisory_xact_lock(7170); {WRITE}; END $$")
+        assert time.monotonic() - before >= 0.7
+    assert is_clean(server)
 
 
 def test_sessions_are_idle_in_transaction(server: Server) -> None:
@@ -318,15 +320,15 @@ def test_sessions_are_idle_in_transaction(server: Server) -> None:
 def test_read_only_refuses_writes_and_ends(server: Server) -> None:
     with ReadOnly().inject(server):
         with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
-            service_does(server, "UPDATE games SET status = status")
-        assert service_does(server, "SELECT count(*) FROM games") == 5
+            service_does(server, WRITE)
+        assert service_does(server, "SELECT count(*) FROM lots") == 5
     eventually(lambda: is_clean(server))
-    service_does(server, "UPDATE games SET status = status")
+    service_does(server, WRITE)
 
 
 def test_read_only_that_nobody_writes_under_is_not_exercised(server: Server) -> None:
     with pytest.raises(NotExercisedError, match="nobody came to write"), ReadOnly().inject(server):
-        assert service_does(server, "SELECT count(*) FROM games") == 5
+        assert service_does(server, "SELECT count(*) FROM lots") == 5
 
 
 def test_backends_of_the_service_are_terminated(server: Server) -> None:
@@ -361,12 +363,12 @@ def test_a_restart_cuts_sessions_and_comes_back(server: Server) -> None:
 
 
 def test_a_crash_is_recovered_from(server: Server) -> None:
-    service_does(server, "UPDATE games SET status = 'voting'")
+    service_does(server, "UPDATE lots SET state = 'sold'")
     with Crash().inject(server), pytest.raises(OSError, match="Connect"):
         service_does(server, "SELECT 1")
-    assert service_does(server, "SELECT count(*) FROM games WHERE status = 'voting'") == 5
+    assert service_does(server, "SELECT count(*) FROM lots WHERE state = 'sold'") == 5
     assert "automatic recovery in progress" in server.parts["postgres"].log_path.read_text(encoding="utf-8")
-    service_does(server, "UPDATE games SET status = 'drawing'")
+    service_does(server, "UPDATE lots SET state = 'open'")
 
 
 def test_is_undone_when_the_block_fails(server: Server) -> None:

@@ -35,6 +35,7 @@ from harness.stack import Postgres, Proxies, StackError, StackProcess, toxiproxy
 from harness.stack.ports import PortBlock
 from harness.stack.postgres_files import OWNER
 from harness.stack.proxies import SERVICE_POSTGRES
+from harness.system import find_system
 from harness.target import Permission, Target
 from harness.target.marks import prefix_of
 from harness.tests.helpers import eventually
@@ -74,6 +75,7 @@ class Replicas:
 
     def __init__(self, postgres: Postgres) -> None:
         self.postgres = postgres
+        self.system = find_system()
         self.parts: dict[str, Any] = {"postgres": postgres.process}
         self.target = Target("http://127.0.0.1:9", "key", "secret", "sub", database_url=postgres.url)
 
@@ -358,7 +360,7 @@ def test_a_cut_that_was_left_behind_can_be_mended(
     cuttable: Replicas, postgres: Postgres, proxies: Proxies
 ) -> None:
     fault = ResetAtCommit()
-    with Sessions(postgres.url) as sessions, fault.held(sessions, 1.0, at="commits"):
+    with Sessions(postgres.url) as sessions, fault.held(cuttable, sessions, 1.0, at="commits"):
         proxies.disable(SERVICE_POSTGRES)
         told = list(mend(cuttable))
         assert told[0] == "proxy service-postgres was down: up again"
@@ -417,7 +419,7 @@ def test_concurrent_ticks_that_nobody_answers_are_not_exercised(system: Replicas
 
 def test_games_fall_due_together_in_the_run_of_now(system: Replicas, postgres: Postgres) -> None:
     games = "FROM games WHERE id LIKE 'sw01234567-due-%'"
-    with DueTogether(games=40, after="1s").inject(system):
+    with DueTogether(items=40, after="1s").inject(system):
         found = asyncio.run(
             value(postgres.url, f"SELECT array[count(*), count(DISTINCT phase_expires_at)] {games}")
         )
@@ -431,7 +433,7 @@ def test_games_outside_of_any_run_bear_a_mark_that_cleaning_finds(
     system: Replicas, postgres: Postgres
 ) -> None:
     asyncio.run(execute(postgres.service_url, "DELETE FROM games"))
-    with suppress(NotExercisedError), DueTogether(games=3).inject(system):
+    with suppress(NotExercisedError), DueTogether(items=3).inject(system):
         pass
     ids = asyncio.run(value(postgres.url, "SELECT array_agg(id) FROM games"))
     assert len(ids) == 3
@@ -441,7 +443,7 @@ def test_games_outside_of_any_run_bear_a_mark_that_cleaning_finds(
 def test_games_that_nobody_moves_are_not_exercised(system: Replicas) -> None:
     with (
         pytest.raises(NotExercisedError, match="none of its games was moved"),
-        DueTogether(games=3).inject(system),
+        DueTogether(items=3).inject(system),
     ):
         pass
 

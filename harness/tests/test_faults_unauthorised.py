@@ -12,6 +12,7 @@ from harness.faults import FaultError, NotExercisedError, find_kind
 from harness.faults.unauthorised import WrongSecrets
 from harness.history import HistoryWriter, read_history
 from harness.history.names import UNAUTHORISED, Reading
+from harness.system import find_system
 from harness.target import Target
 from harness.tests.http_stub import Answers, Request, served
 from harness.tests.permitted import deployment
@@ -79,7 +80,7 @@ def test_every_door_is_tried_in_every_way_and_never_with_the_right_secret(tmp_pa
         tried = {actor.removeprefix(UNAUTHORISED) for name, actor in ways if name == route}
         wrong = {f"{which} secret" for which in ("no", "empty", "wrong", "the other", "half of the")}
         assert tried >= wrong
-        assert ("apikey without bearer" in tried) == ("/rest/" in route)
+        assert ("without Authorization" in tried) == ("/rest/" in route)
     assert not any(right(request) for request in service.asked)
 
 
@@ -134,4 +135,4 @@ def test_another_service_is_refused() -> None:
 
 
 def test_it_is_known_by_its_name() -> None:
-    assert find_kind("service:wrong-secrets") is WrongSecrets
+    assert find_kind("service:wrong-secrets", find_system()) is WrongSecrets

@@ -13,6 +13,7 @@ from harness.history.names import Publish
 from harness.judge import Evidence, evidence_of
 from harness.judge.integrity import SILENCING, illegal, lost_events, out_of_order
 from harness.sla.policy import load_policy
+from harness.system import find_system
 
 SHAPE = Shape(games_at_once=12, players=2, seconds=50, http_per_s=2)
 BEGIN, END = START + 20 * NS, START + 30 * NS
@@ -107,7 +108,7 @@ def test_a_move_that_skips_a_phase_is_illegal_also_in_the_window(rows: pd.DataFr
 
 
 def test_the_faults_that_excuse_are_those_that_there_are() -> None:
-    assert set(kinds()) >= {f"{place}:{name}" for place, name in SILENCING}
+    assert set(kinds(find_system())) >= {f"{place}:{name}" for place, name in SILENCING}
 
 
 # --- dead letters that were replayed -----------------------------------------------------------------

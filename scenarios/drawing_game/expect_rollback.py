@@ -9,11 +9,11 @@ from typing import Final
 import pandas as pd
 
 from harness.documents.rows import Finding
-from harness.faults.rollback import EmergencyRollback
 from harness.history.names import Reading
 from harness.judge import Evidence, FaultWindow, Window
 from harness.judge.evidence import NS
 from harness.judge.findings import compare, examples_of, none_of, succeeded, unseen, within
+from scenarios.drawing_game.faults.rollback import EmergencyRollback
 from scenarios.drawing_game.operator import DAWDLER, OPERATOR
 
 #: Of a tick that was under way when monitoring was turned off.

@@ -9,7 +9,8 @@ from harness.experiment import Experiment, RefusesClearly
 from harness.faults.network import Down
 from harness.faults.ticks import SlowTicks
 from harness.faults.unauthorised import WrongSecrets
-from scenarios.drawing_game import Alerting, AlertsSilent
+from scenarios.drawing_game.alerting import Alerting
+from scenarios.drawing_game.expect_alerts import AlertsSilent
 from scenarios.systems.drawing_game import DrawingGame
 
 RULES = Path(__file__).parents[2] / "service" / "alerts.yml"

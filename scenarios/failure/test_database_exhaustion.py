@@ -26,7 +26,8 @@ from harness.faults.database import (
 )
 from harness.faults.network import BlackHole, Down, Latency, Stall
 from harness.faults.ticks import ResetAtCommit
-from scenarios.drawing_game import Operator, TimersStand
+from scenarios.drawing_game.expect_rollback import TimersStand
+from scenarios.drawing_game.operator import Operator
 from scenarios.systems.drawing_game import DrawingGame
 
 

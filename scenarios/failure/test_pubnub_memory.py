@@ -2,7 +2,7 @@
 
 from harness.experiment import CatchesUp, Experiment, MonitorP95, NobodyFails, Silence
 from harness.faults.network import Down
-from scenarios.drawing_game import Operator
+from scenarios.drawing_game.operator import Operator
 from scenarios.systems.drawing_game import DrawingGame
 
 

@@ -1,18 +1,18 @@
 """What is turned off or rolled back stands still, the rest goes on, and all of it comes back as promised."""
 
 from harness.experiment import Experiment, MonitorP95, NobodyFails, Silence, TimersOnTime
-from harness.faults.flags import FlagOff
-from harness.faults.rollback import EmergencyRollback
-from harness.faults.trigger import TriggerDropped
-from scenarios.drawing_game import (
+from scenarios.drawing_game.expect_rollback import (
     MakesNoEvents,
     MovedByHand,
     NoGrace,
-    Operator,
     RolledBack,
     TicksSkip,
     TimersStand,
 )
+from scenarios.drawing_game.faults.flags import FlagOff
+from scenarios.drawing_game.faults.rollback import EmergencyRollback
+from scenarios.drawing_game.faults.trigger import TriggerDropped
+from scenarios.drawing_game.operator import Operator
 from scenarios.systems.drawing_game import DrawingGame
 
 #: Timers keep their time, and players play on.

@@ -14,6 +14,7 @@ from harness.system import (
     Check,
     Heard,
     Item,
+    Levers,
     Lifecycle,
     Local,
     Program,
@@ -30,10 +31,14 @@ from harness.system import (
 from harness.system.reading import integer, mapping, text
 from harness.target.client import has
 from harness.target.errors import BAD_ANSWER
+from scenarios.drawing_game.faults.flags import FLAGS, FlagOff
+from scenarios.drawing_game.faults.rollback import EmergencyRollback
+from scenarios.drawing_game.faults.trigger import TriggerDropped
+from scenarios.drawing_game.guarded import guarded_calls
 
 #: Where in the drawing phase a player hands in its drawing, as shares of the phase.
 _SUBMIT_BETWEEN: Final = (0.1, 0.6)
-_FLAGS: Final = ("ENABLE_TIMER_MONITORING", "ENABLE_PUBNUB_BROADCASTING", "ENABLE_GRACE_PERIOD")
+_SQL: Final = Path(__file__).with_name("drawing_game_sql")
 _RETURN: Final = {"Prefer": "return=representation"}
 _SQL: Final = Path(__file__).with_name("drawing_game_sql")
 #: Tables of the API, those that refer to others first, and their columns with a game's id.
@@ -74,6 +79,15 @@ class DrawingGame(System):
         "outbox_age_seconds": Reading.OUTBOX_AGE,
         "breaker_state": Reading.BREAKER,
     }
+    levers = Levers.from_folder(
+        _SQL,
+        tables=("games", "game_participants", "submissions"),
+        items="games",
+        state="status",
+        tick_lock="8462001",
+        sessions_name_pid=True,
+        faults=(EmergencyRollback, FlagOff, TriggerDropped),
+    )
     without_extensions: ClassVar = {"ENABLE_GRACE_PERIOD": "false"}
     own_ticks: ClassVar = {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *"}
     health_tells = frozenset({"database", "pubnub", "edgeFunctions"})
@@ -159,7 +173,7 @@ class DrawingGame(System):
         told = local.target.environment() | {
             "LOG_LEVEL": "INFO",
             "ENVIRONMENT": "local",
-            **dict.fromkeys(_FLAGS, "true"),
+            **dict.fromkeys(FLAGS, "true"),
             "FLAGS_FILE": local.target.flags_file or "",
         }
         return [
@@ -203,6 +217,14 @@ class DrawingGame(System):
         """List the games that a run may have made."""
         for game in _rows(session, "GET", "games?id=like.sw*&select=id,created_at&order=created_at"):
             yield game["id"], datetime.fromisoformat(game["created_at"])
+
+    def guarded(self, mark: str) -> list[Call]:
+        """Every function and table, with what they need."""
+        return [self.tick(), *guarded_calls(self.target, mark)]
+
+    def made(self, mark: str) -> Call:
+        """Return the call that lists the games that bear a mark."""
+        return Call("GET", f"/rest/v1/games?id=like.{mark}*&select=id", self.target.keys)
 
     def _status(self, session: Session, item: Item) -> str | None:
         answer = session.call(

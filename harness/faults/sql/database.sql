@@ -58,28 +58,15 @@ BEGIN
 -- name: blocked
 SELECT count(*) FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))
 
--- name: nobody_passed
-SELECT false
-
--- name: lock_rows
-SELECT id FROM games WHERE status IN ('briefing', 'drawing', 'voting') ORDER BY id LIMIT {rows} FOR UPDATE
-
--- name: rows_fell_due
--- Who skips locked rows does not wait for them: one of ours (their xmax is our transaction) fell due since, and
--- can't have been moved.
-SELECT EXISTS (
-    SELECT FROM games
-    WHERE xmax = pg_current_xact_id()::xid AND phase_expires_at BETWEEN now() AND clock_timestamp())
-
 -- name: lock_table
-LOCK TABLE games IN ACCESS EXCLUSIVE MODE
+LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE
 
 -- name: lock_key
 SELECT pg_advisory_lock({key})
 
 -- name: begin_reading
 BEGIN ISOLATION LEVEL REPEATABLE READ;
-SELECT count(*) FROM games
+SELECT count(*) FROM {table}
 
 -- name: forbid_writing
 ALTER SYSTEM SET default_transaction_read_only = on

@@ -1,5 +1,5 @@
 -- name: hold_statements
--- Holds up each statement of a tick that updates games; of ticks whose session's name matches {process}.
+-- Holds up each statement of a tick that updates items; of ticks whose session's name matches {process}.
 -- The sequence has the latest transaction that was held: it moves also if that rolls back.
 SET lock_timeout = '{limit}';
 CREATE SCHEMA {schema};
@@ -17,10 +17,10 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-CREATE TRIGGER {schema} BEFORE UPDATE ON games FOR EACH STATEMENT EXECUTE FUNCTION {schema}.hold()
+CREATE TRIGGER {schema} BEFORE UPDATE ON {items} FOR EACH STATEMENT EXECUTE FUNCTION {schema}.hold()
 
 -- name: hold_commits
--- Holds up the COMMIT of each tick that moves games, once for all of its rows. Nor must the server, as that moment
+-- Holds up the COMMIT of each tick that moves items, once for all of its rows. Nor must the server, as that moment
 -- is drawn out, look meanwhile whether its client is gone: it would roll back.
 SET lock_timeout = '{limit}';
 CREATE SCHEMA {schema};
@@ -40,8 +40,8 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-CREATE CONSTRAINT TRIGGER {schema} AFTER UPDATE ON games DEFERRABLE INITIALLY DEFERRED
-FOR EACH ROW WHEN (OLD.status <> NEW.status) EXECUTE FUNCTION {schema}.hold()
+CREATE CONSTRAINT TRIGGER {schema} AFTER UPDATE ON {items} DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW WHEN (OLD.{state} <> NEW.{state}) EXECUTE FUNCTION {schema}.hold()
 
 -- name: held
 SELECT is_called FROM {schema}.held
@@ -64,19 +64,3 @@ SELECT pg_xact_status(last_value::text::xid8) FROM {schema}.held
 
 -- name: ended
 SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)
-
--- name: kind_of_id
-SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = 'games'::regclass AND attname = 'id'
-
--- name: newest_game
-SELECT id FROM games ORDER BY created_at DESC LIMIT 1
-
--- name: make_games
--- One statement, so that all of them have the same expiry.
-INSERT INTO games (id, status, prompt, phase_started_at, phase_expires_at)
-SELECT $1 || n, 'voting', 'A row of lighthouses', statement_timestamp(),
-       statement_timestamp() + make_interval(secs => $2)
-FROM generate_series(1, $3::int) AS n
-
--- name: unmoved
-SELECT count(*) FROM games WHERE starts_with(id, $1) AND status = 'voting'

@@ -12,11 +12,11 @@ from harness.history.names import Actor
 from harness.judge.findings import Expectation
 from harness.observe.alerts import UNREADABLE
 from harness.tests.synthetic_judging import SHAPE, at, judge, plus
-from scenarios.drawing_game import (
+from scenarios.drawing_game.alerting import AlertRule
+from scenarios.drawing_game.expect_alerts import (
     AlertOnce,
     AlertRaised,
     AlertResolved,
-    AlertRule,
     AlertsSilent,
     AlertsSilentBefore,
 )

@@ -10,7 +10,7 @@ import pytest
 from fixtures.synthetic_run import synthetic_rows
 from harness.history.names import Publish
 from harness.tests.synthetic_judging import SHAPE, at, during, judge, plus
-from scenarios.drawing_game import DeadLetters, LeftAlone, NoRetryStorm, ReplayHeard
+from scenarios.drawing_game.expect_dead_letters import DeadLetters, LeftAlone, NoRetryStorm, ReplayHeard
 from scenarios.drawing_game.operator import DEAD_LETTER
 
 FEW = NoRetryStorm(per_event=2, per_second=5)

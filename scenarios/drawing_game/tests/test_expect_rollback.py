@@ -8,11 +8,18 @@ import pandas as pd
 import pytest
 
 from fixtures.synthetic_run import NS, fault_row, synthetic_rows
-from harness.faults.rollback import EmergencyRollback
 from harness.history.names import Reading
 from harness.judge import Window
 from harness.tests.synthetic_judging import FAULT, SHAPE, at, during, judge, plus
-from scenarios.drawing_game import MakesNoEvents, MovedByHand, NoGrace, RolledBack, TicksSkip, TimersStand
+from scenarios.drawing_game.expect_rollback import (
+    MakesNoEvents,
+    MovedByHand,
+    NoGrace,
+    RolledBack,
+    TicksSkip,
+    TimersStand,
+)
+from scenarios.drawing_game.faults.rollback import EmergencyRollback
 from scenarios.drawing_game.operator import DAWDLER, OPERATOR
 
 ROLLBACK = Window(str(EmergencyRollback()), FAULT.start_ns, FAULT.end_ns)

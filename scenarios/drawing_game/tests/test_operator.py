@@ -13,7 +13,6 @@ import asyncpg
 import pytest
 import requests
 
-from harness.faults.flags import FlagOff
 from harness.faults.network import Down
 from harness.faults.pubnub import Status
 from harness.history import HistoryWriter, read_history
@@ -21,6 +20,7 @@ from harness.history.names import Publish
 from harness.stack import Stack, StackOptions, start_stack
 from harness.target.client import Answer, Client
 from harness.tests.helpers import eventually
+from scenarios.drawing_game.faults.flags import FlagOff
 from scenarios.drawing_game.operator import DAWDLER, DEAD_LETTER, FLOOD, OPERATOR, Operator
 
 PREFIX = "sw0a0b0c0d-"

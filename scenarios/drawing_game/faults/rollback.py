@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.faults import Exercised, FaultTarget, MissingPartError
-from harness.faults.flags import FlagOff
 from harness.faults.service import ServiceFault
-from harness.faults.trigger import TriggerDropped
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import Reading
+from scenarios.drawing_game.faults.flags import FlagOff
+from scenarios.drawing_game.faults.trigger import TriggerDropped
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from harness.faults import Deployment, FaultError, MissingPartError, NotExercisedError
-from harness.faults import flags as module
-from harness.faults.flags import FLAGS, FlagOff
 from harness.target import Target
 from harness.tests.http_stub import Request, served
 from harness.tests.permitted import deployment
+from scenarios.drawing_game.faults import flags as module
+from scenarios.drawing_game.faults.flags import FLAGS, FlagOff
 
 MONITORING, BROADCASTING, _ = FLAGS
 
@@ -152,6 +152,15 @@ def test_a_target_without_a_flags_file_has_no_such_part(system: Deployment) -> N
         FlagOff(MONITORING).inject(without).__enter__()
     assert FlagOff.examples(without) == ()
     assert len(FlagOff.examples(system)) == 3
+
+
+def test_a_service_that_has_no_flags_has_no_such_part(path: Path) -> None:
+    with (
+        served(lambda _: (404, {})) as url,
+        pytest.raises(MissingPartError, match="the service has no flags"),
+    ):
+        FlagOff(MONITORING).inject(deployment(target(url, path))).__enter__()
+    assert read(path) == {}
 
 
 def test_an_unknown_flag_is_refused_with_those_that_there_are() -> None:

@@ -15,7 +15,7 @@ from typing import Final
 from harness.faults import Exercised, Fault, FaultError, FaultTarget, MissingPartError
 from harness.stack.proxies import LOAD_SERVICE
 from harness.target import Target
-from harness.target.client import Client, has
+from harness.target.client import Answer, Client, has
 
 #: The feature flags of the requirements.
 FLAGS: Final = ("ENABLE_TIMER_MONITORING", "ENABLE_PUBNUB_BROADCASTING", "ENABLE_GRACE_PERIOD")
@@ -24,6 +24,7 @@ FLAGS: Final = ("ENABLE_TIMER_MONITORING", "ENABLE_PUBNUB_BROADCASTING", "ENABLE
 _SEEN_LIMIT_S: Final = 10.0
 _AGAIN_S: Final = 0.05
 _ANSWER_LIMIT_S: Final = 2.0
+_NO_SUCH_PATH: Final = 404
 _FLAGS: Final = "/functions/v1/feature-flags"
 
 #: Several flags may be turned at a time, each by a fault of its own.
@@ -49,6 +50,25 @@ class FlagOff(Fault):
     def examples(cls, on: FaultTarget) -> Sequence[Fault]:
         return [cls(flag) for flag in FLAGS] if on.target.flags_file else ()
 
+    @classmethod
+    def mend(cls, on: FaultTarget) -> Iterator[str]:
+        """Remove flags that are off from the flags file of a stack of ours."""
+        # A stack of ours starts without the file; in a deployment's, somebody may want a flag to be off.
+        if on.target.flags_file is None or not on.parts:
+            return
+        path = Path(on.target.flags_file)
+        if not path.exists():
+            return
+        off = {f"{flag}=false" for flag in FLAGS}
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            if left := [line.strip() for line in lines if line.strip() in off]:
+                _replace_lines(path, (line for line in lines if line.strip() not in off))
+        except OSError as error:
+            raise FaultError(f"can't change {path}: {error}") from error
+        for line in left:
+            yield f"flags: {line} removed"
+
     @property
     def occupies(self) -> frozenset[str]:
         # It asks the service whether the flag was seen.
@@ -61,7 +81,10 @@ class FlagOff(Fault):
                 f"{self}: the target's flags file is not within our reach (STORMWATCH_FLAGS_FILE is not set)"
             )
         path, target = Path(on.target.flags_file), on.target
-        was_off = self._told(target) is False
+        first = _ask(target)
+        if first.status == _NO_SUCH_PATH:
+            raise MissingPartError(f"{self}: the service has no flags (GET {_FLAGS} answered 404)")
+        was_off = self._said(first) is False
         before = self._replace_line(path, f"{self.target}=false")
         try:
             seen = self._wait_while_told(target, on=True)
@@ -93,7 +116,7 @@ class FlagOff(Fault):
                 # The last one is the one that counts.
                 before = next((one for one in reversed(lines) if ours.match(one)), None)
                 lines = [one for one in lines if not ours.match(one)] + ([] if line is None else [line])
-                replace_lines(path, lines)
+                _replace_lines(path, lines)
         except (OSError, UnicodeDecodeError) as error:
             raise FaultError(f"{self}: can't change {path}: {error}") from error
         return before
@@ -110,12 +133,19 @@ class FlagOff(Fault):
 
     def _told(self, target: Target) -> object:
         """Return what the service says of the flag; None: it does not answer."""
-        with Client(target, "fault", limit_s=_ANSWER_LIMIT_S) as client:
-            flags = client.call("GET", _FLAGS, check=has("flags")).body_or({}).get("flags")
+        return self._said(_ask(target))
+
+    def _said(self, answer: Answer) -> object:
+        flags = answer.body_or({}).get("flags")
         return flags.get(self.target) if isinstance(flags, dict) else None
 
 
-def replace_lines(path: Path, lines: Iterable[str]) -> None:
+def _ask(target: Target) -> Answer:
+    with Client(target, "fault", limit_s=_ANSWER_LIMIT_S) as client:
+        return client.call("GET", _FLAGS, check=has("flags"))
+
+
+def _replace_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a flags file at once or not at all: the service may read it at any moment."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

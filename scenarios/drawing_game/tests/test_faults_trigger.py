@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from harness.faults import Deployment, MissingPartError, NotExercisedError
-from harness.faults.trigger import TRIGGER, TriggerDropped
 from harness.stack import Postgres
 from harness.target import Target
 from harness.tests.database_system import execute, in_session
 from harness.tests.permitted import deployment
+from scenarios.drawing_game.faults.trigger import TRIGGER, TriggerDropped
 
 TABLES = f"""
     CREATE TABLE games (id text PRIMARY KEY, status text NOT NULL);

@@ -10,14 +10,14 @@ import pytest
 import requests
 
 from harness.faults import MissingPartError
-from harness.faults.rollback import EmergencyRollback
-from harness.faults.trigger import TRIGGER
 from harness.history import HistoryWriter, read_history
 from harness.history.names import Reading
 from harness.stack import Stack, StackOptions, start_stack
 from harness.stack.errors import StackError
 from harness.tests.database_system import value
 from harness.tests.permitted import deployment
+from scenarios.drawing_game.faults.rollback import EmergencyRollback
+from scenarios.drawing_game.faults.trigger import TRIGGER
 
 QUESTION = f"SELECT count(*) FROM pg_trigger WHERE tgname = '{TRIGGER}'"
 

@@ -1,0 +1,1 @@
+"""What only the drawing game can have broken: its flags, its trigger, all of it rolled back."""
