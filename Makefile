@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sla test quick watch scenarios lint types audit bench lock clean
+.PHONY: help setup sla test quick watch scenarios sdks lint types audit bench lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -38,6 +38,10 @@ watch: $(READY) ## at every change: the test files that differ from the last com
 
 scenarios: $(READY) ## the failure scenarios alone
 	$(BIN)/pytest scenarios/failure
+
+sdks: $(READY) ## the emulator against the SDKs for JavaScript, Java, Go and Ruby, which it fetches
+	$(BIN)/python -m fixtures.pubnub_emulator.tests.sdks.fetch
+	$(BIN)/pytest -rs fixtures/pubnub_emulator/tests/test_pubnub_sdks.py
 
 lint: $(READY) ## ruff: lint and format
 	$(BIN)/ruff check .
