@@ -59,7 +59,8 @@ class AccessManager:
 
     def grant(self, target: Target) -> None:
         """Give the service a new token to publish anywhere."""
-        asked = self._server(target).grant_token().ttl(_TTL_MINUTES)
+        # Two of the same second would be the same token, revoked or not.
+        asked = self._server(target).grant_token().ttl(_TTL_MINUTES).meta({"n": secrets.token_hex(4)})
         self._token = asked.channels([Channel.pattern(".*").write()]).sync().result.token
         write_atomically(self._file, self._token)
 
