@@ -133,7 +133,7 @@ def test_every_player_hears_every_event_of_its_game_and_of_no_other(
     for seq, phase in enumerate(["briefing", "drawing", "voting", "completed"], start=1):
         for game in ("g1", "g2"):
             timetokens[f"{game}-event-{seq}"] = emulator.move(game, phase, seq)
-    assert subscribers.stop() == {"stopped": True, "late": 0}
+    assert subscribers.stop() == {"stopped": True, "late": 0, "missing": []}
 
     heard = subscribers.rows("phase_changed")
     expected = {
