@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import psutil
 
-from harness.calibrate.plan import ACTIONS, BUSY_PERCENT, MOST_HIT, Plan, Step, delay, setup_for
+from harness.calibrate.plan import BUSY_PERCENT, MOST_HIT, Plan, Step, delay, setup_for
 from harness.experiment.testbed import Testbed
 from harness.faults.base import Fault
 from harness.history import RunFolder, now_ns
@@ -65,7 +65,7 @@ def inject(
             steps.append(step)
             run.update(steps=[asdict(step) for step in steps])
 
-        for action in ACTIONS:
+        for action in plan.actions:
             say(f"messages hit by {action}", len(steps), plan.steps)
             note(_loss(testbed, action))
         for place in plan.places:
@@ -95,10 +95,7 @@ def _calmest(testbed: Testbed, place: str, fault: Fault | None, milliseconds: in
 def _loss(testbed: Testbed, action: str) -> Step:
     """Have the emulator lose, repeat or hold back one message of each of some games; only it knows which."""
     target, system = testbed.stack.target, testbed.system
-    if not isinstance(system, OnPubNub):
-        raise CalibrationError(
-            f"players of {system.name} have no channel on PubNub: nothing can be lost there"
-        )
+    assert isinstance(system, OnPubNub)
     assert target.pubnub_control_url is not None
     assert target.pubnub_control_token is not None
     control = PubNubControl(target.pubnub_control_url, target.pubnub_control_token)

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from harness.experiment.setup import Setup
 from harness.faults.network import Latency
 from harness.stack.proxies import LOAD_SERVICE, PLAYERS_PUBNUB, SERVICE_PUBNUB
-from harness.system import HasTimer, System, Ticks
+from harness.system import HasTimer, OnPubNub, System, Ticks
 
 #: Milliseconds. 0 is the baseline: what harness and system need when nothing is injected, the floor.
 DELAYS_MS: Final = (0, 5, 50, 500, 2000)
@@ -51,9 +51,9 @@ PATHS: Final = (
 
 
 def paths_of(system: type[System]) -> tuple[Path, ...]:
-    """Return the ways that there are in a system: not each is asked for timers, or told to tick."""
+    """Return the ways that there are in a system: it may be on PubNub, asked for timers, told to tick."""
     needs = {"http": HasTimer, "cron": Ticks}
-    return tuple(path for path in PATHS if issubclass(system, needs.get(path.name, object)))
+    return tuple(path for path in PATHS if issubclass(system, needs.get(path.name, OnPubNub)))
 
 
 def setup_for(system: type[System]) -> Setup:
@@ -110,6 +110,11 @@ class Plan:
         return tuple(dict.fromkeys(path.place for path in self.paths))
 
     @property
+    def actions(self) -> tuple[str, ...]:
+        """What is done to messages, where there are some on PubNub."""
+        return ACTIONS if PLAYERS_PUBNUB in self.places else ()
+
+    @property
     def injected_ms(self) -> list[int]:
         """The delays of one place in their order: the baseline anew before and after each, as it drifts."""
         delays = sorted({delay for delay in self.delays_ms if delay > 0})
@@ -123,7 +128,7 @@ class Plan:
     @property
     def steps(self) -> int:
         """How many steps the calibration has."""
-        return len(ACTIONS) + len(self.places) * len(self.injected_ms)
+        return len(self.actions) + len(self.places) * len(self.injected_ms)
 
 
 @dataclass(frozen=True)

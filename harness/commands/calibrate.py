@@ -117,6 +117,10 @@ def command(delays_ms: list[int], repetitions: int, reports: Path, system: str |
 
     use_system(system)
     plan = Plan(tuple(delays_ms) or DELAYS_MS, repetitions, paths_of(find_system()))
+    if not plan.paths:
+        raise click.UsageError(
+            f"{find_system().name} is not on PubNub, asked for timers or told to tick: nothing to compare"
+        )
     try:
         run = create_run(reports.absolute(), "calibrate")
     except DocumentError as error:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import pytest
 
+from harness.calibrate.plan import PATHS, Plan, paths_of, setup_for
 from harness.experiment import testbed as module
 from harness.experiment.setup import Setup, lacking
 from harness.experiment.testbed import Testbeds
@@ -138,3 +139,15 @@ def test_what_an_experiment_asks_of_the_processes_is_the_systems_to_translate() 
         "A": "1",
         "LATE": "no",
     }
+
+
+def test_a_calibration_takes_the_ways_that_a_system_has() -> None:
+    assert Plan(paths=paths_of(Slow)).places == ()
+    reference = Plan(paths=paths_of(find_system()))
+    assert (reference.paths, reference.steps) == (PATHS, Plan().steps)
+    assert Plan(paths=PATHS[3:]).actions == ()
+
+
+def test_a_calibrations_events_come_evenly_however_long_timers_run() -> None:
+    assert setup_for(find_system()).count == 40
+    assert setup_for(Slow).count == round(15.04 / 0.19)
