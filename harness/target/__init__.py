@@ -7,10 +7,7 @@ from harness.target.address import (
     TargetError,
     deployment_named,
     forget_deployment,
-    game_channel,
-    presence_channel,
     see_that_it_is_an_address,
-    user_channel,
 )
 from harness.target.consent import Action, ConsentError, Permission
 
@@ -24,8 +21,5 @@ __all__ = [
     "TargetError",
     "deployment_named",
     "forget_deployment",
-    "game_channel",
-    "presence_channel",
     "see_that_it_is_an_address",
-    "user_channel",
 ]

@@ -1,4 +1,4 @@
-"""The system under test: its addresses, keys and channel names, and where each came from."""
+"""The system under test: its addresses and keys, and where each came from."""
 
 from __future__ import annotations
 
@@ -189,21 +189,6 @@ def _is_http_address(value: str) -> bool:
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:  # a port that is none, an unclosed bracket
         return False
-
-
-def game_channel(game_id: str) -> str:
-    """Return the channel that a game's events are broadcast on."""
-    return f"game-{game_id}"
-
-
-def user_channel(user_id: str) -> str:
-    """Return the channel of one user (``MATCH_FOUND``)."""
-    return f"user-{user_id}"
-
-
-def presence_channel(game_id: str) -> str:
-    """Return the channel of a game's comings and goings."""
-    return f"presence-{game_id}"
 
 
 def is_number(host: str) -> bool:
