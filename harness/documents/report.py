@@ -17,7 +17,7 @@ from harness.documents.rows import (
     ScenarioRow,
 )
 from harness.documents.run import About
-from harness.documents.shown import CalibrationShown, Distribution, Game, Stage, Timeline
+from harness.documents.shown import CalibrationShown, Distribution, Game, Seen, Stage, Timeline
 from harness.documents.verdict import NOT_APPLICABLE, RowVerdict, Verdict, worst
 
 SCHEMA: Final = "stormwatch.report/2"
@@ -80,6 +80,8 @@ class Report(Judged, Document):
     distributions: Many[Distribution]
     #: The worst, with all that happened to them.
     games: Annotated[Many[Game], Field(max_length=8)]
+    #: What could be seen of the system under test; empty: the record does not tell.
+    sight: Many[Seen] = ()
     #: What could not be shown, and why.
     notes: Many[str] = ()
 

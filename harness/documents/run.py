@@ -21,6 +21,16 @@ class Window(Model):
     end_ns: int | None = None
 
 
+class Cleaned(Model):
+    """What came of removing what the run had made."""
+
+    prefix: str
+    #: How many there were, by kind.
+    removed: dict[str, int]
+    #: What is still there, and why.
+    left: str | None = None
+
+
 class About(Model):
     """What a run and its report both say of the run."""
 
@@ -29,7 +39,7 @@ class About(Model):
     started_at: Moment | None = None
     finished_at: Moment | None = None
     target: dict[str, JsonValue] | None = None
-    #: Name and lifecycle of the system under test.
+    #: Name, lifecycle and optional members of the system under test.
     system: dict[str, JsonValue] | None = None
     options: dict[str, JsonValue] | None = None
     seed: int | str | None = None
@@ -63,6 +73,8 @@ class Run(About, Document):
     recorders: Many[str] | None = None
     #: What the ids of its games begin with.
     game_prefix: str | None = None
+    #: None: nothing was to be removed.
+    cleaned: Cleaned | None = None
     #: What a calibration injected, and when.
     steps: Many[dict[str, JsonValue]] = ()
 

@@ -103,6 +103,17 @@ class Game(Model):
     deliveries: Annotated[Many[Delivery], Field(max_length=120)]
 
 
+class Seen(Model):
+    """What could be seen of a part of the system under test."""
+
+    #: ``driven``, ``heard``, ``witnessed``, or an optional member of its file.
+    part: str
+    #: Absent: the system has no such thing, which is not applicable.
+    state: Literal["seen", "not seen", "absent"]
+    #: How much of it was seen, or why not.
+    what: str
+
+
 class Calibrated(Model):
     """One thing that was injected, and what was reported of it. Delays are in seconds."""
 

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
+import harness
 from harness.documents.run import Window
 from harness.experiment.child import Child
 from harness.files import SHIPPED
@@ -17,6 +19,8 @@ from harness.history import RunFolder
 from harness.process import ProcessError
 
 SCENARIO: Final = SHIPPED / "scenarios" / "concurrent_games.py"
+#: One item and no other.
+ONE_ITEM: Final = Path(harness.__file__).parent / "load" / "one_item.py"
 
 _POLL_S: Final = 0.2
 
@@ -60,11 +64,18 @@ class LoadProcess(Child):
     run : the folder that takes its history; ``run.json`` tells which window it is in.
     environment : further environment variables, a target's among them (none: a stack of its own).
     options : further options of the scenario (``["--games", "12"]``).
+    scenario : what is played, a file of Locust's.
     """
 
-    def __init__(self, run: RunFolder, environment: Mapping[str, str], options: Sequence[str]) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        environment: Mapping[str, str],
+        options: Sequence[str],
+        scenario: Path = SCENARIO,
+    ) -> None:
         self._run = run
-        command = [sys.executable, "-m", "locust", "-f", str(SCENARIO), "--headless", "--no-report", *options]
+        command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--no-report", *options]
         super().__init__(
             "Locust", command, run.logs / "locust.log", {**environment, "STORMWATCH_RUN_DIR": str(run.path)}
         )

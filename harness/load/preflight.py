@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import subprocess
@@ -27,12 +28,14 @@ from harness.observe.looks import (
     look_at_health,
     look_at_pubnub,
 )
-from harness.system import Refused, System, Ticks
+from harness.system import OnPubNub, Refused, System, Ticks
 from harness.system.cleaning import Cleaned
 from harness.system.find import place_of
 from harness.target import Action, Permission
 from harness.target.client import ANSWER_LIMIT_S, Answer, words_of
 from harness.target.marks import new_prefix
+
+log = logging.getLogger(__name__)
 
 
 def check_target(system: System) -> str | None:
@@ -41,18 +44,18 @@ def check_target(system: System) -> str | None:
     Raises
     ------
     TargetUnusable
-        It can't be reached, is something else, or can't be read.
+        It can't be reached, or is something else.
     """
     ill = look_at_health(system)
-    look_at_pubnub(system.target.pubnub_origin)
-    look_at_database(system)
+    if isinstance(system, OnPubNub):
+        look_at_pubnub(system.target.pubnub_origin)
     return ill
 
 
 def check_drive(permission: Permission, system: System, options: LoadOptions) -> str | None:
     """Start an item as the load does, and remove it; call one tick where that is permitted.
 
-    Nobody listens to it, and nothing is recorded of it.
+    Nobody listens to it, and nothing is recorded of it. The database is looked at on the way.
 
     Returns
     -------
@@ -61,7 +64,8 @@ def check_drive(permission: Permission, system: System, options: LoadOptions) ->
     Raises
     ------
     TargetUnusable
-        It refuses what the load is made of: the first call that is refused says which, and how.
+        It refuses what the load is made of: the first call that is refused says which, and how. Or its
+        database can't be read.
     SystemFileError
         A step of the system's file fails.
     ConsentError
@@ -69,16 +73,15 @@ def check_drive(permission: Permission, system: System, options: LoadOptions) ->
     """
     permission.require(Action.LOAD)
     trial = _Trial(system, options)
-    unserved = None
     try:
-        trial.item.start()
-    except _NotServed as failed:
-        unserved = _unserved(failed.answer, failed.name)
-    except Refused as refused:
-        raise TargetUnusable(f"this target can't be driven: {refused}") from refused
-    finally:
+        unserved = _unserved(trial.item)
+    except BaseException:
         if trial.api.may_have_made_something:
             remove_items(permission, type(system), trial.prefix)
+        raise
+    prefix = trial.prefix if trial.api.may_have_made_something else ""
+    if left := look_at_database(system, permission, prefix):
+        log.warning("of a first item that was tried: %s", left)
     if Action.TICK in permission and isinstance(system, Ticks):
         _check_tick(system, system)
     return unserved
@@ -102,9 +105,16 @@ def remove_items(permission: Permission, system: type[System], prefix: str) -> C
     return Cleaned(**json.loads(done.stdout))
 
 
-def _unserved(answer: Answer, name: str) -> str:
-    """Return what came of a call that was not served, if that may pass by itself."""
-    told = answer.told(name)
+def _unserved(item: PlayedItem) -> str | None:
+    """Start an item; return the call that could not be served, if that may pass by itself."""
+    try:
+        item.start()
+    except _NotServed as failed:
+        answer, told = failed.answer, failed.answer.told(failed.name)
+    except Refused as refused:
+        raise TargetUnusable(f"this target can't be driven: {refused}") from refused
+    else:
+        return None
     if answer.status is None:
         raise TargetUnusable(f"{told}; {IS_IT_UP}")
     if answer.status >= 500 or answer.status == 429:

@@ -15,6 +15,7 @@ from harness.load.origins import origins_of_ours
 from harness.load_options import LoadOptions
 from harness.output import Exit, plain
 from harness.system import HasHealth, SqlWitness, System, Ticks
+from harness.system.members import members_of
 from harness.target import Action, Permission, Target
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def about_run(
     alone : whether the run is this load and nothing else. Else run.json has the run's command already.
     """
     about: dict[str, Any] = {
-        "system": system.entry(may_watch=Action.WATCH in permission),
+        "system": {**system.entry(may_watch=Action.WATCH in permission), "members": members_of(system)},
         "options": asdict(options),
         "options_from": origins_of_ours(given),
         "target": permission.target.public(),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from typing import Any, Final
 
-from harness.system import Call, FindsLeftovers, HasHealth, System, Unreadable
-from harness.system.cleaning import CleaningError, marks_left
-from harness.system.find import SETTING, place_of, step_of
+from harness.observe.database import why_unreadable
+from harness.system import Call, FindsLeftovers, HasHealth, System, Unreadable, find_system
+from harness.system.cleaning import CleaningError, clean, marks_left
+from harness.system.find import place_of, step_of
+from harness.target import Action, Permission, Target
 from harness.target.client import look, words_of
+from harness.target.consent import ask
 from harness.target.marks import prefix_of
 
 _LIMIT_S: Final = 10.0
@@ -72,15 +76,32 @@ def look_at_pubnub(origin: str) -> None:
     asked(origin, Call("GET", "/time/0"), cause="is PUBNUB_ORIGIN PubNub's address?")
 
 
-def look_at_database(system: System) -> None:
-    """See that the witness can read its database, if that is known; raises :class:`TargetUnusable`."""
-    url = system.target.database_url
-    if url is None:
-        return
-    # In a process of its own: asyncio can't live beside gevent.
+def look_at_database(system: System, trial: Permission | None = None, prefix: str = "") -> str:
+    """See that the witness can read its database, if that is known; remove a trial's item first.
+
+    In one process of its own: asyncio can't live beside gevent, and to start two takes as long again.
+
+    Parameters
+    ----------
+    trial : permission to load; None: there was no trial.
+    prefix : of its item; empty: it made nothing.
+
+    Returns
+    -------
+    What of the trial could not be removed, and why; empty: nothing is left.
+
+    Raises
+    ------
+    TargetUnusable
+        It can't be read.
+    """
+    target = system.target
+    if target.database_url is None and not prefix:
+        return ""
     looked = subprocess.run(
-        [sys.executable, "-m", "harness.observe.database"],
-        env={**os.environ, SETTING: place_of(type(system)), "DATABASE_URL": url},
+        [sys.executable, "-m", "harness.observe.looks", place_of(type(system)), prefix],
+        env={**os.environ, **(trial.environment() if trial else target.environment())},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -88,6 +109,7 @@ def look_at_database(system: System) -> None:
     if looked.returncode != 0:
         why = " ".join(looked.stderr.split()) or "no reason given"
         raise TargetUnusable(f"DATABASE_URL can't be read: {why}; set it right, or leave it out")
+    return looked.stdout.strip()
 
 
 def asked(base: str, call: Call, *, cause: str = "is it up?") -> tuple[int, Any]:
@@ -103,3 +125,17 @@ def asked(base: str, call: Call, *, cause: str = "is it up?") -> tuple[int, Any]
     except ConnectionError as error:
         path = call.path.partition("?")[0]
         raise TargetUnusable(f"{call.method} {base}{path}: {error}; {cause}") from error
+
+
+def main(named: str, prefix: str) -> None:
+    """Remove the item of a trial, if there was one, and exit with why the database can't be read."""
+    system, target = find_system(named), Target.from_environment()
+    if prefix:
+        cleaned = clean(ask(target, [Action.LOAD], say=lambda _: None), system, prefix)
+        print(cleaned.left or "")
+    if target.database_url is not None:
+        sys.exit(asyncio.run(why_unreadable(target.database_url, system)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

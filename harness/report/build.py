@@ -17,6 +17,7 @@ from harness.judge import Evidence, Samples, evidence_of, judge
 from harness.judge.distributions import distribution
 from harness.judge.games import worst_games
 from harness.judge.recovery import recovery_of
+from harness.judge.sight import sight
 from harness.judge.stages import stages
 from harness.judge.timeline import timeline
 from harness.report.reasons import with_reason
@@ -75,6 +76,7 @@ def report_on(evidence: Evidence, run_id: str) -> Report:
             if (drawn := _distribution(metric, samples, shown)) is not None
         ),
         games=tuple(shown("The worst games", lambda: worst_games(evidence, broken), [])),
+        sight=tuple(shown("What can be seen", lambda: sight(evidence), [])),
         notes=tuple(shown.notes),
     )
 

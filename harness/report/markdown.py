@@ -9,7 +9,7 @@ from typing import Final
 from harness.documents.base import Example
 from harness.documents.report import Report
 from harness.documents.rows import DriftRow, ScenarioRow
-from harness.documents.shown import CalibrationShown, Stage
+from harness.documents.shown import CalibrationShown, Seen, Stage
 from harness.documents.words import Words
 from harness.output import one_line
 from harness.report import calibration
@@ -73,6 +73,7 @@ def render_markdown(report: Report) -> str:
     lines += _drift(report.drift) if report.drift else []
     lines += _scenarios(report.scenarios) if report.scenarios else []
     lines += _stages(report.stages) if report.stages else []
+    lines += _sight(report.sight) if report.sight else []
     lines += _folded("Can the measurement be trusted?", _measurement(report))
     lines += [
         "",
@@ -112,6 +113,11 @@ def _stages(rows: Sequence[Stage]) -> list[str]:
     ]
     headings = "stage|median:|p95:|p99:|p95 of budget:|samples:"
     return _folded("Where the time of a broadcast goes", table(headings, cells))
+
+
+def _sight(rows: Sequence[Seen]) -> list[str]:
+    cells = [(text(row.part), row.state, text(row.what)) for row in rows]
+    return _folded("What can be seen of the system", table("part||", cells))
 
 
 def _measurement(report: Report) -> list[str]:

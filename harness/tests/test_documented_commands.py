@@ -97,6 +97,12 @@ def check_stormwatch(words: list[str]) -> None:
         if load and "--help" not in load:
             load_parser().parse_args(load.split())
         return
+    if words[0] == "system" and words[1:]:
+        assert isinstance(command, click.Group)
+        check = command.get_command(click.Context(command), words[1])
+        assert check is not None
+        parse(check, words[1], given[1:])
+        return
     fault = next((word for word in given if ":" in word or word in {"mend", "random"}), None)
     if words[0] != "fault" or fault is None:
         parse(command, words[0], given)
