@@ -14,8 +14,9 @@ from harness.calibrate.plan import LOSSES, Path, Plan, Step
 from harness.documents.run import Window
 from harness.history import RunFolder, read_history
 from harness.judge import METRICS, Evidence, Samples, evidence_of
-from harness.judge.integrity import Violations, lost_events, out_of_order
+from harness.judge.integrity import lost_events, out_of_order
 from harness.judge.measurement import MEASUREMENT
+from harness.judge.violations import Violations
 from harness.report.words import limited
 from harness.sla.policy import load_policy
 

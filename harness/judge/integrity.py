@@ -7,15 +7,14 @@ except what was not recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.documents.base import Example
 from harness.documents.words import begin
 from harness.history.names import AMBIGUOUS, Publish, move
 from harness.history.witnesses import Witness
@@ -23,11 +22,9 @@ from harness.judge.evidence import NS, Evidence
 from harness.judge.pairs import ambiguous
 from harness.judge.table import pair_key, repeated
 from harness.judge.truth import blur_ns, looks_now_and_then, never_due
+from harness.judge.violations import EXAMPLES, Violations, examples_of, violations_of
 from harness.sla.witnesses import rests_on
 from harness.system.lifecycle import Lifecycle
-
-#: How many examples of a violation a report names.
-EXAMPLES: Final = 10
 
 #: Why moves can't be held against the rules of a run that does not tell them.
 UNTOLD: Final = "run.json does not tell the lifecycle: it was recorded by an older version"
@@ -36,28 +33,12 @@ UNTOLD: Final = "run.json does not tell the lifecycle: it was recorded by an old
 SILENCING: Final = frozenset({("database", "trigger-dropped"), ("service", "emergency-rollback")})
 
 
-@dataclass(frozen=True)
-class Violations:
-    """What an integrity check found."""
-
-    violations: int
-    #: How many cases were looked at.
-    looked_at: int
-    definition: str
-    examples: list[Example] = field(default_factory=list)
-    #: Why finding nothing proves nothing.
-    doubts: list[str] = field(default_factory=list)
-    #: How many of the violations prove nothing while a witness that could tell otherwise is in doubt: as a
-    #: rule those that something is *not* in the record.
-    deniable: int = 0
-
-
 def lost_transitions(evidence: Evidence) -> Violations:
     """Items whose phase was long past due when the record ended and that never moved."""
     rows = evidence.overdue
     allowed = int((evidence.tick_s + evidence.policy.tolerances.timer) * NS)
     late = rows["end_ns"] - rows["intended_ns"]
-    return _violations(
+    return violations_of(
         evidence,
         rows[(late > allowed).fillna(value=False).to_numpy(dtype=bool)],
         len(evidence.transitions) + len(rows),
@@ -87,9 +68,9 @@ def lost_events(evidence: Evidence) -> Violations:
     silent = silent[(silent["error"] != AMBIGUOUS).to_numpy()]
     silent = silent[~_made_no_event_on_purpose(evidence, silent["moved_ns"])]
     examples = (
-        _examples(evidence, unheard, lambda row: f"none of its subscribers{_over(row)} got it")
-        + _examples(evidence, dead, lambda row: f"given up: {row['error']}")
-        + _examples(evidence, silent, lambda row: f"{row['name']} made no event")
+        examples_of(evidence, unheard, lambda row: f"none of its subscribers{_over(row)} got it")
+        + examples_of(evidence, dead, lambda row: f"given up: {row['error']}")
+        + examples_of(evidence, silent, lambda row: f"{row['name']} made no event")
     )
     return Violations(
         violations=len(unheard) + len(dead) + len(silent),
@@ -136,7 +117,7 @@ def early(evidence: Evidence) -> Violations:
     surely = ahead - off > 1000
     perhaps = int(np.count_nonzero(ahead + off > 1000)) - int(np.count_nonzero(surely))
     unsure = [f"{perhaps} may have moved early: the witness knows it to {off.max(initial=0) / NS:.3g} s only"]
-    return _violations(
+    return violations_of(
         evidence,
         rows[surely],
         len(rows),
@@ -156,7 +137,7 @@ def double(evidence: Evidence) -> Violations:
         again = again & rows["to"].isin(evidence.lifecycle.once).to_numpy()
     numbers = pd.DataFrame({"game": games, "seq": rows["seq"].to_numpy(dtype="float64", na_value=np.nan)})
     same_number = (numbers.duplicated() & numbers["seq"].notna()).to_numpy()
-    return _violations(
+    return violations_of(
         evidence,
         rows[again | same_number],
         len(rows),
@@ -180,7 +161,7 @@ def illegal(evidence: Evidence) -> Violations:
             doubts.append(f"{np.count_nonzero(skipped)} times, moves fell between two looks of the witness")
         unknown &= ~skipped
     torn, gaps = _torn(rows)
-    return _violations(
+    return violations_of(
         evidence,
         rows[unknown | torn],
         len(rows),
@@ -252,7 +233,7 @@ def out_of_order(evidence: Evidence) -> Violations:
         }
     )
     highest = ordered.groupby(["game", "actor", "numbered"], sort=False)["seq"].cummax().to_numpy()
-    return _violations(
+    return violations_of(
         evidence,
         rows[seq < highest],
         len(rows),
@@ -329,31 +310,3 @@ INTEGRITY: Final[Mapping[str, Integrity]] = {
         silenced_by={Witness.OWN_CLOCK},
     ),
 }
-
-
-def _violations(
-    evidence: Evidence,
-    found: pd.DataFrame,
-    looked_at: int,
-    definition: str,
-    tell: Callable[[pd.Series], str],
-    *,
-    deniable: bool = False,
-    doubts: Sequence[str] = (),
-) -> Violations:
-    """Return the rows that were ``found`` as violations, each told of by ``tell``."""
-    examples = _examples(evidence, found, tell)
-    return Violations(
-        len(found), looked_at, definition, examples, list(doubts), len(found) if deniable else 0
-    )
-
-
-def _examples(evidence: Evidence, rows: pd.DataFrame, tell: Callable[[pd.Series], str]) -> list[Example]:
-    return [_example(evidence, row, tell(row)) for _, row in rows.head(EXAMPLES).iterrows()]
-
-
-def _example(evidence: Evidence, row: pd.Series, detail: str) -> Example:
-    found: Example = {"detail": detail, **evidence.identity(row)}
-    if "seq" in row.index and not pd.isna(row["seq"]):
-        found["seq"] = int(row["seq"])
-    return found
