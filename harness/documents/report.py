@@ -145,7 +145,7 @@ class Report(Judged, Document):
         # A clock by which nothing was measured, readings without a steady state. Where an integrity row
         # looked at nothing, the report is no pass anyway.
         judged = any(row.samples for row in self.objectives if check.doubts(row.metric))
-        return not (judged and all(row.looked_at for row in self.integrity))
+        return not (judged and all(row.looked_at or row.absent for row in self.integrity))
 
 
 def _close(shares: tuple[float | None, ...], counts: tuple[int, ...]) -> bool:

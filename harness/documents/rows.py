@@ -136,6 +136,8 @@ class IntegrityRow(Judged):
     looked_at: Count = 0
     explanation: str = ""
     doubts: Many[str] = ()
+    #: Why it is not applicable: what the system does without.
+    absent: str | None = None
     examples: Annotated[Many[Example], Field(max_length=10)] = ()
 
     @property
@@ -144,9 +146,11 @@ class IntegrityRow(Judged):
 
     @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> RowVerdict:
         if self.violations:
             return "fail"
+        if self.absent and not self.looked_at:
+            return "not applicable"
         # Nothing was found where nothing was looked at.
         return "inconclusive" if self.doubts or not self.looked_at else "pass"
 

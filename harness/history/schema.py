@@ -82,8 +82,14 @@ class Row(NamedTuple):
 
 
 def canonical(fields: Mapping[str, Any]) -> str:
-    """Return fields as JSON, the same text for the same fields."""
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """Return fields as JSON, the same text for the same fields.
+
+    Raises
+    ------
+    TypeError, ValueError, RecursionError
+        They are none that JSON has.
+    """
+    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
 
 def schema_of(version: int) -> pa.Schema:

@@ -1,4 +1,4 @@
-"""What must never happen: lost, early, double, illegal and out-of-order. One case is one too many.
+"""What must never happen: lost, early, double, illegal, out of order, told wrongly. One case is too many.
 
 These hold everywhere in the record, also in warm-up and in fault windows: a fault may delay an item,
 it may not move it twice. Each check returns what it found; nothing is sampled, so nothing is uncertain
@@ -21,6 +21,7 @@ from harness.history.witnesses import Witness
 from harness.judge.evidence import NS, Evidence
 from harness.judge.pairs import ambiguous
 from harness.judge.table import pair_key, repeated
+from harness.judge.told import told_of_nothing, told_wrongly
 from harness.judge.truth import blur_ns, looks_now_and_then, never_due
 from harness.judge.violations import EXAMPLES, Violations, examples_of, violations_of
 from harness.sla.witnesses import rests_on
@@ -308,5 +309,14 @@ INTEGRITY: Final[Mapping[str, Integrity]] = {
         *_HEARD,
         Witness.OWN_CLOCK,
         silenced_by={Witness.OWN_CLOCK},
+    ),
+    "told_wrongly": _integrity("Told wrongly", told_wrongly, "messages of moves", Witness.DATABASE, *_HEARD),
+    "told_of_nothing": _integrity(
+        "Told of what never happened",
+        told_of_nothing,
+        "messages of moves",
+        Witness.DATABASE,
+        *_HEARD,
+        silenced_by={Witness.DATABASE},
     ),
 }

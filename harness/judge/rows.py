@@ -245,7 +245,7 @@ def integrity_row(name: str, evidence: Evidence, checks: Sequence[CheckRow]) -> 
 
     def looked() -> IntegrityRow:
         found = integrity.look(evidence, shaken)
-        unseen = [] if found.looked_at else [f"no {integrity.cases} were recorded"]
+        unseen = [] if found.looked_at or found.absent else [f"no {integrity.cases} were recorded"]
         return IntegrityRow(
             name=name,
             title=integrity.title,
@@ -254,6 +254,7 @@ def integrity_row(name: str, evidence: Evidence, checks: Sequence[CheckRow]) -> 
             explanation=found.definition,
             examples=tuple(found.examples),
             doubts=(*found.doubts, *unseen),
+            absent=found.absent or None,
         )
 
     found = guarded(looked, lambda why: row.model_copy(update={"doubts": (why,)}))

@@ -29,6 +29,8 @@ class Violations:
     #: How many of the violations prove nothing while a witness that could tell otherwise is in doubt: as a
     #: rule those that something is *not* in the record.
     deniable: int = 0
+    #: Why there is nothing to look at, by choice.
+    absent: str = ""
 
 
 def violations_of(
@@ -40,11 +42,12 @@ def violations_of(
     *,
     deniable: bool = False,
     doubts: Sequence[str] = (),
+    absent: str = "",
 ) -> Violations:
     """Return the rows that were ``found`` as violations, each told of by ``tell``."""
     examples = examples_of(evidence, found, tell)
     return Violations(
-        len(found), looked_at, definition, examples, list(doubts), len(found) if deniable else 0
+        len(found), looked_at, definition, examples, list(doubts), len(found) if deniable else 0, absent
     )
 
 

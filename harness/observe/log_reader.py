@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any, Final
@@ -10,6 +11,7 @@ import asyncpg
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import AMBIGUOUS, Actor, Publish, Reading, Transition, move
+from harness.history.schema import canonical
 from harness.observe.reader import DatabaseReader, unix_ns
 from harness.observe.readings import reading
 from harness.system import Lifecycle, SqlWitness
@@ -125,6 +127,7 @@ def _transition_rows(record: asyncpg.Record, lifecycle: Lifecycle) -> Iterator[R
     # Null is a move that made no event. Without the column, events have no ids.
     has_ids = "event_id" in record.keys()  # noqa: SIM118 - `in` a record looks at its values
     event = _text(record["event_id"]) if has_ids else lifecycle.event_of(item, state)
+    told = record.get("told")
     row = Row(
         "transition",
         move(str(record["from_state"]), state),
@@ -137,13 +140,14 @@ def _transition_rows(record: asyncpg.Record, lifecycle: Lifecycle) -> Iterator[R
         end_ns=unix_ns(record.get("committed_at")),
         ok=True,
         error=None if has_ids or event else AMBIGUOUS,
+        said=None if told is None else canonical(json.loads(told)),
     )
     yield row
     took_ms = record.get("trigger_ms")
     if took_ms is not None:
         end_ns = None if start_ns is None else start_ns + round(took_ms * 1e6)
         trigger = row._replace(kind="trigger", name="trigger", value=took_ms)
-        yield trigger._replace(intended_ns=None, end_ns=end_ns, error=None)
+        yield trigger._replace(intended_ns=None, end_ns=end_ns, error=None, said=None)
 
 
 def _publish_row(record: asyncpg.Record) -> Row:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import AS_IN, Delivery
+from harness.history.schema import canonical
 from harness.system import Heard, Listener, System, SystemFileError, Unheard, Unreadable
 from harness.system.find import step_of
 from harness.target.errors import name_of
@@ -23,6 +24,8 @@ _CHANCE_S: Final = 1.0
 
 #: So much of a message that can't be read is written down.
 _SHOWN: Final = 200
+#: Characters of what a message may tell of a move.
+_MOST_SAID: Final = 4096
 #: What a message about another item than the player's is, in the history.
 WRONG_ITEM: Final = "wrong game"
 
@@ -87,6 +90,7 @@ class Player:
         self._item.count()
         try:
             heard = self._read(message)
+            said = _said(heard)
         except Unreadable as why:
             error = self._item.with_example(str(why), message)
             self._record(Delivery.UNREADABLE, accepted_ns, end_ns, error=error)
@@ -105,6 +109,7 @@ class Player:
             seq=heard.seq,
             error=None if ours else WRONG_ITEM,
             target=heard.state,
+            said=self._item.first_said(event, said),
         )
         if heard.state is not None and ours:
             self._item.heard(heard.state)
@@ -153,6 +158,25 @@ class Player:
         )
 
 
+def _said(heard: Heard | None) -> str:
+    """Return what a message tells of a move, to be compared; empty: nothing.
+
+    Raises
+    ------
+    Unreadable
+        It can't be: no JSON, or far more than anybody has to tell.
+    """
+    if heard is None or not heard.told:
+        return ""
+    try:
+        said = canonical(heard.told)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Unreadable(f"what it tells can't be compared: {type(error).__name__}") from error
+    if len(said) > _MOST_SAID:
+        raise Unreadable("what it tells is too long to be compared")
+    return said
+
+
 class HeardItem:
     """What the players of one item have heard, whoever heard it first.
 
@@ -173,6 +197,8 @@ class HeardItem:
         self._report = report
         self._shown = shown
         self._heard: set[str] = set()
+        #: What was told of each event so far.
+        self._told: set[tuple[str, str]] = set()
 
     def with_example(self, reason: str, message: object) -> str:
         """Return why a message can't be read, with the message itself the first time in this process."""
@@ -181,6 +207,13 @@ class HeardItem:
         self._shown.add(reason)
         text = json.dumps(message, default=repr)
         return f"{reason}{AS_IN}{text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'}"
+
+    def first_said(self, event: str | None, said: str) -> str | None:
+        """Return what a message told of an event, the first time that it is told so; else None."""
+        if event is None or not said or (event, said) in self._told:
+            return None
+        self._told.add((event, said))
+        return said
 
     def heard(self, state: str) -> None:
         """Report the state, the first time that any player hears of it."""

@@ -227,6 +227,8 @@ def gate_verdict(rows: Collection[Row]) -> Verdict:
 
 
 def _integrity_reason(row: IntegrityRow, words: Words) -> str:
+    if row.verdict == NOT_APPLICABLE:
+        return f"Not applicable: {row.absent}."
     if not row.violations:
         return f"Not judged: {'; '.join(row.doubts)}"
     examples = "; ".join(_example(one, words) for one in row.examples[:3])

@@ -40,7 +40,12 @@ def render_junit(report: Report) -> str:
         _outcome(case, objective.verdict, summary, reason(objective))
     suite = _suite(root, "integrity")
     for rule in report.integrity:
-        lines = [rule.explanation, *rule.doubts, *(str(named(one, system)) for one in rule.examples)]
+        lines = [
+            rule.explanation,
+            *filter(None, [rule.absent]),
+            *rule.doubts,
+            *(str(named(one, system)) for one in rule.examples),
+        ]
         summary = f"{rule.violations} of {rule.looked_at}"
         _outcome(_case(suite, rule.title), rule.verdict, summary, "\n".join(lines))
     suite = _suite(root, "drift")

@@ -166,6 +166,7 @@ def _reasons(report: Report) -> list[str]:
         found += _reason(objective.title, objective.verdict, reason(objective))
     for rule in report.integrity:
         doubts = [f"not judged: {text(doubt)}" for doubt in rule.doubts]
+        doubts += [f"not applicable: {text(rule.absent)}"] if rule.absent else []
         broke = _examples(rule.examples, system)
         found += _reason(rule.title, rule.verdict, rule.explanation, [*doubts, *broke])
     for check in report.measurement.checks:

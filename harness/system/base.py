@@ -41,6 +41,8 @@ class Heard:
     seq : number of the event within its item, from 1; None: the system has none, and moves are in the
         lifecycle's order.
     state : the state that the item is in since; None: it tells of no move.
+    told : what it tells of the move besides, to be compared with the column ``told`` of the witness: fields
+        of the same names, as JSON has them. Without that column nothing is compared.
     """
 
     item: str
@@ -48,6 +50,7 @@ class Heard:
     event: str | None = None
     seq: int | None = None
     state: str | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,10 @@ from scenarios.drawing_game.guarded import guarded_calls
 #: Where in the drawing phase a player hands in its drawing, as shares of the phase.
 _SUBMIT_BETWEEN: Final = (0.1, 0.6)
 _SQL: Final = Path(__file__).with_name("drawing_game_sql")
+#: What a message tells of a move, in its envelope and in its data.
+_TOLD: Final = ("type", "seq", "timestamp", "requestId")
+_TOLD_OF_MOVE: Final = ("previousPhase", "newPhase", "transitionedAt", "phaseExpiresAt")
 _RETURN: Final = {"Prefer": "return=representation"}
-_SQL: Final = Path(__file__).with_name("drawing_game_sql")
 #: Tables of the API, those that refer to others first, and their columns with a game's id.
 _TABLES: Final = {"submissions": "game_id", "game_participants": "game_id", "games": "id"}
 
@@ -130,11 +132,14 @@ class DrawingGame(System):
         kind, event, game = (text(envelope, name) for name in ("type", "eventId", "gameId"))
         seq = integer(envelope, "seq")
         data = envelope.get("data")
-        state = None
-        if data is not None:
-            new = mapping(data, "data").get("newPhase")
-            state = new if kind == "phase_changed" and isinstance(new, str) else None
-        return Heard(game, kind, event, seq, state)
+        fields = {} if data is None else mapping(data, "data")
+        new = fields.get("newPhase")
+        if kind != "phase_changed" or not isinstance(new, str):
+            return Heard(game, kind, event, seq)
+        told = {name: envelope.get(name) for name in _TOLD} | {
+            name: fields.get(name) for name in _TOLD_OF_MOVE
+        }
+        return Heard(game, kind, event, seq, new, told)
 
     def act(self, session: Session, item: Item, player: str) -> None:
         """Hand in a drawing some time into the drawing phase."""

@@ -9,6 +9,15 @@ SELECT id,
        due_at,
        transitioned_at AS moved_at,
        trigger_ms,
+       json_build_object(
+           'type', 'phase_changed',
+           'seq', seq,
+           'timestamp', floor(extract(epoch FROM transitioned_at) * 1000)::bigint,
+           'requestId', request_id,
+           'previousPhase', from_status,
+           'newPhase', to_status,
+           'transitionedAt', iso8601(transitioned_at),
+           'phaseExpiresAt', iso8601(expires_at))::text AS told,
        CASE WHEN current_setting('track_commit_timestamp')::boolean
             THEN pg_xact_commit_timestamp(xmin) END AS committed_at
 FROM game_transitions
