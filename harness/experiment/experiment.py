@@ -349,9 +349,12 @@ class Experiment:
     def _wait_until_settled(self, settling: Settling, limit_s: float) -> Look:
         """Look until all is settled, or for so long; return the last look."""
         deadline = time.monotonic() + limit_s
-        while (look := settling.look()).settled_since_ns is None and time.monotonic() < deadline:
+        while True:
+            last = time.monotonic() >= deadline
+            look = settling.look()
+            if look.settled_since_ns is not None or last:
+                return look
             self.watch.wait(LOOK_S)
-        return look
 
     def _judge(self) -> None:
         """Judge from the record as soon as it is settled; where that fails, from the finished record."""

@@ -27,12 +27,13 @@ def steady(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Steady:
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
 
-    def look(*verdicts: Verdict) -> int:
+    def look(*verdicts: Verdict, look_s: float = 0.0) -> int:
         looks = 0
 
         def judge_all(*_: Any) -> list[Finding]:
             nonlocal looks
             looks += 1
+            clock.now += look_s
             verdict = verdicts[min(looks, len(verdicts)) - 1]
             return [Finding(name="timers", verdict=verdict, explanation="not exercised")]
 
@@ -61,6 +62,11 @@ def test_what_is_well_is_looked_at_once(steady: Steady) -> None:
 
 def test_it_waits_until_a_timer_has_fired(steady: Steady) -> None:
     assert steady("inconclusive", "inconclusive", "pass") == 3
+
+
+def test_on_a_busy_machine_a_look_that_was_begun_in_time_is_not_the_last(steady: Steady) -> None:
+    # A look takes as long as all is waited for, and finds what was there when it was begun.
+    assert steady("inconclusive", "pass", look_s=70.0) == 2
 
 
 def test_where_no_timer_ever_fires_there_is_no_steady_state(steady: Steady) -> None:
