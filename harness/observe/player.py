@@ -47,6 +47,8 @@ class Player:
         self.heard_the_end = asyncio.Event()
         self._item = item
         self._system = system
+        # A witness that knows no ids has its moves by item and state.
+        self._by_id = system.witness.tells_ids
         self._listener = listener
         self._history = history
         self._connected = asyncio.Event()
@@ -100,7 +102,8 @@ class Player:
         ours = heard.item == self._item.id
         if not ours and self._listener.of_all:
             return
-        event = heard.event or self._system.lifecycle.event_of(heard.item, heard.state)
+        event = heard.event if self._by_id or heard.state is None else None
+        event = event or self._system.lifecycle.event_of(heard.item, heard.state)
         self._record(
             heard.name,
             accepted_ns,

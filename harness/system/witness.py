@@ -18,6 +18,7 @@ import re
 import secrets
 from collections.abc import Collection
 from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -63,10 +64,18 @@ class SqlWitness(Statements):
     needs_database: ClassVar[bool] = True
     resolution_s: ClassVar[float] = 0.0
 
-    @property
+    @cached_property
     def tells_triggers(self) -> bool:
         """Whether the log has the times of triggers."""
-        return re.search(r"\btrigger_ms\b|\*", re.sub(r"--.*", "", self.moves)) is not None
+        return self._tells("trigger_ms")
+
+    @cached_property
+    def tells_ids(self) -> bool:
+        """Whether the log has the ids of events."""
+        return self._tells("event_id")
+
+    def _tells(self, column: str) -> bool:
+        return re.search(rf"\b{column}\b|\*", re.sub(r"--.*", "", self.moves)) is not None
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,7 @@ class PollWitness:
     by_hand: frozenset[str] = frozenset()
 
     kind: ClassVar[str] = "poll"
+    tells_ids: ClassVar[bool] = False
     needs_database: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -134,6 +144,7 @@ class WatchWitness:
     every: str = "500ms"
 
     kind: ClassVar[str] = "watch"
+    tells_ids: ClassVar[bool] = False
     needs_database: ClassVar[bool] = True
     resolution_s: ClassVar[float] = 0.0
 
@@ -204,6 +215,7 @@ class ApiWitness:
     by_hand: frozenset[str] = frozenset()
 
     kind: ClassVar[str] = "api"
+    tells_ids: ClassVar[bool] = False
     needs_database: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -313,3 +313,20 @@ async def test_messages_of_other_items_are_wrong_unless_all_items_are_heard_ther
 def test_how_a_player_listens_must_be_said() -> None:
     with pytest.raises(SystemFileError, match=r"listener: TypeError: it returned None"):
         listener_of(Auction(TARGET), "lot-1", "player-1", {})
+
+
+@pytest.mark.parametrize(
+    ("moves", "event"), [("SELECT id, event_id", "e-1"), ("SELECT id -- event_id", "lot-1=sold")]
+)
+def test_a_move_is_called_as_its_witness_knows_it(tmp_path: Path, moves: str, event: str) -> None:
+    class WithIds(Auction):
+        witness = SqlWitness(moves=moves)
+
+        def read(self, message: Any) -> Any:
+            return Heard("lot-1", "moved", "e-1", state="sold")
+
+    item = HeardItem("lot-1", lambda game, phase: None, lambda: None, set())
+    with HistoryWriter(tmp_path, "observer-1", "a-run") as history:
+        Player("player-1", item, WithIds(TARGET), WebSocket("ws://127.0.0.1:9"), history).hear({})
+    (row,) = read_history(tmp_path).table.to_pylist()
+    assert (row["event"], row["target"]) == (event, "sold")
