@@ -29,8 +29,6 @@ class Actor(StrEnum):
     FAULT = "fault"
     #: Who does what is done by hand.
     OPERATOR = "operator"
-    #: What the service itself says of its alerts.
-    ALERTS = "/alerts"
 
 
 class FaultName(NamedTuple):

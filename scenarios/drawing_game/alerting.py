@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import yaml
 
 from harness.judge.findings import Expectation
-from harness.observe.alerts import AlertSinks, AlertWatch
 from harness.sla.units import parse_duration
+from scenarios.drawing_game.alerts import AlertSinks, AlertWatch
 from scenarios.drawing_game.expect_alerts import AlertOnce, AlertRaised, AlertResolved, AlertsSilentBefore
 
 if TYPE_CHECKING:

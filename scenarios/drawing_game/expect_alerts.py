@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from harness.documents.rows import Finding
-from harness.history.names import Actor
 from harness.judge import Evidence, Window
 from harness.judge.findings import compare, examples_of, none_of, seconds, succeeded, unseen, within
+from scenarios.drawing_game.alerts import SERVICE
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class AlertRaised:
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         rows = _of(evidence, self.rule, fault.start_ns)
         raised = rows[_is_raised(rows)]
-        times = _first(raised, (*self.channels, Actor.ALERTS), fault.start_ns)
+        times = _first(raised, (*self.channels, SERVICE), fault.start_ns)
         explanation = ", ".join(f"{who} after {_said(after)}" for who, after in times.items())
         return compare(self.name, max(times.values()), self.within_s, "s", explanation, [])
 
@@ -49,7 +49,7 @@ class AlertResolved:
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         rows = _of(evidence, self.rule, fault.start_ns)
         times: dict[str, float] = {}
-        for who in (*self.channels, Actor.ALERTS):
+        for who in (*self.channels, SERVICE):
             told = rows[(rows["actor"] == who).to_numpy()]
             raised = told[_is_raised(told)]
             if raised.empty:
@@ -107,7 +107,7 @@ class AlertsSilentBefore:
         rows = evidence.rows("alert")
         begin_ns = fault.start_ns - int(self.for_s * 1e9)
         rows = rows[within(rows["end_ns"], begin_ns, fault.start_ns)]
-        looks = rows[(rows["actor"] == Actor.ALERTS).to_numpy()]
+        looks = rows[(rows["actor"] == SERVICE).to_numpy()]
         seen_s = float(seconds(looks["end_ns"], begin_ns).max()) if len(looks) else 0.0
         began_s = float(seconds(looks["end_ns"], begin_ns).min()) if len(looks) else math.inf
         if seen_s - began_s < self.for_s / 2:
@@ -130,7 +130,7 @@ class AlertsSilent:
         rows = rows[within(rows["end_ns"], fault.start_ns, math.inf)]
         unknown = rows[rows["ok"].isna()]
         rows = rows[rows["name"].isin(self.rules).to_numpy()]
-        looks = rows[(rows["actor"] == Actor.ALERTS).to_numpy()]
+        looks = rows[(rows["actor"] == SERVICE).to_numpy()]
         if set(looks["name"].astype(str)) != set(self.rules):
             return unseen(self.name, 0.0, "alerts", "/alerts does not know all of them")
         wrong = pd.concat([rows[_is_raised(rows)], unknown])

@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 
 from fixtures.synthetic_run import synthetic_rows
-from harness.history.names import Actor
 from harness.judge.findings import Expectation
-from harness.observe.alerts import UNREADABLE
 from harness.tests.synthetic_judging import SHAPE, at, judge, plus
 from scenarios.drawing_game.alerting import AlertRule
+from scenarios.drawing_game.alerts import SERVICE, UNREADABLE
 from scenarios.drawing_game.expect_alerts import (
     AlertOnce,
     AlertRaised,
@@ -42,7 +41,7 @@ def notice(channel: str, second: float, raised: bool | None, rule: str = RULE) -
 def looks(raised_s: float = 23, resolved_s: float = 34, rule: str = RULE) -> list[dict[str, Any]]:
     """What /alerts says each half second: raised from one second of the run to another."""
     seconds = [number / 2 for number in range(2 * SHAPE.seconds)]
-    return [notice(Actor.ALERTS, second, raised_s <= second < resolved_s, rule) for second in seconds]
+    return [notice(SERVICE, second, raised_s <= second < resolved_s, rule) for second in seconds]
 
 
 def told(*, raised_s: float = 22.5, resolved_s: float = 34.0) -> list[dict[str, Any]]:
@@ -76,7 +75,7 @@ def test_what_is_measured_is_the_last_channels_time(rows: pd.DataFrame) -> None:
     assert judge(RESOLVED, rows).measured == pytest.approx(4.0)
 
 
-@pytest.mark.parametrize("channel", [*CHANNELS, Actor.ALERTS])
+@pytest.mark.parametrize("channel", [*CHANNELS, SERVICE])
 def test_an_alert_that_is_not_raised_everywhere_is_caught(rows: pd.DataFrame, channel: str) -> None:
     finding = judge(RAISED, without(rows, channel, raised=True))
     assert (finding.verdict, finding.measured) == ("fail", None)
@@ -87,7 +86,7 @@ def test_an_alert_that_is_raised_too_late_is_caught(good: pd.DataFrame) -> None:
     assert judge(RAISED, plus(good, *looks(), *told(raised_s=27))).verdict == "fail"
 
 
-@pytest.mark.parametrize("channel", [*CHANNELS, Actor.ALERTS])
+@pytest.mark.parametrize("channel", [*CHANNELS, SERVICE])
 def test_an_alert_that_stays_raised_is_caught(rows: pd.DataFrame, channel: str) -> None:
     stays = without(rows, channel, raised=False)
     finding = judge(RESOLVED, stays)
@@ -124,7 +123,7 @@ def test_an_earlier_experiments_notices_are_not_this_ones(rows: pd.DataFrame) ->
     assert judge(ONCE, plus(rows, *earlier)).verdict == "pass"
 
 
-@pytest.mark.parametrize("channel", ["slack", Actor.ALERTS])
+@pytest.mark.parametrize("channel", ["slack", SERVICE])
 def test_an_alert_in_steady_state_is_caught(rows: pd.DataFrame, channel: str) -> None:
     assert judge(AlertsSilentBefore(2), plus(rows, notice(channel, 19.1, True))).verdict == "fail"
 
@@ -134,7 +133,7 @@ def test_steady_state_that_nobody_watched_proves_nothing(good: pd.DataFrame) -> 
     assert judge(AlertsSilentBefore(2), plus(good, *late)).verdict == "inconclusive"
 
 
-@pytest.mark.parametrize("channel", ["email", Actor.ALERTS])
+@pytest.mark.parametrize("channel", ["email", SERVICE])
 def test_another_alert_is_caught(rows: pd.DataFrame, channel: str) -> None:
     assert judge(AlertsSilent((OTHER,)), plus(rows, notice(channel, 25.1, True, OTHER))).verdict == "fail"
 

@@ -22,12 +22,13 @@ from aiohttp.typedefs import Handler
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.history.names import Actor
 from harness.target import Target
 from harness.target.client import Answer, Client, has
 
 _Result = TypeVar("_Result")
 
+#: Where the service tells of its alerts, and the actor of what it says.
+SERVICE: Final = "/alerts"
 #: Name of a row of a notice that says neither which rule nor whether it was raised.
 UNREADABLE: Final = "unreadable"
 
@@ -202,9 +203,9 @@ class AlertWatch:
             self._changed.notify_all()
 
     def _look_again_and_again(self) -> None:
-        with Client(self._target, Actor.ALERTS, limit_s=_ANSWER_LIMIT_S) as client:
+        with Client(self._target, SERVICE, limit_s=_ANSWER_LIMIT_S) as client:
             while not self._over.wait(_LOOK_S):
-                self._look(client.call("GET", Actor.ALERTS, check=has("alerts")))
+                self._look(client.call("GET", SERVICE, check=has("alerts")))
 
     def _look(self, answer: Answer) -> None:
         if not answer.ok:
@@ -214,7 +215,7 @@ class AlertWatch:
             row = Row(
                 "alert",
                 alert["name"],
-                Actor.ALERTS,
+                SERVICE,
                 start_ns=answer.start_ns,
                 end_ns=answer.end_ns,
                 ok=alert["state"] == "ok",

@@ -12,12 +12,11 @@ import pytest
 import requests
 
 from harness.history import HistoryWriter, read_history
-from harness.history.names import Actor
-from harness.observe.alerts import UNREADABLE, AlertSinks, AlertWatch, Arrival
 from harness.target import Target
 from harness.tests.helpers import eventually
 from harness.tests.http_stub import Request, served
 from scenarios.drawing_game.alerting import Alerting
+from scenarios.drawing_game.alerts import SERVICE, UNREADABLE, AlertSinks, AlertWatch, Arrival
 
 RULE = "High Error Rate"
 
@@ -103,7 +102,7 @@ def test_the_record_has_what_arrived_and_what_the_service_says(sinks: AlertSinks
     assert {row["kind"] for row in rows} == {"alert"}
     assert {row["name"] for row in rows} == {RULE}
     assert [row["ok"] for row in rows if row["actor"] == "slack"] == [False, True]
-    said = [row for row in rows if row["actor"] == Actor.ALERTS]
+    said = [row for row in rows if row["actor"] == SERVICE]
     assert [said[-1]["ok"], False in {row["ok"] for row in said}] == [True, True]
     assert {row["value"] for row in said} == {0.25}
 
