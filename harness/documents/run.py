@@ -54,6 +54,8 @@ class About(Model):
     missing: JsonValue = None
     #: Witnesses that the run does without by choice.
     absent: JsonValue = None
+    #: What could not be taken away from the target's database, and what removes it.
+    left_behind: str | None = None
 
     @property
     def words(self) -> Words:

@@ -48,6 +48,8 @@ class ObserverProcess:
         on_report: Callable[[dict[str, Any]], None] = lambda report: None,
     ) -> None:
         self.name = assignment.name
+        #: What it could not take away of what it put into the system, and what removes it.
+        self.left: str | None = None
         self._on_report = on_report
         self._ready: Future[dict[str, Any]] = Future()
         self._stopped: Future[dict[str, Any]] = Future()
@@ -91,8 +93,9 @@ class ObserverProcess:
             self.kill()
             return doubts_about(self.name, str(error))
         self._process.stop(END_LIMIT_S)
-        if left := final.get("left"):
-            log.error("%s", left)
+        self.left = final.get("left")
+        if self.left:
+            log.error("%s", self.left)
         missing = read_doubts(final.get("missing"))
         if "history_error" in final:
             reason = f"{self.name} could not write its whole history: {final['history_error']}"

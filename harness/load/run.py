@@ -170,7 +170,8 @@ class Run:
         self._remove_games()
         self._close_history()
         self._close_window()
-        self._write(finished_at=utc_now(), interrupted=not self._completed)
+        left = self._watch.left
+        self._write(finished_at=utc_now(), interrupted=not self._completed, left_behind=left)
 
     def abandon(self) -> None:
         """Stop everything at once: the run is none."""

@@ -53,6 +53,7 @@ def render_markdown(report: Report) -> str:
     """Return the Markdown view of a report: the verdict, every row, and why where it is not a pass."""
     run = report.run
     lines = [f"## Stormwatch: {_badge(report.verdict)}", "", MEANING[report.verdict], ""]
+    lines += [f"⚠️ {text(run.left_behind)}", ""] if run.left_behind else []
     lines += _reasons(report)
     lines += table(
         "objective|promised|measured|interval|samples:|",

@@ -58,6 +58,8 @@ def print_summary(report: Report, console: Console | None = None) -> None:
     console.print()
     for reason in _reasons(report):
         console.print(reason)
+    if report.run.left_behind:
+        console.print(Text(report.run.left_behind, style=STYLES["fail"]))
     verdict = report.verdict
     console.print(Text.assemble((verdict.upper(), STYLES[verdict]), f"  {MEANING[verdict]}"))
 

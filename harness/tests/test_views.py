@@ -140,6 +140,14 @@ def test_the_terminal_says_each_reason_in_a_line(failing: dict[str, Any]) -> Non
     assert lines[told + 1].startswith("  again: pytest 'scenarios/failure/test_pubnub_outage.number_1")
 
 
+def test_every_view_names_what_was_left_behind(failing: dict[str, Any]) -> None:
+    left = "a watch is left in the database: DROP SCHEMA stormwatch_watch_1"
+    failing["run"] |= {"left_behind": left}
+    page = render_html(report_of(failing))
+    for text in (terminal(failing), render_markdown(report_of(failing)), page):
+        assert left in text.replace("\\_", "_")
+
+
 def test_every_view_speaks_of_the_systems_items(failing: dict[str, Any]) -> None:
     words = {"item": "lot", "items": "lots", "player": "bidder", "players": "bidders"}
     failing["run"] |= {"system": failing["run"]["system"] | {"words": words}}
