@@ -35,6 +35,8 @@ class Copy:
         without = shutil.ignore_patterns("__pycache__", "tests")
         for name in ("harness", "scenarios"):
             shutil.copytree(PROJECT / name, folder / name, ignore=without)
+        named = '[tool.stormwatch]\nsystem = "scenarios.systems.drawing_game:DrawingGame"\n'
+        (folder / "pyproject.toml").write_text(named, encoding="utf-8")
 
     def write(self, name: str, text: str) -> None:
         self.touched.add(name)
