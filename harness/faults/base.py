@@ -59,6 +59,8 @@ class Fault(ABC):
     formerly: ClassVar[str] = ""
     #: Names of the levers (:class:`harness.system.Levers`) that a system must have for it.
     needs: ClassVar[tuple[str, ...]] = ()
+    #: Whether items move without events while it lasts, on purpose: none of those is missed.
+    silences: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for parameter in parameters(type(self)):

@@ -30,8 +30,8 @@ from harness.system.lifecycle import Lifecycle
 #: Why moves can't be held against the rules of a run that does not tell them.
 UNTOLD: Final = "run.json does not tell the lifecycle: it was recorded by an older version"
 
-#: Place and name of faults while which items move without events: the trigger that makes them is dropped.
-SILENCING: Final = frozenset({("database", "trigger-dropped"), ("service", "emergency-rollback")})
+#: Faults under which items moved without events in runs that do not tell which those are.
+_SILENCING: Final = ("database:trigger-dropped", "service:emergency-rollback")
 
 
 def lost_transitions(evidence: Evidence) -> Violations:
@@ -97,13 +97,15 @@ def _over(told: pd.Series) -> str:
 
 
 def _made_no_event_on_purpose(evidence: Evidence, moved_ns: pd.Series) -> NDArray[np.bool_]:
-    """Return which of ``moved_ns`` (our clock) lie in a declared window in which the trigger is dropped."""
+    """Return which of ``moved_ns`` (our clock) lie in a declared window in which no events are made."""
+    told = (evidence.run.system or {}).get("silenced_by")
+    silencing = told if isinstance(told, list) else _SILENCING
     times = moved_ns.to_numpy(dtype="int64", na_value=-1)
     # The window is by our clock, and the database's is known to so much.
     blur_ns = evidence.database_clock.bound_ns or 0
     found = np.zeros(len(times), dtype=bool)
     for fault in evidence.faults:
-        if fault.fault[:2] in SILENCING:
+        if f"{fault.fault.place}:{fault.fault.name}" in silencing:
             end_ns = np.iinfo(np.int64).max if fault.end_ns is None else fault.end_ns + blur_ns
             found |= (times >= fault.start_ns - blur_ns) & (times <= end_ns)
     return found

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, TypedDict, Unpack, runtime_checkable
 
 from harness.documents.words import Words
 from harness.history.names import Reading
+from harness.system.levers import levers_of
 from harness.system.lifecycle import Lifecycle
 from harness.system.listeners import Listener
 from harness.system.processes import Part
@@ -207,6 +208,11 @@ class System(ABC):
             "announced": None if cls.announced is None else sorted(cls.announced),
             "witness": entry_of(cls.witness, may_watch=may_watch),
             "words": asdict(cls.words),
+            "silenced_by": [
+                f"{kind.place}:{kind.name}"
+                for kind in levers_of(cls).faults
+                if getattr(kind, "silences", False)
+            ],
         }
 
     def user(self, actor: str) -> Mapping[str, str]:

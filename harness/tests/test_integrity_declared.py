@@ -11,7 +11,7 @@ from fixtures.synthetic_run import NS, START, Shape, fault_row, history_of, run_
 from harness.faults import kinds
 from harness.history.names import Publish
 from harness.judge import Evidence, evidence_of
-from harness.judge.integrity import SILENCING, illegal, lost_events, out_of_order
+from harness.judge.integrity import illegal, lost_events, out_of_order
 from harness.sla.policy import load_policy
 from harness.system import find_system
 
@@ -107,8 +107,24 @@ def test_a_move_that_skips_a_phase_is_illegal_also_in_the_window(rows: pd.DataFr
     assert illegal(evidence(rows)).violations > 0
 
 
+@pytest.mark.parametrize(
+    ("told", "excused"),
+    [({}, True), ({"silenced_by": [DROPPED.split(maxsplit=1)[0]]}, True), ({"silenced_by": []}, False)],
+)
+def test_which_faults_excuse_is_told_by_the_system(
+    rows: pd.DataFrame, told: dict[str, Any], excused: bool
+) -> None:
+    run = run_of(SHAPE)
+    system = {name: value for name, value in (run.system or {}).items() if name != "silenced_by"} | told
+    rows = declared(without_event(rows, BEGIN, END))
+    found = evidence_of(history_of(rows), run.model_copy(update={"system": system}), load_policy())
+    assert (lost_events(found).violations == 0) == excused
+
+
 def test_the_faults_that_excuse_are_those_that_there_are() -> None:
-    assert set(kinds(find_system())) >= {f"{place}:{name}" for place, name in SILENCING}
+    system = find_system()
+    told = system.entry(may_watch=False)["silenced_by"]
+    assert set(told) == {name for name, kind in kinds(system).items() if kind.silences} != set()
 
 
 # --- dead letters that were replayed -----------------------------------------------------------------

@@ -26,6 +26,7 @@ class EmergencyRollback(ServiceFault):
     """
 
     name = "emergency-rollback"
+    silences = True
 
     STEPS: ClassVar[tuple[str, ...]] = (
         "1 disable timer monitoring",

@@ -27,6 +27,7 @@ class TriggerDropped(DatabaseFault):
     """
 
     name = "trigger-dropped"
+    silences = True
 
     @contextmanager
     def applied(self, on: FaultTarget) -> Iterator[Exercised]:
