@@ -3,12 +3,15 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+from fixtures import auction_house
 from harness.faults import FaultError, MissingPartError, NotExercisedError
 from harness.faults.concurrent_ticks import DueTogether
 from harness.faults.database import (
@@ -29,9 +32,13 @@ from harness.faults.ticks import SlowTicks
 from harness.stack import Postgres
 from harness.target import Target
 from harness.target.sessions import Who, open_session
+from harness.tests.database_system import execute, value
 from harness.tests.helpers import eventually
 from harness.tests.lots import TABLES, Lots
 from harness.tests.permitted import deployment
+from scenarios.systems.auction import Auction
+
+SCHEMA = Path(auction_house.__file__).with_name("sql") / "schema.sql"
 
 
 class Server:
@@ -75,22 +82,12 @@ def target_of(postgres: Postgres) -> Target:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with Postgres(max_connections=20) as postgres:
-        asyncio.run(as_service(postgres, lambda session: session.execute(TABLES)))
+        execute(postgres.service_url, TABLES)
         yield Server(postgres)
 
 
-async def as_service(postgres: Postgres, work: Callable[[Any], Awaitable[Any]], **options: Any) -> Any:
-    session = await asyncpg.connect(postgres.service_url, timeout=10, **options)
-    try:
-        return await work(session)
-    finally:
-        await session.close(timeout=5)
-
-
 def service_does(server: Server, statement: str, limit_s: float = 5.0) -> Any:
-    return asyncio.run(
-        as_service(server.postgres, lambda session: session.fetchval(statement), command_timeout=limit_s)
-    )
+    return value(server.postgres.service_url, statement, limit_s)
 
 
 class Client:
@@ -144,24 +141,9 @@ def test_outsiders_hold_every_connection_and_an_admin_still_gets_in(server: Serv
     with Connections().inject(server):
         with pytest.raises(asyncpg.TooManyConnectionsError):
             service_does(server, "SELECT 1")
-        held = asyncio.run(outsiders(server.postgres))
-        assert held >= 10
+        held = "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'stormwatch_outsider%'"
+        assert value(server.postgres.url, held) >= 10
     eventually(lambda: is_clean(server))
-
-
-def looked_at(server: Server, question: str) -> Any:
-    with Sessions(server.postgres.url) as sessions:
-        return sessions.value(question)
-
-
-async def outsiders(postgres: Postgres) -> int:
-    admin = await asyncpg.connect(postgres.url)
-    try:
-        return await admin.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE usename LIKE 'stormwatch_outsider%'"
-        )
-    finally:
-        await admin.close()
 
 
 def test_outsiders_take_the_connections_that_the_service_had(server: Server) -> None:
@@ -309,11 +291,27 @@ def test_ticks_under_a_lock_of_another_key_are_slowed(server: Server) -> None:
     assert is_clean(server)
 
 
+def test_the_levers_of_the_auction_fit_its_tables(server: Server) -> None:
+    service_does(server, "CREATE SCHEMA auction")
+    target = replace(server.target, database_url=f"{server.target.database_url}?search_path=auction")
+    execute(str(target.database_url), SCHEMA.read_text(encoding="utf-8"))
+    house = deployment(target, Auction)
+    try:
+        with (
+            pytest.raises(NotExercisedError, match="none of its lots was moved"),
+            DueTogether(items=3, after="500ms").inject(house),
+            RowLocks().inject(house),
+        ):
+            time.sleep(0.6)  # until they are due
+    finally:
+        execute(str(target.database_url), "DROP SCHEMA auction CASCADE")
+
+
 def test_sessions_are_idle_in_transaction(server: Server) -> None:
     with IdleInTransaction(sessions_count=3).inject(server):
         idle = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'"
         # The service's user does not see the state of others' sessions.
-        assert looked_at(server, idle) == 3
+        assert value(server.postgres.url, idle) == 3
     eventually(lambda: is_clean(server))
 
 

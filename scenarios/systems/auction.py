@@ -11,6 +11,7 @@ from harness.system import (
     Call,
     Heard,
     Item,
+    Levers,
     Lifecycle,
     Listener,
     Local,
@@ -54,6 +55,7 @@ class Auction(System):
     #: The house has no log of moves.
     witness = WatchWitness("lots", due_at="ends_at", mark="title", by_hand=frozenset({"withdrawn"}))
     cleaning = SqlCleaning.from_folder(_SQL)
+    levers = Levers.from_folder(_SQL, tables=("bidders", "lots", "bids"), items="lots", state="state")
     without_extensions: ClassVar = {"AUCTION_EXTEND_S": "0"}
     health_tells = frozenset({"db"})
     sessions = 10

@@ -1,0 +1,1 @@
+SELECT count(*) FROM lots WHERE starts_with(title, $1) AND state = 'bidding'
