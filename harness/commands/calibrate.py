@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
+from harness.commands._progress import Progress, interruptible
 from harness.commands._system import system_option, use_system
+from harness.output import Exit
 from harness.report.gate import EXIT_CODES
 
 if TYPE_CHECKING:
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 
 #: What could not be measured is neither right nor wrong.
 _NOT_MEASURED: Final = EXIT_CODES["inconclusive"]
-#: What shells say of a process that Ctrl-C ended.
-_GIVEN_UP: Final = 130
 
 
 class _NotMeasured(click.ClickException):
@@ -127,7 +123,7 @@ def command(delays_ms: list[int], repetitions: int, reports: Path, system: str |
         raise click.UsageError(str(error)) from error
     forget_deployment()  # what is calibrated is a local stack
     try:
-        with _interruptible(), _Progress() as progress:
+        with interruptible(), Progress() as progress:
             inject(run, plan, find_system(), say=progress)
             progress("comparing", plan.steps, plan.steps)
             found = calibration(run, plan, measure(run, plan))
@@ -145,55 +141,7 @@ def command(delays_ms: list[int], repetitions: int, reports: Path, system: str |
 def _give_up(run: RunFolder) -> NoReturn:
     shutil.rmtree(run.path, ignore_errors=True)
     click.echo("given up; nothing is left of it", err=True)
-    sys.exit(_GIVEN_UP)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Have SIGTERM end a calibration as Ctrl-C does, in order."""
-
-    def give_up(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, give_up)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class _Progress:
-    """Tells what is being injected and how much is done: a bar on a terminal, else a line a step."""
-
-    def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        from harness import output
-
-        self._console = output.console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=self._console,
-            disable=not self._console.is_interactive,
-            transient=True,
-        )
-        self._task = self._bar.add_task("", total=None)
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        self._bar.update(self._task, description=what, completed=done, total=total)
-        if not self._console.is_interactive:
-            text = f"[{time.strftime('%H:%M:%S')}] {what} ({done} of {total})"
-            self._console.print(text)
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+    sys.exit(Exit.INTERRUPTED)
 
 
 def _print(calibration: Calibration) -> None:
