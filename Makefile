@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sla test quick watch scenarios sdks lint types audit bench lock clean
+.PHONY: help setup sla test quick watch scenarios validate sdks lint types audit bench lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | sort
@@ -42,6 +42,9 @@ scenarios: $(READY) ## the failure scenarios alone
 sdks: $(READY) ## the emulator against the SDKs for JavaScript, Java, Go and Ruby, which it fetches
 	$(BIN)/python -m fixtures.pubnub_emulator.tests.sdks.fetch
 	$(BIN)/pytest -rs fixtures/pubnub_emulator/tests/test_pubnub_sdks.py
+
+validate: $(READY) ## defective services: which of them are caught, and as what
+	$(BIN)/stormwatch validate --summary harness/validate/README.md
 
 lint: $(READY) ## ruff: lint and format
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "gate": "Exit by the verdict of a report.",
     "compare": "Compare two runs, objective by objective.",
     "calibrate": "Inject known delays and losses, and compare what is reported of them.",
+    "validate": "Put defective versions of the system before the harness: which does it catch?",
 }
 
 #: Commands that speak to no system.

@@ -13,6 +13,7 @@ from harness.documents.live import Live
 from harness.documents.report import Report
 from harness.documents.run import Run
 from harness.documents.scenario import Scenario
+from harness.documents.validation import Validation
 
 FOLDER: Final = Path(__file__).with_name("schemas")
 DOCUMENTS: Final[Mapping[str, type[Model]]] = {
@@ -21,6 +22,7 @@ DOCUMENTS: Final[Mapping[str, type[Model]]] = {
     "report": Report,
     "run": Run,
     "scenario": Scenario,
+    "validation": Validation,
 }
 
 

@@ -103,6 +103,18 @@ def read_document(path: Path, model: type[M], way_out: str) -> M:
     return parse_document(content, model, path, way_out)
 
 
+def read_all(reports: Path, name: str, model: type[M]) -> list[M]:
+    """Return the documents called ``name`` of all runs under ``reports``; what can't be read is left out."""
+    found = []
+    for path in reports.glob(f"*/{name}"):
+        try:
+            if not path.parent.is_symlink():
+                found.append(read_document(path, model, ""))
+        except DocumentError:
+            continue  # one of another version says nothing to us
+    return found
+
+
 def parse_document(content: Any, model: type[M], path: Path, way_out: str = "") -> M:
     """Return the document that JSON amounts to; raises what :func:`read_document` raises."""
     known = model.model_fields["schema_id"].default

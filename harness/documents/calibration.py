@@ -7,11 +7,10 @@ from typing import Final, Literal
 
 from pydantic import Field, JsonValue, computed_field
 
-from harness.documents.base import Document, Many, Model, Moment, read_document
+from harness.documents.base import Document, Many, Model, Moment, read_all
 from harness.documents.rows import Judged
 from harness.documents.shown import Calibrated, CalibrationShown
 from harness.documents.verdict import Verdict, worst
-from harness.files import DocumentError
 
 NAME: Final = "calibration.json"
 SCHEMA: Final = "stormwatch.calibration/1"
@@ -69,11 +68,4 @@ class Calibration(Judged, Document):
 
 def newest_calibration(reports: Path) -> Calibration | None:
     """Return the newest calibration among the runs under ``reports``, None if there is none to read."""
-    found = []
-    for path in reports.glob(f"*/{NAME}"):
-        try:
-            if not path.parent.is_symlink():
-                found.append(read_document(path, Calibration, WAY_OUT))
-        except DocumentError:
-            continue  # a calibration of another version says nothing to us
-    return max(found, key=lambda one: one.finished_at, default=None)
+    return max(read_all(reports, NAME, Calibration), key=lambda one: one.finished_at, default=None)

@@ -17,7 +17,15 @@ from harness.documents.rows import (
     ScenarioRow,
 )
 from harness.documents.run import About
-from harness.documents.shown import CalibrationShown, Distribution, Game, Seen, Stage, Timeline
+from harness.documents.shown import (
+    CalibrationShown,
+    Distribution,
+    Game,
+    Seen,
+    Stage,
+    Timeline,
+    ValidationShown,
+)
 from harness.documents.verdict import NOT_APPLICABLE, RowVerdict, Verdict, worst
 
 SCHEMA: Final = "stormwatch.report/2"
@@ -46,6 +54,7 @@ class Measurement(Judged):
 
     checks: Annotated[Many[CheckRow], Field(min_length=1)]
     calibration: CalibrationShown | None = None
+    validation: ValidationShown | None = None
 
     @property
     def called(self) -> str:

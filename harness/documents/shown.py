@@ -1,13 +1,18 @@
-"""What a report shows and does not judge: timelines, distributions, stages, games, a calibration."""
+"""What a report shows and does not judge: timelines, distributions, stages, games, proofs of itself."""
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
 from harness.documents.base import Count, Many, Model, Moment
 from harness.documents.verdict import Verdict
+
+TrialOutcome = Literal[
+    "as expected", "as something else", "missed", "can't tell", "left out", "can't be seen"
+]
 
 
 class Span(Model):
@@ -134,6 +139,65 @@ class Calibrated(Model):
     reason: str = ""
     #: Median of the baseline: what harness and system need on this path.
     floor: float | None = None
+
+
+class Tried(Model):
+    """A defect that was put before the harness, and what the harness said of it.
+
+    Rows are named ``integrity lost_events``, ``expectation health names pubnub in time``.
+    """
+
+    name: str
+    title: str
+    family: str
+    #: What was to show it; empty: nothing can.
+    run: str = ""
+    #: Rows that say what it is; one of them is enough, and ``*`` stands for anything.
+    expected: Many[str] = ()
+    #: Rows that failed.
+    caught: Many[str] = ()
+    #: What else the report said.
+    told: str = ""
+    #: Why it can't be seen from outside; empty: it can.
+    unseen: str = ""
+    #: Why it can't be told whether it is caught: its run could not be made, or was in doubt.
+    error: str = ""
+    #: None: it was not tried.
+    seconds: float | None = None
+
+    @property
+    def outcome(self) -> TrialOutcome:
+        """What came of it."""
+        if self.unseen:
+            return "can't be seen"
+        if self.error:
+            return "can't tell"
+        if self.seconds is None:
+            return "left out"
+        if any(fnmatchcase(row, pattern) for row in self.caught for pattern in self.expected):
+            return "as expected"
+        return "as something else" if self.caught else "missed"
+
+
+class Healthy(Model):
+    """A run of the healthy system, beside the defects."""
+
+    run: str
+    #: Rows that failed: false alarms.
+    alarms: Many[str] = ()
+    #: Why it could not be made.
+    error: str = ""
+    seconds: float | None = None
+
+
+class ValidationShown(Model):
+    """The newest validation that was known when a report was made."""
+
+    run: str
+    finished_at: Moment
+    verdict: Verdict
+    tried: Many[Tried]
+    healthy: Many[Healthy]
 
 
 class CalibrationShown(Model):

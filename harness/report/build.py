@@ -10,7 +10,8 @@ from harness.documents.calibration import newest_calibration
 from harness.documents.report import Measurement, PolicyShown, Report, RunShown
 from harness.documents.rows import Fault, ScenarioRow
 from harness.documents.scenario import Scenario
-from harness.documents.shown import CalibrationShown, Distribution
+from harness.documents.shown import CalibrationShown, Distribution, ValidationShown
+from harness.documents.validation import newest_validation
 from harness.history import RunFolder, read_history
 from harness.history.run import utc_now
 from harness.judge import Evidence, Samples, evidence_of, judge
@@ -45,8 +46,11 @@ def build_report(run: RunFolder, policy: Policy) -> Report:
     evidence = evidence_of(read_history(run.history, of_run=about.id), about, policy, scenarios)
     report = report_on(evidence, run.id)
     shown = _Shown(report.notes)
-    found = shown("The calibration", lambda: _calibration(run, report.run), None)
-    measurement = report.measurement.model_copy(update={"calibration": found})
+    proven = {
+        "calibration": shown("The calibration", lambda: _calibration(run, report.run), None),
+        "validation": shown("The validation", lambda: _validation(run), None),
+    }
+    measurement = report.measurement.model_copy(update=proven)
     return report.model_copy(update={"measurement": measurement, "notes": tuple(shown.notes)})
 
 
@@ -112,6 +116,12 @@ def _calibration(run: RunFolder, shown_on: RunShown) -> CalibrationShown | None:
     """Return the newest calibration beside the run: shown, not judged."""
     found = newest_calibration(run.path.parent)
     return None if found is None else found.shown_on(shown_on.machine)
+
+
+def _validation(run: RunFolder) -> ValidationShown | None:
+    """Return the newest validation beside the run: shown, not judged."""
+    found = newest_validation(run.path.parent)
+    return None if found is None else found.shown()
 
 
 class _Shown:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from harness.documents.report import Report
 from harness.documents.rows import Fault
 from harness.documents.words import begin
-from harness.report import calibration, words
+from harness.report import calibration, validation, words
 from harness.report.charts import PANELS, Panel, Spec, bundle, change, charts, config
 from harness.report.compare import LOOKS, Comparison
 from harness.sla.units import format_quantity
@@ -36,6 +36,7 @@ def render_html(report: Report) -> str:
         system=report.run.words,
         begin=begin,
         calibration=calibration,
+        validation=validation,
         drawn=drawn,
         panels={place: _panels(place, drawn) for place in places},
         faults=_by_scenario(report),

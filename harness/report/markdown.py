@@ -9,10 +9,10 @@ from typing import Final
 from harness.documents.base import Example
 from harness.documents.report import Report
 from harness.documents.rows import DriftRow, ScenarioRow
-from harness.documents.shown import CalibrationShown, Seen, Stage
+from harness.documents.shown import CalibrationShown, Seen, Stage, ValidationShown
 from harness.documents.words import Words
 from harness.output import one_line
-from harness.report import calibration
+from harness.report import calibration, validation
 from harness.report.words import (
     MEANING,
     count,
@@ -130,7 +130,16 @@ def _measurement(report: Report) -> list[str]:
         *notes,
         "",
         *([calibration.NONE] if found is None else _calibration(found)),
+        "",
+        *_validation(report.measurement.validation),
     ]
+
+
+def _validation(found: ValidationShown | None) -> list[str]:
+    if found is None:
+        return [validation.NONE]
+    complaints = [f"- {text(complaint)}" for complaint in validation.complaints(found)]
+    return [text(validation.summary(found)), *(["", *complaints] if complaints else [])]
 
 
 def _calibration(found: CalibrationShown) -> list[str]:

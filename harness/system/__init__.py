@@ -35,7 +35,7 @@ from harness.system.find import SystemFileError, find_system
 from harness.system.levers import HasLevers, Levers, levers_of
 from harness.system.lifecycle import Lifecycle, LifecycleError, Timed
 from harness.system.listeners import Ear, Listener, PubNub, ServerSentEvents, Unheard, WebSocket
-from harness.system.processes import HasProcesses, Local, Part, Program
+from harness.system.processes import HasDefects, HasProcesses, Local, Part, Program
 from harness.system.statements import WitnessError
 from harness.system.witness import ApiWitness, PollWitness, SqlWitness, WatchWitness
 
@@ -50,6 +50,7 @@ __all__ = [
     "Ear",
     "FindsLeftovers",
     "HasCleaning",
+    "HasDefects",
     "HasHealth",
     "HasLevers",
     "HasListener",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from harness.target import Target
 
@@ -58,4 +58,12 @@ class HasProcesses(Protocol):
         """Return the processes of one replica, the one that listens on ``local.port`` first."""
 
 
-__all__ = ["HasProcesses", "Local", "Part", "Program"]
+@runtime_checkable
+class HasDefects(Protocol):
+    """Defective versions of it are known, which the harness must catch: `stormwatch validate` tries them."""
+
+    #: Python package with a module for each: see :mod:`harness.validate.catalogue`.
+    defects: ClassVar[str]
+
+
+__all__ = ["HasDefects", "HasProcesses", "Local", "Part", "Program"]

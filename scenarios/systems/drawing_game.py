@@ -96,6 +96,7 @@ class DrawingGame(System):
     #: Its pool's and its relay's.
     sessions = 21
     needs = frozenset({"postgres", "pubnub"})
+    defects: ClassVar = "fixtures.defects"
 
     def start(self, session: Session, item: Item) -> None:
         """The host makes the game, the players listen and join, the host starts it."""
