@@ -17,6 +17,7 @@ OPERATIONS: Final = (
     "publish", "signal", "subscribe", "time",
     "heartbeat", "leave", "here_now", "where_now", "set_state", "get_state", "presence",
     "history", "fetch_history", "delete_history", "message_counts", "histories", "groups", "grant",
+    "grant_token", "revoke_token",
 )  # fmt: skip
 
 

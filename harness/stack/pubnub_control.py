@@ -122,8 +122,8 @@ class PubNubControl:
         parameters : of any rule: ``channels`` (patterns such as ``game-*``, one of which has to match),
             ``for_s``, ``requests`` (how many at most), ``probability``, ``seed``, ``open_polls``
             (break long polls that are open now, too). Of its action: ``stage`` (``before`` or ``after`` the
-            request takes effect), ``status`` and ``retry_after_s``, ``delay_s``, ``repeats``, ``held_s``,
-            ``per_second``.
+            request takes effect), ``status``, ``retry_after_s`` and ``retry_after_as``, ``delay_s``,
+            ``repeats``, ``held_s``, ``per_second``.
         """
         document: dict[str, Any] = {"action": action}
         document |= {name: value for name, value in parameters.items() if value is not None}
