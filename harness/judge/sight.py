@@ -47,12 +47,13 @@ def _driven(evidence: Evidence) -> Seen:
     calls = evidence.rows("http")
     moves, ends = evidence.transitions, evidence.lifecycle.ends if evidence.lifecycle else ()
     ended = moves[moves["to"].isin(list(ends))]["game"].nunique()
-    touched = pd.concat([calls["game"], moves["game"]])
+    # Not those of calls: until the server has given an id, they bear the mark.
+    touched = pd.concat([evidence.rows("delivery")["game"], moves["game"]])
     items = touched[touched >= 0].nunique()
     words = Words.of(evidence.run.system)
     played = f"{items} {words.item if items == 1 else words.items}, {ended} to the end"
     what = f"{played}; {_count(len(calls), 'call')}{_failed(calls)}"
-    return _seen("driven", bool(items), what)
+    return _seen("driven", bool(items and succeeded(calls).any()), what)
 
 
 def _heard(evidence: Evidence) -> Seen:
