@@ -18,6 +18,7 @@ from harness.judge import INTEGRITY, Evidence, Window
 from harness.judge.evidence import NS
 from harness.judge.findings import (
     EXAMPLES,
+    Expectation,
     compare,
     during,
     examples_of,
@@ -197,7 +198,7 @@ class NobodyFails:
 
 @dataclass(frozen=True)
 class Silence:
-    """Nothing gets through while the fault lasts: the proof that there was a fault at all."""
+    """Nothing gets through over PubNub while the fault lasts: the proof that there was a fault at all."""
 
     grace_s: float = 1.0
 
@@ -211,6 +212,9 @@ class Silence:
         if moved.empty:
             return unseen(self.name, 0.0, "events", "no game moved while it lasted")
         heard = during(evidence.messages, "end_ns", window)
+        heard = heard[
+            heard["accepted_ns"].notna()
+        ]  # PubNub says when it accepted a message, no other way does
         return none_of(evidence, self.name, heard, "events", f"{len(moved)} events were to be heard of")
 
 
@@ -371,6 +375,14 @@ class ReadingReturns:
         limit = float(before.max()) * (1 + self.tolerance) + self.slack
         explanation = f"at most {before.max():g} before"
         return compare(self.name, float(after.min()), math.nextafter(limit, math.inf), "", explanation, [])
+
+
+def not_applicable(expectation: Expectation, found: Finding, evidence: Evidence) -> bool:
+    """Return whether nothing was found because the system has no such thing as is looked at."""
+    if found.measured is not None or not isinstance(expectation, Intact):
+        return False
+    looked = INTEGRITY[expectation.check].look(evidence, ())
+    return bool(looked.absent) and not looked.looked_at
 
 
 def _is_read(system: System, reading: str, actor: str) -> bool:

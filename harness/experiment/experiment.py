@@ -6,7 +6,6 @@ so the steady state is judged first, and what follows is inconclusive without it
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from harness.documents.rows import Finding, Outcome
 from harness.documents.scenario import Scenario
 from harness.documents.shown import Timeline
 from harness.experiment.expect_unauthorised import NoSecretTold
-from harness.experiment.expectations import EveryoneHears, FailsClearly, Intact, QuickAnswers
+from harness.experiment.expectations import EveryoneHears, FailsClearly, Intact, QuickAnswers, not_applicable
 from harness.experiment.injection import Injection, takes_away
 from harness.experiment.leaks import back_to_level
 from harness.experiment.results import (
@@ -30,10 +29,10 @@ from harness.experiment.results import (
     write_result,
 )
 from harness.experiment.secret_scan import record_secrets
-from harness.experiment.settling import Look, Settling
+from harness.experiment.settling import Settling
 from harness.experiment.setup import Setup, impossible, lacking
 from harness.experiment.testbed import Testbed, Testbeds
-from harness.experiment.watch import DUE_S, LOOK_S, Watch, lasting
+from harness.experiment.watch import DUE_S, Watch, lasting
 from harness.faults import Fault, FaultTarget, MissingPartError
 from harness.faults.schedule import Schedule, check
 from harness.history import HistoryWriter, RunFolder, now_ns
@@ -320,9 +319,9 @@ class Experiment:
             limit_s = lasting(within)
         levels = back_to_level(self._testbed.processes, self._testbed.system.sessions)
         self._recovery = recovery(limit_s, self._testbed.absent) + self._testbed.applicable(levels)
-        self._settling = Settling(self._testbed, self._injections[-1].span, self._recovery)
+        self._settling = Settling(self.watch, self._injections[-1].span, self._recovery)
         # An event may come as late as the next timer falls due.
-        self._wait_until_settled(self._settling, limit_s + self._testbed.game_s + _OVERTIME_S)
+        self._settling.wait(limit_s + self._testbed.game_s + _OVERTIME_S)
 
     def conclude(self, error: BaseException | None, seconds: float) -> None:
         """Write what came of it into ``scenario.json``.
@@ -346,21 +345,11 @@ class Experiment:
         self._note()
         return injection
 
-    def _wait_until_settled(self, settling: Settling, limit_s: float) -> Look:
-        """Look until all is settled, or for so long; return the last look."""
-        deadline = time.monotonic() + limit_s
-        while True:
-            last = time.monotonic() >= deadline
-            look = settling.look()
-            if look.settled_since_ns is not None or last:
-                return look
-            self.watch.wait(LOOK_S)
-
     def _judge(self) -> None:
         """Judge from the record as soon as it is settled; where that fails, from the finished record."""
         record_secrets(self.run, self.stack.target, self.history)
-        settling = self._settling or Settling(self._testbed, None, [])
-        last = self._wait_until_settled(settling, self._policy.tolerances.settle)
+        settling = self._settling or Settling(self.watch, None, [])
+        last = settling.wait(self._policy.tolerances.settle)
         broken = None if last.settled_since_ns is None else self._findings(last.evidence)
         if broken or broken is None:
             self._testbed.finish()
@@ -384,7 +373,10 @@ class Experiment:
         for injection in self._injections:
             during = judge_all(evidence, injection.effect, injection.expectations)
             after = judge_all(evidence, injection.span, always)
-            injection.findings = dict(zip([*injection.expectations, *always], during + after, strict=True))
+            findings = zip([*injection.expectations, *always], during + after, strict=True)
+            injection.findings = {
+                one: found for one, found in findings if not not_applicable(one, found, evidence)
+            }
             injection.detected_after_s = detected_after_s(evidence, injection.span)
             if len(injection.faults) > 1:
                 injection.parts = [

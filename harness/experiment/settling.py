@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from harness.experiment.testbed import Testbed
+from harness.experiment.watch import LOOK_S, Watch
 from harness.history.names import Reading
 from harness.judge import Evidence, Window
 from harness.judge.evidence import NS
@@ -30,18 +31,29 @@ class Settling:
 
     Parameters
     ----------
-    testbed : whose record.
+    watch : over the testbed whose record it is.
     span : the fault's, None if there was none.
     recovery : what must hold after it.
     """
 
-    def __init__(self, testbed: Testbed, span: Window | None, recovery: Sequence[Expectation]) -> None:
-        self._testbed = testbed
+    def __init__(self, watch: Watch, span: Window | None, recovery: Sequence[Expectation]) -> None:
+        self._watch = watch
+        self._testbed = watch.testbed
         self._span = span or Window("", 0, 0)
         #: The one that did not hold at the last look comes first: as long as it does not, no other is asked.
         self._recovery = list(recovery)
         #: Since when nothing was overdue and every recovery made.
         self._well_ns: int | None = None
+
+    def wait(self, limit_s: float) -> Look:
+        """Look until all is settled, or for so long; return the last look."""
+        deadline = time.monotonic() + limit_s
+        while True:
+            last = time.monotonic() >= deadline
+            look = self.look()
+            if look.settled_since_ns is not None or last:
+                return look
+            self._watch.wait(LOOK_S)
 
     def look(self) -> Look:
         """Look again.

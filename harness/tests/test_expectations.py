@@ -26,6 +26,7 @@ from harness.experiment import (
     Silence,
     TimersOnTime,
 )
+from harness.experiment.expectations import not_applicable
 from harness.history import read_history
 from harness.judge import Evidence, Window, evidence_of
 from harness.judge.findings import Expectation, judge_all
@@ -391,3 +392,21 @@ def test_what_a_system_does_not_have_is_not_expected_of_it(
     where = Target("http://127.0.0.1:9", "key", "cron", "sub")
     assert expectation.applies(Silent(where)) == silent
     assert expectation.applies(find_system()(where)) == reference
+
+
+def test_what_comes_another_way_is_no_sign_that_pubnub_was_not_away(judge, rows) -> None:
+    heard = of(rows, "delivery", "end_ns", 21, 30) & (rows["name"] == "phase_changed")
+    assert judge(Silence(), rows).verdict == "fail"
+    rows.loc[heard, "start_ns"] = None  # over a WebSocket: nobody says when it was accepted
+    assert judge(Silence(), rows).verdict == "pass"
+
+
+def test_what_no_message_tells_is_not_looked_at(tmp_path: Path, rows) -> None:
+    told = evidence(tmp_path / "told", rows)
+    untold = evidence(tmp_path / "untold", rows.assign(said=None))
+    for record, check, strange in [
+        (told, Intact("told_wrongly"), False),
+        (untold, Intact("told_wrongly"), True),
+        (untold, Intact("out_of_order"), False),
+    ]:
+        assert not_applicable(check, judge_all(record, FAULT, [check])[0], record) == strange

@@ -57,7 +57,7 @@ class Auction(System):
     cleaning = SqlCleaning.from_folder(_SQL)
     levers = Levers.from_folder(_SQL, tables=("bidders", "lots", "bids"), items="lots", state="state")
     without_extensions: ClassVar = {"AUCTION_EXTEND_S": "0"}
-    health_tells = frozenset({"db"})
+    health_tells = frozenset({"database"})
     sessions = 10
     needs = frozenset({"postgres", "pubnub"})
 
@@ -117,7 +117,7 @@ class Auction(System):
         """Read that."""
         if not (isinstance(body, dict) and isinstance(body.get("ok"), bool)):
             raise Unreadable(BAD_ANSWER if status in {200, 503} else f"http {status}")
-        return None if body["ok"] else "db"
+        return None if body["ok"] else "database"
 
     def processes(self, local: Local) -> list[Program]:
         """The house, from this checkout."""
