@@ -87,7 +87,7 @@ def _what_was_meant(name: str, own: set[str]) -> str:
 @click.option(
     "--local", is_flag=True, help="Run on local stacks, whatever the environment says (SUPABASE_URL ...)."
 )
-@click.option("--load/--no-load", "with_load", default=True, help="Drive concurrent games. [default: load]")
+@click.option("--load/--no-load", "with_load", default=True, help="Drive the load. [default: load]")
 @click.option(
     "--failures/--no-failures",
     "with_failures",
@@ -133,7 +133,7 @@ def command(
     with_gate: bool,
     load_options: tuple[str, ...],
 ) -> None:
-    """Play concurrent games, then break things on purpose, judge the record and exit by the verdict.
+    """Put the system under load, then break things on purpose, judge the record and exit by the verdict.
 
     Runs on local stacks of its own, or on the deployment that the environment names (SUPABASE_URL and the
     rest; see the README), after it said what it will do there and found consent that names its address:

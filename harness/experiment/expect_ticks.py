@@ -76,7 +76,9 @@ class MovesAgain:
         waited = evidence.transitions
         waited = waited[within(waited["intended_ns"], fault.start_ns, fault.end_ns)]
         if moves.empty and stuck.empty and waited.empty:
-            return unseen(self.name, self.within_s, "s", "no game fell due while it lasted")
+            return unseen(
+                self.name, self.within_s, "s", f"no {evidence.run.words.item} fell due while it lasted"
+            )
         measured = float(seconds(moves["committed_ns"], fault.start_ns).min()) if len(moves) else math.inf
         late = pd.concat([waited, stuck])
         examples = examples_of(evidence, late)

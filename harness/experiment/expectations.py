@@ -210,7 +210,7 @@ class Silence:
         window = Window(fault.name, fault.start_ns + int(self.grace_s * NS), fault.end_ns)
         moved = during(evidence.transitions, "committed_ns", window)
         if moved.empty:
-            return unseen(self.name, 0.0, "events", "no game moved while it lasted")
+            return unseen(self.name, 0.0, "events", f"no {evidence.run.words.item} moved while it lasted")
         heard = during(evidence.messages, "end_ns", window)
         heard = heard[
             heard["accepted_ns"].notna()

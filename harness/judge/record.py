@@ -138,7 +138,8 @@ def matched_rows(evidence: Evidence) -> CheckRow:
     if nameless:
         explanation += f" {nameless} of them came without an event id."
     if astray:
-        explanation += f" {astray} messages told of another game than the one that they were heard for."
+        item = evidence.run.words.item
+        explanation += f" {astray} messages told of another {item} than the one that they were heard for."
     if unreadable:
         explanation += f" {unreadable} messages could not be read: {_why_unreadable(evidence)}."
     share = lonely / total if total else 0.0

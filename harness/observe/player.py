@@ -27,7 +27,7 @@ _SHOWN: Final = 200
 #: Characters of what a message may tell of a move.
 _MOST_SAID: Final = 4096
 #: What a message about another item than the player's is, in the history.
-WRONG_ITEM: Final = "wrong game"
+WRONG_ITEM: Final = "wrong item"
 
 
 class Player:

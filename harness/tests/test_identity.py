@@ -125,7 +125,7 @@ def test_only_moves_that_are_announced_must_be_heard(rows: pd.DataFrame) -> None
 def test_a_message_about_another_game_is_not_received(rows: pd.DataFrame) -> None:
     heard = deliveries(rows)
     event = rows.loc[heard, "event"].iloc[0]
-    astray = rows[heard & (rows["event"] == event)].assign(game="game-5", ok=False, error="wrong game")
+    astray = rows[heard & (rows["event"] == event)].assign(game="game-5", ok=False, error="wrong item")
     rows = pd.concat([rows[~(heard & (rows["event"] == event))], astray])
     found = evidence(rows)
     assert lost_events(found).violations == 1

@@ -300,7 +300,7 @@ async def test_what_a_systems_file_can_not_read_is_a_row_with_the_line_and_stops
     assert (good["name"], good["ok"], good["start_ns"]) == ("moved", True, 5)
 
 
-@pytest.mark.parametrize(("of_all", "errors"), [(False, ["wrong game", None]), (True, [None])])
+@pytest.mark.parametrize(("of_all", "errors"), [(False, ["wrong item", None]), (True, [None])])
 async def test_messages_of_other_items_are_wrong_unless_all_items_are_heard_there(
     of_all: bool, errors: list[str | None], listening: Listening
 ) -> None:

@@ -195,7 +195,7 @@ def test_what_is_no_event_and_what_is_anothers_is_recorded_as_such(
         row["name"]: (row["ok"], row["error"]) for row in subscribers.rows() if row["event"] != "g1-event-1"
     }
     assert heard["unreadable"] == (False, 'message is not an object, as in "no envelope"')
-    assert heard["phase_changed"] == (False, "wrong game")
+    assert heard["phase_changed"] == (False, "wrong item")
     assert heard["chat"] == (True, None)
 
 
