@@ -114,7 +114,8 @@ def database_clock(evidence: Evidence) -> CheckRow:
 
 def pubnub_clock(evidence: Evidence) -> CheckRow:
     """PubNub's clock must be known well enough to compare with ours."""
-    return _clock(evidence, evidence.pubnub_clock, len(evidence.receipts) > 0, Witness.PUBNUB_CLOCK)
+    used = len(evidence.receipts) > 0 and Witness.PUBNUB_CLOCK not in evidence.absent
+    return _clock(evidence, evidence.pubnub_clock, used, Witness.PUBNUB_CLOCK)
 
 
 def workers_clock(evidence: Evidence) -> CheckRow:

@@ -54,6 +54,17 @@ def test_without_ticks_of_ours_monitoring_is_not_applicable_and_the_rest_is_judg
     assert others == {"pass"}
 
 
+def test_without_pubnub_nobody_asks_for_its_clock(rows: pd.DataFrame) -> None:
+    rows = rows[rows["actor"] != "pubnub"].copy()
+    heard = rows["kind"] == "delivery"
+    rows.loc[heard & (rows["name"] == "subscribe"), "place"] = "WebSocket"
+    rows.loc[heard & (rows["name"] == "phase_changed"), "start_ns"] = pd.NA
+    report = verdict_of(rows, load_policy(), absent=ABSENT)
+    assert named(report, "pubnub_delivery")["verdict"] == "not applicable"
+    assert named(report, "pubnub_clock")["explanation"] == "Nothing was measured by it."
+    assert report["verdict"] == "pass"
+
+
 def test_a_broken_promise_still_fails(rows: pd.DataFrame) -> None:
     found = verdict_of(late_timers(rows.copy()), load_policy(), absent=ABSENT)
     assert (found["verdict"], named(found, "timer_accuracy")["verdict"]) == ("fail", "fail")
