@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from harness.system.base import (
-    Acts,
     Answer,
-    Call,
     CallOptions,
     Check,
+    Heard,
+    Item,
+    Refused,
+    Session,
+    System,
+    Unreadable,
+    Words,
+)
+from harness.system.find import SystemFileError, find_system
+from harness.system.levers import HasLevers, Levers, levers_of
+from harness.system.lifecycle import Lifecycle, LifecycleError, Timed
+from harness.system.listeners import Ear, Listener, PubNub, ServerSentEvents, Unheard, WebSocket
+from harness.system.optional import (
+    Acts,
+    Call,
     CleansUp,
     FindsLeftovers,
     HasCleaning,
@@ -16,25 +29,14 @@ from harness.system.base import (
     HasMetrics,
     HasSecrets,
     HasTimer,
-    Heard,
-    Item,
     Looks,
     LooksAtAll,
     OnPubNub,
-    Refused,
     Seen,
-    Session,
     SqlCleaning,
-    System,
     Ticked,
     Ticks,
-    Unreadable,
-    Words,
 )
-from harness.system.find import SystemFileError, find_system
-from harness.system.levers import HasLevers, Levers, levers_of
-from harness.system.lifecycle import Lifecycle, LifecycleError, Timed
-from harness.system.listeners import Ear, Listener, PubNub, ServerSentEvents, Unheard, WebSocket
 from harness.system.processes import HasDefects, HasProcesses, Local, Part, Program
 from harness.system.statements import WitnessError
 from harness.system.witness import ApiWitness, PollWitness, SqlWitness, WatchWitness

@@ -17,8 +17,14 @@ from typing import Any, Final
 
 import asyncpg
 
-from harness.system.base import CleansUp, FindsLeftovers, HasCleaning, Refused, SqlCleaning, System
+from harness.system.base import Refused, System
 from harness.system.find import SystemFileError, find_system, step_of
+from harness.system.optional import (
+    CleansUp,
+    FindsLeftovers,
+    HasCleaning,
+    SqlCleaning,
+)
 from harness.system.session import PlainSession
 from harness.target.address import Target, TargetError
 from harness.target.client import Client

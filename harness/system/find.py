@@ -15,9 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.files import SHIPPED, DocumentError, read_toml
-from harness.system.base import Looks, LooksAtAll, System
+from harness.system.base import System
 from harness.system.levers import Levers
 from harness.system.lifecycle import LifecycleError
+from harness.system.optional import (
+    Looks,
+    LooksAtAll,
+)
 from harness.system.statements import WitnessError
 from harness.system.witness import ApiWitness
 

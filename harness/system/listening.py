@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.system.base import HasListener, OnPubNub, System
+from harness.system.base import System
 from harness.system.find import step_of
 from harness.system.listeners import Listener, PubNub
+from harness.system.optional import (
+    HasListener,
+    OnPubNub,
+)
 
 
 def listener_of(system: System, item: str, player: str, headers: Mapping[str, str]) -> Listener:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from harness.system.base import (
+from harness.system.base import System
+from harness.system.levers import HasLevers
+from harness.system.optional import (
     Acts,
     CleansUp,
     HasCleaning,
     HasHealth,
     HasMetrics,
     HasTimer,
-    System,
     Ticks,
 )
-from harness.system.levers import HasLevers
 from harness.system.processes import HasProcesses
 
 

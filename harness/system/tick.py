@@ -6,7 +6,11 @@ from typing import Final
 
 from harness.history import Row
 from harness.history.names import Tick
-from harness.system.base import Call, Ticked, Ticks
+from harness.system.optional import (
+    Call,
+    Ticked,
+    Ticks,
+)
 from harness.target.client import Answer
 
 #: No tick may take over 30 s; to see that one did, the answer is waited for a little longer.
