@@ -39,6 +39,8 @@ _CONCLUDED: Final = pytest.StashKey[bool]()
 #: What went wrong at the session's end, to be told in its summary.
 _TROUBLE: Final = pytest.StashKey[list[str]]()
 
+#: In the node ids of scenarios that came along in the harness's wheel.
+_IN_WHEEL: Final = "harness/_bundled/"
 #: Node ids that are as good as names of folders, on any file system.
 _PLAIN: Final = re.compile(r"((?:[a-z0-9_]+/)*)test_([a-z0-9_]+)\.py::test_([a-z0-9_]+(?:\[[a-z0-9_.-]+\])?)")
 #: Bytes of a name that are kept: file systems take 255, and others append to it.
@@ -288,17 +290,13 @@ def _report(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> li
 
 def system_of(config: pytest.Config) -> type[System]:
     """Return the system that is put to the test; end the session where none can be had."""
-    from harness.system import SystemFileError, find_system
-    from harness.system.find import SETTING, place_of
+    from harness.system import SystemFileError
+    from harness.system.beside import put_to_the_test
 
-    named = config.getoption("--stormwatch-system")
     try:
-        system = find_system(named)
+        return put_to_the_test(config.getoption("--stormwatch-system"))
     except SystemFileError as error:
         pytest.exit(f"stormwatch: {error}", returncode=_WRONG_USAGE)
-    if named is not None:
-        os.environ[SETTING] = place_of(system)  # for all that is started here
-    return system
 
 
 def _testbeds(config: pytest.Config) -> Testbeds:
@@ -309,7 +307,8 @@ def _testbeds(config: pytest.Config) -> Testbeds:
 
         shared = not config.getoption("--stormwatch-apart")
         folder = config.stash[_RUN] / "testbeds"
-        config.stash[_TESTBEDS] = Testbeds(folder, load_policy(), system_of(config), shared=shared)
+        system = system_of(config)  # which names its policy, too
+        config.stash[_TESTBEDS] = Testbeds(folder, load_policy(), system, shared=shared)
     return config.stash[_TESTBEDS]
 
 
@@ -324,8 +323,14 @@ def _describe(item: pytest.Function) -> dict[str, str]:
     return {
         "id": scenario_id(item.nodeid),
         "title": told.partition("\n")[0] or item.nodeid.partition("::")[2],
-        "command": shlex.join(["pytest", item.nodeid]),
+        "command": shlex.join(["pytest", _found_by(item)]),
     }
+
+
+def _found_by(item: pytest.Function) -> str:
+    """Return what names a scenario to pytest: of one in the wheel, its file as well."""
+    _, in_wheel, rest = item.nodeid.rpartition(_IN_WHEEL)
+    return f"{item.path}::{rest.partition('::')[2]}" if in_wheel else item.nodeid
 
 
 def scenario_id(nodeid: str) -> str:
@@ -340,6 +345,7 @@ def scenario_id(nodeid: str) -> str:
     >>> scenario_id("test_outage.py::test_refused[p/q]")
     'outage.refused[p-q]~21efbd30c7e5'
     """
+    nodeid = nodeid.rpartition(_IN_WHEEL)[2]
     if (plain := _PLAIN.fullmatch(nodeid)) and len(nodeid) <= _LONGEST_NAME:
         folder, file, name = plain.groups()
         return f"{folder.replace('/', '-')}{file}.{name}"

@@ -19,6 +19,8 @@ from harness.history.witnesses import Doubt, Witness
 from harness.output import Exit
 from harness.report import write_reports
 from harness.sla.policy import Policy
+from harness.system import find_system
+from harness.system.beside import load_of
 from harness.target import Permission
 
 _POLL_S: Final = 0.25
@@ -62,7 +64,8 @@ class Job:
             Nothing was played: what is wrong was found out before.
         """
         self._display.stage("set-up")
-        with LoadProcess(self._run, {**self._environment, **profile}, options) as load:
+        environment = {**self._environment, **profile}
+        with LoadProcess(self._run, environment, options, load_of(find_system())) as load:
             self._follow(load, lambda: self._show(load.windows))
             if load.exit_code == Exit.USAGE:
                 raise LoadRefusedError(load.last_words(1))

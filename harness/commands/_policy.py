@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 def policy_from(sla: Path | None, changes: tuple[str, ...], *, profile: str | None = None) -> Policy:
     """Return the policy that the options ask for; what is wrong with them is wrong usage.
 
-    A profile that the policy does not know changes nothing.
+    Where they name none, it is that of the system under test, if one is named. A profile that the policy does
+    not know changes nothing.
     """
     from harness.sla.policy import PolicyError, load_policy
+    from harness.system import SystemFileError
+    from harness.system.beside import put_to_the_test
+    from harness.system.find import name_of_system
 
     named = named_changes(changes)
-    with said_as(click.UsageError, PolicyError):
+    with said_as(click.UsageError, PolicyError, SystemFileError):
+        if sla is None and name_of_system():
+            put_to_the_test(None)
         policy = load_policy(sla, changes=named)
         return load_policy(sla, profile=profile, changes=named) if profile in policy.profiles else policy
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
+
+from harness.commands._errors import said_as
 
 if TYPE_CHECKING:
     from harness.stack import RemoteStack
@@ -25,7 +26,7 @@ system_option: Final = click.option(
 
 
 def use_system(named: str | None) -> None:
-    """Make ``named`` the system under test, for this process and all that it starts.
+    """Make ``named`` the system under test, for this process and all that it starts, with its policy.
 
     Parameters
     ----------
@@ -36,14 +37,11 @@ def use_system(named: str | None) -> None:
     click.UsageError
         There is none, or none that can be used.
     """
-    from harness.system.find import SETTING, SystemFileError, find_system, place_of
+    from harness.system import SystemFileError
+    from harness.system.beside import put_to_the_test
 
-    try:
-        system = find_system(named)
-    except SystemFileError as error:
-        raise click.UsageError(str(error)) from error
-    if named is not None:
-        os.environ[SETTING] = place_of(system)
+    with said_as(click.UsageError, SystemFileError):
+        put_to_the_test(named)
 
 
 def running_stack(stack_id: str | None) -> RemoteStack | None:

@@ -74,7 +74,8 @@ def _what_was_meant(name: str, own: set[str]) -> str:
 @click.option(
     "--sla",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Policy to judge by. [default: scenarios/sla.toml]",
+    help="Policy to judge by. [default: STORMWATCH_SLA, else the one beside the system's file, else the "
+    "harness's own]",
 )
 @click.option(
     "--reports",
@@ -158,11 +159,13 @@ def command(
     from harness.load.origins import hand_over
     from harness.report.gate import EXIT_CODES
     from harness.report.terminal import print_summary
-    from harness.sla.policy import PolicyError, load_policy
+    from harness.sla.policy import SETTING, PolicyError, load_policy
     from harness.target import ConsentError, TargetError, forget_deployment
 
     if not (with_load or with_failures):
         raise click.UsageError("--no-load and --no-failures leave nothing to do")
+    if sla:
+        os.environ[SETTING] = str(sla.absolute())  # the failure scenarios are judged by it, too
     use_system(system)
     selection = Selection(None if scenarios == "all" else scenarios, expression)
     with said_as(click.UsageError, PolicyError, DocumentError, SelectionError, TargetError, ConsentError):

@@ -14,11 +14,9 @@ from typing import Final
 import harness
 from harness.documents.run import Window
 from harness.experiment.child import Child
-from harness.files import SHIPPED
 from harness.history import RunFolder
 from harness.process import ProcessError
 
-SCENARIO: Final = SHIPPED / "scenarios" / "concurrent_games.py"
 #: One item and no other.
 ONE_ITEM: Final = Path(harness.__file__).parent / "load" / "one_item.py"
 
@@ -57,7 +55,7 @@ def load_option_names() -> set[str]:
 
 
 class LoadProcess(Child):
-    """``locust -f scenarios/concurrent_games.py --headless`` playing into a run folder.
+    """Locust without its web UI, playing into a run folder.
 
     Parameters
     ----------
@@ -72,7 +70,7 @@ class LoadProcess(Child):
         run: RunFolder,
         environment: Mapping[str, str],
         options: Sequence[str],
-        scenario: Path = SCENARIO,
+        scenario: Path,
     ) -> None:
         self._run = run
         command = [sys.executable, "-m", "locust", "-f", str(scenario), "--headless", "--no-report", *options]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -20,8 +21,11 @@ from harness.files import SHIPPED, make_folder, write_atomically
 from harness.history import RunFolder
 from harness.process import ProcessError
 from harness.report.scenarios import read_plan
+from harness.system import find_system
+from harness.system.beside import scenarios_of
 
-FAILURE: Final = SHIPPED / "scenarios" / "failure"
+#: The scenarios of others are under their own settings: neither options nor a way to import are taken over.
+_ALONE: Final = ("-o", "addopts=", "--import-mode=importlib", "--color=no")
 
 #: pytest's exit codes after which its outcomes stand: all passed, some failed, interrupted.
 _JUDGED: Final = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
@@ -79,8 +83,8 @@ def see_that_some_match(selection: Selection) -> None:
 def _collect(expression: str) -> list[dict[str, Any]]:
     """Return ``name``, ``markers`` and ``selected`` of each scenario, as pytest collects them."""
     # The plugins of others take longer to import than the scenarios.
-    plugins = ["-p", "harness.pytest_plugin", "-p", collected.__name__, "-o", "addopts="]
-    command = [sys.executable, "-m", "pytest", str(FAILURE), "--collect-only", "-q", "--color=no"]
+    plugins = ["-p", "harness.pytest_plugin", "-p", collected.__name__]
+    command = [sys.executable, "-m", "pytest", *_scenarios(), "--collect-only", "-q"]
     done = subprocess.run(
         [*command, *plugins, "-k", expression],
         env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
@@ -98,12 +102,19 @@ def _collect(expression: str) -> list[dict[str, Any]]:
     return scenarios
 
 
+def _scenarios() -> list[str]:
+    """Return the folders with the scenarios of the system that is named, and how pytest takes them."""
+    folders = scenarios_of(find_system())
+    root = Path() if len(folders) > 1 else SHIPPED
+    return [*map(str, folders), f"--rootdir={root.absolute()}", *_ALONE]
+
+
 class SelectionError(Exception):
     """No scenario is selected; the message says by what, and what is near."""
 
 
 class ScenarioSuite(Child):
-    """``pytest scenarios/failure`` writing into a run's ``scenarios/`` folder.
+    """The failure scenarios of the system that is named, writing into a run's ``scenarios/`` folder.
 
     Parameters
     ----------
@@ -122,9 +133,9 @@ class ScenarioSuite(Child):
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._run = run
-        command = [sys.executable, "-m", "pytest", str(FAILURE), f"--stormwatch-run={run.path}"]
+        command = [sys.executable, "-m", "pytest", *_scenarios(), f"--stormwatch-run={run.path}"]
         command += ["--numprocesses", str(workers)] if workers else []
-        command += ["--color=no", *selection.arguments()]
+        command += selection.arguments()
         super().__init__("pytest", command, run.logs / "failures.log", environment)
 
     def progress(self) -> tuple[int, int | None]:

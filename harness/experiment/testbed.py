@@ -23,6 +23,7 @@ from harness.observe.database import due_soon, note_overdue
 from harness.sla.policy import Policy
 from harness.stack import BESIDE, StackOptions, start_stack
 from harness.system import System
+from harness.system.beside import load_of
 from harness.system.cleaning import clean
 from harness.target.sessions import TROUBLE
 
@@ -78,7 +79,8 @@ class Testbed:
                 failing.callback(self._remove_games)
             self.history = failing.enter_context(HistoryWriter(run.history, "faults", run.id))
             self.system = system(self.stack.target)
-            self.load = LoadProcess(run, self.stack.permission.environment(), setup.load_options(system))
+            environment = self.stack.permission.environment()
+            self.load = LoadProcess(run, environment, setup.load_options(system), load_of(system))
             failing.enter_context(self.load)
             self.load.wait_for("warm-up", _BEGIN_LIMIT_S)
             self.settled_since_ns: int | None = now_ns()

@@ -28,6 +28,7 @@ from harness.observe.looks import TargetUnusable
 from harness.output import Exit
 from harness.stack import StackError
 from harness.system import SystemFileError, find_system
+from harness.system.beside import put_to_the_test
 from harness.system.find import place_of
 from harness.target import ConsentError, TargetError
 from harness.target.marks import new_prefix
@@ -97,7 +98,7 @@ class Director:
 
         try:
             options = load_options(given)
-            find_system(given.system)
+            put_to_the_test(given.system)
             _see_that_it_can_be_written(Path(given.reports))
             target = find_target(environment, given, options, logs)
         except BaseException as error:  # Ctrl-C as well

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ __all__ = [
     "parse_threshold",
 ]
 
-#: The policy of the project, used unless another is named.
+#: Names the policy in the environment.
+SETTING: Final = "STORMWATCH_SLA"
+#: The policy that comes along, used unless another is named.
 DEFAULT_POLICY: Final = SHIPPED / "scenarios" / "sla.toml"
 
 
@@ -40,7 +43,7 @@ def load_policy(
 
     Parameters
     ----------
-    path : a TOML file; None: ``scenarios/sla.toml`` of the project.
+    path : a TOML file; None: what ``STORMWATCH_SLA`` says, else ``scenarios/sla.toml`` of the harness.
     profile : name of the profile whose changes apply.
     changes : single overrides by dotted name, ``{"broadcast_latency.threshold": "1s"}``; the
         ``objectives.`` in front may be left out.
@@ -50,7 +53,7 @@ def load_policy(
     PolicyError
         It can't be read, says something that is not understood, or the override names nothing.
     """
-    path = DEFAULT_POLICY if path is None else path
+    path = path or Path(os.environ.get(SETTING) or DEFAULT_POLICY)
     document, policy, text = _read(path)
     chosen = document
     # All of them, so that one that can't be used is not found out on the day that it is.

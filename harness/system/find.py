@@ -52,9 +52,7 @@ def find_system(named: str | None = None) -> type[System]:
         There is none, or none that can be used.
     """
     installed = _installed()
-    named = named or os.environ.get(SETTING) or _of_project(Path())
-    if named is None:
-        named = next(iter(installed)) if len(installed) == 1 else _of_project(SHIPPED)
+    named = named or name_of_system()
     if named is None:
         raise SystemFileError(
             f"no system is named: give --system FILE, {SETTING}, or system in [tool.stormwatch] of "
@@ -70,6 +68,21 @@ def find_system(named: str | None = None) -> type[System]:
     if not path.is_file():
         raise SystemFileError(f"{named}: no such file{_or(installed)}")
     return _of_file(path.absolute())
+
+
+def name_of_system() -> str | None:
+    """Return how the system under test is named where no option does; None: it is not.
+
+    Raises
+    ------
+    SystemFileError
+        The project's file can't be read.
+    """
+    named = os.environ.get(SETTING) or _of_project(Path())
+    if named is None:
+        installed = _installed()
+        named = next(iter(installed)) if len(installed) == 1 else _of_project(SHIPPED)
+    return named
 
 
 def place_of(system: type[System]) -> str:
