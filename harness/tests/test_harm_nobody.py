@@ -228,7 +228,7 @@ def test_a_name_that_leads_elsewhere_in_mid_run_ends_the_run_as_inconclusive(
     assert moved in [doubt["reason"] for doubt in run["missing"]]
     # Where the games are is not where the name leads: they are named, and are removed by hand.
     prefix = run["game_prefix"]
-    assert f"`stormwatch clean {prefix}` removes them" in said
+    assert f"`stormwatch clean {prefix}` removes it" in said
     address = production.target.service_url.removeprefix("http://")
     done = told(production, tmp_path, [*STORMWATCH, "clean", prefix], STORMWATCH_MAY_LOAD=address)
     assert done.returncode == 0, done.stderr
