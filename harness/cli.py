@@ -15,6 +15,7 @@ from harness.output import Exit, guard_output
 #: `command`) is imported when it is called, so that `up` does not wait for pandas.
 COMMANDS: Final = {
     "run": "The main job: load, failures, report, gate.",
+    "init": "Write what a team starts with: a system's file, a policy, scenarios, CI.",
     "up": "Start the local stack and stay until Ctrl-C.",
     "down": "End a stack that runs.",
     "system": "Try out the file that describes a system under test.",
@@ -29,7 +30,7 @@ COMMANDS: Final = {
 }
 
 #: Commands that speak to no system.
-_READERS: Final = frozenset({"report", "gate", "compare"})
+_READERS: Final = frozenset({"init", "report", "gate", "compare"})
 
 
 class _LazyGroup(click.Group):

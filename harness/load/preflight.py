@@ -28,7 +28,7 @@ from harness.observe.looks import (
     look_at_health,
     look_at_pubnub,
 )
-from harness.system import OnPubNub, Refused, System, Ticks
+from harness.system import Refused, System, Ticks
 from harness.system.cleaning import Cleaned
 from harness.system.find import place_of
 from harness.target import Action, Permission
@@ -47,8 +47,7 @@ def check_target(system: System) -> str | None:
         It can't be reached, or is something else.
     """
     ill = look_at_health(system)
-    if isinstance(system, OnPubNub):
-        look_at_pubnub(system.target.pubnub_origin)
+    look_at_pubnub(system)
     return ill
 
 

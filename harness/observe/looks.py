@@ -9,7 +9,7 @@ import sys
 from typing import Any, Final
 
 from harness.observe.database import why_unreadable
-from harness.system import Call, FindsLeftovers, HasHealth, System, Unreadable, find_system
+from harness.system import Call, FindsLeftovers, HasHealth, OnPubNub, System, Unreadable, find_system
 from harness.system.cleaning import CleaningError, clean, marks_left
 from harness.system.find import place_of, step_of
 from harness.target import Action, Permission, Target
@@ -71,9 +71,13 @@ def earlier_runs(system: System) -> list[str] | None:
         raise TargetUnusable(f"{error}: {WRONG_KEY}" if refused else str(error)) from error
 
 
-def look_at_pubnub(origin: str) -> None:
-    """See that PubNub is there; raises :class:`TargetUnusable`."""
-    asked(origin, Call("GET", "/time/0"), cause="is PUBNUB_ORIGIN PubNub's address?")
+def look_at_pubnub(system: System) -> None:
+    """See that PubNub is there, where players listen on it; raises :class:`TargetUnusable`."""
+    if not isinstance(system, OnPubNub):
+        return
+    if not system.target.pubnub_subscribe_key:
+        raise TargetUnusable(f"not set: PUBNUB_SUBSCRIBE_KEY; players of {system.name} listen on PubNub")
+    asked(system.target.pubnub_origin, Call("GET", "/time/0"), cause="is PUBNUB_ORIGIN PubNub's address?")
 
 
 def look_at_database(system: System, trial: Permission | None = None, prefix: str = "") -> str:

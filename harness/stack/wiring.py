@@ -99,8 +99,8 @@ def wire(
         keys = RealPubNub(f"pub-c-{secrets.token_hex(12)}", f"sub-c-{secrets.token_hex(12)}", listens)
         control_url, control_token = f"http://{pubnub.endpoint}", pubnub.control_token
     else:
-        # Without PubNub the keys are of no use, and no address is theirs.
-        keys = pubnub or RealPubNub("", "none", f"http://{routes[LOAD_SERVICE][0]}")
+        # Without PubNub nobody has keys, and its address may not lead to the network.
+        keys = pubnub or RealPubNub("", "", f"http://{routes[LOAD_SERVICE][0]}")
     target = Target(
         service_url=f"http://{routes[LOAD_SERVICE][0]}",
         service_role_key=secrets.token_urlsafe(24),

@@ -42,8 +42,8 @@ class Target:
         secret=True,
     )  # fmt: skip
     pubnub_subscribe_key: str = _setting(
-        "PUBNUB_SUBSCRIBE_KEY", "PubNub subscribe key",
-        required=True,
+        "PUBNUB_SUBSCRIBE_KEY", "PubNub subscribe key (needed where players listen on PubNub)",
+        default="",
     )  # fmt: skip
     pubnub_publish_key: str = _setting(
         "PUBNUB_PUBLISH_KEY", "PubNub publish key",

@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.y*ml"))
+#: What `stormwatch init` writes.
+STARTER = ROOT / "harness" / "commands" / "starter"
+WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.y*ml")), STARTER / "github.yml"]
 PINNED_ACTION = re.compile(r"[\w.-]+(/[\w.-]+)+@[0-9a-f]{40}")
 PINNED_IMAGE = re.compile(r"[\w./:-]+@sha256:[0-9a-f]{64}")
 
@@ -39,7 +41,8 @@ def test_every_image_of_others_is_pinned_by_its_digest() -> None:
     bases = re.findall(r"^FROM\s+(?:--\S+\s+)*(\S+)", dockerfile, re.MULTILINE | re.IGNORECASE)
     bases += re.findall(r"^COPY\s+--from=(\S+)", dockerfile, re.MULTILINE | re.IGNORECASE)
     images += [base for base in bases if base not in stages]
-    assert len(images) >= 3
+    images.append(yaml.safe_load((STARTER / "gitlab.yml").read_text(encoding="utf-8"))["stormwatch"]["image"])
+    assert len(images) >= 4
     assert [image for image in images if not PINNED_IMAGE.fullmatch(image)] == []
 
 
