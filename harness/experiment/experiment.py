@@ -164,7 +164,7 @@ class Experiment:
         own_ticks : each process of the service ticks by itself, besides cron.
         needs : what the system must be or have: its class, or protocols of `harness.system`.
         alone : nobody else's experiment takes place here before or after (it leaves something behind).
-        lengths : state -> length of its timer (``drawing="7s"``), where it is not the system's short one: the
+        lengths : state -> length of its timer (``bidding="7s"``), where it is not the system's short one: the
             nearest that the system allows.
 
         Raises
