@@ -54,7 +54,9 @@ def nameless(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def evidence(rows: pd.DataFrame, **system: Any) -> Evidence:
-    run = run_of(SHAPE, system=about_run(SHAPE)["system"] | system)
+    # On a deployment: what is told there may be others'.
+    target = {"service_url": "https://staging.example", "origin": "environment"}
+    run = run_of(SHAPE, system=about_run(SHAPE)["system"] | system, target=target)
     return evidence_of(history_of(rows), run, POLICY)
 
 
