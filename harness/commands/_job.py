@@ -68,7 +68,7 @@ class Job:
         with LoadProcess(self._run, environment, options, load_of(find_system())) as load:
             self._follow(load, lambda: self._show(load.windows))
             if load.exit_code == Exit.USAGE:
-                raise LoadRefusedError(load.last_words(1))
+                raise LoadRefusedError(self._run.read().refused or load.last_words(1))
             if load.exit_code != 0:
                 why = f"the load ended with {load.exit_code}: {load.last_words()}"
                 self._run.doubt(Doubt(Witness.RUN, why))

@@ -71,6 +71,8 @@ class Run(About, Document):
     schema_id: Literal["stormwatch.run/1"] = Field(SCHEMA, alias="schema")
     expects_load: bool = True
     expects_scenarios: bool = False
+    #: Why nothing could be played.
+    refused: str | None = None
     #: Processes that write a history of their own.
     recorders: Many[str] | None = None
     #: What the ids of its games begin with.

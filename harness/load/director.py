@@ -19,7 +19,7 @@ from harness.load.observers import ObserverError
 from harness.load.options import OptionError, load_options
 from harness.load.origins import in_words
 from harness.load.reporting import about_run, doubts_from_the_start, judge
-from harness.load.run import Run
+from harness.load.run import Run, Unplayable
 from harness.load.target import LoadTarget, find_target
 from harness.load.worker_run import RunSpec
 from harness.load.workers import Workers, WorkersError
@@ -138,7 +138,12 @@ class Director:
                 log.error("%s", error)  # noqa: TRY400 - foreseen: no traceback - the message says it all
                 self.exit_code = Exit.USAGE
                 return None
-        if not self._run.advance():
+        try:
+            goes_on = self._run.advance()
+        except Unplayable as error:
+            self._give_up(self._run, str(error))
+            return None
+        if not goes_on:
             return None
         options = self._run.options
         return options.spawned(self._run.elapsed_s), float(options.wave_size)
@@ -158,6 +163,14 @@ class Director:
         finally:
             self._run = None
             run.ended.set()
+
+    def _give_up(self, run: Run, why: str) -> None:
+        """End a run that is none."""
+        log.error("%s", why)
+        self.exit_code, self._run = Exit.USAGE, None
+        run.abandon()
+        run.folder.update(refused=why)
+        _remove(run.folder)
 
     def _begin(self) -> Run:
         # A run of the web UI may begin days after consent was given.

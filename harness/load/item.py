@@ -64,6 +64,7 @@ class PlayedItem:
     host, players : who starts it, and who takes part.
     lengths : state -> how long its timer is to run, in seconds.
     chance : its dice, the same for the same seed.
+    started : whether its first timer runs.
     """
 
     def __init__(self, worker_run: ItemRun, api: Api, slot: str, number: int) -> None:
@@ -73,6 +74,7 @@ class PlayedItem:
         self.players: Sequence[str] = [f"player-{n + 1}" for n in range(options.players)]
         self.lengths: Mapping[str, float] = options.lengths
         self.chance: random.Random = worker_run.chance(slot, number)
+        self.started = False
         self._over = Event()
         self._system = worker_run.system
         self._lifecycle = worker_run.system.lifecycle
@@ -99,6 +101,7 @@ class PlayedItem:
         with step_of(self._system, "start", Refused):
             self._system.start(self._session, self)
         self.listen()
+        self.started = True
 
     def known_as(self, id: str) -> None:
         """Take the id that the server gave it."""

@@ -51,6 +51,10 @@ _WINDOWS: Final = {
 }
 
 
+class Unplayable(Exception):
+    """No game of a run can be started; one line says why."""
+
+
 @dataclass
 class Window:
     """A declared span of a run."""
@@ -133,7 +137,15 @@ class Run:
         return time.monotonic() - self._began
 
     def advance(self) -> bool:
-        """Open the next window when it is time; return whether the run goes on."""
+        """Open the next window when it is time; return whether the run goes on.
+
+        Raises
+        ------
+        Unplayable
+            No game can be started: it is no run.
+        """
+        if (why := self._workers.unplayable) is not None and self._windows[-1].name == "warm-up":
+            raise Unplayable(why)
         now = time.monotonic()
         if self.ending or self._moved:
             return False

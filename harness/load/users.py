@@ -14,7 +14,7 @@ from locust.env import Environment
 from harness.load.api import CONNECT_LIMIT_S, Api
 from harness.load.item import PlayedItem
 from harness.load.worker_run import current_worker_run
-from harness.system import Refused
+from harness.system import Refused, SystemFileError
 from harness.target.client import ANSWER_LIMIT_S
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class GameHost(FastHttpUser):
     def next_game(self) -> Iterator[PlayedItem]:
         """Yield the next game, for its steps to be taken; once the run is drained, wait for its end.
 
-        A step that the service refuses ends the game; the record holds why.
+        A step that goes wrong ends the game; where none was ever started, it ends the run.
         """
         if self._number:
             gevent.sleep(self._worker_run.chance(self._slot, self._number, "pause").uniform(0, PAUSE_S))
@@ -58,9 +58,11 @@ class GameHost(FastHttpUser):
         self._worker_run.playing += 1
         try:
             yield game
-        except Refused as refusal:
-            log.warning("%s: %s", game.id, refusal)
+        except (Refused, SystemFileError) as error:
+            log.warning("%s: %s", game.id, error)
+            self._worker_run.failed(error)
             gevent.sleep(REFUSED_PAUSE_S)
         finally:
+            self._worker_run.started |= game.started
             game.leave()
             self._worker_run.playing -= 1

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 #: How often the process's loop is asked whether it is awake.
 _LAG_PROBE_S: Final = 0.02
+#: How often it is looked whether players listen, and how long the first message may take over its timer.
+_EARS_EVERY_S: Final = 0.5
+_SILENT_S: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,10 @@ class WorkerRun:
         self.draining = Event()
         #: Games begun and not yet over.
         self.playing = 0
+        #: Whether one could be started; if not, why the run can't go on.
+        self.started = False
+        self.unplayable: str | None = None
+        self._failed = 0
         run = writable_run(spec, reports)
         #: What is missing of the record from the beginning.
         self.missing = [] if run.path == spec.folder else elsewhere(spec, run)
@@ -127,6 +134,7 @@ class WorkerRun:
         #: Id of the server's -> the mark of the item that it was given to.
         self._known: dict[str, str] = {}
         self._own = gevent.spawn(observe_itself, spec.name, self.history)
+        self._ears = gevent.spawn(self._see_that_they_hear)
 
     def wait_until_ready(self) -> None:
         """Wait for the subscribers.
@@ -152,6 +160,13 @@ class WorkerRun:
         """Return the id of a host's next item: unique among all items of all runs."""
         return f"{self.spec.prefix}{slot.replace('.', '-')}-{number}"
 
+    def failed(self, why: Exception) -> None:
+        """Note that an item could not be played: where the whole first wave can't be started, none can."""
+        self._failed += 1
+        share = min(self.options.games // self.spec.processes, self.options.wave_size)
+        if not self.started and not self.draining.is_set() and self._failed >= share:
+            self.unplayable = f"no {self.system.words.item} can be started: {why}"
+
     def first_known(self, id: str, mark: str) -> bool:
         """Note the server's ``id`` of an item; return False if another one has it."""
         return self._known.setdefault(id, mark) == mark
@@ -164,7 +179,7 @@ class WorkerRun:
         """Let the players hear what is still to come, then close; return what is missing of the record."""
         self.draining.set()
         missing = self.subscribers.stop(within_s)
-        self._own.kill()
+        gevent.killall([self._own, self._ears])
         try:
             self.history.close()
         except OSError as error:
@@ -175,9 +190,25 @@ class WorkerRun:
     def abandon(self) -> None:
         """Close at once, as far as possible."""
         self.draining.set()
-        self._own.kill(block=False)
+        gevent.killall([self._own, self._ears], block=False)
         self.subscribers.kill()
         self.history.flush()
+
+    def _see_that_they_hear(self) -> None:
+        """Say so where nobody has heard anything by the time that the first timer ran out."""
+        while not self.subscribers.open:
+            gevent.sleep(_EARS_EVERY_S)
+        first = next(iter(self.system.lifecycle.timed))
+        silent_s = self.options.lengths[first] + self.options.tick_s + _SILENT_S
+        gevent.sleep(silent_s)
+        if not self.subscribers.heard:
+            log.warning(
+                "no %s has heard anything for %.3g s: see that listener or channel, and read, of %s are "
+                "right, and that it is there that the system publishes",
+                self.system.words.player,
+                silent_s,
+                self.spec.system,
+            )
 
 
 def observe_itself(name: str, history: HistoryWriter) -> None:

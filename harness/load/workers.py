@@ -71,6 +71,10 @@ class Workers(Protocol):
     def compare_clocks(self, history: HistoryWriter) -> None:
         """Record how far their clocks are off this process's, until killed."""
 
+    @property
+    def unplayable(self) -> str | None:
+        """Why no game can be played at all; None: some can, as far as is known."""
+
     def drain(self) -> None:
         """Begin no more games."""
 
@@ -101,6 +105,10 @@ class LocalWorker:
     def compare_clocks(self, history: HistoryWriter) -> None:
         """Do nothing: this process and its observers have one clock."""
 
+    @property
+    def unplayable(self) -> str | None:
+        return None if self._worker_run is None else self._worker_run.unplayable
+
     def drain(self) -> None:
         if self._worker_run is not None:
             self._worker_run.draining.set()
@@ -124,6 +132,8 @@ class _Remote:
     ended: AsyncResult[list[Doubt]] = field(default_factory=AsyncResult)
     #: Whether its games ended and its players heard of it, since the drain began.
     drained: bool = False
+    #: Why it can play no game at all.
+    unplayable: str | None = None
 
 
 class RemoteWorkers:
@@ -177,6 +187,11 @@ class RemoteWorkers:
                 gevent.sleep(_CLOCK_EVERY_S)
         finally:
             self._clocks = None
+
+    @property
+    def unplayable(self) -> str | None:
+        reasons = [worker.unplayable for worker in self._workers.values()]
+        return reasons[0] if reasons and all(reasons) else None
 
     def drain(self) -> None:
         for worker in self._workers.values():
@@ -254,7 +269,7 @@ class RemoteWorkers:
 
     def _on_status(self, msg: Message, **_: Any) -> None:
         if worker := self._workers.get(msg.node_id):
-            worker.drained = msg.data["drained"]
+            worker.drained, worker.unplayable = msg.data["drained"], msg.data["unplayable"]
 
     def _on_ended(self, msg: Message, **_: Any) -> None:
         if worker := self._workers.get(msg.node_id):
@@ -325,6 +340,7 @@ class WorkerLink:
 
     def _tell_status(self) -> None:
         while (worker_run := self._worker_run) is not None:
-            if worker_run.draining.is_set():
-                self._runner.send_message(STATUS, {"drained": worker_run.drained})
+            if worker_run.draining.is_set() or worker_run.unplayable:
+                status = {"drained": worker_run.drained, "unplayable": worker_run.unplayable}
+                self._runner.send_message(STATUS, status)
             gevent.sleep(_STATUS_EVERY_S)

@@ -104,6 +104,11 @@ def test_the_setting_and_then_the_project_name_another(monkeypatch: pytest.Monke
         ("", "mine.py has no systems: write one class"),
         (WHOLE + WHOLE.replace("class Auction", "class Other"), r"has 2 systems \(Auction, Other\)"),
         (WHOLE.replace("def read", "def reed"), "mine.py: Auction lacks read"),
+        (WHOLE.replace("def channel", "def canal"), "mine.py: Auction lacks channel or listener"),
+        (
+            WHOLE.replace("    name =", '    announced = {"open->shut"}\n    name ='),
+            "mine.py: Auction.announced: no move is called 'open->shut'",
+        ),
         (WHOLE.replace("    witness", "    wetness"), "mine.py: Auction lacks witness"),
         (WHOLE.replace('{"sold"}', '{"gone"}'), "mine.py:10: no move reaches 'gone'"),
         (WHOLE.replace('{"open": ', '{"closed": '), "no move reaches 'closed'"),

@@ -28,7 +28,7 @@ with pytest.MonkeyPatch.context() as patch:
 
     from harness.load import workers as crew_module
     from harness.load.worker_run import RunSpec, elsewhere, writable_run
-    from harness.load.workers import BEGAN, BEGIN, END, ENDED, RemoteWorkers, WorkerLink, WorkersError
+    from harness.load.workers import BEGAN, BEGIN, END, ENDED, STATUS, RemoteWorkers, WorkerLink, WorkersError
 
 #: Why a worker can't begin.
 FAILS = "observer-2 was not ready after 30 s"
@@ -79,6 +79,10 @@ class Master:
             for one in self.clients.values():
                 if one.state != STATE_MISSING:
                     self._handlers[ENDED](Message(ENDED, {"missing": []}, one.id))
+
+    def tell(self, client: str, *, drained: bool = False, unplayable: str | None = None) -> None:
+        """As a worker tells how it is."""
+        self._handlers[STATUS](Message(STATUS, {"drained": drained, "unplayable": unplayable}, client))
 
     def lose(self, client: str) -> None:
         """As after kill -9: its heartbeats stay out."""
@@ -133,12 +137,22 @@ def test_a_killed_worker_is_named(tmp_path: Path) -> None:
     workers = workers_of(master, tmp_path, "one", "two")
     master.lose("two")
     workers.drain()
-    master._handlers["stormwatch-status"](Message("", {"drained": True}, "one"))
+    master.tell("one", drained=True)
     assert workers.drained, "nobody waits for its games"
     began = time.monotonic()
     missing = workers.end(0.0)
     assert time.monotonic() - began < 5
     assert missing == [Doubt(witness, "load-2 left without closing its record") for witness in WORKER]
+
+
+def test_a_run_is_given_up_where_no_worker_can_start_a_game(tmp_path: Path) -> None:
+    master = Master({"one": None, "two": None})
+    workers = workers_of(master, tmp_path, "one", "two")
+    assert workers.unplayable is None
+    master.tell("one", unplayable="no game can be started")
+    assert workers.unplayable is None, "the other one may"
+    master.tell("two", unplayable="no game can be started")
+    assert workers.unplayable == "no game can be started"
 
 
 def test_a_worker_that_cannot_see_the_masters_folder_says_where_its_rows_are(tmp_path: Path) -> None:
