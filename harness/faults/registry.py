@@ -53,11 +53,13 @@ def _found() -> Iterator[type[Fault]]:
 def places(system: type[System] | None = None) -> dict[str, str]:
     """Return each place and, in one line, what is done there: as the class says that has the ``place``."""
     found: dict[str, str] = {}
-    for kind in kinds(system).values():
+    # The class may be of kinds for which the system lacks something.
+    for kind in _all(system).values():
         owner = next(base for base in kind.__mro__ if "place" in vars(base))
         if owner is not kind or kind.place not in found:
             found[kind.place] = inspect.cleandoc(owner.__doc__ or "").partition("\n")[0]
-    return found
+    known = {kind.place for kind in kinds(system).values()}
+    return {place: about for place, about in found.items() if place in known}
 
 
 def find_kind(name: str, system: type[System]) -> type[Fault]:

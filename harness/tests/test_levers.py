@@ -22,6 +22,7 @@ from harness.target import Target
 from harness.tests.bare import Bare
 from harness.tests.lots import Fire, Lots
 from harness.tests.permitted import deployment
+from scenarios.systems.auction import Auction
 
 NEEDY: list[Fault] = [
     AdvisoryLock(),
@@ -62,6 +63,8 @@ def test_a_system_without_levers_can_be_broken_in_every_other_way() -> None:
 def test_faults_of_its_own_are_found_drawn_and_mended_only_where_they_are_declared() -> None:
     assert kinds(Lots)["house:fire"] is Fire
     assert places(Lots)["house"] == "Set the house on fire."
+    assert places(Auction)["tick"] == "Something done to ticks, by way of the database."
+    assert "tick" not in places(Bare)
     assert "house:fire" not in set(kinds(Bare)) | set(kinds(find_system()))
     assert "database:trigger-dropped" not in kinds(Lots)
     assert list(mend(deployment(Target("http://127.0.0.1:9", "key", "cron", "sub"), Lots))) == [
