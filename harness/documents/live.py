@@ -50,7 +50,7 @@ class LiveIntegrity(Model):
 
     name: str
     title: str
-    verdict: Verdict
+    verdict: RowVerdict
     violations: Count
     looked_at: Count
     examples: Many[Example]

@@ -128,3 +128,11 @@ def test_the_live_view_shows_it_from_the_start(rows: pd.DataFrame) -> None:
     with console.capture() as shown:
         console.print(render(document, snapshot.at_ns / 1e9))
     assert "–" in shown.get()
+
+
+def test_the_live_view_has_integrity_that_no_witness_can_tell(rows: pd.DataFrame) -> None:
+    found = judge_so_far(
+        Snapshot("run", windows(SHAPE)[0]["end_ns"], run_of(SHAPE), history_of(rows.assign(said=None))),
+        load_policy(),
+    )
+    assert {row.name: row.verdict for row in found.integrity}["told_wrongly"] == "not applicable"
