@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from harness.files import create, make_folder
 from harness.history.names import Reading
+from harness.history.row import Row
 from harness.history.schema import (
     META_RUN,
     META_VERSION,
     META_WRITER,
     SCHEMA,
     SCHEMA_VERSION,
-    Row,
 )
 
 #: What Arrow raises of a value that its column can't hold.

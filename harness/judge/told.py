@@ -2,7 +2,7 @@
 
 The witness says of each move what its messages must tell, and observers write down what one told, the first
 time that they hear it said. Both are the same text where they agree, so that ten million messages are
-compared as numbers (see :func:`~harness.history.schema.canonical`).
+compared as numbers (see :func:`~harness.history.row.canonical`).
 """
 
 from __future__ import annotations

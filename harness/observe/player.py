@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import AS_IN, Delivery
-from harness.history.schema import canonical
+from harness.history.row import canonical
 from harness.system import Heard, Listener, System, SystemFileError, Unheard, Unreadable
 from harness.system.find import step_of
 from harness.target.errors import name_of

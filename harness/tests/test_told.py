@@ -11,7 +11,7 @@ import pytest
 from fixtures.synthetic_run import Shape, history_of, run_of, synthetic_rows
 from harness.documents.report import Report
 from harness.documents.rows import CheckRow, IntegrityRow
-from harness.history.schema import canonical
+from harness.history.row import canonical
 from harness.judge import evidence_of
 from harness.observe.player import HeardItem
 from harness.report.build import report_on
