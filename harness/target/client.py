@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import requests
 
-from harness.history import HistoryWriter, Row, now_ns
+from harness.history import Row, now_ns
 from harness.target.address import Target
 from harness.target.errors import BAD_ANSWER, name_of
+
+if TYPE_CHECKING:
+    from harness.history import HistoryWriter
 
 #: Says what is wrong with an answer's body, or None.
 Check = Callable[[Any], str | None]
