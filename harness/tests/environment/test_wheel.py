@@ -1,17 +1,21 @@
-"""The wheel: one name, no tests, and nothing that only the reference service can play."""
+"""The wheel in an environment of its own: one name, no tests, and all that a run needs."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
 PROJECT = Path(__file__).parents[3]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +25,29 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(build, cwd=PROJECT, check=True, capture_output=True)
     (found,) = folder.iterdir()
     return found
+
+
+@pytest.fixture(scope="module")
+def fresh(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment with the wheel; all else is found where it is installed here."""
+    folder = tmp_path_factory.mktemp("fresh")
+    venv.create(folder)
+    programs = folder / "bin"
+    pip = [sys.executable, "-m", "pip", "--python", str(programs / "python"), "install", "--no-compile"]
+    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True, capture_output=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    # Links to source folders, this one's among them, are not followed from there.
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    return programs
+
+
+def run(*words: str | Path, cwd: Path, codes: tuple[int, ...] = (0,)) -> str:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        list(map(str, words)), cwd=cwd, env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+    assert done.returncode in codes, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_it_has_one_name_no_tests_and_nothing_that_needs_the_reference_service(wheel: Path) -> None:
@@ -37,3 +64,14 @@ def test_it_has_one_name_no_tests_and_nothing_that_needs_the_reference_service(w
     others = re.compile(r"^\s*(?:from|import) (?:scenarios|service|fixtures)\b", re.MULTILINE)
     bound = [name for name, source in sources.items() if others.search(source)]
     assert not bound, "exclude them from the wheel, in pyproject.toml"
+
+
+def test_all_that_a_run_needs_is_found_there(fresh: Path, tmp_path: Path) -> None:
+    shown = run(
+        fresh / "python", "-c", "import harness, sys; print(harness.__file__, *sys.path)", cwd=tmp_path
+    )
+    assert str(PROJECT) not in shown.replace(sysconfig.get_path("purelib"), "")
+    run(fresh / "stormwatch", "init", "quiz", cwd=tmp_path)
+    found = json.loads(run(fresh / "stormwatch", "doctor", "--json", cwd=tmp_path))
+    assert {one["part"]: one["works"] for one in found}["PubNub"] is True
+    assert {one["part"] for one in found} >= {"Postgres", "Toxiproxy", "PubNub", "system", "service"}
