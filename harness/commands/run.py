@@ -164,12 +164,12 @@ def command(
 
     if not (with_load or with_failures):
         raise click.UsageError("--no-load and --no-failures leave nothing to do")
-    if sla:
-        os.environ[SETTING] = str(sla.absolute())  # the failure scenarios are judged by it, too
     use_system(system)
     selection = Selection(None if scenarios == "all" else scenarios, expression)
     with said_as(click.UsageError, PolicyError, DocumentError, SelectionError, TargetError, ConsentError):
         policy = load_policy(sla, profile=profile)
+        if sla:
+            os.environ[SETTING] = str(sla.absolute())  # the failure scenarios are judged by it, too
         if with_failures:
             see_that_some_match(selection)
         if local:

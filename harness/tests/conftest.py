@@ -1,7 +1,21 @@
-"""What the harness's tests start can be interrupted, however the tests themselves were started."""
+"""What the harness's tests start can be interrupted; what a command names to its children ends with it."""
 
+import os
 import signal
+from collections.abc import Iterator
+
+import pytest
 
 # A shell starts what it puts into the background with Ctrl-C ignored, and children would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _settings_as_they_were() -> Iterator[None]:
+    """Take back the settings that a command, called within this process, made for those that it starts."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("STORMWATCH_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("STORMWATCH_")]:
+        del os.environ[name]
+    os.environ.update(before)
