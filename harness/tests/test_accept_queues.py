@@ -23,7 +23,7 @@ from harness.observe.accept_queues import AcceptQueues
 from harness.observe.process import Assignment
 from harness.sla.policy import load_policy
 from harness.target import Target
-from harness.tests.helpers import eventually
+from harness.tests.helpers import REFERENCE, eventually
 from harness.tests.synthetic_judging import SHAPE, at, during, judge, plus
 from harness.tests.test_verdicts import named, verdict_of
 
@@ -103,11 +103,12 @@ def test_the_watch_records_those_of_the_harness_and_not_those_of_the_service(tmp
     log = tmp_path / "toxiproxy.log"
     with stuck() as (ours, port), stuck() as (service, service_port):
         settings = {
+            "system": REFERENCE,
             "prefix": "sw-",
             "probe_s": 60,
             "processes": {"toxiproxy": ours, "service-1": service},
             "logs": {"toxiproxy": str(log)},
-            "metrics": {},
+            "may_watch": False,
         }
         assignment = Assignment("observer-watch", "run", tmp_path / "history", target, settings)
         with subprocess.Popen(

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from harness.tests.helpers import REFERENCE
+
 LENGTHS = ("--briefing=300ms", "--drawing=300ms", "--voting=300ms", "--tick=300ms")
 #: A game that nobody can start.
-BROKEN = """
+BROKEN = f"""
 from harness.system import find_system
 
-class Wrong(find_system("drawing-game")):
+class Wrong(find_system("{REFERENCE}")):
     name = "wrong"
 
     def start(self, session, item):
-        session.insist("POST", "/rest/v1/lots", {"id": item.id}, actor=item.host, expect=(201,))
+        session.insist("POST", "/rest/v1/lots", {{"id": item.id}}, actor=item.host, expect=(201,))
 """
 
 
@@ -28,7 +30,7 @@ def check(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_one_item_shows_what_can_be_seen() -> None:
-    done = check("drawing-game", "--json", "--", *LENGTHS)
+    done = check(REFERENCE, "--json", "--", *LENGTHS)
     assert done.returncode == 0, done.stderr
     rows = {row["part"]: row for row in json.loads(done.stdout)}
     assert {row["state"] for row in rows.values()} == {"seen"}, rows
@@ -50,8 +52,8 @@ def test_a_step_that_is_refused_is_said_in_one_line_and_nothing_is_judged(tmp_pa
     ("arguments", "said"),
     [
         (("none.py",), "none.py: no such file"),
-        (("drawing-game", "--", "--no-such"), "--no-such"),
-        (("drawing-game", "--", "--briefing=1ms"), "--briefing"),
+        ((REFERENCE, "--", "--no-such"), "--no-such"),
+        ((REFERENCE, "--", "--briefing=1ms"), "--briefing"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_starts(arguments: tuple[str, ...], said: str) -> None:

@@ -12,6 +12,7 @@ from harness.observe.looks import TargetUnusable, earlier_runs, look_at_health
 from harness.system import System, SystemFileError, find_system
 from harness.system.cleaning import CleaningError, clean, leftovers
 from harness.target import Action, Target
+from harness.tests.helpers import REFERENCE
 from harness.tests.http_stub import Request, served
 from harness.tests.permitted import permitted
 from harness.tests.test_load_options import options
@@ -102,7 +103,7 @@ def described(tmp_path: Path) -> Callable[..., type[System]]:
 
 
 def drive(target: Target, system: type[System]) -> str | None:
-    return check_drive(permitted(target, Action.LOAD), system(target), options("--system", "drawing-game"))
+    return check_drive(permitted(target, Action.LOAD), system(target), options("--system", REFERENCE))
 
 
 def test_an_item_is_started_and_removed(house: House, target: Target, described: Any) -> None:
