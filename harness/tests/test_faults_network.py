@@ -33,6 +33,7 @@ from harness.process import Reaper
 from harness.stack import Proxies, StackProcess, ToxiproxyError, toxiproxy
 from harness.stack import proxies as stack_proxies
 from harness.stack.ports import PortBlock
+from harness.system import find_system
 from harness.target import Target
 from harness.tests.permitted import deployment
 
@@ -43,6 +44,7 @@ class Server:
     """A web server behind a proxy called `web`."""
 
     def __init__(self, proxies: Proxies, part: StackProcess) -> None:
+        self.system = find_system()
         self.proxies = proxies
         self.parts = {"toxiproxy": part}
         self.target = Target("http://127.0.0.1:9", "key", "cron", "sub", toxiproxy_url=proxies.url)
