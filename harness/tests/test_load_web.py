@@ -15,6 +15,7 @@ from harness.load.capacity import see_that_it_fits
 from harness.load.web_form import check_forms
 from harness.load.web_guard import WebRefused, guard
 from harness.load_options import LoadOptions
+from harness.system import find_system
 from harness.tests.test_live_web import web_ui
 from harness.tests.test_load_options import parse
 from harness.tests.test_load_runs import Locust
@@ -150,7 +151,7 @@ def test_a_locust_that_would_let_everybody_in_ends_before_anything_starts(tmp_pa
 
 
 def fits_400_files(options: LoadOptions) -> None:
-    see_that_it_fits(options, processes=1, own_stack=True, allowed=400)
+    see_that_it_fits(options, find_system().words, processes=1, own_stack=True, allowed=400)
 
 
 class Form:
