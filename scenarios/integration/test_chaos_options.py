@@ -19,12 +19,14 @@ FAILURE = Path(__file__).parents[1] / "failure"
 #: A system of named parts that nobody breaks.
 SCENARIO = """
 from dataclasses import dataclass
+from harness.system import find_system
 from harness.target import Target
 
 @dataclass(frozen=True)
 class Parts:
     parts: tuple = ("service-1", "service-2", "postgres")
     target: Target = Target("http://h", "k", "c", "s", database_url="postgresql://h/d")
+    system: type = find_system("scenarios.systems.drawing_game:DrawingGame")
 
 def test_timeline(chaos):
     print(f"<{chaos.options}>")
