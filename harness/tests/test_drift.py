@@ -91,8 +91,21 @@ def test_memory_that_is_kept_of_each_request_fails_and_names_the_process(rows: p
     assert row.measured == pytest.approx(18_000, rel=0.05), "MB an hour"
 
 
-@pytest.mark.parametrize("actor", ["load", "observer-1", "toxiproxy", "pubnub"])
-def test_memory_of_the_harness_is_not_charged_to_the_service(rows: pd.DataFrame, actor: str) -> None:
+def test_a_process_that_fails_is_told_of_before_one_that_may_grow_more(rows: pd.DataFrame) -> None:
+    random = np.random.default_rng(2)
+    wild = 100e6 + 700e6 * random.random(123) + 2e6 * np.arange(123)
+    both = with_readings(
+        with_readings(rows, "rss_bytes", memory(1.0), "service-1"), "rss_bytes", wild, "service-2"
+    )
+    alone = drift(report_of(with_readings(rows, "rss_bytes", wild, "service-2")), "memory")
+    row = drift(report_of(both), "memory")
+    assert alone.verdict == "inconclusive"
+    assert (row.verdict, row.actor) == ("fail", "service-1")
+    assert (alone.measured or 0) > (row.measured or 0)
+
+
+@pytest.mark.parametrize("actor", ["load", "observer-1", "toxiproxy", "pubnub", "postgres"])
+def test_memory_of_others_is_not_charged_to_the_service(rows: pd.DataFrame, actor: str) -> None:
     assert drift(report_of(with_readings(rows, "rss_bytes", memory(5.0), actor)), "memory").measured is None
 
 
