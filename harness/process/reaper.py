@@ -77,8 +77,9 @@ class Reaper:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Who was to end them in order never came to it.
+        self.close(sweep=kind is not None)
 
     def _tell(self, **message: Any) -> None:
         if self._pipe >= 0:

@@ -86,6 +86,20 @@ def test_an_orderly_end_leaves_processes_alone() -> None:
         assert ours.poll() is None
 
 
+def broken_off(ours: subprocess.Popen[bytes]) -> None:
+    with Reaper() as reaper:
+        reaper.watch_process(ours.pid)
+        raise InterruptedError
+
+
+def test_an_error_leaves_no_process_behind() -> None:
+    with sleeper() as ours, sleeper() as bystander:
+        with pytest.raises(InterruptedError):
+            broken_off(ours)
+        assert ended(ours)
+        assert bystander.poll() is None
+
+
 NESTED = """
 import subprocess, sys, time
 from pathlib import Path
