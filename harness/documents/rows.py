@@ -8,6 +8,7 @@ verdicts are at odds with its figures is refused.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -20,18 +21,18 @@ from harness.documents.verdict import RowVerdict, Verdict, judge_interval, worst
 Outcome = Literal["passed", "failed", "skipped", "inconclusive", "error"]
 
 
-class Judged(Model):
+class Judged(Model, ABC):
     """Something whose verdict follows from its figures."""
 
     @property
+    @abstractmethod
     def verdict(self) -> RowVerdict:
         """What its figures say."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def called(self) -> str:
         """How it is named in an error."""
-        raise NotImplementedError
 
     @model_validator(mode="wrap")
     @classmethod
