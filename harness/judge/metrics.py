@@ -99,13 +99,19 @@ def monitor_execution(evidence: Evidence) -> Samples:
     return replace(samples, elapsed=elapsed[~np.isnan(elapsed)])
 
 
+def _heard_after(evidence: Evidence, pairs: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """Return the settled pairs of the steady state, and after how many seconds each was heard; inf: never."""
+    chosen = pairs[evidence.steady(pairs["committed_ns"]) & pairs["settled"]]
+    took = seconds(chosen["received_ns"] - chosen["committed_ns"])
+    took[chosen["received_ns"].isna().to_numpy()] = np.inf
+    return chosen, took
+
+
 @metric
 def broadcast_latency(evidence: Evidence) -> Samples:
     """Return, for each pair of event and subscriber, the time from commit to receipt."""
     pairs = evidence.pairs
-    chosen = pairs[evidence.steady(pairs["committed_ns"]) & pairs["settled"]]
-    took = seconds(chosen["received_ns"] - chosen["committed_ns"])
-    took[chosen["received_ns"].isna().to_numpy()] = np.inf
+    chosen, took = _heard_after(evidence, pairs)
     samples = durations(
         evidence,
         took,
@@ -140,9 +146,7 @@ def _ambiguous(evidence: Evidence) -> list[str]:
 def act_latency(evidence: Evidence) -> Samples:
     """Return, for each pair of a player's act and a subscriber, the time from the call to the receipt."""
     pairs = evidence.act_pairs
-    chosen = pairs[evidence.steady(pairs["committed_ns"]) & pairs["settled"]]
-    took = seconds(chosen["received_ns"] - chosen["committed_ns"])
-    took[chosen["received_ns"].isna().to_numpy()] = np.inf
+    chosen, took = _heard_after(evidence, pairs)
     samples = durations(
         evidence,
         took,
