@@ -175,7 +175,7 @@ def _pubnub() -> Finding:
     with Reaper() as reaper, PortBlock() as block, tempfile.TemporaryDirectory() as folder:
         environment = inherited_environment()
         log = Path(folder, "pubnub.log")
-        emulator = spec(block.take(), log, environment, control_token="doctor")  # noqa: S106  # gone in a moment
+        emulator = spec(block.take(), log, environment, control_token="doctor")  # noqa: S106 - no secret: it ends here
         with StackProcess(emulator, reaper).start() as process:
             process.wait_until_ready(_LIMIT_S)
             timetoken = _ask_time(process.endpoint, ssl=False)

@@ -190,7 +190,7 @@ class _Trials:
             try:
                 for done, trial in enumerate(as_completed(trials), start=1):
                     say(trial.result(), done, len(trials))
-            except BaseException:
+            except BaseException:  # Ctrl-C too: what runs is told to end, what waits never begins
                 stop.set()
                 threads.shutdown(cancel_futures=True)
                 raise

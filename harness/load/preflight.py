@@ -74,7 +74,7 @@ def check_drive(permission: Permission, system: System, options: LoadOptions) ->
     trial = _Trial(system, options)
     try:
         unserved = _unserved(trial.item)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: what the trial made is removed
         if trial.api.may_have_made_something:
             remove_items(permission, type(system), trial.prefix)
         raise

@@ -77,7 +77,7 @@ def find_target(
         found = _own_stack(system, logs())
     try:
         _check(found.permission, system(found.permission.target), options)
-    except BaseException:
+    except BaseException:  # Ctrl-C too: no stack may stay behind
         found.stop()
         raise
     environment.host = found.permission.target.service_url
