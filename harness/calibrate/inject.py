@@ -55,7 +55,9 @@ def inject(
         The stack, the load or the means of injection failed.
     """
     say("starting a stack and games", 0, plan.steps)
-    with contextlib.closing(Testbed(setup_for(system), run, load_policy(), system)) as testbed:
+    with contextlib.closing(
+        Testbed(setup_for(system, max(plan.delays_ms)), run, load_policy(), system)
+    ) as testbed:
         testbed.load.wait_for("steady", 2 * testbed.game_s + _WARM_UP_LIMIT_S)
         steps: list[Step] = []
 

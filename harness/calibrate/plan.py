@@ -24,6 +24,10 @@ BUSY_PERCENT: Final = 75.0
 
 #: From the begin of one game to that of the next, while there are not enough.
 _WAVE_S: Final = 0.19
+#: What a timer runs longer than the longest delay, and how long that is at least, so that there is time to choose
+#: games whose messages are still to come. In milliseconds.
+_BEYOND_MS: Final = 500
+_LEAST_MS: Final = 1000
 #: How many samples of a path come in a second.
 SAMPLES_PER_S: Final = 15.0
 
@@ -56,15 +60,19 @@ def paths_of(system: type[System]) -> tuple[Path, ...]:
     return tuple(path for path in PATHS if issubclass(system, needs.get(path.name, OnPubNub)))
 
 
-def setup_for(system: type[System]) -> Setup:
+def setup_for(system: type[System], longest_ms: int = LONGEST_MS) -> Setup:
     """Return games that begin one by one and tick often, so that events come evenly.
 
     That is 20 events a second, and 25 ticks. A timer runs longer than the longest delay, so that no event of
     a game waits for the one before it. No timer is extended: a game goes on whatever its players miss.
+
+    Parameters
+    ----------
+    longest_ms : the longest delay that will be injected, in milliseconds.
     """
     setup = Setup(
         players=1,
-        lengths=dict.fromkeys(system.lifecycle.timed, "2500ms"),
+        lengths=dict.fromkeys(system.lifecycle.timed, f"{max(_LEAST_MS, longest_ms) + _BEYOND_MS}ms"),
         tick="40ms",
         wave_size=1,
         wave_every=f"{_WAVE_S}s",

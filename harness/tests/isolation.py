@@ -36,6 +36,9 @@ _KEPT_PREFIXES: Final = (
     *("LC_", "LD_", "DYLD_", "XDG_", "SSL_CERT_"),
     *("PYTHON", "PYTEST_", "PY_COLORS", "COVERAGE_", "COV_", "HYPOTHESIS_", "PLAYWRIGHT_"),
 )
+#: Without its cache of bytecode each of some thousand processes compiles the harness anew: the tests take twice
+#: as long.
+_COSTLY: Final = ("PYTHONDONTWRITEBYTECODE",)
 
 #: Modules that start processes, or whose clients need one that runs.
 _STARTERS: Final = (
@@ -62,8 +65,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if are_a_users_scenarios(config):
         return
     for name in tuple(os.environ):
-        if name not in KEPT and not name.startswith(_KEPT_PREFIXES):
+        if name in _COSTLY or (name not in KEPT and not name.startswith(_KEPT_PREFIXES)):
             del os.environ[name]
+    sys.dont_write_bytecode = False
     if not hasattr(config, "workerinput"):  # workers inherit it
         _use_own_folder(config)
 

@@ -150,4 +150,5 @@ def test_a_calibration_takes_the_ways_that_a_system_has() -> None:
 
 def test_a_calibrations_events_come_evenly_however_long_timers_run() -> None:
     assert setup_for(find_system()).count == 40
+    assert setup_for(find_system(), 100).count == 24
     assert setup_for(Slow).count == round(15.04 / 0.19)
