@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+import platformdirs
+
 _BUNDLED: Final = Path(__file__).with_name("_bundled")
 #: Where what comes along with the harness lies (scenarios, policy, emulator): in its wheel, or the checkout.
 SHIPPED: Final = _BUNDLED if _BUNDLED.is_dir() else Path(__file__).parents[1]
@@ -23,6 +25,9 @@ _MAX_DOTS: Final = 100
 
 #: Octal umask of the files of runs.
 UMASK_VARIABLE: Final = "STORMWATCH_REPORTS_UMASK"
+
+#: Overrides where caches are kept.
+CACHE_VARIABLE: Final = "STORMWATCH_CACHE"
 
 
 class DocumentError(ValueError):
@@ -74,6 +79,12 @@ def read_text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise DocumentError(f"can't be read: {why}", path) from error
+
+
+def user_cache() -> Path:
+    """Return where this user's caches are kept; it may not be there yet."""
+    given = os.environ.get(CACHE_VARIABLE)
+    return Path(given).absolute() if given else platformdirs.user_cache_path("stormwatch")
 
 
 def _parsed(path: Path, kind: str, parse: Callable[[], Any]) -> Any:

@@ -13,13 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-import platformdirs
 import vl_convert
 
 from harness.documents.report import Report
 from harness.documents.rows import ObjectiveRow
 from harness.documents.shown import Distribution, Game, Series, Stage, Timeline
-from harness.files import read_json, write_atomically
+from harness.files import read_json, user_cache, write_atomically
 from harness.report.compare import LOOKS, ComparedRow
 
 Spec = dict[str, Any]
@@ -300,7 +299,7 @@ def bundle() -> str:
     Making it takes two seconds, so it is kept in the user's cache.
     """
     name = f"vega-{vl_convert.get_vega_version()}-{metadata.version('vl-convert-python')}.js"
-    path = platformdirs.user_cache_path("stormwatch") / name
+    path = user_cache() / "vega" / name
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):

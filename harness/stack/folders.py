@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import platformdirs
 
+from harness.files import CACHE_VARIABLE, user_cache
 from harness.process import Reaper, run_as
 from harness.stack.errors import StackError
 
 if TYPE_CHECKING:
     from pwd import struct_passwd
 
-#: Overrides where caches are kept.
-CACHE_VARIABLE: Final = "STORMWATCH_CACHE"
 #: The longest path of a Unix socket that every system takes (Linux 107, macOS 103).
 _SOCKET_PATH_BYTES: Final = 103
 
@@ -32,9 +31,7 @@ def cache_folder(name: str) -> Path:
     StackError
         It can't be made.
     """
-    given = os.environ.get(CACHE_VARIABLE)
-    base = Path(given).absolute() if given else platformdirs.user_cache_path("stormwatch")
-    return _make(base / name, 0o700)
+    return _make(user_cache() / name, 0o700)
 
 
 def shared_folder(name: str, user: struct_passwd) -> Path:

@@ -17,7 +17,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+import platformdirs
 import pytest
+
+from harness.files import CACHE_VARIABLE
+from harness.stack.folders import cache_folder
 
 PROJECT: Final = Path(__file__).parents[2]
 #: The scenarios that users run against systems of theirs.
@@ -36,8 +40,7 @@ _KEPT_PREFIXES: Final = (
     *("LC_", "LD_", "DYLD_", "XDG_", "SSL_CERT_"),
     *("PYTHON", "PYTEST_", "PY_COLORS", "COVERAGE_", "COV_", "HYPOTHESIS_", "PLAYWRIGHT_"),
 )
-#: Without its cache of bytecode each of some thousand processes compiles the harness anew: the tests take twice
-#: as long.
+#: Without a cache of bytecode each of some thousand processes compiles the harness anew: tests take twice as long.
 _COSTLY: Final = ("PYTHONDONTWRITEBYTECODE",)
 
 #: Modules that start processes, or whose clients need one that runs.
@@ -56,6 +59,7 @@ _STARTERS: Final = (
 _REAPERS_LIMIT_S: Final = 15.0
 
 _FOLDER: Final = pytest.StashKey[Path]()
+_CACHE: Final = pytest.StashKey[Path]()
 _LEFT: Final = pytest.StashKey[list[str]]()
 
 
@@ -70,11 +74,14 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.dont_write_bytecode = False
     if not hasattr(config, "workerinput"):  # workers inherit it
         _use_own_folder(config)
+    _use_own_cache(config)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail if anything is left in the temporary folder."""
+    if cache := session.config.stash.get(_CACHE, None):
+        shutil.rmtree(cache)
     folder = session.config.stash.get(_FOLDER, None)
     if folder is None:
         return
@@ -115,6 +122,19 @@ def _use_own_folder(config: pytest.Config) -> None:
     folder.chmod(0o711)  # root's tests start Postgres as another user
     config.stash[_FOLDER] = folder
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+
+
+def _use_own_cache(config: pytest.Config) -> None:
+    """Let no test find the stacks of another worker's; what is built once is kept, whatever becomes of HOME."""
+    worker = getattr(config, "workerinput", {}).get("workerid", "main")
+    cache = Path(tempfile.gettempdir()) / f"cache-{worker}"
+    kept = [cache_folder(name) for name in ("toxiproxy", "ports", "sdks", "vega")]
+    of_postgres = platformdirs.site_cache_path("stormwatch") if os.geteuid() == 0 else kept[0].parent
+    cache.mkdir(mode=0o755)
+    for folder in (*kept, of_postgres / "postgres", of_postgres / "postgres-data"):
+        (cache / folder.name).symlink_to(folder.resolve())
+    config.stash[_CACHE] = cache
+    os.environ[CACHE_VARIABLE] = str(cache)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,11 +5,14 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from harness.stack.control import stacks_folder
+from harness.stack.folders import cache_folder
 from harness.target import ENVIRONMENT
 from harness.tests.isolation import PROJECT, are_a_users_scenarios
 
@@ -114,6 +117,14 @@ def test_it(tmp_path):
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert "1 passed" in done.stdout
     assert "tests left in their temporary folder: forgotten-" in done.stdout
+
+
+def test_no_worker_finds_the_stacks_of_another_and_all_use_what_was_built_once(
+    worker_id: str,
+) -> None:
+    own = Path(tempfile.gettempdir()) / f"cache-{worker_id.replace('master', 'main')}"
+    assert stacks_folder() == own / "stacks"
+    assert not cache_folder("toxiproxy").resolve().is_relative_to(tempfile.gettempdir())
 
 
 @pytest.mark.parametrize(

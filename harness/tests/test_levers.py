@@ -100,7 +100,6 @@ def test_the_command_speaks_of_faults_in_the_words_of_the_system() -> None:
 
 def test_help_is_to_be_had_without_a_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SETTING, str(tmp_path / "gone.py"))
-    monkeypatch.setenv("STORMWATCH_CACHE", str(tmp_path))  # a stack of another test would be broken
     assert "network:down" in CliRunner().invoke(command, ["--list"]).output
     refused = CliRunner().invoke(command, ["network:down", "load-service"])
     assert refused.exit_code == 2
