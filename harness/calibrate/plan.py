@@ -24,8 +24,8 @@ BUSY_PERCENT: Final = 75.0
 
 #: From the begin of one game to that of the next, while there are not enough.
 _WAVE_S: Final = 0.19
-#: What a timer runs longer than the longest delay, in milliseconds. That counts as a second at least: there must
-#: be time to choose games whose messages are still to come.
+#: What a timer runs longer than the longest delay, in milliseconds. That counts as a second at
+#: least: there must be time to choose games whose messages are still to come.
 _BEYOND_MS: Final = 500
 _LEAST_MS: Final = 1000
 #: How many samples of a path come in a second.

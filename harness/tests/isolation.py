@@ -40,7 +40,7 @@ _KEPT_PREFIXES: Final = (
     *("LC_", "LD_", "DYLD_", "XDG_", "SSL_CERT_"),
     *("PYTHON", "PYTEST_", "PY_COLORS", "COVERAGE_", "COV_", "HYPOTHESIS_", "PLAYWRIGHT_"),
 )
-#: Without a cache of bytecode each of some thousand processes compiles the harness anew: tests take twice as long.
+#: Without a cache of bytecode some thousand processes compile the harness anew: tests take twice as long.
 _COSTLY: Final = ("PYTHONDONTWRITEBYTECODE",)
 
 #: Modules that start processes, or whose clients need one that runs.
@@ -125,7 +125,7 @@ def _use_own_folder(config: pytest.Config) -> None:
 
 
 def _use_own_cache(config: pytest.Config) -> None:
-    """Let no test find the stacks of another worker's; what is built once is kept, whatever becomes of HOME."""
+    """Let no test find the stacks of another worker's; keep what is built once, whatever becomes of HOME."""
     worker = getattr(config, "workerinput", {}).get("workerid", "main")
     cache = Path(tempfile.gettempdir()) / f"cache-{worker}"
     kept = [cache_folder(name) for name in ("toxiproxy", "ports", "sdks", "vega")]
