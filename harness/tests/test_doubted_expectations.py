@@ -8,13 +8,13 @@ import pytest
 from fixtures.synthetic_run import history_of, run_of, synthetic_rows
 from harness.documents.rows import Finding
 from harness.experiment import HealthyThroughout, MonitorP95, NobodyFails, TimersOnTime
+from harness.experiment.expect_publishes import NoRetryStorm
 from harness.history.names import Publish, Reading
 from harness.history.witnesses import Doubt, Witness
 from harness.judge import evidence_of
 from harness.judge.findings import Expectation, judge_all
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_judging import FAULT, SHAPE, at, during, plus
-from scenarios.drawing_game.expect_dead_letters import NoRetryStorm
 
 
 @pytest.fixture(scope="module")

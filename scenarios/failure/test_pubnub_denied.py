@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from harness.experiment import Experiment, HealthNames, MonitorP95, NobodyFails, TimersOnTime
+from harness.experiment.expect_publishes import NoRetryStorm
 from harness.faults.pubnub import Status
 from harness.observe.publish_log import record_attempts
 from scenarios.drawing_game.alerting import Alerting
-from scenarios.drawing_game.expect_dead_letters import DeadLetters, NoRetryStorm, ReplayHeard
+from scenarios.drawing_game.expect_dead_letters import DeadLetters, ReplayHeard
 from scenarios.drawing_game.operator import Operator
 from scenarios.systems.drawing_game import DrawingGame
 

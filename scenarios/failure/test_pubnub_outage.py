@@ -13,11 +13,11 @@ from harness.experiment import (
     Silence,
     TimersOnTime,
 )
+from harness.experiment.expect_publishes import LeftAlone
 from harness.faults import Fault
 from harness.faults.network import Bandwidth, BlackHole, Down, Flapping, Latency, ResetPeer, Stall
 from harness.faults.pubnub import Cut, Malformed, Status
 from harness.observe.publish_log import record_attempts
-from scenarios.drawing_game.expect_dead_letters import LeftAlone
 
 #: A tick never waits for PubNub, and players play on.
 UNDISTURBED = (MonitorP95(under_s=5), TimersOnTime(within_s=1.5), NobodyFails())

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from harness.experiment import Experiment, HealthNames, MonitorP95, NobodyFails, TimersOnTime
+from harness.experiment.expect_publishes import NoRetryStorm
 from harness.observe.publish_log import record_attempts
 from scenarios.drawing_game.access_manager import AccessManager, TokenRevoked
-from scenarios.drawing_game.expect_dead_letters import DeadLetters, NoRetryStorm, ReplayHeard
+from scenarios.drawing_game.expect_dead_letters import DeadLetters, ReplayHeard
 from scenarios.drawing_game.operator import Operator
 from scenarios.systems.drawing_game import DrawingGame
 
