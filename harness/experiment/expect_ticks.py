@@ -25,6 +25,8 @@ from harness.sla.witnesses import Witness
 
 #: How long games that fall due together may take to be made.
 _MADE_NS: Final = 10 * NS
+#: Of a tick that was under way as timers were stopped.
+_LAST_TICK_S: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,29 @@ class OthersSkip:
         slow = ticks[skipped & (took >= self.within_s)]
         measured = float(took[skipped].max())
         return compare(self.name, measured, self.within_s, "s", explanation, examples_of(evidence, slow))
+
+
+@dataclass(frozen=True)
+class TimersStand:
+    """No timer moves an item, although some fall due."""
+
+    @property
+    def name(self) -> str:
+        return "no timer moves anything while it lasts"
+
+    def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        moved, words = evidence.transitions, evidence.run.words
+        moved = moved[moved["intended_ns"].notna()]
+        offset_ns = evidence.database_clock.offset_ns
+        due_ns = pd.concat([moved["intended_ns"], evidence.overdue["intended_ns"]]) - offset_ns
+        due = int(within(due_ns, fault.start_ns, fault.end_ns).sum())
+        by_hand = moved_by_hand(evidence, fault)
+        if due + len(by_hand) == 0:
+            return unseen(self.name, 0.0, words.items, f"no {words.item} fell due while it lasted")
+        start_ns = fault.start_ns + int(_LAST_TICK_S * NS)
+        wrong = moved[within(moved["moved_ns"], start_ns, fault.end_ns)]
+        explanation = f"{due + len(by_hand)} {words.items} fell due"
+        return none_of(evidence, self.name, wrong, words.items, explanation)
 
 
 @dataclass(frozen=True)
@@ -178,3 +203,11 @@ class InFlightAnswered:
             return unseen(self.name, 0.0, "requests", "no request was under way")
         failed = under_way[~succeeded(under_way)]
         return none_of(evidence, self.name, failed, "requests", f"{len(under_way)} were under way")
+
+
+def moved_by_hand(evidence: Evidence, fault: Window) -> pd.DataFrame:
+    """Return what was moved out of a state with a timer, but not by that, while ``fault`` lasted."""
+    moved = evidence.transitions
+    timed = moved["from"].isin([] if evidence.lifecycle is None else list(evidence.lifecycle.timed))
+    moved = moved[timed.to_numpy(bool) & moved["intended_ns"].isna().to_numpy()]
+    return moved[within(moved["moved_ns"], fault.start_ns, fault.end_ns)]

@@ -13,6 +13,7 @@ from harness.experiment.expect_ticks import (
     MovesAgain,
     OthersSkip,
     SentAgainUnderSameId,
+    TimersStand,
 )
 from harness.history import read_history
 from harness.judge import Window, evidence_of
@@ -236,3 +237,38 @@ def test_a_request_that_is_cut_off_is_caught(judge, rows) -> None:
 
 def test_a_restart_that_never_was_proves_nothing(judge, rows) -> None:
     assert judge(InFlightAnswered("process:terminate service-1"), rows).verdict == "inconclusive"
+
+
+# --- timers that stand -------------------------------------------------------------------------------
+
+
+def moves(rows: pd.DataFrame, from_s: float, to_s: float) -> pd.Series:
+    times = rows["start_ns"].astype("Int64")
+    inside = times.between(START + from_s * NS, START + to_s * NS, inclusive="left")
+    return (rows["kind"] == "transition") & inside.fillna(value=False).astype(bool)
+
+
+def stopped(rows: pd.DataFrame) -> pd.DataFrame:
+    """Have what timers moved in the fault move after it."""
+    timed = moves(rows, 20, 30) & rows["intended_ns"].notna()
+    rows.loc[timed, ["start_ns", "end_ns"]] += 10 * NS
+    return rows
+
+
+def test_timers_that_stand_pass(judge, rows: pd.DataFrame) -> None:
+    finding = judge(TimersStand(), stopped(rows))
+    assert finding.verdict == "pass"
+    assert "games fell due" in finding.explanation
+
+
+def test_a_timer_that_moves_a_game_is_caught(judge, rows: pd.DataFrame) -> None:
+    rows = stopped(rows)
+    timed = rows[moves(rows, 30, 40) & rows["intended_ns"].notna()].index[0]
+    rows.loc[timed, ["start_ns", "end_ns"]] = START + 25 * NS
+    finding = judge(TimersStand(), rows)
+    assert (finding.verdict, finding.measured) == ("fail", 1)
+    assert finding.examples[0]["game"].startswith("game-")
+
+
+def test_timers_that_had_nothing_to_do_prove_nothing(judge, rows: pd.DataFrame) -> None:
+    assert judge(TimersStand(), rows[rows["kind"] != "transition"]).verdict == "inconclusive"

@@ -9,6 +9,7 @@ from typing import Final
 import pandas as pd
 
 from harness.documents.rows import Finding
+from harness.experiment.expect_ticks import moved_by_hand
 from harness.history.names import Reading
 from harness.judge import Evidence, FaultWindow, Window
 from harness.judge.evidence import NS
@@ -16,8 +17,6 @@ from harness.judge.findings import compare, examples_of, none_of, succeeded, uns
 from scenarios.drawing_game.faults.rollback import EmergencyRollback
 from scenarios.drawing_game.operator import DAWDLER, OPERATOR
 
-#: Of a tick that was under way when monitoring was turned off.
-_LAST_TICK_S: Final = 1.0
 #: Of clocks compared, and of the database's microseconds.
 _INSTANT_S: Final = 0.002
 
@@ -40,28 +39,6 @@ class TicksSkip:
 
 
 @dataclass(frozen=True)
-class TimersStand:
-    """No timer moves a game, although some fall due."""
-
-    @property
-    def name(self) -> str:
-        return "no timer moves a game while it lasts"
-
-    def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        moved = evidence.transitions
-        moved = moved[moved["intended_ns"].notna()]
-        offset_ns = evidence.database_clock.offset_ns
-        due_ns = pd.concat([moved["intended_ns"], evidence.overdue["intended_ns"]]) - offset_ns
-        due = int(within(due_ns, fault.start_ns, fault.end_ns).sum())
-        by_hand = _by_hand(evidence, fault)
-        if due + len(by_hand) == 0:
-            return unseen(self.name, 0.0, "games", "no game fell due while it lasted")
-        start_ns = fault.start_ns + int(_LAST_TICK_S * NS)
-        wrong = moved[within(moved["moved_ns"], start_ns, fault.end_ns)]
-        return none_of(evidence, self.name, wrong, "games", f"{due + len(by_hand)} games fell due")
-
-
-@dataclass(frozen=True)
 class MovedByHand:
     """Games whose phase is over are moved by an operator, whose every call is served."""
 
@@ -78,7 +55,7 @@ class MovedByHand:
         if calls.empty:
             return unseen(self.name, 0.0, "calls", "the operator made no call while it lasted")
         failed = calls[~succeeded(calls)]
-        moved = _by_hand(evidence, fault)
+        moved = moved_by_hand(evidence, fault)
         explanation = f"{len(moved)} games moved by hand, {len(failed)} of {len(calls)} calls failed"
         if moved.empty and failed.empty:
             return compare(self.name, 0, 0.0, "calls", f"{explanation}: nothing was moved", [])
@@ -180,11 +157,3 @@ class RolledBack:
 
 def _is_same(declared: FaultWindow, fault: Window) -> bool:
     return declared.name == fault.name and declared.start_ns <= fault.start_ns
-
-
-def _by_hand(evidence: Evidence, fault: Window) -> pd.DataFrame:
-    """Return what was moved out of a timed phase, but not by its timer, while the fault lasted."""
-    moved = evidence.transitions
-    timed = moved["from"].isin(["briefing", "drawing", "voting"]).to_numpy(dtype=bool)
-    moved = moved[timed & moved["intended_ns"].isna().to_numpy()]
-    return moved[within(moved["moved_ns"], fault.start_ns, fault.end_ns)]

@@ -1,13 +1,13 @@
 """What is turned off or rolled back stands still, the rest goes on, and all of it comes back as promised."""
 
 from harness.experiment import Experiment, MonitorP95, NobodyFails, Silence, TimersOnTime
+from harness.experiment.expect_ticks import TimersStand
 from scenarios.drawing_game.expect_rollback import (
     MakesNoEvents,
     MovedByHand,
     NoGrace,
     RolledBack,
     TicksSkip,
-    TimersStand,
 )
 from scenarios.drawing_game.faults.flags import FlagOff
 from scenarios.drawing_game.faults.rollback import EmergencyRollback

@@ -17,7 +17,6 @@ from scenarios.drawing_game.expect_rollback import (
     NoGrace,
     RolledBack,
     TicksSkip,
-    TimersStand,
 )
 from scenarios.drawing_game.faults.rollback import EmergencyRollback
 from scenarios.drawing_game.operator import DAWDLER, OPERATOR
@@ -59,35 +58,6 @@ def test_a_tick_that_fails_is_no_skip(rows: pd.DataFrame) -> None:
 
 def test_no_ticks_prove_nothing_of_skipping(rows: pd.DataFrame) -> None:
     assert judge(TicksSkip(), rows[~during(rows, "monitor")]).verdict == "inconclusive"
-
-
-# --- timers that stand -------------------------------------------------------------------------------
-
-
-def stopped(rows: pd.DataFrame) -> pd.DataFrame:
-    """Have what timers moved in the fault move after it."""
-    timed = during(rows, "transition") & rows["intended_ns"].notna()
-    rows.loc[timed, ["start_ns", "end_ns"]] += 10 * NS
-    return rows
-
-
-def test_timers_that_stand_pass(rows: pd.DataFrame) -> None:
-    finding = judge(TimersStand(), stopped(rows))
-    assert finding.verdict == "pass"
-    assert "games fell due" in finding.explanation
-
-
-def test_a_timer_that_moves_a_game_is_caught(rows: pd.DataFrame) -> None:
-    rows = stopped(rows)
-    timed = rows[during(rows, "transition", 30, 40) & rows["intended_ns"].notna()].index[0]
-    rows.loc[timed, ["start_ns", "end_ns"]] = at(25)
-    finding = judge(TimersStand(), rows)
-    assert (finding.verdict, finding.measured) == ("fail", 1)
-    assert finding.examples[0]["game"].startswith("game-")
-
-
-def test_timers_that_had_nothing_to_do_prove_nothing(rows: pd.DataFrame) -> None:
-    assert judge(TimersStand(), rows[rows["kind"] != "transition"]).verdict == "inconclusive"
 
 
 # --- moved by hand -----------------------------------------------------------------------------------
