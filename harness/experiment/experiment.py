@@ -162,7 +162,8 @@ class Experiment:
         seed : of the players' behaviour.
         extensions : whether timers may be extended (by a grace period, by a late bid).
         own_ticks : each process of the service ticks by itself, besides cron.
-        needs : what the system must be or have: its class, or protocols of `harness.system`.
+        needs : what the system must be or have: its class, protocols of `harness.system`, kinds of faults
+            that need levers of it.
         alone : nobody else's experiment takes place here before or after (it leaves something behind).
         lengths : state -> length of its timer (``bidding="7s"``), where it is not the system's short one: the
             nearest that the system allows.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
+from harness.faults import Fault
 from harness.sla.units import parse_duration
 from harness.system import HasProcesses, Lifecycle, System, Ticks
 from harness.system.find import place_of
@@ -110,10 +111,14 @@ def lacking(setup: Setup, system: type[System], needs: Sequence[type] = ()) -> s
 
     Parameters
     ----------
-    needs : what the system must be or have: classes, and protocols of `harness.system`.
+    needs : what the system must be or have: classes, protocols of `harness.system`, and kinds of faults, for
+        whose levers it is asked.
     """
     for kind in needs:
-        if not issubclass(system, kind):
+        if issubclass(kind, Fault):
+            if (missing := kind.lacks(system)) is not None:
+                return f"{kind.place}:{kind.name}: {missing}"
+        elif not issubclass(system, kind):
             about = (kind.__doc__ or "").partition("\n")[0]
             return f"{system.name} is no {kind.__name__}: {about}"
     if strange := setup.lengths.keys() - system.lifecycle.timed.keys():

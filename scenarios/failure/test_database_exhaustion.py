@@ -8,10 +8,10 @@ from harness.experiment import (
     HealthNames,
     MonitorP95,
     OthersSkip,
-    ReadingReaches,
     RefusesClearly,
     TimersOnTime,
 )
+from harness.experiment.expect_ticks import TimersStand
 from harness.faults import Fault
 from harness.faults.database import (
     AdvisoryLock,
@@ -21,30 +21,10 @@ from harness.faults.database import (
     Restart,
     RowLocks,
     SlowStatements,
-    TableLock,
     TerminateBackends,
 )
 from harness.faults.network import BlackHole, Down, Latency, Stall
 from harness.faults.ticks import ResetAtCommit
-from scenarios.drawing_game.expect_rollback import TimersStand
-from scenarios.drawing_game.operator import Operator
-from scenarios.systems.drawing_game import DrawingGame
-
-
-@pytest.mark.main
-def test_pool_exhausted(experiment: Experiment) -> None:
-    """Statements hang and hold all 20 connections: calls get 503 in time, and no game is lost."""
-    with experiment.games(count=12, players=2, extensions=False, needs=[DrawingGame]):
-        experiment.steady()
-        with Operator.of(experiment).people_looking_on(people=30):
-            experiment.inject(
-                TableLock(),
-                "12s",
-                ReadingReaches("pool_in_use", 20),
-                RefusesClearly(("http 503",)),
-                HealthNames("database"),
-            )
-        experiment.recovered()
 
 
 def test_server_connections_exhausted(experiment: Experiment) -> None:
@@ -67,7 +47,7 @@ def test_server_connections_exhausted(experiment: Experiment) -> None:
 )
 def test_away(experiment: Experiment, fault: Fault, duration: str) -> None:
     """The database is gone for a while: refused with 503, back by itself, everything exactly once."""
-    with experiment.games(count=12, players=2, extensions=False):
+    with experiment.games(count=12, players=2, extensions=False, needs=[type(fault)]):
         experiment.steady()
         experiment.inject(fault, duration, RefusesClearly(("http 503",)), HealthNames("database"))
         experiment.recovered()
@@ -109,7 +89,7 @@ def test_connections_lost(experiment: Experiment, fault: Fault) -> None:
 )
 def test_held_up(experiment: Experiment, fault: Fault, duration: str, felt: tuple[Expectation, ...]) -> None:
     """The database is slow, or somebody sits on what is needed: late, but nothing is lost or doubled."""
-    with experiment.games(count=12, players=2, extensions=False):
+    with experiment.games(count=12, players=2, extensions=False, needs=[type(fault)]):
         experiment.steady()
         experiment.inject(fault, duration, *felt)
         experiment.recovered()
@@ -117,7 +97,7 @@ def test_held_up(experiment: Experiment, fault: Fault, duration: str, felt: tupl
 
 def test_idle_in_transaction(experiment: Experiment) -> None:
     """Sessions idle in a transaction hold snapshots, not games: timers keep their time."""
-    with experiment.games(count=12, players=2, extensions=False):
+    with experiment.games(count=12, players=2, extensions=False, needs=[IdleInTransaction]):
         experiment.steady()
         experiment.inject(IdleInTransaction(), "5s", TimersOnTime(within_s=1.5))
         experiment.recovered()

@@ -50,7 +50,7 @@ def test_one_replica(experiment: Experiment, fault: Fault, duration: str, felt: 
 
 def test_graceful_stop(experiment: Experiment) -> None:
     """The only replica is told to end: what it has begun is answered, the rest is taken up by the next."""
-    with experiment.games(count=12, players=2, extensions=False):
+    with experiment.games(count=12, players=2, extensions=False, needs=[TableLock]):
         experiment.steady()
         experiment.run_schedule(told_to_end("service-1"), *FINISHES_ITS_WORK)
         experiment.recovered()
@@ -87,7 +87,9 @@ def test_rolling_restart(experiment: Experiment) -> None:
     Nobody notices as replicas go that others stand in for. Who calls one address alone is refused while that
     replica is away, and has to try again; but no request is cut off that was under way.
     """
-    with experiment.games(count=12, players=2, replicas=3, own_ticks=True, extensions=False):
+    with experiment.games(
+        count=12, players=2, replicas=3, own_ticks=True, extensions=False, needs=[TableLock]
+    ):
         experiment.steady()
         for replica in ("service-3", "service-2"):
             experiment.inject(Terminate(replica), "4.5s", NobodyFails(), TimersOnTime(within_s=1.5))

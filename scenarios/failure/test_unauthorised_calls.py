@@ -19,7 +19,7 @@ def test_wrong_and_missing_secrets(experiment: Experiment) -> None:
 
     The service lets few of such calls through a second, so it takes a while until each was tried.
     """
-    with experiment.games(count=12, players=2, extensions=False):
+    with experiment.games(count=12, players=2, extensions=False, needs=[WrongSecrets]):
         experiment.steady()
         experiment.inject(
             WrongSecrets(callers=4, every="20ms"),
