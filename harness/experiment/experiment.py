@@ -143,7 +143,7 @@ class Experiment:
         seed: int = Setup.seed,
         extensions: bool = True,
         own_ticks: bool = False,
-        needs: Sequence[type] = (),
+        needs: Sequence[type | Fault] = (),
         alone: bool = False,
         **lengths: str,
     ) -> Iterator[FaultTarget]:
@@ -162,8 +162,8 @@ class Experiment:
         seed : of the players' behaviour.
         extensions : whether timers may be extended (by a grace period, by a late bid).
         own_ticks : each process of the service ticks by itself, besides cron.
-        needs : what the system must be or have: its class, protocols of `harness.system`, kinds of faults
-            that need levers of it.
+        needs : what the system must be or have: its class, protocols of `harness.system`, and the faults that
+            are to come, for the levers and the parts that they need.
         alone : nobody else's experiment takes place here before or after (it leaves something behind).
         lengths : state -> length of its timer (``bidding="7s"``), where it is not the system's short one: the
             nearest that the system allows.
@@ -179,7 +179,7 @@ class Experiment:
             count, players, lengths, tick, replicas, seed, dict(service or {}), extensions, own_ticks
         )
         system = self._testbeds.system
-        if (why := lacking(setup, system, needs) or impossible(setup, system)) is not None:
+        if (why := lacking(setup, system, needs) or impossible(setup, system, needs)) is not None:
             pytest.skip(why)
         if alone:
             self._testbeds.close()
@@ -290,7 +290,7 @@ class Experiment:
         FaultError, NotExercisedError
             As :meth:`inject`.
         """
-        faults = [entry.fault for entry in schedule.entries]
+        faults = schedule.faults
         self.watch.wait_until_due()
         injection = self._expect(f"schedule of {len(faults)} faults", "combined", expectations, faults)
         self.watch.touched |= {fault.target for fault in faults}

@@ -106,21 +106,21 @@ def deployment() -> Permission | None:
     )
 
 
-def lacking(setup: Setup, system: type[System], needs: Sequence[type] = ()) -> str | None:
+def lacking(setup: Setup, system: type[System], needs: Sequence[type | Fault] = ()) -> str | None:
     """Return what the system lacks for an experiment with this setup; None: nothing.
 
     Parameters
     ----------
-    needs : what the system must be or have: classes, protocols of `harness.system`, and kinds of faults, for
-        whose levers it is asked.
+    needs : what the system must be or have: classes, protocols of `harness.system`, and faults, whose levers
+        it must have.
     """
-    for kind in needs:
-        if issubclass(kind, Fault):
-            if (missing := kind.lacks(system)) is not None:
-                return f"{kind.place}:{kind.name}: {missing}"
-        elif not issubclass(system, kind):
-            about = (kind.__doc__ or "").partition("\n")[0]
-            return f"{system.name} is no {kind.__name__}: {about}"
+    for need in needs:
+        if isinstance(need, Fault):
+            if (missing := need.lacks(system)) is not None:
+                return f"{need}: {missing}"
+        elif not issubclass(system, need):
+            about = (need.__doc__ or "").partition("\n")[0]
+            return f"{system.name} is no {need.__name__}: {about}"
     if strange := setup.lengths.keys() - system.lifecycle.timed.keys():
         return f"{system.name} has no timer in a state {min(strange)!r}"
     if setup.own_ticks and system.own_ticks is None and issubclass(system, Ticks):
@@ -128,15 +128,15 @@ def lacking(setup: Setup, system: type[System], needs: Sequence[type] = ()) -> s
     return None
 
 
-def impossible(setup: Setup, system: type[System]) -> str | None:
-    """Return why an experiment with this setup can't take place on the target; None if it can."""
+def impossible(setup: Setup, system: type[System], needs: Sequence[type | Fault] = ()) -> str | None:
+    """Return why an experiment with this setup and these faults can't take place there; None if it can."""
     try:
         permission = deployment()
     except ConsentError as error:
         return str(error)
     if permission is None:
         if issubclass(system, HasProcesses):
-            return None
+            return _unneeded(system, [need for need in needs if isinstance(need, Fault)])
         return (
             f"{system.name} can't be started here, as its file has no `processes`, and no deployment is named"
         )
@@ -149,4 +149,12 @@ def impossible(setup: Setup, system: type[System]) -> str | None:
         wanted = [*(f"{name}={value}" for name, value in environment.items())]
         wanted += [f"{setup.replicas} replicas"] if setup.replicas != Setup.replicas else []
         return f"the target is a deployment: its service can't be started with {', '.join(wanted)}"
+    return None
+
+
+def _unneeded(system: type[System], faults: Sequence[Fault]) -> str | None:
+    """Return which part a fault breaks that a local stack of ``system`` does without; None: none."""
+    for fault in faults:
+        if missing := ", ".join(sorted(fault.parts - system.needs)):
+            return f"{fault}: {system.name} needs no {missing} on a local stack (`needs` in its file)"
     return None

@@ -41,6 +41,7 @@ from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import Actor, FaultName
 from harness.stack.errors import StackError
 from harness.system import System, levers_of
+from harness.system.processes import Part
 
 #: Asked before a fault is mended: why it was not exercised, None if it was (or if nobody can tell).
 Exercised = Callable[[], str | None]
@@ -79,6 +80,11 @@ class Fault(ABC):
     def occupies(self) -> frozenset[str]:
         """What it acts on or can't do without: no other fault may break that at the same time."""
         return frozenset({self.target})
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """What a local stack must have beside the system's processes, for there to be something to break."""
+        return frozenset()
 
     @abstractmethod
     def applied(self, on: FaultTarget) -> AbstractContextManager[Exercised]:

@@ -11,6 +11,7 @@ from typing import ClassVar, Final
 
 from harness.faults import Fault, FaultError, FaultTarget, MissingPartError
 from harness.faults.sessions import Sessions
+from harness.system.processes import Part
 from harness.target.sessions import TROUBLE
 from harness.target.sql import named_statements
 
@@ -28,6 +29,10 @@ class DatabaseFault(Fault):
     target: str = "postgres"
 
     place: ClassVar[str] = "database"
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        return frozenset({"postgres"})
 
     @classmethod
     def examples(cls, on: FaultTarget) -> Sequence[Fault]:

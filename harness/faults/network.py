@@ -8,12 +8,21 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from harness.faults import Exercised, Fault, FaultError, FaultTarget, MissingPartError
 from harness.faults.parameters import choice, count, duration, share
 from harness.sla.units import parse_duration, parse_share
-from harness.stack.proxies import PROXIES, Proxies, Stream, ToxiproxyError
+from harness.stack.proxies import (
+    PLAYERS_PUBNUB,
+    PROXIES,
+    SERVICE_POSTGRES,
+    SERVICE_PUBNUB,
+    Proxies,
+    Stream,
+    ToxiproxyError,
+)
+from harness.system.processes import Part
 
 DIRECTIONS: Mapping[str, tuple[Stream, ...]] = {
     "upstream": ("upstream",),
@@ -22,11 +31,23 @@ DIRECTIONS: Mapping[str, tuple[Stream, ...]] = {
 }
 
 
+#: Proxy -> the part that somebody speaks to through it.
+_BEHIND: Final[Mapping[str, Part]] = {
+    SERVICE_POSTGRES: "postgres",
+    SERVICE_PUBNUB: "pubnub",
+    PLAYERS_PUBNUB: "pubnub",
+}
+
+
 @dataclass(frozen=True)
 class NetworkFault(Fault):
     """Something done to what passes one proxy (``service-postgres``, ``players-pubnub`` ...)."""
 
     place: ClassVar[str] = "network"
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        return frozenset({_BEHIND[self.target]} if self.target in _BEHIND else ())
 
     @classmethod
     def examples(cls, on: FaultTarget) -> Sequence[Fault]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import psutil
 
 from harness.faults import Exercised, Fault, FaultError, FaultTarget, MissingPartError, NotExercisedError
+from harness.system.processes import Part
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class ProcessFault(Fault):
     #: Without Toxiproxy no other fault can be tried, and unlike PubNub the emulator forgets when it ends:
     #: what is lost then is our loss. They are for those who name them.
     NOT_AT_RANDOM: ClassVar[frozenset[str]] = frozenset({"toxiproxy", "pubnub"})
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        return frozenset(part for part in get_args(Part) if part == self.target)
 
     @classmethod
     def examples(cls, on: FaultTarget) -> Sequence[Fault]:

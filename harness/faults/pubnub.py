@@ -11,6 +11,7 @@ from harness.faults import Exercised, Fault, FaultError, FaultTarget, MissingPar
 from harness.faults.parameters import choice, count, duration, parameters, share
 from harness.sla.units import parse_duration, parse_share
 from harness.stack.pubnub_control import PubNubControl
+from harness.system.processes import Part
 
 #: What a fault may be about, besides ``all``; several are separated by commas.
 OPERATIONS: Final = (
@@ -65,6 +66,10 @@ class PubNubFault(Fault):
             else:
                 found[parameter.name] = {"yes": True, "no": False}.get(value, value)
         return found
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        return frozenset({"pubnub"})
 
     @contextmanager
     def applied(self, on: FaultTarget) -> Iterator[Exercised]:

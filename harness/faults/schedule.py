@@ -53,6 +53,11 @@ class Schedule:
 
     entries: tuple[Entry, ...]
 
+    @property
+    def faults(self) -> list[Fault]:
+        """Its faults, in their order."""
+        return [entry.fault for entry in self.entries]
+
     @classmethod
     def random(cls, candidates: Sequence[Fault], *, seed: int, for_s: float) -> Schedule:
         """Draw a timeline of faults among ``candidates`` that are all over after ``for_s`` seconds.

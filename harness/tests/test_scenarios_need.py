@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.experiment.setup import Setup, lacking
+from harness.experiment.setup import Setup, impossible, lacking
 from harness.faults import Fault
 from harness.faults.schedule import Schedule
+from harness.system import Program
 from harness.tests.bare import Bare
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios" / "failure"
+
+
+class Local(Bare):
+    """Started here, with nothing beside it."""
+
+    def processes(self, local: object) -> list[Program]:
+        return []
 
 
 class Over(Exception):
@@ -26,15 +34,16 @@ class Over(Exception):
 class OnBare:
     """Takes the steps of an experiment on a system without levers."""
 
-    def games(self, *_: Any, needs: tuple[type, ...] = (), **__: Any) -> AbstractContextManager[None]:
-        if lacking(Setup(), Bare, needs) is not None:
+    def games(self, *_: Any, needs: Sequence[type | Fault] = (), **__: Any) -> AbstractContextManager[None]:
+        if lacking(Setup(), Bare, needs) or impossible(Setup(), Local, needs):
             raise Over
         return nullcontext()
 
     def steady(self) -> None: ...
 
     def inject(self, fault: Fault, *_: Any, **__: Any) -> None:
-        assert fault.lacks(Bare) is None, f"games(needs=[{type(fault).__name__}])"
+        assert fault.lacks(Bare) is None, f"games(needs=[{fault}])"
+        assert not fault.parts, f"games(needs=[{fault}])"
 
     def run_schedule(self, schedule: Schedule, *_: Any) -> None:
         for entry in schedule.entries:

@@ -13,6 +13,7 @@ from harness.calibrate.plan import PATHS, Plan, paths_of, setup_for
 from harness.experiment import testbed as module
 from harness.experiment.setup import Setup, lacking
 from harness.experiment.testbed import Testbeds
+from harness.faults import Fault
 from harness.faults.database import AdvisoryLock
 from harness.faults.network import Down
 from harness.history import RunFolder
@@ -120,12 +121,16 @@ def test_timers_run_as_nearly_as_asked_for_as_the_system_allows(asked: dict[str,
         (Setup(), [System], None),
         (Setup(own_ticks=True), [], None),
         (Setup(), [Ticks], "quiz is no Ticks: Timers are moved by a call that cron makes."),
-        (Setup(), [Down], None),
-        (Setup(), [AdvisoryLock], "database:advisory-lock: quiz has no lever tick_lock: add it to `levers`"),
+        (Setup(), [Down("service-pubnub")], None),
+        (
+            Setup(),
+            [AdvisoryLock()],
+            "database:advisory-lock postgres: quiz has no lever tick_lock: add it to `levers`",
+        ),
         (Setup(lengths={"drawing": "7s"}), [], "quiz has no timer in a state 'drawing'"),
     ],
 )
-def test_what_a_system_lacks_is_said(setup: Setup, needs: list[type], why: str | None) -> None:
+def test_what_a_system_lacks_is_said(setup: Setup, needs: list[type | Fault], why: str | None) -> None:
     found = lacking(setup, Slow, needs)
     assert found == why if why is None else str(found).startswith(why)
 

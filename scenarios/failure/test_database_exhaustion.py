@@ -29,9 +29,10 @@ from harness.faults.ticks import ResetAtCommit
 
 def test_server_connections_exhausted(experiment: Experiment) -> None:
     """Outsiders hold all of the server's connections: calls get 503, and all is well once they are gone."""
-    with experiment.games(count=12, players=2, extensions=False):
+    fault = Connections()
+    with experiment.games(count=12, players=2, extensions=False, needs=[fault]):
         experiment.steady()
-        experiment.inject(Connections(), "5s", RefusesClearly(("http 503",)), HealthNames("database"))
+        experiment.inject(fault, "5s", RefusesClearly(("http 503",)), HealthNames("database"))
         experiment.recovered()
 
 
@@ -47,7 +48,7 @@ def test_server_connections_exhausted(experiment: Experiment) -> None:
 )
 def test_away(experiment: Experiment, fault: Fault, duration: str) -> None:
     """The database is gone for a while: refused with 503, back by itself, everything exactly once."""
-    with experiment.games(count=12, players=2, extensions=False, needs=[type(fault)]):
+    with experiment.games(count=12, players=2, extensions=False, needs=[fault]):
         experiment.steady()
         experiment.inject(fault, duration, RefusesClearly(("http 503",)), HealthNames("database"))
         experiment.recovered()
@@ -62,7 +63,7 @@ def test_away(experiment: Experiment, fault: Fault, duration: str) -> None:
 )
 def test_connections_lost(experiment: Experiment, fault: Fault) -> None:
     """All connections end in order, and new ones can be had: at most a few calls get 503, nothing is lost."""
-    with experiment.games(count=12, players=2, extensions=False):
+    with experiment.games(count=12, players=2, extensions=False, needs=[fault]):
         experiment.steady()
         experiment.inject(fault, "4s")
         experiment.recovered()
@@ -89,7 +90,7 @@ def test_connections_lost(experiment: Experiment, fault: Fault) -> None:
 )
 def test_held_up(experiment: Experiment, fault: Fault, duration: str, felt: tuple[Expectation, ...]) -> None:
     """The database is slow, or somebody sits on what is needed: late, but nothing is lost or doubled."""
-    with experiment.games(count=12, players=2, extensions=False, needs=[type(fault)]):
+    with experiment.games(count=12, players=2, extensions=False, needs=[fault]):
         experiment.steady()
         experiment.inject(fault, duration, *felt)
         experiment.recovered()
@@ -97,7 +98,8 @@ def test_held_up(experiment: Experiment, fault: Fault, duration: str, felt: tupl
 
 def test_idle_in_transaction(experiment: Experiment) -> None:
     """Sessions idle in a transaction hold snapshots, not games: timers keep their time."""
-    with experiment.games(count=12, players=2, extensions=False, needs=[IdleInTransaction]):
+    fault = IdleInTransaction()
+    with experiment.games(count=12, players=2, extensions=False, needs=[fault]):
         experiment.steady()
-        experiment.inject(IdleInTransaction(), "5s", TimersOnTime(within_s=1.5))
+        experiment.inject(fault, "5s", TimersOnTime(within_s=1.5))
         experiment.recovered()

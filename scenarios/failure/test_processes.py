@@ -42,7 +42,7 @@ def told_to_end(replica: str) -> Schedule:
 )
 def test_one_replica(experiment: Experiment, fault: Fault, duration: str, felt: Expectation) -> None:
     """The only replica, or its database, is gone for a while: all of its work is taken up again."""
-    with experiment.games(count=12, players=2, extensions=False):
+    with experiment.games(count=12, players=2, extensions=False, needs=[fault]):
         experiment.steady()
         experiment.inject(fault, duration, felt)
         experiment.recovered()
@@ -50,34 +50,34 @@ def test_one_replica(experiment: Experiment, fault: Fault, duration: str, felt: 
 
 def test_graceful_stop(experiment: Experiment) -> None:
     """The only replica is told to end: what it has begun is answered, the rest is taken up by the next."""
-    with experiment.games(count=12, players=2, extensions=False, needs=[TableLock]):
+    schedule = told_to_end("service-1")
+    with experiment.games(count=12, players=2, extensions=False, needs=schedule.faults):
         experiment.steady()
-        experiment.run_schedule(told_to_end("service-1"), *FINISHES_ITS_WORK)
+        experiment.run_schedule(schedule, *FINISHES_ITS_WORK)
         experiment.recovered()
 
 
 def test_killed_in_mid_broadcast(experiment: Experiment) -> None:
     """The service dies over messages that PubNub has accepted: they are sent again under the same id."""
-    with experiment.games(count=12, players=2, extensions=False):
-        experiment.steady()
-        # No answer comes, and the service dies before it would try again by itself.
-        experiment.run_schedule(
-            Schedule(
-                (
-                    Entry(0.0, 3.0, NoAnswer("publish", stage="after")),
-                    Entry(2.8, 2.0, Kill("service-1")),
-                )
-            ),
-            SentAgainUnderSameId(),
+    # No answer comes, and the service dies before it would try again by itself.
+    schedule = Schedule(
+        (
+            Entry(0.0, 3.0, NoAnswer("publish", stage="after")),
+            Entry(2.8, 2.0, Kill("service-1")),
         )
+    )
+    with experiment.games(count=12, players=2, extensions=False, needs=schedule.faults):
+        experiment.steady()
+        experiment.run_schedule(schedule, SentAgainUnderSameId())
         experiment.recovered()
 
 
 def test_relay_owner_killed_with_others_alive(experiment: Experiment) -> None:
     """One of three replicas is killed: the others publish on, each move is made once and heard."""
-    with experiment.games(count=12, players=2, replicas=3, own_ticks=True, extensions=False):
+    fault = Kill("service-2")
+    with experiment.games(count=12, players=2, replicas=3, own_ticks=True, extensions=False, needs=[fault]):
         experiment.steady()
-        experiment.inject(Kill("service-2"), "5s")
+        experiment.inject(fault, "5s")
         experiment.recovered()
 
 
@@ -87,11 +87,12 @@ def test_rolling_restart(experiment: Experiment) -> None:
     Nobody notices as replicas go that others stand in for. Who calls one address alone is refused while that
     replica is away, and has to try again; but no request is cut off that was under way.
     """
+    last = told_to_end("service-1")
     with experiment.games(
-        count=12, players=2, replicas=3, own_ticks=True, extensions=False, needs=[TableLock]
+        count=12, players=2, replicas=3, own_ticks=True, extensions=False, needs=last.faults
     ):
         experiment.steady()
         for replica in ("service-3", "service-2"):
             experiment.inject(Terminate(replica), "4.5s", NobodyFails(), TimersOnTime(within_s=1.5))
-        experiment.run_schedule(told_to_end("service-1"), *FINISHES_ITS_WORK)
+        experiment.run_schedule(last, *FINISHES_ITS_WORK)
         experiment.recovered()

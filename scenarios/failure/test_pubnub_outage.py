@@ -28,29 +28,28 @@ NOTICED = (HealthNames("pubnub"), ReadingReaches("breaker_state", 2))
 @pytest.mark.main
 def test_refused(experiment: Experiment) -> None:
     """PubNub refuses every connection: games go on in the database, and all is heard once it is back."""
-    with experiment.games(count=12, players=2):
+    fault = Down("service-pubnub")
+    with experiment.games(count=12, players=2, needs=[fault]):
         experiment.steady()
-        experiment.inject(Down("service-pubnub"), "5s", *UNDISTURBED, Silence(), HealthNames("pubnub"))
+        experiment.inject(fault, "5s", *UNDISTURBED, Silence(), HealthNames("pubnub"))
         experiment.recovered()
 
 
 def test_black_hole(experiment: Experiment) -> None:
     """PubNub takes every request and answers none: calls to it time out, games go on."""
-    with experiment.games(count=12, players=2):
+    fault = BlackHole("service-pubnub")
+    with experiment.games(count=12, players=2, needs=[fault]):
         experiment.steady()
-        experiment.inject(
-            BlackHole("service-pubnub"), "5s", *UNDISTURBED, Silence(grace_s=2), HealthNames("pubnub")
-        )
+        experiment.inject(fault, "5s", *UNDISTURBED, Silence(grace_s=2), HealthNames("pubnub"))
         experiment.recovered()
 
 
 def test_stall(experiment: Experiment) -> None:
     """Connections to PubNub stall, then go on: what comes twice or late then harms no order, games go on."""
-    with experiment.games(count=12, players=2):
+    fault = Stall("service-pubnub")
+    with experiment.games(count=12, players=2, needs=[fault]):
         experiment.steady()
-        experiment.inject(
-            Stall("service-pubnub"), "5s", *UNDISTURBED, Silence(grace_s=2), HealthNames("pubnub")
-        )
+        experiment.inject(fault, "5s", *UNDISTURBED, Silence(grace_s=2), HealthNames("pubnub"))
         experiment.recovered()
 
 
@@ -70,7 +69,7 @@ def test_stall(experiment: Experiment) -> None:
 )
 def test_ill(experiment: Experiment, fault: Fault, felt: tuple[Expectation, ...]) -> None:
     """PubNub is ill in one of its ways: games go on, nothing is lost, order is kept."""
-    with experiment.games(count=12, players=2):
+    with experiment.games(count=12, players=2, needs=[fault]):
         experiment.steady()
         experiment.inject(fault, "5s", *UNDISTURBED, *felt)
         experiment.recovered()
@@ -78,9 +77,9 @@ def test_ill(experiment: Experiment, fault: Fault, felt: tuple[Expectation, ...]
 
 def test_status_429_retry_after(experiment: Experiment) -> None:
     """PubNub asks to be left alone for 2 s: it is, and all is heard afterwards."""
-    with experiment.games(count=12, players=2):
+    fault = Status("publish", status=429, retry_after="2s")
+    with experiment.games(count=12, players=2, needs=[fault]):
         experiment.steady()
-        fault = Status("publish", status=429, retry_after="2s")
         experiment.inject(fault, "5s", *UNDISTURBED, LeftAlone(status=429, for_s=2))
         experiment.recovered()
         record_attempts(experiment.system, experiment.history)
@@ -88,33 +87,36 @@ def test_status_429_retry_after(experiment: Experiment) -> None:
 
 def test_answer_lost_after_acceptance(experiment: Experiment) -> None:
     """PubNub accepts events and its answers are lost: they are sent again under the same event id."""
-    with experiment.games(count=12, players=2):
+    fault = Cut("publish", stage="after", probability="50%")
+    with experiment.games(count=12, players=2, needs=[fault]):
         experiment.steady()
-        fault = Cut("publish", stage="after", probability="50%")
         experiment.inject(fault, "5s", *UNDISTURBED, SentAgainUnderSameId())
         experiment.recovered()
 
 
 def test_players_cut_off(experiment: Experiment) -> None:
     """Every player loses PubNub for a while: each one catches up, and misses nothing."""
-    with experiment.games(count=12, players=2):
+    fault = Down("players-pubnub")
+    with experiment.games(count=12, players=2, needs=[fault]):
         experiment.steady()
-        experiment.inject(Down("players-pubnub"), "5s", *UNDISTURBED, Silence())
+        experiment.inject(fault, "5s", *UNDISTURBED, Silence())
         experiment.recovered()
 
 
 def test_players_stalled(experiment: Experiment) -> None:
     """Every player's connection stalls for a while: each one hears it all afterwards."""
-    with experiment.games(count=12, players=2):
+    fault = Stall("players-pubnub")
+    with experiment.games(count=12, players=2, needs=[fault]):
         experiment.steady()
-        experiment.inject(Stall("players-pubnub"), "5s", *UNDISTURBED, Silence())
+        experiment.inject(fault, "5s", *UNDISTURBED, Silence())
         experiment.recovered()
 
 
 def test_outage_longer_than_patience(experiment: Experiment) -> None:
     """An outage long past the breaker's patience: hundreds of events wait in the outbox, in order."""
-    with experiment.games(count=40, players=1):
+    fault = Down("service-pubnub")
+    with experiment.games(count=40, players=1, needs=[fault]):
         experiment.steady()
         waiting = ReadingReaches("outbox_depth", 100, actor="database")
-        experiment.inject(Down("service-pubnub"), "10s", *UNDISTURBED, *NOTICED, Silence(), waiting)
+        experiment.inject(fault, "10s", *UNDISTURBED, *NOTICED, Silence(), waiting)
         experiment.recovered()

@@ -19,10 +19,11 @@ def test_wrong_and_missing_secrets(experiment: Experiment) -> None:
 
     The service lets few of such calls through a second, so it takes a while until each was tried.
     """
-    with experiment.games(count=12, players=2, extensions=False, needs=[WrongSecrets]):
+    fault = WrongSecrets(callers=4, every="20ms")
+    with experiment.games(count=12, players=2, extensions=False, needs=[fault]):
         experiment.steady()
         experiment.inject(
-            WrongSecrets(callers=4, every="20ms"),
+            fault,
             "6s",
             UnauthorisedCallsRefused(at_least=100),
             UnauthorisedCallsMadeNothing(),
