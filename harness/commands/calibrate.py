@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 
 from harness.commands._progress import Progress, interruptible
+from harness.commands._reports import reports_option
 from harness.commands._system import system_option, use_system
 from harness.output import Exit
 from harness.report.gate import EXIT_CODES
@@ -69,14 +70,7 @@ def _milliseconds(_context: click.Context, _option: click.Parameter, values: tup
     show_default=True,
     help="Samples of each path under each delay. More of them tell smaller errors apart.",
 )
-@click.option(
-    "--reports",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="STORMWATCH_REPORTS",
-    default=Path("reports"),
-    show_default=True,
-    help="Where the calibration's folder is made; the reports of runs there show the newest one.",
-)
+@reports_option("Where the calibration's folder is made; the reports of runs there show the newest one.")
 @system_option
 def command(delays_ms: list[int], repetitions: int, reports: Path, system: str | None) -> None:
     """Inject known delays and losses, and compare them with what the harness reports.

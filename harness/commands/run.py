@@ -18,6 +18,7 @@ import click
 from click.core import ParameterSource
 
 from harness.commands._errors import NoReportError, said_as
+from harness.commands._reports import reports_option
 from harness.commands._system import system_option, use_system
 from harness.output import Exit
 
@@ -77,14 +78,7 @@ def _what_was_meant(name: str, own: set[str]) -> str:
     help="Policy to judge by. [default: STORMWATCH_SLA, else the one beside the system's file, else the "
     "harness's own]",
 )
-@click.option(
-    "--reports",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="STORMWATCH_REPORTS",
-    default=Path("reports"),
-    show_default=True,
-    help="Where the run's folder is made.",
-)
+@reports_option("Where the run's folder is made.")
 @click.option(
     "--local", is_flag=True, help="Run on local stacks, whatever the environment says (SUPABASE_URL ...)."
 )

@@ -14,6 +14,7 @@ import click
 
 from harness.commands._errors import said_as
 from harness.commands._progress import Progress, interruptible
+from harness.commands._reports import reports_option
 from harness.commands._system import system_option, use_system
 from harness.output import Exit
 from harness.report.gate import EXIT_CODES
@@ -67,14 +68,7 @@ _RUNS: Final = "runs"
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Also write the table as Markdown into this file.",
 )
-@click.option(
-    "--reports",
-    type=click.Path(file_okay=False, path_type=Path),
-    envvar="STORMWATCH_REPORTS",
-    default=Path("reports"),
-    show_default=True,
-    help="Where the validation's folder is made; the reports of runs there show the newest one.",
-)
+@reports_option("Where the validation's folder is made; the reports of runs there show the newest one.")
 @system_option
 def command(
     names: tuple[str, ...],
