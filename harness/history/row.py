@@ -16,11 +16,13 @@ class Row(NamedTuple):
     is one, so that a late driver or a stalled service hides nothing.
     """
 
+    #: What happened, in one word:
     kind: Kind
     #: The operation within its kind; readings carry their unit in it (``service.rss_bytes``).
     name: str
     #: Who wrote it: ``cron``, ``player-3``, ``database``, ``fault`` ...
     actor: str
+    #: Id of the item (game, lot).
     game: str | None = None
     #: Unique id of the event (or of the fault).
     event: str | None = None
@@ -28,12 +30,15 @@ class Row(NamedTuple):
     seq: int | None = None
     #: When it should have happened: a tick's schedule, a phase's expiry.
     intended_ns: int | None = None
+    #: When it began.
     start_ns: int | None = None
+    #: When it ended, or when it happened.
     end_ns: int | None = None
     #: None: the outcome is unknown (a commit whose answer was lost).
     ok: bool | None = None
     #: Short and stable, so that it can be counted: ``http 503``, ``timeout``.
     error: str | None = None
+    #: A reading, or a size, in the unit of its name.
     value: float | None = None
     #: Of a fault: what is broken (``network``, ``service-pubnub``); its ``name`` is how (``down``). Of a
     #: subscription: the way in which the player listens (``PubNub``, ``WebSocket``).

@@ -1,0 +1,156 @@
+"""READMEs: their tables are made from the code, their Python runs as printed, their links lead somewhere.
+
+``UPDATE_GOLDEN=1`` writes the tables anew.
+"""
+
+import dataclasses
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import harness.experiment
+from fixtures.synthetic_run import Shape, synthetic_rows, write_run
+from harness.faults import kinds
+from harness.history.names import Kind
+from harness.history.row import Row
+from harness.history.schema import COLUMNS
+from harness.judge.metrics import METRICS as MEASURES
+from harness.sla.metrics import METRICS
+from harness.system import find_system
+
+PROJECT = Path(harness.experiment.__file__).parents[2]
+READMES = sorted(
+    path
+    for path in PROJECT.rglob("*.md")
+    if not any(part.startswith(".") or part == "_bundled" for part in path.relative_to(PROJECT).parts)
+)
+TABLE = re.compile(r"(<!-- (\w+): made from the code -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+PYTHON = re.compile(r'^```python(?: title="(\S+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
+
+
+def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def first_sentence(thing: object) -> str:
+    said = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    return said.replace("``", "`").replace("|", "\\|")
+
+
+def faults() -> str:
+    rows = ((f"`{name}`", first_sentence(kind)) for name, kind in kinds(find_system()).items())
+    return table(("fault", "what it does"), rows)
+
+
+def expectations() -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name in harness.experiment.__all__:
+            kind = getattr(harness.experiment, name)
+            if dataclasses.is_dataclass(kind) and hasattr(kind, "judge"):
+                fields = [f for f in dataclasses.fields(kind) if f.init and not f.name.startswith("_")]
+                given = ", ".join(
+                    f.name if f.default is dataclasses.MISSING else f"{f.name}={f.default!r}" for f in fields
+                )
+                yield f"`{name}({given})`", first_sentence(kind)
+
+    return table(("expectation", "what is expected"), rows())
+
+
+def metrics() -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name, metric in METRICS.items():
+            unit = {"quantile": "seconds, a quantile", "rate": "a share", "census": "a share of all"}[
+                metric.kind
+            ]
+            said = first_sentence(MEASURES[name]).removeprefix("Return ")
+            yield f"`{name}`", unit, metric.comparison, said[0].upper() + said[1:]
+
+    return table(("metric", "unit", "good", "what it is"), rows())
+
+
+def columns() -> str:
+    source = inspect.getsource(Row)
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name, type_, _ in COLUMNS:
+            comment = re.search(rf"((?:    #:.*\n)+)    {name}:", source)
+            assert comment, f"Row.{name} is not explained"
+            said = " ".join(line.strip().removeprefix("#:").strip() for line in comment[1].splitlines())
+            said = re.sub(r":\w+:`~?([\w.]+)`", r"`\1`", said)
+            said += f" {', '.join(get_args(Kind))}." if name == "kind" else ""
+            yield f"`{name}`", str(getattr(type_, "value_type", type_)), said.replace("``", "`")
+
+    return table(("column", "type", "what it holds"), rows())
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "faults": faults, "expectations": expectations, "metrics": metrics, "columns": columns
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_tables_say_what_the_code_says(readme: Path) -> None:
+    text = readme.read_text(encoding="utf-8")
+    made = TABLE.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[4]}", text)
+    if os.environ.get("UPDATE_GOLDEN"):
+        readme.write_text(made, encoding="utf-8")
+    assert made == readme.read_text(encoding="utf-8"), "if that is meant, run with UPDATE_GOLDEN=1"
+
+
+def anchors(text: str) -> set[str]:
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_links_lead_somewhere(readme: Path) -> None:
+    for link in LINK.findall(readme.read_text(encoding="utf-8")):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        place, _, anchor = link.partition("#")
+        target = (readme.parent / place).resolve() if place else readme
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def snippets() -> Iterator[tuple[Path, str, str]]:
+    for readme in READMES:
+        for title, code in PYTHON.findall(readme.read_text(encoding="utf-8")):
+            yield readme, title, code
+
+
+def test_what_reads_a_history_runs_as_printed(tmp_path: Path) -> None:
+    shape = Shape()
+    run = write_run(tmp_path / "reports", synthetic_rows(shape), shape)
+    (tmp_path / "reports" / "latest").symlink_to(run.path)
+    codes = [code for readme, _, code in snippets() if "read_history" in code]
+    assert len(codes) == 2
+    for code in codes:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "0.95" in done.stdout or "delivery" in done.stdout
+
+
+def test_scenarios_that_are_shown_are_found_as_printed(tmp_path: Path) -> None:
+    titled = {title: code for _, title, code in snippets() if title}
+    assert {"busy_evening.py", "test_my_outage.py"} <= set(titled)
+    for title, code in titled.items():
+        (tmp_path / title).write_text(code, encoding="utf-8")
+    collected = [sys.executable, "-m", "pytest", "--collect-only", "-q", "test_my_outage.py"]
+    listed = [sys.executable, "-m", "locust", "-f", "busy_evening.py", "--list"]
+    for command, told in ((collected, "test_refused"), (listed, "Evening")):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
+        assert told in done.stdout + done.stderr, done.stderr
+        assert done.returncode == 0, done.stderr
