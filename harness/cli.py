@@ -25,12 +25,13 @@ COMMANDS: Final = {
     "report": "Judge a run's history once more and write its reports.",
     "gate": "Exit by the verdict of a report.",
     "compare": "Compare two runs, objective by objective.",
+    "export": "Write a run's history as CSV, Parquet or JSON lines.",
     "calibrate": "Inject known delays and losses, and compare what is reported of them.",
     "validate": "Put defective versions of the system before the harness: which does it catch?",
 }
 
 #: Commands that speak to no system.
-_READERS: Final = frozenset({"init", "report", "gate", "compare"})
+_READERS: Final = frozenset({"init", "report", "gate", "compare", "export"})
 
 
 class _LazyGroup(click.Group):
