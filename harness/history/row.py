@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 from harness.history.names import Kind
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Row(NamedTuple):
@@ -59,3 +63,8 @@ def canonical(fields: Mapping[str, Any]) -> str:
         They are none that JSON has.
     """
     return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+
+def unix_ns(moment: datetime | None) -> int | None:
+    """Return Unix ns of a ``timestamptz``, exactly (it counts microseconds)."""
+    return None if moment is None else (moment - _EPOCH) // _MICROSECOND * 1000

@@ -13,8 +13,8 @@ import aiohttp
 
 from harness.history import HistoryWriter, now_ns
 from harness.history.names import Actor
+from harness.history.row import unix_ns
 from harness.history.witnesses import Doubt, Witness
-from harness.observe.reader import unix_ns
 from harness.observe.readings import CLOCK_EVERY_S, clock_comparison
 from harness.observe.seen_states import Looked, SeenStates
 from harness.system import ApiWitness, Call, LooksAtAll, Seen, System

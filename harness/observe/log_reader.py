@@ -11,8 +11,8 @@ import asyncpg
 
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import AMBIGUOUS, Actor, Publish, Reading, Transition, move
-from harness.history.row import canonical
-from harness.observe.reader import DatabaseReader, unix_ns
+from harness.history.row import canonical, unix_ns
+from harness.observe.reader import DatabaseReader
 from harness.observe.readings import reading
 from harness.system import Lifecycle, SqlWitness
 

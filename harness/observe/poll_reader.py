@@ -8,7 +8,8 @@ from typing import Any
 import asyncpg
 
 from harness.history import HistoryWriter
-from harness.observe.reader import SQL, DatabaseReader, unix_ns
+from harness.history.row import unix_ns
+from harness.observe.reader import SQL, DatabaseReader
 from harness.observe.seen_states import Looked, SeenStates
 from harness.system import Lifecycle, PollWitness
 

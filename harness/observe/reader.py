@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 from abc import ABC, abstractmethod
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ import asyncpg
 
 from harness.history import HistoryWriter
 from harness.history.names import Actor, Reading
+from harness.history.row import unix_ns
 from harness.observe.readings import CLOCK_EVERY_S, compare_clocks, reading
 from harness.target.sessions import OURS, TROUBLE, Who, open_session
 from harness.target.sql import statements
@@ -29,8 +29,6 @@ STATEMENT_LIMIT_S: Final = 10.0
 RECONNECT_S: Final = 0.5
 
 SQL: Final = statements(Path(__file__).parent / "sql")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class DatabaseReader(ABC):
@@ -143,8 +141,3 @@ async def open_observer(url: str) -> asyncpg.Connection[Any]:
     return await open_session(
         url, Who.OBSERVER, limit_s=STATEMENT_LIMIT_S, statement_limit_s=STATEMENT_LIMIT_S
     )
-
-
-def unix_ns(moment: datetime | None) -> int | None:
-    """Return Unix ns of a ``timestamptz``, exactly (it counts microseconds)."""
-    return None if moment is None else (moment - _EPOCH) // _MICROSECOND * 1000

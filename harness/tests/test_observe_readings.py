@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from harness.history import HistoryWriter, read_history
+from harness.history.row import unix_ns
 from harness.observe.health import what_is_ill
 from harness.observe.log_reader import _Seen
 from harness.observe.metrics import readings_of
-from harness.observe.reader import unix_ns
 from harness.observe.readings import OwnReadings, ProcessReadings
 from harness.system import find_system
 from harness.target import Target
