@@ -11,7 +11,8 @@ from typing import Final, Literal, NamedTuple, get_args
 
 #: Kinds of rows.
 Kind = Literal[
-    "monitor", "transition", "trigger", "publish", "delivery", "http", "health", "fault", "alert", "resource",
+    "monitor", "transition", "trigger", "publish", "delivery", "timer", "http", "health", "fault", "alert",
+    "resource",
 ]  # fmt: skip
 
 KINDS: Final[frozenset[str]] = frozenset(get_args(Kind))
@@ -71,6 +72,15 @@ class Transition(StrEnum):
 
     #: A game found past due and not moved.
     OVERDUE = "overdue"
+
+
+class Timer(StrEnum):
+    """Names of ``timer`` rows: ``target`` is the state, ``intended_ns`` its end by the system's clock."""
+
+    #: The witness: a move set it.
+    SET = "set"
+    #: An answer to a player, asked for at ``start_ns``, there at ``end_ns``; ``value`` is what is left, in s.
+    TOLD = "told"
 
 
 #: Between the two phases of a move.

@@ -11,6 +11,7 @@ from harness.history.names import Kind
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_LAST_NS: Final = 2**63 - 1
 
 
 class Row(NamedTuple):
@@ -47,7 +48,7 @@ class Row(NamedTuple):
     #: Of a fault: what is broken (``network``, ``service-pubnub``); its ``name`` is how (``down``). Of a
     #: subscription: the way in which the player listens (``PubNub``, ``WebSocket``).
     place: str | None = None
-    #: Of a message: the state that it tells of.
+    #: Of a message and of an answer of the timer call: the state that it tells of.
     target: str | None = None
     #: What a message told of a move, or the witness knows of it: JSON by :func:`canonical`. A message that
     #: tells the same again has none.
@@ -66,5 +67,7 @@ def canonical(fields: Mapping[str, Any]) -> str:
 
 
 def unix_ns(moment: datetime | None) -> int | None:
-    """Return Unix ns of a ``timestamptz``, exactly (it counts microseconds)."""
-    return None if moment is None else (moment - _EPOCH) // _MICROSECOND * 1000
+    """Return Unix ns of a ``timestamptz``, exactly (it counts microseconds); at most what a row can hold."""
+    if moment is None:
+        return None
+    return max(-_LAST_NS, min((moment - _EPOCH) // _MICROSECOND * 1000, _LAST_NS))

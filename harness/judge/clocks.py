@@ -107,7 +107,9 @@ def on_masters_clock(table: pa.Table, clocks: Sequence[Clock]) -> pa.Table:
     subscriptions = pa.array([Delivery.SUBSCRIBE, Delivery.UNSUBSCRIBE])
     named = pc.is_in(table["name"].cast(pa.string()), value_set=subscriptions)
     theirs = pc.and_(is_kind(table, "delivery"), pc.invert(named))
-    shifts = {"intended_ns": shift, "start_ns": pc.if_else(theirs, 0, shift), "end_ns": shift}
+    # When a timer ends is told by the system's clock.
+    due = pc.if_else(is_kind(table, "timer"), 0, shift)
+    shifts = {"intended_ns": due, "start_ns": pc.if_else(theirs, 0, shift), "end_ns": shift}
     for column, by in shifts.items():
         place = table.column_names.index(column)
         table = table.set_column(place, column, pc.subtract(table[column], by))

@@ -12,6 +12,7 @@ from harness.history.names import Publish, Way
 WITNESSES_OF: Final[Mapping[Kind | Publish, frozenset[Witness]]] = {
     "monitor": frozenset({Witness.CRON}),
     "http": frozenset({Witness.PLAYERS}),
+    "timer": frozenset({Witness.PLAYERS, Witness.DATABASE}),
     "transition": frozenset({Witness.DATABASE}),
     "trigger": frozenset({Witness.DATABASE}),
     "publish": frozenset({Witness.DATABASE}),

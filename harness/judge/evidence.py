@@ -34,6 +34,7 @@ from harness.history.names import (
     Transition,
 )
 from harness.history.witnesses import Doubt, Witness, doubts_about, read_doubts
+from harness.judge.answers import answers_of
 from harness.judge.clocks import NS, Clock, compared, on_masters_clock, workers_of
 from harness.judge.declared import unused_clocks
 from harness.judge.doubts import declared_doubts, shortages_of
@@ -291,9 +292,9 @@ class Evidence:
         return found[~moved_since].drop(columns="left_ns").reset_index(drop=True)
 
     @cached_property
-    def triggers(self) -> pd.DataFrame:
-        """Runs of the broadcasting trigger."""
-        return self.rows("trigger")
+    def answers(self) -> pd.DataFrame:
+        """What the timer call told, beside the truth; see :func:`answers_of`."""
+        return answers_of(self)
 
     @cached_property
     def publishes(self) -> pd.DataFrame:

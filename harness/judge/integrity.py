@@ -21,6 +21,7 @@ from harness.history.witnesses import Witness
 from harness.judge.evidence import NS, Evidence
 from harness.judge.pairs import ambiguous
 from harness.judge.table import pair_key, repeated
+from harness.judge.timers import went_back
 from harness.judge.told import told_of_nothing, told_wrongly
 from harness.judge.truth import blur_ns, looks_now_and_then, never_due
 from harness.judge.violations import EXAMPLES, Violations, examples_of, violations_of
@@ -320,5 +321,13 @@ INTEGRITY: Final[Mapping[str, Integrity]] = {
         Witness.DATABASE,
         *_HEARD,
         silenced_by={Witness.DATABASE},
+    ),
+    "timer_back": _integrity(
+        "Timers that went back",
+        went_back,
+        "answers of the timer call",
+        Witness.PLAYERS,
+        *_HEARD,
+        Witness.OWN_CLOCK,
     ),
 }

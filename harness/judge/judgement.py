@@ -19,8 +19,8 @@ from harness.judge.rows import check_row, integrity_row, objective_row
 from harness.judge.samples import Samples
 from harness.sla.policy import Objective
 
-#: Kinds of rows that are stamped by the database's clock.
-_BY_DATABASE: Final = pa.array(["transition", "trigger", "publish"])
+#: Kinds of rows that are stamped by the database's clock, some of them or all.
+_BY_DATABASE: Final = pa.array(["transition", "trigger", "publish", "timer"])
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from harness.judge.samples import (
     steady_rows,
     unsettled,
 )
+from harness.judge.timers import timer_error
 from harness.judge.truth import blur_ns, coarsest_ns, never_due
 from harness.sla.metrics import METRICS as DECLARED
 
@@ -58,9 +59,6 @@ def metric(measure: M) -> M:
         raise TypeError(f"no metric {name!r} is declared; there are {', '.join(DECLARED)}")
     METRICS[name] = measure
     return measure
-
-
-# --- latencies ---------------------------------------------------------------------------------------
 
 
 @metric
@@ -166,7 +164,7 @@ def act_latency(evidence: Evidence) -> Samples:
 @metric
 def trigger_execution(evidence: Evidence) -> Samples:
     """Return how long the broadcasting trigger took, measured by the database."""
-    rows = evidence.triggers
+    rows = evidence.rows("trigger")
     at = rows["start_ns"] - evidence.database_clock.offset_ns
     steady = evidence.steady(at)
     rows, at = rows[steady], at[steady]
@@ -204,7 +202,10 @@ def pubnub_delivery(evidence: Evidence) -> Samples:
     )
 
 
-# --- rates -------------------------------------------------------------------------------------------
+@metric
+def timer_answers(evidence: Evidence) -> Samples:
+    """Return how far off the answers of the timer call were."""
+    return timer_error(evidence)
 
 
 @metric

@@ -115,6 +115,8 @@ def _estimated(row: ObjectiveRow, objective: Objective, samples: Samples) -> Obj
         }
     )
     if not len(samples.values):
+        if samples.absent:
+            return row.model_copy(update={"absent": samples.absent})
         return row.model_copy(update={"doubts": (*row.doubts, "nothing was measured in the steady state")})
     by = _by_quantile if objective.quantile is not None else _by_rate
     estimate, row, needed = by(row, objective, samples)

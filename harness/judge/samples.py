@@ -45,6 +45,8 @@ class Samples:
     lag_error_s: float = 0.0
     #: What a ceiling is held against, where it is not the values.
     elapsed: NDArray[np.float64] | None = None
+    #: Why there are none, by choice.
+    absent: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ compared as numbers (see :func:`~harness.history.row.canonical`).
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ import pandas as pd
 
 from harness.judge.evidence import Evidence
 from harness.judge.pairs import ambiguous
-from harness.judge.truth import looks_now_and_then
+from harness.judge.truth import known_to_ns, looks_now_and_then
 from harness.judge.violations import Violations, violations_of
 
 #: Why content is not compared, where the record has moves.
@@ -72,7 +71,7 @@ def _shown(fields: dict[str, Any], name: str) -> str:
 def told_of_nothing(evidence: Evidence) -> Violations:
     """Messages of moves that never happened, and of items that their channel is not about."""
     heard, moved = evidence.messages, evidence.transitions
-    known = (heard["end_ns"] <= _known_to_ns(evidence)).fillna(value=False)
+    known = (heard["end_ns"] <= known_to_ns(evidence)).fillna(value=False)
     of_moves = heard[(heard["target"].notna() & (heard["event"] >= 0) & known).to_numpy(dtype=bool)]
     made = pd.concat([moved["event"], evidence.publishes["event"]])
     stray = (of_moves["ok"] == False).fillna(value=False).to_numpy(dtype=bool)  # noqa: E712 - null too
@@ -97,18 +96,6 @@ def told_of_nothing(evidence: Evidence) -> Violations:
         if is_alone(evidence)
         else _held_against_nobody(seen, "others may have published on the same keys")
     )
-
-
-def _known_to_ns(evidence: Evidence) -> float:
-    """Return up to when all that was heard is of moves that the record has, if they were: Unix ns.
-
-    While a run goes on, what is heard may be of a move that the witness has not read yet. What was heard
-    before the last move that it has read was committed before that, too.
-    """
-    if evidence.run.finished_at is not None:
-        return math.inf
-    last_ns = evidence.transitions["committed_ns"].max()
-    return -math.inf if pd.isna(last_ns) else float(last_ns) - (evidence.database_clock.bound_ns or 0)
 
 
 def is_alone(evidence: Evidence) -> bool:

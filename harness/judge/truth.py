@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -57,3 +58,15 @@ def never_due(evidence: Evidence) -> list[str]:
     if moved.empty or len(evidence.overdue) or bool(moved["intended_ns"].notna().any()):
         return []
     return ["the witness does not tell when timers fall due (no due_at)"]
+
+
+def known_to_ns(evidence: Evidence) -> float:
+    """Return up to when all that was heard is of moves that the record has, if they were: Unix ns.
+
+    While a run goes on, what is heard may be of a move that the witness has not read yet. What was heard
+    before the last move that it has read was committed before that, too.
+    """
+    if evidence.run.finished_at is not None:
+        return math.inf
+    last_ns = evidence.transitions["committed_ns"].max()
+    return -math.inf if pd.isna(last_ns) else float(last_ns) - (evidence.database_clock.bound_ns or 0)

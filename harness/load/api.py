@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from locust.contrib.fasthttp import FastHttpSession, LocustBadStatusCode
 
-from harness.history import HistoryWriter, now_ns
+from harness.history import HistoryWriter, Row, now_ns
 from harness.target.client import Answer, Check, outcome
 from harness.target.errors import name_of
 
@@ -28,6 +28,11 @@ class Api:
     def __init__(self, session: FastHttpSession, history: HistoryWriter | None) -> None:
         self._session = session
         self._history = history
+
+    def note(self, row: Row) -> None:
+        """Record what was learned from an answer."""
+        if self._history is not None:
+            self._history.append(row)
 
     def call(
         self,

@@ -82,6 +82,7 @@ class PlayedItem:
         self._sync_s = options.sync_s
         self._state = self._lifecycle.begins
         self._reached = {state: Event() for state in self._lifecycle.states}
+        self._api = api
         self._session = ItemSession(self, api, worker_run)
         self._listening = False
         #: Actor -> headers of its own.
@@ -172,14 +173,17 @@ class PlayedItem:
             due_ns += every_ns
 
     def _ask_timer(self, system: HasTimer, player: str, due_ns: int) -> None:
+        asked_ns = now_ns()
         try:
             with step_of(self._system, "ask_timer", Refused):
-                state = system.ask_timer(self._session.due(due_ns), self, player)
+                told = system.ask_timer(self._session.due(due_ns), self, player)
+                row = None if told is None else told.row(self.id, player, asked_ns, now_ns())
         except (Refused, SystemFileError) as error:
             log.warning("%s: %s", self.id, error)
             return
-        if state is not None:
-            self._reach(state)
+        if told is not None and row is not None:
+            self._api.note(row)
+            self._reach(told.state)
 
     def _reach(self, state: str) -> None:
         """Note that a player knows of ``state``, from its event or from the timer, whichever came first."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 import asyncpg
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.history.names import AMBIGUOUS, Actor, Publish, Reading, Transition, move
+from harness.history.names import AMBIGUOUS, Actor, Publish, Reading, Timer, Transition, move
 from harness.history.row import canonical, unix_ns
 from harness.observe.reader import DatabaseReader
 from harness.observe.readings import reading
@@ -121,7 +121,7 @@ class _Seen:
 
 
 def _transition_rows(record: asyncpg.Record, lifecycle: Lifecycle) -> Iterator[Row]:
-    """Yield the row of a move, and that of the trigger it fired where its time is known."""
+    """Yield the rows of a move, and of what is known of the trigger it fired and of the timer that it set."""
     start_ns = unix_ns(record["moved_at"])
     item, state = str(record["item"]), str(record["to_state"])
     # Null is a move that made no event. Without the column, events have no ids.
@@ -148,6 +148,10 @@ def _transition_rows(record: asyncpg.Record, lifecycle: Lifecycle) -> Iterator[R
         end_ns = None if start_ns is None else start_ns + round(took_ms * 1e6)
         trigger = row._replace(kind="trigger", name="trigger", value=took_ms)
         yield trigger._replace(intended_ns=None, end_ns=end_ns, error=None, said=None)
+    ends_ns = unix_ns(record.get("ends_at"))
+    if ends_ns is not None:
+        timer = row._replace(kind="timer", name=Timer.SET, intended_ns=ends_ns, target=state)
+        yield timer._replace(end_ns=None, error=None, said=None)
 
 
 def _publish_row(record: asyncpg.Record) -> Row:

@@ -45,6 +45,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "trigger_execution": _latency(Witness.DATABASE, Witness.TRIGGERS),
     "act_latency": _latency(Witness.PLAYERS, *_HEARD),
     "pubnub_delivery": _latency(*_HEARD, Witness.PUBNUB_CLOCK),
+    "timer_answers": _latency(Witness.PLAYERS, Witness.DATABASE, Witness.DATABASE_CLOCK),
     "errors": _rate("<", Witness.PLAYERS, Witness.CRON, Witness.SUBSCRIBERS),
     "availability": _rate(">", Witness.PLAYERS, Witness.CRON, Witness.HEALTH),
     "timer_accuracy": _rate(">", Witness.DATABASE, Witness.CRON, Witness.SCHEDULE, Witness.OWN_CLOCK),

@@ -36,6 +36,7 @@ from harness.system.optional import (
     SqlCleaning,
     Ticked,
     Ticks,
+    TimeLeft,
 )
 from harness.system.processes import HasDefects, HasProcesses, Local, Part, Program
 from harness.system.statements import WitnessError
@@ -84,6 +85,7 @@ __all__ = [
     "SystemFileError",
     "Ticked",
     "Ticks",
+    "TimeLeft",
     "Timed",
     "Unheard",
     "Unreadable",

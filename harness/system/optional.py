@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from harness.history.names import Reading
+from harness.history.names import Reading, Timer
+from harness.history.row import Row, unix_ns
 from harness.system.base import Item, Session
 from harness.system.listeners import Listener
 from harness.system.statements import Statements
@@ -64,12 +66,52 @@ class Acts(Protocol):
         """Do what ``player`` does; runs beside the others, and ends with the item."""
 
 
+@dataclass(frozen=True)
+class TimeLeft:
+    """What an answer of the timer call tells.
+
+    Parameters
+    ----------
+    state : the state that the item is in.
+    left_s : for how many seconds more; None: no timer runs, or it does not tell.
+    ends_at : when the timer ends, by the system's clock; None: no timer runs, or it does not tell.
+    """
+
+    state: str
+    left_s: float | None = None
+    ends_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if self.left_s is not None and math.isnan(self.left_s):
+            raise ValueError("left_s is not a number")
+        if self.ends_at is not None and self.ends_at.tzinfo is None:
+            raise ValueError("ends_at has no time zone")
+
+    def row(self, item: str, player: str, asked_ns: int, told_ns: int) -> Row:
+        """Return the ``timer`` row of it, asked for and told by our clock."""
+        return Row(
+            "timer",
+            Timer.TOLD,
+            player,
+            game=item,
+            intended_ns=unix_ns(self.ends_at),
+            start_ns=asked_ns,
+            end_ns=told_ns,
+            ok=True,
+            value=self.left_s,
+            target=self.state,
+        )
+
+
 @runtime_checkable
 class HasTimer(Protocol):
     """Players can ask how much time is left."""
 
-    def ask_timer(self, session: Session, item: Item, player: str) -> str | None:
-        """Ask; return the state that the answer tells, None where it could not be had."""
+    def ask_timer(self, session: Session, item: Item, player: str) -> TimeLeft | None:
+        """Ask; return what the answer tells, None where it could not be had.
+
+        It is compared with the truth where the witness tells when timers end (``ends_at`` of moves).
+        """
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,9 @@ class SqlWitness(Statements):
     ----------
     moves : moves after the row ``$1`` of items with the prefix ``$2``: ``id, item, from_state, to_state,
         moved_at``; and, where the log has them, ``seq, event_id``, ``due_at`` (null for a move that no timer
-        makes), ``committed_at`` (null where the commit's time is not kept), ``trigger_ms``, and ``told``:
-        what messages of the move must tell, as a JSON object of the fields that ``read`` has in ``told``.
+        makes), ``committed_at`` (null where the commit's time is not kept), ``trigger_ms``, ``ends_at``, when
+        the timer ends that the move sets (null: it sets none), and ``told``: what messages of the move must
+        tell, as a JSON object of the fields that ``read`` has in ``told``.
     overdue : items with the prefix ``$1`` whose timer is past due: ``id, state, due_at, looked_at``.
     due_soon : how many items with the prefix ``$1`` fall due in ``$2`` to ``$3`` seconds from now.
     others_overdue : how many items without the prefix ``$1`` have been past due for over a second.

@@ -192,6 +192,10 @@ def test_cron_and_players_keep_their_schedules(finished: Locust) -> None:
     syncs = rows[rows["name"] == "POST /functions/v1/get-game-timer"].sort_values("intended_ns")
     for _, own in syncs.groupby(["game", "actor"], observed=True):
         assert gaps(own["intended_ns"]) <= {340_000_000}
+    # What each answer told is in the record.
+    told = rows[(rows["kind"] == "timer") & (rows["name"] == "told")]
+    assert len(told) == syncs["ok"].sum()
+    assert told.loc[told["target"] == "drawing", ["intended_ns", "value"]].notna().to_numpy().all()
 
 
 def gaps(instants: pd.Series) -> set[int]:

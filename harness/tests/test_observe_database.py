@@ -67,7 +67,7 @@ def of(kind: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if row["kind"] == kind]
 
 
-async def test_a_move_is_read_with_its_commit_its_trigger_and_its_event(
+async def test_a_move_is_read_with_its_commit_its_trigger_its_event_and_the_timer_that_it_set(
     stack: Stack, reading: Reading, prefix: str
 ) -> None:
     await start_game(stack.target.database_url or "", f"{prefix}1")
@@ -82,6 +82,9 @@ async def test_a_move_is_read_with_its_commit_its_trigger_and_its_event(
     assert move["event"] == trigger["event"] == published["event"]
     assert trigger["value"] > 0
     assert trigger["end_ns"] - trigger["start_ns"] == round(trigger["value"] * 1e6)
+    (timer,) = of("timer", rows)
+    assert (timer["name"], timer["target"], timer["start_ns"]) == ("set", "briefing", move["start_ns"])
+    assert timer["intended_ns"] > timer["start_ns"], "it ends after it was set"
 
 
 async def test_sessions_of_the_service_are_counted_and_ours_are_not(stack: Stack, reading: Reading) -> None:

@@ -35,6 +35,7 @@ def test_the_policy_holds_every_objective_of_the_design() -> None:
         "broadcast_latency": (0.95, "<", 2.0, None),
         "trigger_execution": (0.95, "<", 0.5, None),
         "pubnub_delivery": (0.95, "<", 1.0, None),
+        "timer_answers": (0.99, "<", 0.5, None),
         "error_rate": (None, "<", 0.005, None),
         "availability": (None, ">", 0.999, None),
         "timer_accuracy": (None, ">", 0.999, None),

@@ -25,6 +25,7 @@ from harness.system import (
     System,
     Ticked,
     Timed,
+    TimeLeft,
     Unreadable,
     Words,
 )
@@ -152,12 +153,12 @@ class DrawingGame(System):
         # Refused, the game goes on without this drawing, when its grace period is over.
         session.insist("POST", "/rest/v1/submissions", row, actor=player, expect=(201,))
 
-    def ask_timer(self, session: Session, item: Item, player: str) -> str | None:
+    def ask_timer(self, session: Session, item: Item, player: str) -> TimeLeft | None:
         """Ask how much time is left."""
         answer = session.call(
             "POST", "/functions/v1/get-game-timer", {"gameId": item.id}, actor=player, check=_timer
         )
-        return str(answer.body["phase"]) if answer.ok else None
+        return _time_left(answer.body) if answer.ok else None
 
     def tick(self) -> Call:
         """The call that cron makes."""
@@ -286,5 +287,22 @@ def _timer(body: Any) -> str | None:
     phase, remaining, length = body["phase"], body["timeRemaining"], body["phaseDuration"]
     if phase in DrawingGame.lifecycle.timed:
         numbers = all(isinstance(number, (int, float)) for number in (remaining, length))
-        return None if numbers and remaining >= 0 and body["phaseExpiresAt"] is not None else BAD_ANSWER
+        return None if numbers and remaining >= 0 and _moment(body["phaseExpiresAt"]) else BAD_ANSWER
     return None if phase in DrawingGame.lifecycle.states else BAD_ANSWER
+
+
+def _time_left(body: Any) -> TimeLeft:
+    """Read an answer of get-game-timer that is as it should be."""
+    phase = body["phase"]
+    if phase not in DrawingGame.lifecycle.timed:
+        return TimeLeft(phase)
+    return TimeLeft(phase, float(body["timeRemaining"]), _moment(body["phaseExpiresAt"]))
+
+
+def _moment(text: Any) -> datetime | None:
+    """Return a time with its zone; None: it is none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    return found if found.tzinfo is not None else None

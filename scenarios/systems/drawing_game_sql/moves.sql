@@ -9,6 +9,7 @@ SELECT id,
        due_at,
        transitioned_at AS moved_at,
        trigger_ms,
+       expires_at AS ends_at,
        json_build_object(
            'type', 'phase_changed',
            'seq', seq,
