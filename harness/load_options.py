@@ -44,7 +44,7 @@ class LoadOptions:
 
     games: Annotated[int, Option("count", 200, "{items} at the same time")]
     players: Annotated[int, Option("count", 4, "{players} in each {item}, each with a client of its own")]
-    tick_s: Annotated[float, Option("duration", "1s", "interval at which cron ticks")]
+    tick_s: Annotated[float, Option("duration", "1s", "interval at which cron, or the system itself, ticks")]
     sync_s: Annotated[
         float,
         Option(

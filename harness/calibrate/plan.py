@@ -78,7 +78,7 @@ def setup_for(system: type[System], longest_ms: int = LONGEST_MS) -> Setup:
         wave_every=f"{_WAVE_S}s",
         extensions=False,
     )
-    return replace(setup, count=round(setup.game_s(system.lifecycle) / _WAVE_S))
+    return replace(setup, count=round(setup.game_s(system) / _WAVE_S))
 
 
 @dataclass(frozen=True)

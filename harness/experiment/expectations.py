@@ -81,24 +81,25 @@ class MonitorP95:
 
 @dataclass(frozen=True)
 class TimersOnTime:
-    """Games that fall due while the fault lasts move within ``within_s`` of it, and never before.
+    """Timers that fall due while it lasts fire at the next tick, ``late_s`` later at most, and never before.
 
     Parameters
     ----------
-    within_s : the limit, in seconds.
+    late_s : how much later than a tick's interval they may be, in seconds.
     at_least : games that must fall due, or nothing is proved.
     """
 
-    within_s: float
+    late_s: float
     at_least: int = 1
 
     @property
     def name(self) -> str:
-        return f"every game moves within {self.within_s:g} s of its expiry while it lasts"
+        return f"every timer fires within a tick and {self.late_s:g} s while it lasts"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
+        within_s = evidence.tick_s + self.late_s
         # What falls due in the last moments may rightly move after the end.
-        window = Window(fault.name, fault.start_ns, fault.end_ns - int(self.within_s * NS))
+        window = Window(fault.name, fault.start_ns, fault.end_ns - int(within_s * NS))
         moved = during(evidence.transitions, "intended_ns", window)
         stuck = during(evidence.overdue, "intended_ns", window)
         total = len(moved) + len(stuck)
@@ -106,11 +107,13 @@ class TimersOnTime:
         if total < self.at_least:
             return unseen(self.name, 0.0, items, f"{total} {items} fell due while it lasted")
         lateness, off = seconds(moved["start_ns"] - moved["intended_ns"], 0), blur_ns(moved) / NS
-        wrong = moved[(lateness + off < 0) | (lateness - off > self.within_s)]
-        unsure = total - len(stuck) - int(((lateness >= off) & (lateness + off <= self.within_s)).sum())
+        wrong = moved[(lateness + off < 0) | (lateness - off > within_s)]
+        unsure = total - len(stuck) - int(((lateness >= off) & (lateness + off <= within_s)).sum())
         if unsure and wrong.empty and stuck.empty:
             return unseen(self.name, 0.0, items, f"looks at them can't tell whether {unsure} moved in time")
-        return none_of(evidence, self.name, pd.concat([wrong, stuck]), items, f"{total} expiries")
+        return none_of(
+            evidence, self.name, pd.concat([wrong, stuck]), items, f"{total} expiries, {within_s:g} s each"
+        )
 
 
 @dataclass(frozen=True)

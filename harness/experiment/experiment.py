@@ -156,7 +156,7 @@ class Experiment:
         ----------
         count : games at a time.
         players : players a game.
-        tick : time between ticks of cron.
+        tick : time between ticks of cron; a system that ticks by itself says how often.
         replicas : processes of the service.
         service : further environment of the service (``{"LOG_LEVEL": "DEBUG"}``).
         seed : of the players' behaviour.

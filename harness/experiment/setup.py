@@ -9,7 +9,7 @@ from typing import Final
 
 from harness.faults import Fault
 from harness.sla.units import parse_duration
-from harness.system import HasProcesses, Lifecycle, System, Ticks
+from harness.system import HasProcesses, Lifecycle, System, Ticks, tick_of
 from harness.system.find import place_of
 from harness.target import Action, ConsentError, Permission, Target, deployment_named
 from harness.target.consent import ask
@@ -51,10 +51,10 @@ class Setup:
             for state, timed in lifecycle.timed.items()
         }
 
-    def game_s(self, lifecycle: Lifecycle) -> float:
+    def game_s(self, system: type[System]) -> float:
         """Return the longest that a game takes, in seconds: each timer waits for a tick."""
-        lengths = self.lengths_of(lifecycle).values()
-        return sum(map(parse_duration, lengths)) + len(lengths) * parse_duration(self.tick)
+        lengths = self.lengths_of(system.lifecycle).values()
+        return sum(map(parse_duration, lengths)) + len(lengths) * parse_duration(tick_of(system, self.tick))
 
     def load_options(self, system: type[System]) -> list[str]:
         """Return what Locust is started with to play on ``system``."""
@@ -63,12 +63,12 @@ class Setup:
             "games": self.count,
             "players": self.players,
             **self.lengths_of(system.lifecycle),
-            "tick": self.tick,
+            "tick": tick_of(system, self.tick),
             "seed": self.seed,
             "wave-size": self.wave_size,
             "wave-every": self.wave_every,
             "duration": "24h",
-            "drain": f"{self.game_s(system.lifecycle) + DRAIN_S:g}s",
+            "drain": f"{self.game_s(system) + DRAIN_S:g}s",
         }
         # They go with their stack; those on a deployment are removed by the testbed.
         return [*(f"--{name}={value}" for name, value in options.items()), "--keep-games"]

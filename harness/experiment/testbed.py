@@ -60,7 +60,7 @@ class Testbed:
     def __init__(self, setup: Setup, run: RunFolder, policy: Policy, system: type[System]) -> None:
         self.setup = setup
         self.run = run
-        self.game_s = setup.game_s(system.lifecycle)
+        self.game_s = setup.game_s(system)
         self._policy = policy
         self._closing = ExitStack()
         with ExitStack() as failing:

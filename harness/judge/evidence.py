@@ -235,7 +235,7 @@ class Evidence:
 
     @cached_property
     def tick_s(self) -> float:
-        """Cron's interval in seconds."""
+        """From tick to tick, in seconds: of cron, or of the system itself."""
         return float(self.run.option("tick_s") or 1.0)
 
     @cached_property

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from harness.load_options import OPTIONS, Option
-from harness.system import Lifecycle, System, SystemFileError, Words, find_system
+from harness.system import Lifecycle, System, SystemFileError, find_system, tick_of
 
 
-def options_with(lifecycle: Lifecycle, words: Words) -> dict[str, Option]:
+def options_for(system: type[System]) -> dict[str, Option]:
     """Return every option by its key, in the order of help and web form: lengths follow the first two.
 
     Parameters
     ----------
-    lifecycle, words : of the system, whose states have lengths and whose items the help speaks of.
+    system : whose states have lengths, whose items the help speaks of, and which may tick by itself.
 
     Raises
     ------
@@ -24,21 +24,22 @@ def options_with(lifecycle: Lifecycle, words: Words) -> dict[str, Option]:
     """
     lengths = {
         state.replace("-", "_"): Option("duration", timed.usual, f"length of the {state} state", state)
-        for state, timed in lifecycle.timed.items()
+        for state, timed in system.lifecycle.timed.items()
     }
     if taken := sorted(lengths.keys() & OPTIONS.keys()):
         raise SystemFileError(f"a state can't be called {taken[0]!r}: the load has an option of that name")
     spoken = {
-        key: replace(option, help=option.help.format(**asdict(words))) for key, option in OPTIONS.items()
+        key: replace(option, help=option.help.format(**asdict(system.words)))
+        for key, option in OPTIONS.items()
     }
+    spoken["tick"] = replace(spoken["tick"], usual=tick_of(system, str(spoken["tick"].usual)))
     first = dict(list(spoken.items())[:2])
     return first | lengths | spoken
 
 
 def options_of(given: argparse.Namespace) -> dict[str, Option]:
     """Return every option of the load that is played on the system that ``given`` names."""
-    system = system_of(given)
-    return options_with(system.lifecycle, system.words)
+    return options_for(system_of(given))
 
 
 def system_of(given: argparse.Namespace) -> type[System]:

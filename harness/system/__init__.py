@@ -40,6 +40,7 @@ from harness.system.optional import (
 )
 from harness.system.processes import HasDefects, HasProcesses, Local, Part, Program
 from harness.system.statements import WitnessError
+from harness.system.tick import tick_of
 from harness.system.witness import ApiWitness, PollWitness, SqlWitness, WatchWitness
 
 __all__ = [
@@ -95,4 +96,5 @@ __all__ = [
     "Words",
     "find_system",
     "levers_of",
+    "tick_of",
 ]

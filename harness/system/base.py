@@ -151,6 +151,9 @@ class System(ABC):
     without_extensions: ClassVar[Mapping[str, str]] = {}
     #: Environment in which each of its processes ticks by itself, each second; None: they can't.
     own_ticks: ClassVar[Mapping[str, str] | None] = None
+    #: How often it ticks where nobody calls for its ticks (`"1s"`): timers are late by so much. None: as the
+    #: load's `--tick` says.
+    ticks_every: ClassVar[str | None] = None
     #: The parts that its health tells of, by the names that `ill` gives them.
     health_tells: ClassVar[frozenset[str]] = frozenset()
     #: Sessions that one of its processes may have at the database; None: that is not known.

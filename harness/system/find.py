@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.files import SHIPPED, DocumentError, read_toml
+from harness.sla.units import parse_duration
 from harness.system.base import System
 from harness.system.levers import Levers
 from harness.system.lifecycle import LifecycleError
@@ -171,6 +172,11 @@ def _usable(system: Any, where: str) -> type[System]:
         )
     if unknown := sorted(set(system.announced or ()) - set(system.lifecycle.moves)):
         raise SystemFileError(f"{where}: {system.__name__}.announced: no move is called {unknown[0]!r}")
+    if system.ticks_every is not None:
+        try:
+            parse_duration(system.ticks_every)
+        except ValueError as error:
+            raise SystemFileError(f"{where}: {system.__name__}.ticks_every: {error}") from error
     levers = getattr(system, "levers", Levers())
     if not isinstance(levers, Levers):
         raise SystemFileError(f"{where}: levers is {levers!r}, it must be harness.system.Levers(...)")

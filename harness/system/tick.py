@@ -6,6 +6,7 @@ from typing import Final
 
 from harness.history import Row
 from harness.history.names import Tick
+from harness.system.base import System
 from harness.system.optional import (
     Call,
     Ticked,
@@ -15,6 +16,11 @@ from harness.target.client import Answer
 
 #: No tick may take over 30 s; to see that one did, the answer is waited for a little longer.
 ANSWER_LIMIT_S: Final = 35.0
+
+
+def tick_of(system: type[System], interval: str) -> str:
+    """Return the time between ticks: ``interval``, unless the system ticks by itself and says how often."""
+    return interval if issubclass(system, Ticks) else system.ticks_every or interval
 
 
 class TickCall:

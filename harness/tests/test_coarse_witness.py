@@ -186,7 +186,7 @@ def test_whether_timers_were_on_time_during_a_fault_is_left_open_where_looks_can
 ) -> None:
     due = moves(rows) & rows["intended_ns"].notna()
     rows.loc[due, "start_ns"] = rows.loc[due, "intended_ns"] + NS // 10
-    on_time = TimersOnTime(within_s=1.5)
+    on_time = TimersOnTime(late_s=0.5)
     assert judge(on_time, rows).verdict == "pass"
     found = judge(on_time, seen_by_looks(rows.copy(), 0.5))
     assert (found.verdict, "looks at them can't tell whether" in found.explanation) == ("inconclusive", True)

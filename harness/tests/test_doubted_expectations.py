@@ -69,7 +69,7 @@ def test_attempts_to_publish_rest_on_the_log_of_them_and_not_on_the_database(goo
 
 
 def test_moves_that_ticks_only_group_do_not_rest_on_the_record_of_ticks(good: pd.DataFrame) -> None:
-    assert judge(TimersOnTime(2.0), good, Doubt(Witness.CRON, "no ticks of ours")).verdict == "pass"
+    assert judge(TimersOnTime(1.0), good, Doubt(Witness.CRON, "no ticks of ours")).verdict == "pass"
 
 
 def test_rows_that_could_not_be_recorded_put_their_writer_in_doubt(good: pd.DataFrame) -> None:

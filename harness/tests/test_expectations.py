@@ -102,13 +102,13 @@ def test_no_ticks_prove_nothing(judge, rows) -> None:
 
 
 def test_timers_on_time_pass(judge, rows) -> None:
-    assert judge(TimersOnTime(2.0), rows).verdict == "pass"
+    assert judge(TimersOnTime(1.0), rows).verdict == "pass"
 
 
 @pytest.mark.parametrize("shift_s", [5.0, -1.5], ids=["late", "early"])
 def test_timers_off_are_caught(judge, rows, shift_s: float) -> None:
     rows.loc[of(rows, "transition", "intended_ns"), ["start_ns", "end_ns"]] += int(shift_s * NS)
-    finding = judge(TimersOnTime(2.0), rows)
+    finding = judge(TimersOnTime(1.0), rows)
     assert finding.verdict == "fail"
     assert finding.examples[0]["game"].startswith("game-")
 
@@ -122,7 +122,7 @@ def past_due(moves):
 def test_a_game_that_never_moved_is_caught(judge, rows) -> None:
     stuck = rows[of(rows, "transition", "intended_ns", 20, 27)].head(1)
     never = rows.drop(stuck.index)
-    assert judge(TimersOnTime(2.0), pd.concat([never, past_due(stuck)])).verdict == "fail"
+    assert judge(TimersOnTime(1.0), pd.concat([never, past_due(stuck)])).verdict == "fail"
 
 
 def test_a_game_that_moved_after_it_was_found_past_due_is_not_stuck(judge, rows) -> None:
@@ -130,7 +130,7 @@ def test_a_game_that_moved_after_it_was_found_past_due_is_not_stuck(judge, rows)
     # The tick had begun when it was looked for, and was committed afterwards.
     rows.loc[moved.index, "end_ns"] = moved["start_ns"] + 5 * NS
     found = past_due(moved).assign(end_ns=moved["start_ns"] + 3 * NS)
-    assert judge(TimersOnTime(2.0), pd.concat([rows, found])).verdict == "pass"
+    assert judge(TimersOnTime(1.0), pd.concat([rows, found])).verdict == "pass"
 
 
 def test_answers_in_time_pass(judge, rows) -> None:

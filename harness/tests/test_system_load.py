@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.load.lengths import options_with
+from harness.experiment.setup import Setup
+from harness.load.lengths import options_for
 from harness.load.options import OptionError
 from harness.load.reporting import about_run, repeating_command
-from harness.system import Lifecycle, SystemFileError, Timed, Words, find_system
+from harness.system import Lifecycle, SystemFileError, Timed, find_system, tick_of
 from harness.system.find import SETTING
 from harness.target import Target
+from harness.tests.bare import Bare
 from harness.tests.helpers import REFERENCE
 from harness.tests.permitted import permitted
 from harness.tests.test_load_options import load_parser, options, parse
@@ -43,6 +46,18 @@ def test_its_timers_have_lengths_and_nobody_elses(auction: str) -> None:
         parse("--briefing=1s")
 
 
+def test_a_system_that_ticks_by_itself_says_how_often(auction: str) -> None:
+    assert options("--open=16s").tick_s == 1.0
+    text = WHOLE.replace("    name =", '    ticks_every = "10s"\n    name =')
+    Path(auction).write_text(text, encoding="utf-8")
+    sys.modules.pop(f"stormwatch_system_{Path(auction).stem}", None)
+    assert (options().tick_s, options("--tick=2s").tick_s) == (10.0, 2.0)
+    asked = Setup(tick="500ms")
+    assert "--tick=10s" in asked.load_options(find_system())
+    assert asked.game_s(find_system()) == 12.0
+    assert tick_of(find_system(REFERENCE), "500ms") == "500ms"
+
+
 def test_help_and_options_speak_of_its_items(auction: str) -> None:
     words = 'words = Words("lot", "lots", "bidder", "bidders")'
     text = WHOLE.replace("SqlWitness, System", "SqlWitness, Words, System")
@@ -65,7 +80,7 @@ def test_a_length_that_it_does_not_allow_is_refused_with_its_bounds(auction: str
 def test_a_state_can_not_be_called_like_an_option() -> None:
     clash = replace(AUCTION, begins="tick", moves=("tick->sold",), timed={"tick": Timed("20s")})
     with pytest.raises(SystemFileError, match="a state can't be called 'tick'"):
-        options_with(clash, Words())
+        options_for(type("Clash", (Bare,), {"lifecycle": clash}))
 
 
 def test_the_lifecycle_in_the_record_is_the_one_that_was_played(auction: str) -> None:

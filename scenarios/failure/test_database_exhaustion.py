@@ -83,7 +83,7 @@ def test_connections_lost(experiment: Experiment, fault: Fault) -> None:
         ),
         pytest.param(RowLocks(), "8s", (MonitorP95(),), id="row_locks_for_8_s"),
         pytest.param(
-            SlowStatements(delay="500ms"), "5s", (MonitorP95(), TimersOnTime(within_s=3)), id="slow_trigger"
+            SlowStatements(delay="500ms"), "5s", (MonitorP95(), TimersOnTime(late_s=2.5)), id="slow_trigger"
         ),
         pytest.param(AdvisoryLock(), "5s", (OthersSkip(within_s=2), TimersStand()), id="advisory_lock_stuck"),
     ],
@@ -101,5 +101,5 @@ def test_idle_in_transaction(experiment: Experiment) -> None:
     fault = IdleInTransaction()
     with experiment.games(count=12, players=2, extensions=False, needs=[fault]):
         experiment.steady()
-        experiment.inject(fault, "5s", TimersOnTime(within_s=1.5))
+        experiment.inject(fault, "5s", TimersOnTime(late_s=1))
         experiment.recovered()

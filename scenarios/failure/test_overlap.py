@@ -18,7 +18,7 @@ def test_four_in_the_same_second(experiment: Experiment) -> None:
             fault,
             "5s",
             OthersSkip(within_s=1),
-            TimersOnTime(within_s=3),
+            TimersOnTime(late_s=2.5),
             NobodyFails(),
         )
         experiment.recovered()
@@ -29,7 +29,7 @@ def test_slower_than_the_interval(experiment: Experiment) -> None:
     fault = SlowTicks(delay="1.5s")
     with experiment.games(replicas=4, own_ticks=True, extensions=False, needs=[fault]):
         experiment.steady()
-        experiment.inject(fault, "8s", OthersSkip(within_s=1), TimersOnTime(within_s=5), NobodyFails())
+        experiment.inject(fault, "8s", OthersSkip(within_s=1), TimersOnTime(late_s=4.5), NobodyFails())
         experiment.recovered()
 
 
@@ -69,7 +69,7 @@ def test_games_due_together(experiment: Experiment) -> None:
             fault,
             "6s",
             DueTogetherServed(games=5000, within_s=15),
-            TimersOnTime(within_s=3),
+            TimersOnTime(late_s=2.5),
             MonitorP95(),
             NobodyFails(),
         )

@@ -93,6 +93,6 @@ def test_rolling_restart(experiment: Experiment) -> None:
     ):
         experiment.steady()
         for replica in ("service-3", "service-2"):
-            experiment.inject(Terminate(replica), "4.5s", NobodyFails(), TimersOnTime(within_s=1.5))
+            experiment.inject(Terminate(replica), "4.5s", NobodyFails(), TimersOnTime(late_s=1))
         experiment.run_schedule(last, *FINISHES_ITS_WORK)
         experiment.recovered()

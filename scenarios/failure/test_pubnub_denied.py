@@ -40,7 +40,7 @@ def test_403(experiment: Experiment, alerting: Alerting) -> None:
             *alerting.rules["PubNub API Failures"].told(),
             HealthNames("pubnub"),
             MonitorP95(under_s=5),
-            TimersOnTime(within_s=1.5),
+            TimersOnTime(late_s=1),
             NobodyFails(),
         )
         Operator.of(experiment).replay_dead_letters()

@@ -25,7 +25,7 @@ def test_token_revoked(experiment: Experiment, tmp_path: Path) -> None:
             ReplayHeard(within_s=10),
             HealthNames("pubnub"),
             MonitorP95(under_s=5),
-            TimersOnTime(within_s=1.5),
+            TimersOnTime(late_s=1),
             NobodyFails(),
         )
         Operator.of(experiment).replay_dead_letters()

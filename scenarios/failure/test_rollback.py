@@ -16,7 +16,7 @@ from scenarios.drawing_game.operator import Operator
 from scenarios.systems.drawing_game import DrawingGame
 
 #: Timers keep their time, and players play on.
-UNDISTURBED = (MonitorP95(under_s=5), TimersOnTime(within_s=1.5), NobodyFails())
+UNDISTURBED = (MonitorP95(under_s=5), TimersOnTime(late_s=1), NobodyFails())
 #: Whoever does not hear of a phase in time may hand in late; the grace period is not to prolong it all.
 SHORT_GRACE = {"GRACE_PERIOD": "1s"}
 

@@ -30,7 +30,7 @@ def test_wrong_and_missing_secrets(experiment: Experiment) -> None:
             NoSecretTold(),
             NobodyFails(),
             MonitorP95(under_s=5),
-            TimersOnTime(within_s=1.5),
+            TimersOnTime(late_s=1),
             HealthyThroughout(),
         )
         experiment.recovered()

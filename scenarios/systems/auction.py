@@ -59,6 +59,7 @@ class Auction(System):
     without_extensions: ClassVar = {"AUCTION_EXTEND_S": "0"}
     health_tells = frozenset({"database"})
     sessions = 10
+    ticks_every = "1s"
     needs = frozenset({"postgres", "pubnub"})
 
     def user(self, actor: str) -> Mapping[str, str]:
@@ -124,13 +125,14 @@ class Auction(System):
         target = local.target
         return [
             Program(
-                [sys.executable, "-m", "fixtures.auction_house", "--port", str(local.port), "--tick-s", "1"],
+                [sys.executable, "-m", "fixtures.auction_house", "--port", str(local.port)],
                 {
                     "AUCTION_DATABASE_URL": target.database_url or "",
                     "AUCTION_HOUSE_TOKEN": target.service_role_key,
                     "AUCTION_PUBNUB_ORIGIN": target.pubnub_origin,
                     "AUCTION_PUBLISH_KEY": target.pubnub_publish_key,
                     "AUCTION_SUBSCRIBE_KEY": target.pubnub_subscribe_key,
+                    "AUCTION_TICK_S": self.ticks_every.removesuffix("s"),
                     "AUCTION_EXTEND_S": "1",
                 },
                 ready="/healthz",
