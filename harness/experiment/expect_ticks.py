@@ -159,6 +159,10 @@ class SentAgainUnderSameId:
     def name(self) -> str:
         return "what is sent again bears the event id that it had"
 
+    def absent(self, evidence: Evidence, fault: Window) -> bool:
+        """Whether messages have no numbers: which one is sent again, nobody could tell."""
+        return bool(evidence.messages["seq"].isna().all())
+
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         heard = evidence.messages
         heard = heard[(heard["game"] >= 0) & heard["seq"].notna()]

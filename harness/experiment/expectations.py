@@ -52,6 +52,13 @@ def before_and_after(rows: pd.DataFrame, fault: Window) -> tuple[pd.Series[float
     return before, after
 
 
+class _OfRequests:
+    """Expected of requests: where no actor has any to send meanwhile, and no cron, nothing is."""
+
+    def absent(self, evidence: Evidence, fault: Window) -> bool:
+        return during(_calls(evidence), "start_ns", fault).empty
+
+
 @dataclass(frozen=True)
 class MonitorP95:
     """Cron's ticks are answered in time at the 95th percentile, from schedule to answer.
@@ -117,7 +124,7 @@ class TimersOnTime:
 
 
 @dataclass(frozen=True)
-class QuickAnswers:
+class QuickAnswers(_OfRequests):
     """No request hangs: each one sent while the fault lasts is answered or refused in time.
 
     That is within what the policy allows (``recovery.answer``).
@@ -139,7 +146,7 @@ class QuickAnswers:
 
 
 @dataclass(frozen=True)
-class FailsClearly:
+class FailsClearly(_OfRequests):
     """Requests that fail while the fault lasts, if any do, fail in a way that tells their caller what to do.
 
     That is by 503 (come back later), or by 504 where a tick ran into its limit; a service whose process or
@@ -166,7 +173,7 @@ class FailsClearly:
 
 
 @dataclass(frozen=True)
-class RefusesClearly:
+class RefusesClearly(_OfRequests):
     """Some requests fail while the fault lasts, and only in the ways agreed on."""
 
     allowed: tuple[str, ...] = ("http 503",)
@@ -185,7 +192,7 @@ class RefusesClearly:
 
 
 @dataclass(frozen=True)
-class NobodyFails:
+class NobodyFails(_OfRequests):
     """No player's request fails while the fault lasts: it is not in the way of their calls."""
 
     @property
@@ -296,6 +303,10 @@ class Intact:
     def name(self) -> str:
         return f"integrity: {INTEGRITY[self.check].title.lower()}: none"
 
+    def absent(self, evidence: Evidence, fault: Window) -> bool:
+        looked = INTEGRITY[self.check].look(evidence, ())
+        return bool(looked.absent) and not looked.looked_at
+
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         found = INTEGRITY[self.check].look(evidence, [doubt.witness for doubt in evidence.doubts_since(0)])
         if found.looked_at == 0:
@@ -380,12 +391,10 @@ class ReadingReturns:
         return compare(self.name, float(after.min()), math.nextafter(limit, math.inf), "", explanation, [])
 
 
-def not_applicable(expectation: Expectation, found: Finding, evidence: Evidence) -> bool:
-    """Return whether nothing was found because the system has no such thing as is looked at."""
-    if found.measured is not None or not isinstance(expectation, Intact):
-        return False
-    looked = INTEGRITY[expectation.check].look(evidence, ())
-    return bool(looked.absent) and not looked.looked_at
+def not_applicable(expectation: Expectation, evidence: Evidence, fault: Window) -> bool:
+    """Return whether there is no such thing as is looked at; the expectation's own ``absent`` tells."""
+    absent = getattr(expectation, "absent", None)
+    return absent is not None and absent(evidence, fault)
 
 
 def _is_read(system: System, reading: str, actor: str) -> bool:

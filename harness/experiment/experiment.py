@@ -372,11 +372,11 @@ class Experiment:
             NoSecretTold(among=tuple(searched)),
         ]
         for injection in self._injections:
-            during = judge_all(evidence, injection.effect, injection.expectations)
-            after = judge_all(evidence, injection.span, always)
-            findings = zip([*injection.expectations, *always], during + after, strict=True)
             injection.findings = {
-                one: found for one, found in findings if not not_applicable(one, found, evidence)
+                one: found
+                for span, expected in ((injection.effect, injection.expectations), (injection.span, always))
+                for one, found in zip(expected, judge_all(evidence, span, expected), strict=True)
+                if not not_applicable(one, evidence, span)
             }
             injection.detected_after_s = detected_after_s(evidence, injection.span)
             if len(injection.faults) > 1:

@@ -51,6 +51,13 @@ def ticks(rows: pd.DataFrame) -> pd.Series:
     return (rows["kind"] == "monitor") & inside.fillna(value=False).astype(bool)
 
 
+def test_what_has_no_number_can_not_be_known_to_be_sent_again(tmp_path: Path, rows: pd.DataFrame) -> None:
+    for seq, absent in ((rows["seq"], False), (None, True)):
+        run = write_run(tmp_path / str(absent), rows.assign(seq=seq), SHAPE)
+        evidence = evidence_of(read_history(run.history), run.read(), load_policy())
+        assert SentAgainUnderSameId().absent(evidence, FAULT) == absent
+
+
 def skipping(rows: pd.DataFrame, after_s: float) -> pd.DataFrame:
     """Every other tick while it lasts finds another at work, and says so after a while."""
     chosen = rows[ticks(rows)].index[::2]

@@ -409,4 +409,11 @@ def test_what_no_message_tells_is_not_looked_at(tmp_path: Path, rows) -> None:
         (untold, Intact("told_wrongly"), True),
         (untold, Intact("out_of_order"), False),
     ]:
-        assert not_applicable(check, judge_all(record, FAULT, [check])[0], record) == strange
+        assert not_applicable(check, record, FAULT) == strange
+
+
+def test_nothing_is_expected_of_requests_where_nobody_has_any_to_send(tmp_path: Path, rows) -> None:
+    asked = evidence(tmp_path / "asked", rows)
+    silent = evidence(tmp_path / "silent", rows[~rows["kind"].isin(["http", "monitor"])])
+    for one in (QuickAnswers(), FailsClearly(), RefusesClearly(), NobodyFails()):
+        assert (not_applicable(one, asked, FAULT), not_applicable(one, silent, FAULT)) == (False, True)
