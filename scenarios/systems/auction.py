@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -126,7 +127,9 @@ class Auction(System):
         return [
             Program(
                 [sys.executable, "-m", "fixtures.auction_house", "--port", str(local.port)],
-                {
+                # Its switches, as whoever starts the run has set them, and what they are here.
+                {name: value for name, value in os.environ.items() if name.startswith("AUCTION_")}
+                | {
                     "AUCTION_DATABASE_URL": target.database_url or "",
                     "AUCTION_HOUSE_TOKEN": target.service_role_key,
                     "AUCTION_PUBNUB_ORIGIN": target.pubnub_origin,
