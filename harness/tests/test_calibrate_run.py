@@ -64,7 +64,7 @@ def test_a_delay_that_is_larger_than_declared_is_caught_on_the_paths_that_it_is_
     def lie(place: str, milliseconds: int) -> Fault | None:
         return delay(place, milliseconds + (LIE_MS if place == PLAYERS_PUBNUB and milliseconds else 0))
 
-    run, plan = create_run(tmp_path, "calibrate"), Plan((0, 50), 15)
+    run, plan = create_run(tmp_path, "calibrate"), Plan((0, 50), 30)
     said: list[tuple[str, int, int]] = []
     inject(run, plan, find_system(), say=lambda *what: said.append(what), fault_of=lie)
     found = json.loads(calibration(run, plan, measure(run, plan)).text())
@@ -73,7 +73,8 @@ def test_a_delay_that_is_larger_than_declared_is_caught_on_the_paths_that_it_is_
     for path in ("players", "commit"):
         assert errors[path] == pytest.approx(LIE_MS / 1000, abs=LIE_MS / 2000)
     for path in ("publish", "http", "cron"):
-        assert errors[path] == pytest.approx(0, abs=LIE_MS / 2000)
+        if errors[path] is not None or not found["doubts"]:  # a busy machine may leave it without samples
+            assert errors[path] == pytest.approx(0, abs=LIE_MS / 2000)
     lied = [row for row in found["rows"] if row["path"] in {"players", "commit"} and row["injected"] == 0.05]
     if not found["doubts"]:  # the quickest sample is late too: however busy the machine
         assert [row["verdict"] for row in lied] == ["fail", "fail"]

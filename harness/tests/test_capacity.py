@@ -125,7 +125,9 @@ def test_what_the_command_line_says_counts(
 
 def limited(allowed: int, *command: str) -> subprocess.CompletedProcess[str]:
     """Run a command of ours where no process may have more open files than ``allowed``."""
-    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "HOME", "LANG", "STORMWATCH_CACHE") if name in os.environ
+    }
     return subprocess.run(
         ["bash", "-c", f'ulimit -n {allowed}; exec "$@"', "bash", sys.executable, "-m", *command],
         env=inherited,

@@ -75,7 +75,11 @@ class Locust:
         open_files: int | None = None,
     ) -> None:
         self.reports = reports
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        inherited = {
+            name: os.environ[name]
+            for name in ("PATH", "HOME", "LANG", "STORMWATCH_CACHE")
+            if name in os.environ
+        }
         self._log = reports.parent / f"locust-{time.monotonic_ns()}.log"
         with self._log.open("wb") as log:
             limited = [] if open_files is None else ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"]
