@@ -90,9 +90,22 @@ class Experiment:
         self._settling: Settling | None = None
         self._began_ns = now_ns()
         self._timeline: Timeline | None = None
+        self._again = 0
         #: What another scenario or session has left as this one's result.
         self._before = finished(self._folder)
         self._note()
+
+    def again(self) -> Experiment:
+        """Return one that goes on where this one took place: what comes of it counts for no scenario."""
+        self._again += 1
+        return Experiment(
+            session=self._folder,
+            testbeds=self._testbeds,
+            policy=self._policy,
+            id=f"{self.id}.again-{self._again}",
+            title=self.title,
+            command=self.command,
+        )
 
     @property
     def watch(self) -> Watch:
@@ -356,8 +369,8 @@ class Experiment:
             self._testbed.finish()
             broken = self._findings(self._testbed.evidence())
         told = f"{describe(broken)}\nrecord: {self.run.path}\nagain: {self.command}"
-        if any(finding.verdict == "fail" for finding in broken):
-            raise ExpectationsFailed(told)
+        if failed := [finding.name for finding in broken if finding.verdict == "fail"]:
+            raise ExpectationsFailed(told, failed)
         if broken:
             raise Inconclusive(told)
         self._testbed.settled_since_ns = last.settled_since_ns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,16 @@ class Inconclusive(Exception):
 
 
 class ExpectationsFailed(AssertionError):
-    """Some expectations did not hold; the message names them, and the games, events and times."""
+    """Some expectations did not hold; the message names them, and the games, events and times.
+
+    Parameters
+    ----------
+    names : of the expectations that failed.
+    """
+
+    def __init__(self, message: str, names: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.names = frozenset(names)
 
 
 def outcome_of(error: BaseException | None) -> tuple[Outcome, str]:

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from harness.faults import Fault, FaultError, FaultTarget, MissingPartError, NotExercisedError, kinds
@@ -93,6 +93,37 @@ class Schedule:
             at_s = round(at_s + draw.uniform(*_APART_S), 2)
             number += 1
         return cls(tuple(entries))
+
+    def only(self, numbers: Iterable[int]) -> Schedule:
+        """Return it with only the faults of these numbers, from 1; it begins with the first of them.
+
+        Raises
+        ------
+        FaultError
+            It has no fault of such a number.
+        """
+        chosen = sorted(set(numbers))
+        if strange := [one for one in chosen if not 1 <= one <= len(self.entries)]:
+            raise FaultError(f"the timeline has {len(self.entries)} faults, and no number {strange[0]}")
+        left = [self.entries[number - 1] for number in chosen]
+        begins_s = min((entry.at_s for entry in left), default=0.0)
+        return Schedule(tuple(replace(one, at_s=round(one.at_s - begins_s, 2)) for one in left))
+
+    def hastened(self, step_s: float) -> Schedule:
+        """Return it in the same order, with ``step_s`` seconds at most from a begin or an end to the next."""
+        begins: dict[int, float] = {}
+        ends: dict[int, float] = {}
+        now_s = before_s = 0.0
+        for at_s, number, is_begin in self._steps():
+            now_s = round(now_s + min(at_s - before_s, step_s), 2)
+            before_s = at_s
+            (begins if is_begin else ends)[number] = now_s
+        return Schedule(
+            tuple(
+                Entry(begins[number], round(ends[number] - begins[number], 2), entry.fault)
+                for number, entry in enumerate(self.entries)
+            )
+        )
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.entries))

@@ -29,7 +29,7 @@ class Parts:
     system: type = find_system("scenarios.systems.drawing_game:DrawingGame")
 
 def test_timeline(chaos):
-    print(f"<{chaos.options}>")
+    print(f"<{chaos.options()}>")
     print(chaos.draw(Parts()))
 """
 
@@ -39,11 +39,30 @@ import contextlib
 from harness.experiment import Experiment, ExpectationsFailed
 
 @contextlib.contextmanager
-def fail(self, *_, **__):
-    raise ExpectationsFailed("a game was lost")
+def fail(self, count, **_):
+    raise ExpectationsFailed("a game was lost", ["lost games"])
     yield
 
 Experiment.games = fail
+"""
+
+#: The real scenario on named parts, where a game is lost when the faults 1 and 3 of the timeline meet.
+TWO_NEEDED = """
+import contextlib
+from harness.experiment import Experiment, ExpectationsFailed, Inconclusive
+from test_timeline import Parts
+
+NEEDED = {"database:read-only postgres", "process:kill postgres"}
+
+@contextlib.contextmanager
+def games(self, count, **_):
+    yield Parts()
+    if self.given >= NEEDED:
+        raise ExpectationsFailed("a game was lost", ["lost games"])
+
+Experiment.games = games
+Experiment.steady = Experiment.recovered = lambda self: None
+Experiment.run_schedule = lambda self, schedule, every: setattr(self, "given", {*map(str, schedule.faults)})
 """
 
 
@@ -105,6 +124,10 @@ def test_found_late_it_has_its_defaults(pytester: pytest.Pytester, workers: list
         ("--chaos-seed=-1", "'-1' is neither a whole number"),
         ("--chaos-seconds=2", "'2' is not a number of seconds from 5 to 3600"),
         ("--chaos-seconds=nan", "'nan' is not a number of seconds"),
+        ("--chaos-faults=1,0", "'0' is not a whole number from 1"),
+        ("--chaos-step=0", "'0' is not a number of seconds from 0.1"),
+        ("--chaos-games=none", "'none' is not a whole number from 1"),
+        ("--shrink-runs=-1", "'-1' is not a whole number from 0"),
     ],
 )
 def test_impossible_options_are_refused(pytester: pytest.Pytester, option: str, words: str) -> None:
@@ -113,17 +136,52 @@ def test_impossible_options_are_refused(pytester: pytest.Pytester, option: str, 
     assert words in result.stderr.str()
 
 
-def test_a_failed_scenario_tells_the_command_that_repeats_it(pytester: pytest.Pytester) -> None:
+def played(pytester: pytest.Pytester, experiment: str, *options: str) -> dict[str, str]:
+    """Return the result of the real scenario, on a made-up experiment."""
     shutil.copy(FAILURE / "test_chaos.py", pytester.path)
     with (pytester.path / "conftest.py").open("a", encoding="utf-8") as conftest:
-        conftest.write(FAILING)
+        conftest.write(experiment)
     run = pytester.path / "run"
-    pytester.runpytest_subprocess(
-        f"--stormwatch-run={run}", "test_chaos.py", "--chaos-seed=7", "--chaos-seconds=33"
-    )
-    document = json.loads((run / "scenarios" / "chaos.chaos" / "scenario.json").read_text(encoding="utf-8"))
+    pytester.runpytest_subprocess(f"--stormwatch-run={run}", "test_chaos.py", *options)
+    path = run / "scenarios" / "chaos.chaos" / "scenario.json"
+    found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def test_a_failed_scenario_tells_the_command_that_repeats_it(pytester: pytest.Pytester) -> None:
+    options = [
+        "--chaos-seed=7",
+        "--chaos-seconds=33",
+        "--chaos-faults=1,2",
+        "--chaos-step=1",
+        "--chaos-games=3",
+    ]
+    document = played(pytester, FAILING, *options)
     assert document["outcome"] == "failed"
-    assert document["command"] == "pytest test_chaos.py::test_chaos --chaos-seed 7 --chaos-seconds 33"
+    assert document["command"] == f"pytest test_chaos.py::test_chaos {' '.join(options).replace('=', ' ')}"
+
+
+def test_what_fails_is_told_with_its_smallest_part_and_the_command_of_that(pytester: pytest.Pytester) -> None:
+    document = played(pytester, TWO_NEEDED, "--shrink-runs=15")
+    assert document["outcome"] == "failed"
+    assert document["command"].endswith("test_chaos --chaos-seed 632 --chaos-seconds 20")
+    first, told, *timeline, again = document["message"].splitlines()
+    assert first == "a game was lost"
+    assert told.endswith("it failed 2 times of 2")
+    assert [line.split()[5] for line in timeline] == ["database:read-only", "process:kill"]
+    options = "--chaos-seed 632 --chaos-seconds 20 --chaos-faults 1,3 --chaos-step 1 --chaos-games 1"
+    assert again == f"again: pytest test_chaos.py::test_chaos {options}"
+
+
+def test_without_a_search_it_says_how_to_have_one(pytester: pytest.Pytester) -> None:
+    document = played(pytester, TWO_NEEDED, "--shrink-runs=0")
+    assert "--shrink-runs 15 looks for the smallest part" in document["message"]
+
+
+def test_what_is_only_inconclusive_is_not_looked_into(pytester: pytest.Pytester) -> None:
+    document = played(pytester, TWO_NEEDED.replace("raise ExpectationsFailed", "raise Inconclusive"))
+    assert document["outcome"] == "inconclusive"
+    assert "smallest" not in document["message"]
 
 
 def test_a_long_timeline_gets_its_time(pytester: pytest.Pytester) -> None:
@@ -133,7 +191,17 @@ def test_a_long_timeline_gets_its_time(pytester: pytest.Pytester) -> None:
             assert request.node.get_closest_marker("timeout").args == (422.0,)
         """
     )
-    assert pytester.runpytest_inprocess("test_marks.py", "--chaos-seconds=300").ret == 0
+    assert pytester.runpytest_inprocess("test_marks.py", "--chaos-seconds=300", "--shrink-runs=0").ret == 0
+
+
+def test_a_search_gets_the_time_of_its_runs(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_marks="""
+        def test_marks(request, chaos):
+            assert request.node.get_closest_marker("timeout").args == (422.0 * 5,)
+        """
+    )
+    assert pytester.runpytest_inprocess("test_marks.py", "--chaos-seconds=300", "--shrink-runs=4").ret == 0
 
 
 @pytest.mark.parametrize(("worker", "workers"), [(False, "auto"), (True, None)])
