@@ -16,7 +16,7 @@ from harness.judge.check import RUN, checked
 from harness.judge.evidence import NS, Evidence
 from harness.judge.pairs import ambiguous
 from harness.judge.table import unknown_kinds
-from harness.judge.told import is_alone
+from harness.judge.told import is_alone, unread_of_the_systems
 from harness.judge.truth import implied
 
 #: Kinds of rows whose start and end are of one clock.
@@ -115,13 +115,16 @@ def known_rows(evidence: Evidence) -> CheckRow:
 def matched_rows(evidence: Evidence) -> CheckRow:
     """Messages that were received must be readable, and their events must have been made.
 
-    Where nobody but the system publishes, what it never made is its own untruth, and no doubt
+    Where nobody but the system publishes, what it never made or only now and then makes so that it can't be
+    read is its own fault, and no doubt
     (:func:`~harness.judge.told.told_of_nothing`).
     """
     heard = evidence.messages
+    alone = is_alone(evidence)
     unreadable = int(np.count_nonzero(heard["name"] == Delivery.UNREADABLE))
+    unreadable -= len(unread_of_the_systems(evidence))
     astray = int(np.count_nonzero((heard["ok"] == False) & (heard["event"] >= 0)))  # noqa: E712 - null too
-    astray = 0 if is_alone(evidence) else astray
+    astray = 0 if alone else astray
     moves = heard["target"].notna()
     nameless = int(np.count_nonzero(moves & (heard["event"] < 0))) if _has_ids(evidence) else 0
     received = evidence.receipts
@@ -133,7 +136,7 @@ def matched_rows(evidence: Evidence) -> CheckRow:
     if made.empty and _unwatched_database(evidence):
         explanation = "Nobody watched the database, so there is nothing to match them with."
     else:
-        lonely += 0 if is_alone(evidence) else int(np.count_nonzero(~evidence.among(ours["event"], made)))
+        lonely += 0 if alone else int(np.count_nonzero(~evidence.among(ours["event"], made)))
         explanation = f"{lonely} of {total} received phase changes belong to no recorded transition."
     if nameless:
         explanation += f" {nameless} of them came without an event id."

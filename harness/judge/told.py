@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pandas as pd
 
+from harness.history.names import Delivery
 from harness.judge.evidence import Evidence
 from harness.judge.pairs import ambiguous
 from harness.judge.truth import known_to_ns, looks_now_and_then
@@ -79,13 +80,14 @@ def told_of_nothing(evidence: Evidence) -> Violations:
     found = of_moves[unmade]
     # One who repeats an untruth tells one.
     found = found[~found["event"].duplicated().to_numpy()]
+    unread = unread_of_the_systems(evidence)
     seen = violations_of(
         evidence,
-        found,
-        len(of_moves) if len(moved) else 0,
+        pd.concat([found, unread]),
+        len(of_moves) + len(unread) if len(moved) else 0,
         "Messages of moves that the witness knows nothing of: made up, said again under another id, or about "
-        "another item than the one that they were heard for.",
-        lambda row: f"told of {row['target']}, which the witness knows nothing of",
+        "another item than the one that they were heard for; and messages that can't be read.",
+        _untruth,
         deniable=True,
         doubts=ambiguous(moved),
     )
@@ -96,6 +98,22 @@ def told_of_nothing(evidence: Evidence) -> Violations:
         if is_alone(evidence)
         else _held_against_nobody(seen, "others may have published on the same keys")
     )
+
+
+def unread_of_the_systems(evidence: Evidence) -> pd.DataFrame:
+    """Return messages that can't be read by the fault of the system: its reader could read most others."""
+    unread = (evidence.messages["name"] == Delivery.UNREADABLE).to_numpy(dtype=bool)
+    if not is_alone(evidence) or unread.sum() * 2 >= len(unread):
+        return evidence.messages[:0]
+    heard = evidence.rows("delivery")
+    errors = heard.loc[(heard["name"] == Delivery.UNREADABLE).to_numpy(dtype=bool), "error"]
+    return evidence.messages[unread].assign(error=errors.to_numpy())
+
+
+def _untruth(row: pd.Series) -> str:
+    if row["name"] == Delivery.UNREADABLE:
+        return f"told what can't be read: {row['error']}"
+    return f"told of {row['target']}, which the witness knows nothing of"
 
 
 def is_alone(evidence: Evidence) -> bool:

@@ -103,6 +103,31 @@ def test_an_event_that_is_published_again_under_another_id_is_the_services_fault
     assert check(report, "matched_rows").verdict == "pass"
 
 
+def unreadable(rows: pd.DataFrame) -> pd.DataFrame:
+    """One message of all is no object: its player can't tell what it says."""
+    rows, at = rows.copy(), heard(rows)[5]
+    rows.loc[at, ["name", "event", "said", "target", "ok"]] = ["unreadable", None, None, None, False]
+    rows.loc[at, "error"] = 'message is not an object, as in "[1]"'
+    return rows
+
+
+def test_a_message_that_cannot_be_read_is_the_services_fault(rows: pd.DataFrame) -> None:
+    report = report_of(unreadable(rows))
+    found = row(report, "told_of_nothing")
+    assert (found.verdict, found.violations) == ("fail", 1)
+    assert "message is not an object" in str(found.examples[0]["detail"])
+    assert check(report, "matched_rows").verdict == "pass"
+
+
+def test_where_others_may_publish_a_message_that_cannot_be_read_is_counted_by_nobody_else(
+    rows: pd.DataFrame,
+) -> None:
+    elsewhere = {"service_url": "https://staging.example", "origin": "environment"}
+    report = report_of(unreadable(rows), target=elsewhere)
+    assert row(report, "told_of_nothing").violations == 0
+    assert "1 messages could not be read" in check(report, "matched_rows").explanation
+
+
 def test_where_others_may_publish_it_is_a_doubt(rows: pd.DataFrame) -> None:
     report = report_of(
         again_under_another_id(rows),
