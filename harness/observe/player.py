@@ -208,7 +208,10 @@ class HeardItem:
         if reason in self._shown:
             return reason
         self._shown.add(reason)
-        text = json.dumps(message, default=repr)
+        try:
+            text = json.dumps(message, default=repr)
+        except RecursionError:
+            text = "something nested too deep to be shown"
         return f"{reason}{AS_IN}{text if len(text) <= _SHOWN else f'{text[:_SHOWN]}...'}"
 
     def first_said(self, event: str | None, said: str) -> str | None:

@@ -38,7 +38,7 @@ def record_attempts(system: System, history: HistoryWriter) -> int:
 
 def _heard(system: System, message: str | None) -> Heard | None:
     """Return what a message would have told its players; None: it can't be read."""
-    with suppress(ValueError):  # unreadable, or so long that the log has its beginning only
+    with suppress(ValueError, RecursionError):  # unreadable, or so long that the log has its beginning only
         return system.read(json.loads(message or ""))
     return None
 

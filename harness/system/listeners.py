@@ -217,5 +217,5 @@ def decoded(data: str | bytes) -> Any:
     """Return what a message's JSON means, the message itself if it is none."""
     try:
         return json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return data

@@ -107,7 +107,7 @@ def outcome(
     """Return the decoded body of an answer, and what is wrong with the answer, in short and stable words."""
     try:
         body, readable = (json.loads(content), True) if content else (None, True)
-    except ValueError:
+    except (ValueError, RecursionError):
         body, readable = None, False
     if status not in expect:
         return body, f"http {status}"
@@ -233,7 +233,7 @@ def decoded(content: bytes) -> Any:
     """Return the body of an answer as JSON has it, as text if it is none."""
     try:
         return json.loads(content or b"null")
-    except ValueError:
+    except (ValueError, RecursionError):
         return content.decode(errors="replace")
 
 

@@ -30,7 +30,7 @@ from harness.system import (
     Unreadable,
     WebSocket,
 )
-from harness.system.listeners import EventStream
+from harness.system.listeners import EventStream, decoded
 from harness.system.listening import listener_of
 from harness.target import Target
 
@@ -298,6 +298,41 @@ async def test_what_a_systems_file_can_not_read_is_a_row_with_the_line_and_stops
     assert key.endswith(": read: KeyError: 'now'")
     assert (apology, state) == ("it apologises", "the lifecycle has no state 'flown'")
     assert (good["name"], good["ok"], good["start_ns"]) == ("moved", True, 5)
+
+
+def nested(depth: int) -> list[Any]:
+    """A message of arrays in arrays, deeper than JSON can be written."""
+    found: list[Any] = []
+    for _ in range(depth):
+        found = [found]
+    return found
+
+
+async def test_whatever_comes_is_a_row_and_stops_nobody(listening: Listening) -> None:
+    deep = decoded("[" * 16_384 + "]" * 16_384)
+    assert isinstance(deep, str), "32 KiB of nesting are no JSON that anybody could read"
+    script = [
+        None,
+        7,
+        float("nan"),
+        [lot("held")],
+        deep,
+        nested(5_000),
+        {"lot": "lot-1", "now": float("nan")},
+    ]
+    assert await listening.begin(Scripted(*script, lot("sold")))
+    *bad, good = messages(await listening.end())
+    assert [(row["name"], row["ok"]) for row in bad] == [("unreadable", False)] * len(script)
+    assert max(len(row["error"]) for row in bad) < 400
+    assert (good["name"], good["ok"]) == ("moved", True)
+
+
+@pytest.mark.parametrize(
+    "told", [{"ends": nested(5_000)}, {"ends": object()}, {"ends": "x" * 5_000}], ids=["deep", "none", "long"]
+)
+def test_what_can_not_be_compared_is_unreadable(told: dict[str, Any]) -> None:
+    with pytest.raises(Unreadable, match="what it tells"):
+        player._said(Heard("lot-1", "moved", state="sold", told=told))
 
 
 @pytest.mark.parametrize(("of_all", "errors"), [(False, ["wrong item", None]), (True, [None])])

@@ -45,6 +45,7 @@ ANSWERS: list[tuple[bytes, str | None]] = [
     (SIZED + b'{"a": 1}', None),
     (SIZED + b'{"b": 1}', "bad answer"),
     (SIZED + b'{"a": 1,', "bad answer"),
+    (HEAD + b"content-length: 32768\r\n\r\n" + b"[" * 16384 + b"]" * 16384, "bad answer"),
     (CHUNKED + b'z\r\n{"a": 1}\r\n0\r\n\r\n', "bad answer"),
     (b"nonsense\r\n\r\n", "bad answer"),
     (b"", "connection reset"),

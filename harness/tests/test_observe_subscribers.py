@@ -227,6 +227,8 @@ def test_a_message_that_can_not_be_read_is_shown_once_short_and_escaped(
         ({"seq": "3"}, "seq is no whole number"),
         ({"seq": True}, "seq is no whole number"),
         ({"seq": 1 << 70}, "seq is no whole number"),
+        ({"seq": float("nan")}, "seq is no whole number"),
+        ({"gameId": float("nan")}, "gameId is no text"),
         ({"data": [1]}, "data is not an object"),
     ],
 )

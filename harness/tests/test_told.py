@@ -66,6 +66,32 @@ def test_one_wrong_field_in_one_message_fails_with_what_was_told_beside_what_is(
     assert {"game", "event", "actor"} <= example.keys()
 
 
+def test_a_message_with_the_right_id_and_what_another_one_tells_is_told_wrongly(rows: pd.DataFrame) -> None:
+    another = rows.loc[heard(rows)[0], "said"]
+    changed = rows.copy()
+    at = next(at for at in heard(rows) if rows.loc[at, "said"] != another)
+    changed.loc[at, "said"] = another
+    found = row(report_of(changed), "told_wrongly")
+    assert (found.verdict, found.violations, found.examples[0]["event"]) == ("fail", 1, rows.loc[at, "event"])
+
+
+def test_a_message_with_the_right_id_about_another_item_tells_of_nothing(rows: pd.DataFrame) -> None:
+    event = rows.loc[heard(rows)[5], "event"]
+    astray = rows[(rows["kind"] == "delivery") & (rows["event"] == event)].head(1)
+    astray = astray.assign(end_ns=astray["end_ns"] + 1, ok=False, error="wrong item")
+    found = row(report_of(pd.concat([rows, astray], ignore_index=True)), "told_of_nothing")
+    assert (found.verdict, found.violations, found.examples[0]["event"]) == ("fail", 1, event)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 10**400])
+def test_numbers_that_json_does_not_have_are_told_wrongly_and_spoil_no_report(
+    number: float, rows: pd.DataFrame
+) -> None:
+    report = report_of(saying(rows, 3, newPhase=number))
+    assert row(report, "told_wrongly").verdict == "fail"
+    assert Report.model_validate_json(report.model_dump_json()).verdict == "fail"
+
+
 def test_what_a_message_leaves_out_is_told_wrongly_and_what_it_adds_is_not(rows: pd.DataFrame) -> None:
     assert row(report_of(saying(rows, 3, colour="red")), "told_wrongly").verdict == "pass"
     rows = rows.copy()
