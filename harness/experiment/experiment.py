@@ -20,6 +20,7 @@ from harness.experiment.expect_unauthorised import NoSecretTold
 from harness.experiment.expectations import EveryoneHears, FailsClearly, Intact, QuickAnswers, not_applicable
 from harness.experiment.injection import Injection, takes_away
 from harness.experiment.leaks import back_to_level
+from harness.experiment.pool import PoolServes, use_pool
 from harness.experiment.results import (
     ExpectationsFailed,
     Inconclusive,
@@ -320,7 +321,8 @@ class Experiment:
         """Wait until all is as before, at most a little longer than it may take; judged at the end.
 
         That is: requests and events succeed, /health is healthy, what was held up is made up for, and
-        connections, memory and open files are back at their level before the fault.
+        connections, memory and open files are back at their level before the fault, and every connection of
+        the pool serves.
 
         Parameters
         ----------
@@ -335,7 +337,10 @@ class Experiment:
         self._recovery = recovery(limit_s, self._testbed.absent) + self._testbed.applicable(levels)
         self._settling = Settling(self.watch, self._injections[-1].span, self._recovery)
         # An event may come as late as the next timer falls due.
-        self._settling.wait(limit_s + self._testbed.game_s + _OVERTIME_S)
+        look = self._settling.wait(limit_s + self._testbed.game_s + _OVERTIME_S)
+        for first in self._testbed.processes[:1]:
+            use_pool(self.stack, self.system, first, look.evidence, self.history)
+            self._recovery += self._testbed.applicable([PoolServes(first)])
 
     def conclude(self, error: BaseException | None, seconds: float) -> None:
         """Write what came of it into ``scenario.json``.

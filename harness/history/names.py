@@ -144,6 +144,8 @@ class Reading(StrEnum):
     SESSIONS = "service_sessions"
     POOL_IN_USE = "pool_in_use"
     POOL_SIZE = "pool_size"
+    #: How many statements a pool served at once when all of it was used.
+    POOL_SERVED = "pool_served_at_once"
     BREAKER = "breaker_state"
     HTTP_CONNECTIONS = "http_connections"
     #: Games of others than this run that are overdue.

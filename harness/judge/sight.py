@@ -129,6 +129,7 @@ _LOOKS: Final[Mapping[str, Callable[[Evidence], tuple[bool, str]]]] = {
     "metrics": _metrics,
     "processes": _processes,
     "levers": lambda _: (True, "its file tells them: `stormwatch fault --list` shows what can be broken"),
+    "use_pool": lambda _: (True, "its whole pool is used after each fault"),
     "clean_up": _clean_up,
 }
 

@@ -37,6 +37,7 @@ from harness.system.optional import (
     Ticked,
     Ticks,
     TimeLeft,
+    UsesPool,
 )
 from harness.system.processes import HasDefects, HasProcesses, Local, Part, Program
 from harness.system.statements import WitnessError
@@ -90,6 +91,7 @@ __all__ = [
     "Timed",
     "Unheard",
     "Unreadable",
+    "UsesPool",
     "WatchWitness",
     "WebSocket",
     "WitnessError",

@@ -15,6 +15,7 @@ from harness.system.optional import (
     HasMetrics,
     HasTimer,
     Ticks,
+    UsesPool,
 )
 from harness.system.processes import HasProcesses
 
@@ -43,6 +44,7 @@ MEMBERS: Final = (
     Member("metrics", (HasMetrics,), "no readings of its own"),
     Member("processes", (HasProcesses,), "it is not started here: it runs on deployments only"),
     Member("levers", (HasLevers,), "network, processes and the database as a whole can be broken"),
+    Member("use_pool", (UsesPool,), "what a fault took of its pool is only counted"),
     Member("clean_up", (HasCleaning, CleansUp), "what a run makes stays where it is"),
 )
 

@@ -203,6 +203,17 @@ class HasMetrics(Protocol):
         """Return the call that asks a process for them."""
 
 
+@runtime_checkable
+class UsesPool(Protocol):
+    """All connections of a process's pool can be used at once; its metrics tell how many it has at most."""
+
+    #: A table that the call reads, and that is locked for a moment meanwhile.
+    pool_table: ClassVar[str]
+
+    def use_pool(self) -> Call:
+        """Return a call that reads the table in a statement of its own, and changes nothing."""
+
+
 @dataclass(frozen=True)
 class SqlCleaning(Statements):
     """Statements that remove what runs have made, and find what they have left, in the system's database.

@@ -96,6 +96,7 @@ class DrawingGame(System):
     health_tells = frozenset({"database", "pubnub", "edgeFunctions"})
     #: Its pool's and its relay's.
     sessions = 21
+    pool_table: ClassVar = "submissions"
     needs = frozenset({"postgres", "pubnub"})
     defects: ClassVar = "fixtures.defects"
 
@@ -212,6 +213,10 @@ class DrawingGame(System):
     def metrics(self) -> Call:
         """Each process shows Prometheus's text to whoever has the key."""
         return Call("GET", "/metrics", self.target.authorization)
+
+    def use_pool(self) -> Call:
+        """Read drawings of a game that is none."""
+        return Call("GET", "/rest/v1/submissions?game_id=eq.none&select=game_id", self.target.keys)
 
     def clean_up(self, session: Session, prefix: str) -> Mapping[str, int]:
         """Delete the rows of the games; their events and transitions are out of the API's reach."""
