@@ -22,6 +22,10 @@ from harness.target.client import Answer
 log = logging.getLogger(__name__)
 
 
+class GivenTwice(ValueError):
+    """Two items were given the same id."""
+
+
 class Listens(Protocol):
     """Has players listen, as :class:`harness.load.subscribers.Subscribers` does."""
 
@@ -111,7 +115,9 @@ class PlayedItem:
         if self._listening:
             raise RuntimeError("known_as comes before listen: players listen to an id")
         if not self._worker_run.first_known(id, self.mark):
-            raise ValueError(f"the server gave the id {id!r} to two items")
+            raise GivenTwice(
+                f"two items have the id {id!r}: take from the answer what tells one item from another"
+            )
         self.id = id
 
     def sign_in(self, actor: str, headers: Mapping[str, str]) -> None:

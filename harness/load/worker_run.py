@@ -18,11 +18,14 @@ from harness.history import HistoryWriter, RunFolder
 from harness.history.names import Writer, load_writer, observer_writer
 from harness.history.run import create_run
 from harness.history.witnesses import Doubt, doubts_about, witnesses_of
+from harness.load.item import GivenTwice
+from harness.load.lengths import system_named
 from harness.load.subscribers import Subscribers
 from harness.load_options import LoadOptions
 from harness.observe.process import Assignment
 from harness.observe.readings import OwnReadings
-from harness.system import find_system
+from harness.system import SystemFileError, find_system
+from harness.system.find import SETTING, place_of
 from harness.target import Permission
 from harness.target.consent import handed_over
 
@@ -79,6 +82,7 @@ class RunSpec:
             "options": asdict(self.options),
             "permission": self.permission.environment(),
             "system": self.system,
+            "called": find_system(self.system).name,
             "index": self.index,
             "processes": self.processes,
             "anyway": self.anyway,
@@ -86,14 +90,20 @@ class RunSpec:
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> Self:
-        """Read it back."""
+        """Read it back.
+
+        Raises
+        ------
+        SystemFileError
+            The system is not found here, or is another one.
+        """
         return cls(
             run_id=message["run_id"],
             folder=Path(message["folder"]),
             prefix=message["prefix"],
             options=LoadOptions(**message["options"]),
             permission=handed_over(message["permission"]),
-            system=message["system"],
+            system=_system_here(message["system"], message["called"]),
             index=message["index"],
             processes=message["processes"],
             anyway=message["anyway"],
@@ -163,6 +173,9 @@ class WorkerRun:
     def failed(self, why: Exception) -> None:
         """Note that an item could not be played: where the whole first wave can't be started, none can."""
         self._failed += 1
+        if isinstance(why.__cause__, GivenTwice):
+            # Who hears of one would hear of the other: nothing could be judged.
+            self.unplayable = str(why)
         share = min(self.options.games // self.spec.processes, self.options.wave_size)
         if not self.started and not self.draining.is_set() and self._failed >= share:
             self.unplayable = f"no {self.system.words.item} can be started: {why}"
@@ -209,6 +222,31 @@ class WorkerRun:
                 silent_s,
                 self.spec.system,
             )
+
+
+def _system_here(masters: str, called: str) -> str:
+    """Return where this machine has the system that the master plays: named here, else at the same path.
+
+    Raises
+    ------
+    SystemFileError
+        It has it not, or it names another one.
+    """
+    own = system_named().system or os.environ.get(SETTING)
+    try:
+        system = find_system(own or masters)
+    except SystemFileError as error:
+        if own:
+            raise
+        raise SystemFileError(
+            f"{error}: that is where the master has it; give this worker --system FILE, or {SETTING}"
+        ) from error
+    if system.name != called:
+        raise SystemFileError(
+            f"the master plays {called!r}, and this worker has {system.name!r} ({place_of(system)}): give it "
+            f"the master's by --system FILE, or {SETTING}"
+        )
+    return place_of(system)
 
 
 def observe_itself(name: str, history: HistoryWriter) -> None:

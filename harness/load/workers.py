@@ -23,7 +23,7 @@ from harness.load.observers import ObserverError
 from harness.load.options import OptionError
 from harness.load.worker_run import RunSpec, WorkerRun, start_worker_run
 from harness.observe.readings import reading
-from harness.system import find_system
+from harness.system import SystemFileError, find_system
 from harness.target import ConsentError
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ _CLOCK_APART_S: Final = 0.2
 
 
 #: Why a worker can't begin, where the message says it all.
-_FORESEEN: Final = (ObserverError, ConsentError, OptionError, DocumentError, OSError)
+_FORESEEN: Final = (ObserverError, ConsentError, OptionError, DocumentError, SystemFileError, OSError)
 
 
 class WorkersError(Exception):

@@ -22,7 +22,7 @@ _LIMIT_S: Final = 10.0
 REFUSED: Final = frozenset({401, 403})
 #: What a refused key may mean.
 WRONG_KEY: Final = (
-    "SUPABASE_SERVICE_ROLE_KEY is not the right one, or a gateway in front of it wants another header"
+    "SUPABASE_SERVICE_ROLE_KEY is not the right one or not set, or a gateway in front wants another header"
 )
 #: What no answer may mean.
 IS_IT_UP: Final = "is it up, and is this its address? (--host or SUPABASE_URL)"

@@ -385,7 +385,7 @@ def test_a_disk_that_is_full_ends_the_record_not_the_run(stack: Stack, tmp_path:
         (
             {"SUPABASE_SERVICE_ROLE_KEY": "wrong"},
             [],
-            "SUPABASE_SERVICE_ROLE_KEY is not the right one, or a gateway",
+            "SUPABASE_SERVICE_ROLE_KEY is not the right one or not set, or a gateway",
         ),
         ({"CRON_SECRET": "wrong"}, [], "CRON_SECRET is not the right one, or a gateway"),
         ({"PUBNUB_ORIGIN": "http://127.0.0.1:1"}, [], "GET http://127.0.0.1:1/time/0: connection refused"),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import random
+import re
 import time
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +17,12 @@ import pytest
 from fixtures.synthetic_run import synthetic_rows
 from harness.history import Witness
 from harness.history.witnesses import WORKER, Doubt, doubts_about, witnesses_of
+from harness.load_options import LoadOptions
 from harness.sla.policy import load_policy
+from harness.system import Item, Session, SystemFileError, find_system
+from harness.system.find import SETTING, place_of
+from harness.target import Target
+from harness.tests.bare import Bare
 from harness.tests.helpers import REFERENCE
 from harness.tests.test_load_options import options
 from harness.tests.test_verdicts import SHAPE, named, verdict_of
@@ -22,12 +30,14 @@ from harness.tests.test_verdicts import SHAPE, named, verdict_of
 with pytest.MonkeyPatch.context() as patch:
     # gevent must not take over this process.
     patch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
+    from gevent.event import Event
     from locust.event import Events
     from locust.rpc import Message
     from locust.runners import STATE_MISSING, STATE_RUNNING
 
     from harness.load import workers as crew_module
-    from harness.load.worker_run import RunSpec, elsewhere, writable_run
+    from harness.load.item import PlayedItem
+    from harness.load.worker_run import RunSpec, WorkerRun, elsewhere, writable_run
     from harness.load.workers import BEGAN, BEGIN, END, ENDED, STATUS, RemoteWorkers, WorkerLink, WorkersError
 
 #: Why a worker can't begin.
@@ -208,3 +218,56 @@ def test_a_worker_whose_share_does_not_fit_its_machine_tells_the_master(
     # With --anyway it comes as far as to its target, which it was not told here.
     assert said["error"].startswith(refused) is not anyway
     assert not (tmp_path / "reports").exists()
+
+
+class Twins(Bare):
+    """Takes the same id from every answer."""
+
+    def start(self, session: Session, item: Item) -> None:
+        item.known_as("the-house")
+
+
+def test_an_id_that_is_given_twice_ends_the_run_with_the_line_that_takes_it() -> None:
+    known: dict[str, str] = {}
+    run: Any = SimpleNamespace(
+        options=LoadOptions(**{**asdict(options()), "lengths": {"open": 2.0}}),
+        system=Twins(Target("http://127.0.0.1:9")),
+        subscribers=SimpleNamespace(subscribe=lambda *_: None),
+        draining=Event(),
+        item_id=lambda slot, number: f"sw-{slot}-{number}",
+        first_known=lambda id, mark: known.setdefault(id, mark) == mark,
+        chance=lambda *_: random.Random(1),
+        spec=SimpleNamespace(processes=1),
+        started=True,
+        unplayable=None,
+        _failed=0,
+    )
+    nobody: Any = None
+    PlayedItem(run, nobody, "1", 1).start()
+    with pytest.raises(SystemFileError) as refused:
+        PlayedItem(run, nobody, "1", 2).start()
+    WorkerRun.failed(run, refused.value)
+    assert re.search(
+        r"test_workers\.py:\d+: start: GivenTwice: two items have the id 'the-house'", run.unplayable
+    )
+    assert "what tells one item from another" in run.unplayable
+
+
+# --- where a worker has the system ---------------------------------------------------------------------
+
+
+def test_a_worker_looks_for_the_system_where_it_is_told_to_and_then_where_the_master_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.load.worker_run.handed_over", lambda permission: permission)
+    message = spec(tmp_path).to_message()
+    monkeypatch.delenv(SETTING, raising=False)
+    here = place_of(find_system(REFERENCE))
+    assert RunSpec.from_message(message).system == here
+    elsewhere = message | {"system": "/masters/game.py"}
+    with pytest.raises(SystemFileError, match=r"^/masters/game\.py: no such file.* give this worker --sys"):
+        RunSpec.from_message(elsewhere)
+    monkeypatch.setenv(SETTING, REFERENCE)
+    assert RunSpec.from_message(elsewhere).system == here
+    with pytest.raises(SystemFileError, match="the master plays 'quiz', and this worker has"):
+        RunSpec.from_message(elsewhere | {"called": "quiz"})
