@@ -69,7 +69,8 @@ class ConcurrentTicks(TickFault):
             )
             clock.start()
             try:
-                yield lambda: held.missing() or _unanswered(callers)
+                lock = self.key or levers_of(on.system).tick_lock
+                yield lambda: _unheld(held.missing(), callers, lock) or _unanswered(callers)
             finally:
                 over.set()
                 clock.join()
@@ -123,6 +124,17 @@ class _Caller:
         self.answered += answer.ok
         if self._history is not None:
             self._history.append(tick.row(answer))
+
+
+def _unheld(missing: str | None, callers: Sequence[_Caller], lock: str) -> str | None:
+    """Return why no tick was held; where ticks were answered nevertheless, what that may mean."""
+    answered = sum(caller.answered for caller in callers)
+    if missing is None or not answered:
+        return missing
+    return (
+        f"{answered} ticks were answered, and none wrote under the lock {lock}: they run without it, beside "
+        "each other, or nothing was due"
+    )
 
 
 def _unanswered(callers: Sequence[_Caller]) -> str | None:

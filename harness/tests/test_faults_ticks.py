@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -18,7 +19,7 @@ import psutil
 import pytest
 
 from harness.faults import Fault, FaultError, MissingPartError, NotExercisedError, held_ticks
-from harness.faults.concurrent_ticks import ConcurrentTicks, DueTogether
+from harness.faults.concurrent_ticks import ConcurrentTicks, DueTogether, _unheld
 from harness.faults.mend import mend
 from harness.faults.sessions import Sessions
 from harness.faults.ticks import (
@@ -415,6 +416,17 @@ def test_concurrent_ticks_that_nobody_answers_are_not_exercised(system: Replicas
         ConcurrentTicks(every="100ms").inject(system),
     ):
         time.sleep(0.3)
+
+
+def test_ticks_that_are_answered_and_hold_no_lock_run_beside_each_other() -> None:
+    callers = [SimpleNamespace(answered=3), SimpleNamespace(answered=4)]
+    found = _unheld("no tick came by", callers, "8462001")
+    assert found is not None
+    assert found.startswith(
+        "7 ticks were answered, and none wrote under the lock 8462001: they run without it"
+    )
+    assert _unheld(None, callers, "8462001") is None
+    assert _unheld("no tick came by", [SimpleNamespace(answered=0)], "8462001") == "no tick came by"
 
 
 def test_games_fall_due_together_in_the_run_of_now(system: Replicas, postgres: Postgres) -> None:

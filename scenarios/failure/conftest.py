@@ -80,8 +80,8 @@ class Chaos:
             if runs and self._drawn is not None:
 
                 def again(cut: Cut) -> None:
-                    self._say(f"failed; again: {self.options(cut)}")
                     smaller = experiment.again()
+                    self._say(f"does a part of it fail? {smaller.id}: {self.options(cut)}")
                     smaller.command = command
                     play(smaller, cut)
 
