@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-#: Names the defect that a run's system is to have; without it, it has none.
+#: Names the defect that a run's system is to have, or several with commas between; without it, it has none.
 SETTING: Final = "STORMWATCH_DEFECT"
 
 
