@@ -12,6 +12,8 @@ from harness.history.names import Kind
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _LAST_NS: Final = 2**63 - 1
+#: Making an encoder takes as long as a message to encode.
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 class Row(NamedTuple):
@@ -63,7 +65,7 @@ def canonical(fields: Mapping[str, Any]) -> str:
     TypeError, ValueError, RecursionError
         They are none that JSON has.
     """
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return _CANONICAL.encode(fields)
 
 
 def unix_ns(moment: datetime | None) -> int | None:

@@ -100,7 +100,7 @@ class Lifecycle:
                         f"{state!r}: {length} is not between {timed.least} and {timed.greatest}"
                     )
 
-    @property
+    @cached_property
     def states(self) -> frozenset[str]:
         """All states."""
         return frozenset({self.begins, *(state for pair in self.pairs for state in pair)})

@@ -36,9 +36,13 @@ def text(message: Mapping[str, Any], name: str) -> str:
         raise Unreadable(f"no {name}")
     value = message[name]
     # JSON can escape half of a surrogate pair, which no file can hold.
-    if not isinstance(value, str) or any("\ud800" <= letter <= "\udfff" for letter in value):
+    if not isinstance(value, str) or not (value.isascii() or _can_be_held(value)):
         raise Unreadable(f"{name} is no text")
     return value
+
+
+def _can_be_held(value: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def integer(message: Mapping[str, Any], name: str) -> int | None:
