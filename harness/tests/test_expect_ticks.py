@@ -179,6 +179,13 @@ def test_an_event_of_the_herd_that_is_never_sent_is_caught(judge, rows) -> None:
     assert finding.examples[0]["event"] == event
 
 
+@pytest.mark.parametrize(("moved_s", "verdict"), [(0.4, "pass"), (6.0, "fail")])
+def test_where_there_is_no_outbox_a_herd_is_judged_by_its_moves(judge, rows, moved_s, verdict) -> None:
+    rows = due_together(rows, moved_s=moved_s)
+    finding = judge(DueTogetherServed(games=8, within_s=5), rows[rows["kind"] != "publish"])
+    assert (finding.verdict, finding.measured) == (verdict, moved_s)
+
+
 def test_too_small_a_herd_proves_nothing(judge, rows) -> None:
     finding = judge(DueTogetherServed(games=9, within_s=5), due_together(rows))
     assert finding.verdict == "inconclusive"
