@@ -147,7 +147,7 @@ class DueTogetherServed:
         explanation = f"{len(games)} {items}, the last moved after {moved_s:.2f} s"
         if len(unpublished):
             explanation += f"; {len(unpublished)} events were never accepted"
-        measured = math.inf if len(unpublished) else max(moved_s, *took)
+        measured = math.inf if len(unpublished) else max([moved_s, *took])
         examples = [*examples_of(evidence, unpublished), *examples_of(evidence, late)][:EXAMPLES]
         return compare(self.name, measured, self.within_s, "s", explanation, examples)
 
