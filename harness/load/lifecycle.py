@@ -31,7 +31,8 @@ from harness.load.origins import origins, origins_of_ours, parsed, profile_optio
 from harness.load.run import INTERRUPTED_DRAIN_S
 from harness.load.web_form import check_forms
 from harness.load.web_guard import WebRefused, guard
-from harness.load.workers import LocalWorker, RemoteWorkers, WorkerLink
+from harness.load.worker_link import WorkerLink
+from harness.load.workers import LocalWorker, RemoteWorkers
 from harness.output import Exit, plain
 from harness.system import SystemFileError
 

@@ -35,10 +35,12 @@ with pytest.MonkeyPatch.context() as patch:
     from locust.rpc import Message
     from locust.runners import STATE_MISSING, STATE_RUNNING
 
-    from harness.load import workers as crew_module
+    from harness.load import worker_link
     from harness.load.item import PlayedItem
+    from harness.load.messages import BEGAN, BEGIN, END, ENDED, STATUS
+    from harness.load.worker_link import WorkerLink
     from harness.load.worker_run import RunSpec, WorkerRun, elsewhere, writable_run
-    from harness.load.workers import BEGAN, BEGIN, END, ENDED, STATUS, RemoteWorkers, WorkerLink, WorkersError
+    from harness.load.workers import RemoteWorkers, WorkersError
 
 #: Why a worker can't begin.
 FAILS = "observer-2 was not ready after 30 s"
@@ -207,7 +209,7 @@ def test_a_worker_whose_share_does_not_fit_its_machine_tells_the_master(
 ) -> None:
     share = spec(tmp_path, index=1, processes=2, anyway=anyway)
     monkeypatch.setattr("harness.load.capacity.open_files", lambda: 300)
-    monkeypatch.setattr(crew_module.RunSpec, "from_message", lambda _: share)
+    monkeypatch.setattr(worker_link.RunSpec, "from_message", lambda _: share)
     runner = Runner()
     WorkerLink(runner, tmp_path / "reports")
     caplog.set_level(logging.ERROR)
