@@ -9,6 +9,7 @@ import click
 
 @click.command(name="report")
 @click.argument("run", type=click.Path(path_type=Path), default=Path("reports/latest"))
+@click.argument("kept", metavar="[FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--sla", type=click.Path(path_type=Path), help="Judge by this policy (default: scenarios/sla.toml)."
 )
@@ -19,10 +20,11 @@ import click
     metavar="NAME=VALUE",
     help="Change one value: broadcast_latency.threshold=1s.",
 )
-def command(run: Path, sla: Path | None, changes: tuple[str, ...]) -> None:
+def command(run: Path, kept: tuple[Path, ...], sla: Path | None, changes: tuple[str, ...]) -> None:
     """Judge the history of RUN again (default: reports/latest) and write its reports.
 
-    Only the reports are replaced; the history is read and never changed.
+    Only the reports are replaced; the history is read and never changed. What workers on other machines
+    recorded and could not send is taken into it from each FOLDER, a worker's own run folder.
     Exits 0 when the reports are written, whatever they say, and 4 when they are not; `stormwatch gate`
     exits by the verdict.
     """
@@ -30,11 +32,18 @@ def command(run: Path, sla: Path | None, changes: tuple[str, ...]) -> None:
     from harness.commands._policy import policy_from
     from harness.files import DocumentError
     from harness.history import HistoryError, open_run
+    from harness.history.take_in import take_in
     from harness.report import write_reports
     from harness.report.terminal import print_summary
 
     with said_as(NoReportError, DocumentError, HistoryError):
         folder = open_run(run)
+        for path in kept:
+            try:
+                names = take_in(folder, path)
+            except OSError as error:
+                raise NoReportError(f"{path} can't be taken in: {error}") from error
+            click.echo(f"taken in from {path}: {', '.join(names) or 'nothing new'}")
         policy = policy_from(sla, changes, profile=folder.read().profile)
         try:
             report = write_reports(folder, policy)

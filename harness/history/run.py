@@ -222,6 +222,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def version() -> str:
+    """Return the version of this project."""
+    return versions().get("stormwatch", "unknown")
+
+
 def machine() -> dict[str, Any]:
     """Return what of the machine a figure may depend on; no host name."""
     return {

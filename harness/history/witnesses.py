@@ -44,7 +44,7 @@ class Doubt:
 
     witness: Witness
     reason: str
-    #: The doubt holds until the history of this writer is in the run's folder; empty: whatever is there.
+    #: The doubt holds until this writer's whole history is in the run's folder; empty: whatever is there.
     writer: str = ""
 
     def entry(self) -> dict[str, str]:

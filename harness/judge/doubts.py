@@ -18,8 +18,8 @@ from harness.judge.windows import FaultWindow
 #: How long after it happened a shortage is told of, at most.
 _TOLD_WITHIN_NS: Final = 2 * NS
 _UNRECORDED: Final = (
-    "no history of {} is in the run's folder (a worker that can't write there keeps its own: copy its "
-    "history/*.arrow here and run `stormwatch report`)"
+    "no history of {} is in the run's folder (where its worker keeps it, `stormwatch report RUN FOLDER` "
+    "takes it in)"
 )
 
 
@@ -31,7 +31,8 @@ def declared_doubts(run: Run, files: Sequence[HistoryFile], dropped: pd.DataFram
     dropped : readings of rows that could not be recorded.
     """
     writers = {file.writer for file in files}
-    declared = [doubt for doubt in read_doubts(run.missing) if doubt.writer not in writers]
+    whole = {file.writer for file in files if file.cut_off is None}
+    declared = [doubt for doubt in read_doubts(run.missing) if doubt.writer not in whole]
     known = writers | {doubt.writer for doubt in declared}
     unrecorded = [name for name in run.recorders or () if name not in known]
     dropped = dropped.astype({"actor": "string", "error": "string"})

@@ -26,6 +26,7 @@ from harness import limits, web_proxies
 from harness.live.tab import ObjectivesTab
 from harness.live.tab import register as register_tab
 from harness.load.director import CannotBegin, Director
+from harness.load.master import end_without_workers, refuse_garbage
 from harness.load.options import OptionError, add_options
 from harness.load.origins import origins, origins_of_ours, parsed, profile_options, take_over
 from harness.load.run import INTERRUPTED_DRAIN_S
@@ -49,6 +50,7 @@ def register(events: Events) -> None:
     """Have Locust offer the load's options and direct its runs."""
     web_proxies.leave_out()
     limits.raise_open_files()
+    refuse_garbage()
     lifecycle = _Lifecycle()
     events.init_command_line_parser.add_listener(lifecycle.prepare_parser)
     events.init.add_listener(lifecycle.begin)
@@ -84,6 +86,8 @@ class _Lifecycle:
         self._origins: dict[str, str] | None = None
         #: Values that the web form shows in the place of defaults.
         self._form: dict[str, Any] = {}
+        #: Where this process may write. A worker's options become its master's as soon as that has it play.
+        self._reports = Path()
         self._worker: WorkerLink | None = None
 
     def prepare_parser(self, parser: LocustArgumentParser) -> None:
@@ -100,6 +104,7 @@ class _Lifecycle:
         parser.set_defaults(master_bind_host=_MASTER_HOST)
         given = parsed(parser)
         self._origins = origins(parser, given)
+        self._reports = Path(given.reports).absolute()
         if (given.master or given.processes) and not given.worker:
             # The last chance to say no before Locust forks.
             try:
@@ -115,7 +120,7 @@ class _Lifecycle:
             raise TypeError("this scenario is run by the locust command: it needs its options")
         _be_interrupted_in_order()
         if isinstance(runner, WorkerRunner):
-            self._take_part(environment, runner, given)
+            self._take_part(environment, runner)
         else:
             self._direct(environment, runner, web_ui, given)
 
@@ -128,26 +133,24 @@ class _Lifecycle:
         if notice := web_proxies.notice():
             log.warning("%s", notice)
         self._form.update({key: getattr(given, key) for key in origins_of_ours(given)})
-        workers = (
-            RemoteWorkers(runner)
-            if isinstance(runner, MasterRunner)
-            else LocalWorker(Path(given.reports).absolute())
-        )
+        workers = RemoteWorkers(runner) if isinstance(runner, MasterRunner) else LocalWorker(self._reports)
         with _refused_in_a_line():
             if web_ui is not None:
                 _see_that_it_is_free("the web UI", web_ui.host, web_ui.port, "--web-port")
                 how = guard(web_ui, given.web_host_display_name, given.web_base_path)
                 log.info("the web UI listens on %s", how)
             director = Director.prepared(environment, workers, given)
+        if isinstance(runner, MasterRunner) and (given.headless or given.autostart):
+            gevent.spawn(end_without_workers, runner, given, director.close)
         tab = None
         if web_ui is not None:
             check_forms(web_ui, given, lambda: director.folder is not None, director.see_that_it_fits)
             tab = register_tab(web_ui, given.web_base_path)
         _direct_runs(environment, director, tab)
 
-    def _take_part(self, environment: Environment, runner: WorkerRunner, given: argparse.Namespace) -> None:
+    def _take_part(self, environment: Environment, runner: WorkerRunner) -> None:
         """Play when the master says so, and end with it."""
-        self._worker = worker = WorkerLink(runner, Path(given.reports).absolute())
+        self._worker = worker = WorkerLink(runner, self._reports)
 
         def quit_in_order(**_: Any) -> None:
             _leave_it_to_the_main_greenlet()
@@ -156,6 +159,7 @@ class _Lifecycle:
             environment.process_exit_code = 0
 
         environment.events.quitting.add_listener(quit_in_order)
+        gevent.spawn(worker.end_without_master)
 
     def end_when_orphaned(self, pid: int) -> None:
         """In a worker that ``--processes`` forked from ``pid``: end with its master, however that ended.

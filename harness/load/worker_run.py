@@ -14,10 +14,11 @@ from typing import Any, Final, Self
 import gevent
 from gevent.event import AsyncResult, Event
 
+from harness.files import DocumentError
 from harness.history import HistoryWriter, RunFolder
 from harness.history.names import Writer, load_writer, observer_writer
 from harness.history.run import create_run
-from harness.history.witnesses import Doubt, doubts_about, witnesses_of
+from harness.history.witnesses import Doubt, doubts_about
 from harness.load.item import GivenTwice
 from harness.load.lengths import system_named
 from harness.load.subscribers import Subscribers
@@ -132,8 +133,8 @@ class WorkerRun:
         self.unplayable: str | None = None
         self._failed = 0
         run = writable_run(spec, reports)
-        #: What is missing of the record from the beginning.
-        self.missing = [] if run.path == spec.folder else elsewhere(spec, run)
+        #: Where this process's files lie.
+        self.folder = run
         self.history = HistoryWriter(run.history, spec.name, spec.run_id)
         settings = {"system": spec.system}
         assignments = [
@@ -155,6 +156,11 @@ class WorkerRun:
             They could not begin.
         """
         self.subscribers.wait_until_ready()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether its files do not lie in the master's run folder."""
+        return self.folder.path != self.spec.folder
 
     @property
     def drained(self) -> bool:
@@ -292,23 +298,16 @@ def current_worker_run() -> WorkerRun:
 def writable_run(spec: RunSpec, reports: Path) -> RunFolder:
     """Return the run's folder, or one of our own under ``reports`` if it can't be seen from here."""
     run = RunFolder(spec.folder)
-    if run.history.is_dir() and os.access(run.history, os.W_OK):
+    if _is_the_masters(run, spec) and os.access(run.history, os.W_OK):
         return run
     own = create_run(reports, "worker", of_run=spec.run_id)
-    log.warning(
-        "the master's run folder %s can't be written from here; this worker's record is in %s: "
-        "copy its history/*.arrow into the run's history folder, then `stormwatch report` the run",
-        spec.folder,
-        own.path,
-    )
+    log.info("the master's run folder is not here: this worker's record goes to the master from %s", own.path)
     return own
 
 
-def elsewhere(spec: RunSpec, own: RunFolder) -> list[Doubt]:
-    """Return the doubts about a record that is not in the run's folder, until somebody copies it there."""
-    reason = f"{spec.name} can't write to the run's folder: the history of {{}} is in {own.path}"
-    return [
-        Doubt(witness, reason.format(writer), writer)
-        for writer in spec.recorders
-        for witness in witnesses_of(writer)
-    ]
+def _is_the_masters(run: RunFolder, spec: RunSpec) -> bool:
+    """Whether it is that folder, and none that has the same path on another machine."""
+    try:
+        return run.read().game_prefix == spec.prefix
+    except (DocumentError, OSError):
+        return False

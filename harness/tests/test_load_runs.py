@@ -20,13 +20,8 @@ import requests
 import harness
 from harness.history import RunFolder, Witness, open_run, read_history
 from harness.history.witnesses import read_doubts
-from harness.judge import evidence_of
-from harness.judge.instruments import workers_clock
-from harness.load.worker_run import RunSpec, writable_run
-from harness.sla.policy import load_policy
 from harness.stack import Stack, start_stack
-from harness.target import Target
-from harness.tests.helpers import REFERENCE, eventually
+from harness.tests.helpers import eventually
 
 PROJECT = Path(harness.__file__).parents[1]
 SCENARIO = PROJECT / "scenarios" / "concurrent_games.py"
@@ -259,47 +254,6 @@ def test_a_master_and_a_worker_started_by_hand_make_one_run(stack: Stack, tmp_pa
         assert worker.wait() == 0, worker.output
     check_the_record(master, players=2)
     assert not (tmp_path / "elsewhere").exists()
-
-
-#: What every Python of a worker begins with: a wall clock that is 3 s ahead of everybody else's.
-AHEAD = """
-import time
-right_ns = time.time_ns
-time.time_ns = lambda: right_ns() + 3_000_000_000
-"""
-
-
-def test_a_worker_whose_clock_is_3_s_ahead_has_the_latencies_of_any_other(
-    stack: Stack, tmp_path: Path
-) -> None:
-    (tmp_path / "sitecustomize.py").write_text(AHEAD, encoding="utf-8")
-    port = free_port()
-    there = {"PYTHONPATH": str(tmp_path)}
-    worker = Locust(tmp_path / "elsewhere", there, "--worker", f"--master-port={port}")
-    with worker, play(stack, tmp_path, "--master", "--no-report", f"--master-bind-port={port}") as master:
-        assert master.wait() == 0, master.output
-        assert worker.wait() == 0, worker.output
-    rows = read_history(master.run.history).table.to_pandas()
-    offsets = rows[(rows["actor"] == "load-1") & (rows["name"] == "clock_offset_ms")]["value"]
-    assert len(offsets) > 0
-    assert (offsets - 3000).abs().min() < 50
-    evidence = evidence_of(read_history(master.run.history), master.run.read(), load_policy())
-    assert workers_clock(evidence).verdict == "pass"
-    heard = evidence.receipts
-    took_ns = (heard["end_ns"] - heard["accepted_ns"]).abs()
-    assert len(took_ns) > 0
-    assert took_ns.max() < 1.5e9, "3 s of it would be the clock's"
-
-
-def test_a_worker_that_cannot_see_the_masters_folder_keeps_its_own(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    target = Target("http://127.0.0.1:9", "x", "x", "x")
-    spec = RunSpec("a-run", tmp_path / "masters" / "a-run", "sw-", None, target, REFERENCE, index=0)
-    own = writable_run(spec, tmp_path / "reports")
-    assert own.path.parent == tmp_path / "reports"
-    assert json.loads((own.path / "run.json").read_text(encoding="utf-8"))["of_run"] == "a-run"
-    assert f"{spec.folder} can't be written from here" in caplog.text
 
 
 def test_ctrl_c_keeps_what_was_seen_and_leaves_nobody(stack: Stack, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import random
 import re
@@ -14,32 +15,37 @@ from typing import Any
 
 import pytest
 
-from fixtures.synthetic_run import synthetic_rows
-from harness.history import Witness
-from harness.history.witnesses import WORKER, Doubt, doubts_about, witnesses_of
+from fixtures.synthetic_run import synthetic_rows, write_run
+from harness.history import HistoryWriter, Witness, create_run
+from harness.history.run import version
+from harness.history.witnesses import WORKER, Doubt, doubts_about
 from harness.load_options import LoadOptions
+from harness.report.build import build_report
 from harness.sla.policy import load_policy
 from harness.system import Item, Session, SystemFileError, find_system
 from harness.system.find import SETTING, place_of
 from harness.target import Target
 from harness.tests.bare import Bare
 from harness.tests.helpers import REFERENCE
+from harness.tests.synthetic_report import document_of
 from harness.tests.test_load_options import options
 from harness.tests.test_verdicts import SHAPE, named, verdict_of
 
 with pytest.MonkeyPatch.context() as patch:
     # gevent must not take over this process.
     patch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
+    import gevent
     from gevent.event import Event
     from locust.event import Events
     from locust.rpc import Message
     from locust.runners import STATE_MISSING, STATE_RUNNING
 
     from harness.load import worker_link
+    from harness.load import workers as crew
     from harness.load.item import PlayedItem
-    from harness.load.messages import BEGAN, BEGIN, END, ENDED, STATUS
+    from harness.load.messages import BEGAN, BEGIN, CARRY, CLOCK, END, ENDED, READY, STATUS
     from harness.load.worker_link import WorkerLink
-    from harness.load.worker_run import RunSpec, WorkerRun, elsewhere, writable_run
+    from harness.load.worker_run import RunSpec, WorkerRun, writable_run
     from harness.load.workers import RemoteWorkers, WorkersError
 
 #: Why a worker can't begin.
@@ -55,12 +61,14 @@ class Clients(dict[str, Any]):
 class Master:
     """Locust's master as the workers sees it: workers ``one``, ``two`` ... answer as ``answers`` says."""
 
-    def __init__(self, answers: dict[str, str | list[dict[str, str]] | None]) -> None:
+    def __init__(self, answers: dict[str, str | None]) -> None:
         self.environment = SimpleNamespace(events=Events())
         self.clients = Clients()
         self.told: list[tuple[str, str | None]] = []
         #: How many processes share the games, as each was told.
         self.shares: dict[str, int] = {}
+        #: Of stormwatch, where a worker has another one.
+        self.versions: dict[str, str] = {}
         self._answers = answers
         self._handlers: dict[str, Any] = {}
         self._order = list(answers)
@@ -71,30 +79,28 @@ class Master:
     def get_worker_index(self, client: str) -> int:
         return self._order.index(client)
 
-    def connect(self, client: str) -> None:
+    def connect(self, client: str, *, ready: bool = True) -> None:
         self.environment.events.worker_connect.fire(client_id=client)
         self.clients[client] = SimpleNamespace(id=client, state=STATE_RUNNING)
+        if ready:
+            self.hear(READY, None, client)
 
     def send_message(self, name: str, data: Any = None, client: str | None = None) -> None:
         self.told.append((name, client))
         if name == BEGIN:
             assert client is not None
             self.shares[client] = data["processes"]
-            answer = self._answers[client]
-            said = (
-                {"error": answer, "missing": []}
-                if answer is None or isinstance(answer, str)
-                else {"error": None, "missing": answer}
-            )
-            self._handlers[BEGAN](Message(BEGAN, said, client))
-        if name == END:
-            for one in self.clients.values():
-                if one.state != STATE_MISSING:
-                    self._handlers[ENDED](Message(ENDED, {"missing": []}, one.id))
+            said = {"error": self._answers[client], "version": self.versions.get(client, version())}
+            self.hear(BEGAN, said, client)
+        if name == END and self.clients[client].state != STATE_MISSING:
+            self.hear(ENDED, {"missing": [], "sizes": {}, "kept": ""}, client)
+
+    def hear(self, name: str, data: Any, client: str) -> None:
+        self._handlers[name](Message(name, data, client))
 
     def tell(self, client: str, *, drained: bool = False, unplayable: str | None = None) -> None:
         """As a worker tells how it is."""
-        self._handlers[STATUS](Message(STATUS, {"drained": drained, "unplayable": unplayable}, client))
+        self.hear(STATUS, {"drained": drained, "unplayable": unplayable}, client)
 
     def lose(self, client: str) -> None:
         """As after kill -9: its heartbeats stay out."""
@@ -138,6 +144,26 @@ def test_a_worker_that_joins_late_and_can_begin_is_a_part_of_the_crew(tmp_path: 
     assert workers.end(0.0) == []
 
 
+def test_a_worker_that_joins_is_told_when_it_listens_and_not_before(tmp_path: Path) -> None:
+    master = Master({"one": None, "two": None})
+    workers = workers_of(master, tmp_path, "one")
+    master.connect("two", ready=False)
+    assert (BEGIN, "two") not in master.told
+    master.hear(READY, None, "two")
+    assert master.told.count((BEGIN, "two")) == 1
+    assert workers.end(0.0) == []
+
+
+def test_a_locust_worker_that_is_none_of_ours_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "READY_LIMIT_S", 0.01)
+    master = Master({"one": None, "two": None})
+    workers = workers_of(master, tmp_path, "one")
+    master.connect("two", ready=False)
+    gevent.sleep(0.05)
+    assert [told for told in master.told if told[0] == "quit"] == [("quit", "two")]
+    assert workers.end(0.0) == []
+
+
 def test_a_worker_that_cannot_begin_keeps_the_run_from_beginning(tmp_path: Path) -> None:
     master = Master({"one": None, "two": FAILS})
     with pytest.raises(WorkersError, match=rf"^load-2 can't begin: {FAILS}$"):
@@ -167,15 +193,81 @@ def test_a_run_is_given_up_where_no_worker_can_start_a_game(tmp_path: Path) -> N
     assert workers.unplayable == "no game can be started"
 
 
-def test_a_worker_that_cannot_see_the_masters_folder_says_where_its_rows_are(tmp_path: Path) -> None:
-    mine = spec(tmp_path, index=1)
-    own = writable_run(mine, tmp_path / "reports")
-    missing = elsewhere(mine, own)
-    assert {doubt.writer for doubt in missing} == {"load-2", "observer-2"}
-    assert {doubt.witness for doubt in missing} == {*witnesses_of("load-2"), *witnesses_of("observer-2")}
-    assert f"the history of load-2 is in {own.path}" in missing[0].reason
-    master = Master({"one": None, "two": [doubt.entry() for doubt in missing]})
-    assert workers_of(master, tmp_path, "one", "two").end(0.0) == missing
+def test_a_worker_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
+    master = Master({"one": None, "two": None})
+    master.versions["two"] = "0.0.1"
+    told = f"load-2 can't begin: it runs stormwatch 0.0.1, its master {version()}: install the same on both"
+    with pytest.raises(WorkersError, match=f"^{told}$"):
+        workers_of(master, tmp_path, "one", "two")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        (ENDED, None),
+        (ENDED, {"missing": []}),
+        (STATUS, {"drained": True}),
+        (CLOCK, 7),
+        (CARRY, b"\xff"),
+        (CARRY, {"run": "a-run", "file": "../x"}),
+    ],
+)
+def test_garbage_of_a_worker_is_named_once_and_stops_nobody(
+    name: str, data: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    master = Master({"one": None, "two": None})
+    workers = workers_of(master, tmp_path, "one", "two")
+    with HistoryWriter(tmp_path / "masters" / "a-run" / "history", "cron", "a-run") as history:
+        comparing = gevent.spawn(workers.compare_clocks, history)
+        gevent.sleep(0)
+        for _ in range(3):
+            master.hear(name, data, "two")
+        comparing.kill()
+    assert [record.getMessage()[:20] for record in caplog.records] == ["load-2 sent garbage:"]
+    missing = workers.end(0.0)
+    assert {doubt.witness for doubt in missing} == set(WORKER)
+    assert all(doubt.reason.startswith("load-2 sent garbage: ") for doubt in missing)
+
+
+def test_what_a_stranger_sends_is_nobodys_record(tmp_path: Path) -> None:
+    master = Master({"one": None})
+    workers = workers_of(master, tmp_path, "one")
+    for name in (BEGAN, STATUS, ENDED, CARRY, CLOCK):
+        master.hear(name, None, "stranger")
+    assert workers.end(0.0) == []
+
+
+def test_a_worker_that_joins_when_the_load_ends_has_nothing_to_play(tmp_path: Path) -> None:
+    master = Master({"one": None, "two": None})
+    workers = workers_of(master, tmp_path, "one")
+    workers.drain()
+    master.connect("two")
+    assert (BEGIN, "two") not in master.told
+    master.tell("one", drained=True)
+    assert workers.drained, "nobody waits for it"
+    assert workers.end(0.0) == []
+
+
+def test_a_folder_of_the_same_path_on_another_machine_is_not_the_masters(tmp_path: Path) -> None:
+    share = spec(tmp_path, index=1)
+    masters = create_run(tmp_path / "masters", "x", run_id="a-run", game_prefix=share.prefix)
+    assert writable_run(share, tmp_path / "reports") == masters
+    masters.update(game_prefix="sw-another-")
+    own = writable_run(share, tmp_path / "reports")
+    assert own.path.parent == tmp_path / "reports"
+    assert json.loads((own.path / "run.json").read_text(encoding="utf-8"))["of_run"] == "a-run"
+
+
+def test_a_record_whose_rest_is_elsewhere_is_in_doubt_until_it_is_whole(tmp_path: Path) -> None:
+    run = write_run(tmp_path, synthetic_rows(SHAPE), SHAPE)
+    (path,) = run.history.iterdir()
+    whole = path.read_bytes()
+    run.doubt(Doubt(Witness.PLAYERS, "half of it did not arrive", "synthetic-0"))
+    path.write_bytes(whole[: len(whole) - 8])
+    explained = named(document_of(build_report(run, load_policy())), "witnesses")["explanation"]
+    assert explained == "half of it did not arrive"
+    path.write_bytes(whole)
+    assert named(document_of(build_report(run, load_policy())), "witnesses")["verdict"] == "pass"
 
 
 def test_rows_that_are_elsewhere_are_in_doubt_until_they_are_copied() -> None:
@@ -195,6 +287,7 @@ class Runner:
     def __init__(self) -> None:
         self.said: list[tuple[str, Any]] = []
         self.handlers: dict[str, Any] = {}
+        self.environment = SimpleNamespace(events=Events())
 
     def register_message(self, name: str, handler: Any, **_: Any) -> None:
         self.handlers[name] = handler
@@ -214,8 +307,8 @@ def test_a_worker_whose_share_does_not_fit_its_machine_tells_the_master(
     WorkerLink(runner, tmp_path / "reports")
     caplog.set_level(logging.ERROR)
     runner.handlers[BEGIN](Message(BEGIN, {}, "two"), argparse.Namespace(host=None))
-    ((name, said),) = runner.said
-    assert name == BEGAN
+    (ready, _), (name, said) = runner.said
+    assert (ready, name) == (READY, BEGAN)
     refused = "200 games of 4 players need 560 open files in an observer, this machine allows 300"
     # With --anyway it comes as far as to its target, which it was not told here.
     assert said["error"].startswith(refused) is not anyway
