@@ -18,6 +18,11 @@ def open_files() -> int:
     return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def raise_open_files() -> None:
     """Allow this process, and each that it starts from now on, as many open files as it can be allowed."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -38,15 +38,19 @@ class Finding:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
+@click.option("--games", type=click.IntRange(1), help="Only tell what a load of so many games needs here.")
+@click.option(
+    "--players", type=click.IntRange(1), help="Players in each of them.", default=4, show_default=True
+)
 @system_option
-def command(as_json: bool, system: str | None) -> None:
+def command(as_json: bool, games: int | None, players: int, system: str | None) -> None:
     """Show what a run needs: version, where it came from, whether it works, and the way out if not.
 
     Each process is started for a moment. If SUPABASE_URL names a deployment, that is looked at instead of
     a local stack, without effects on it. Exits 0 if all work, 1 if not.
     """
     use_system(system)
-    findings = examine()
+    findings = examine() if games is None else _load(games, players)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -284,6 +288,32 @@ def _service() -> Finding:
     if ill:
         note = f"started, and calls itself unhealthy ({ill}); `stormwatch up` keeps it running to look into"
     return Finding("service", _version("stormwatch"), "this project", ill is None, note)
+
+
+def _load(games: int, players: int) -> list[Finding]:
+    """Compare what each process of a local load of this size needs with what this machine has."""
+    from harness.limits import cores, open_files
+    from harness.load.capacity import Size, TooLargeError, needs_of, see_that_it_fits
+    from harness.load_options import observers_for
+    from harness.system import find_system
+
+    allowed, words = open_files(), find_system().words
+    size = Size(games, players, observers_for(games * players, cores=cores(), files=allowed))
+    found = [
+        Finding(
+            need.process,
+            "",
+            f"{need.open_files:,} open files of {allowed:,}",
+            need.open_files <= allowed,
+            f"{size.observers} of them" if need.process == "an observer" else "",
+        )
+        for need in needs_of(size, processes=1, own_stack=True)
+    ]
+    try:
+        see_that_it_fits(size, words, processes=1, own_stack=True)
+    except TooLargeError as error:
+        return [*found, Finding("the load", "", size.in_words(words), False, str(error))]
+    return [*found, Finding("the load", "", size.in_words(words), True, "fits this machine's limits")]
 
 
 def _short(path: str) -> str:

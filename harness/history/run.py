@@ -8,7 +8,6 @@ import logging
 import os
 import platform
 import secrets
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ import psutil
 
 from harness.files import DocumentError, make_folder, read_json, write_atomically
 from harness.history.witnesses import Doubt
+from harness.limits import cores
 
 if TYPE_CHECKING:
     from harness.documents.run import Run
@@ -232,6 +232,6 @@ def machine() -> dict[str, Any]:
     return {
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "cores": cores(),
         "memory_bytes": psutil.virtual_memory().total,
     }

@@ -8,8 +8,6 @@ keeps it there. The process gives way to every other one, so that what is measur
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
 import time
 from pathlib import Path
@@ -19,6 +17,7 @@ from harness.documents.live import Figures, Live
 from harness.documents.run import Run
 from harness.files import DocumentError
 from harness.history import HistoryError, HistoryReader, RunFolder, now_ns
+from harness.limits import cores
 from harness.live.document import Snapshot, judge_so_far, live_document
 from harness.live.file import write_live
 from harness.report.scenarios import read_plan, read_scenarios
@@ -142,11 +141,7 @@ class Follower:
 
 def cadence_s(took_s: float, least_s: float = LOOK_S) -> float:
     """Return the time between two judgements that cost ``took_s`` of CPU each; all in seconds."""
-    return max(least_s, took_s / (SHARE * _cores()))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(least_s, took_s / (SHARE * cores()))
 
 
 def _planned(run: RunFolder) -> int | None:

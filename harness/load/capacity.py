@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import Final
@@ -12,7 +11,7 @@ from typing import Final
 from harness.documents.words import Words
 from harness.limits import RESERVED, open_files
 from harness.load.lengths import system_of
-from harness.load.options import OptionError
+from harness.load.options import OptionError, locust_processes
 from harness.load_options import LoadOptions
 
 # The figures are fitted to what runs recorded of themselves (`open_files`); test_capacity.py has it.
@@ -43,9 +42,39 @@ class Need:
     otherwise: str = ""
 
 
-def of_stack(options: LoadOptions) -> list[Need]:
-    """Return what the processes of a stack on this machine need."""
-    to_pubnub, to_service = _connections(options, processes=1)
+@dataclass(frozen=True)
+class Size:
+    """How large a load is."""
+
+    games: int
+    players: int
+    #: Subscriber processes to each Locust process.
+    observers: int
+
+    def in_words(self, words: Words) -> str:
+        """Return it as the system calls its items."""
+        items = _counted(self.games, words.item, words.items)
+        return f"{items} of {_counted(self.players, words.player, words.players)}"
+
+
+def size_of(options: LoadOptions) -> Size:
+    """Return how large a load with these options is."""
+    return Size(options.games, options.players, options.observers)
+
+
+def needs_of(size: Size, *, processes: int, own_stack: bool) -> list[Need]:
+    """Return what each process of a load needs on this machine.
+
+    Parameters
+    ----------
+    processes : Locust processes that share it; 0: none plays here.
+    own_stack : whether the stack is on this machine, too.
+    """
+    return (_of_locust(size, processes) if processes else []) + (_of_stack(size) if own_stack else [])
+
+
+def _of_stack(size: Size) -> list[Need]:
+    to_pubnub, to_service = _connections(size, processes=1)
     return [
         Need("Toxiproxy", _PROXY_ITSELF + _PROXIED * (to_pubnub + to_service)),
         Need("the PubNub emulator", _EMULATOR_ITSELF + to_pubnub),
@@ -53,32 +82,31 @@ def of_stack(options: LoadOptions) -> list[Need]:
     ]
 
 
-def of_locust(options: LoadOptions, processes: int) -> list[Need]:
-    """Return what one of ``processes`` Locust processes that share the games needs, and its observers."""
-    to_pubnub, to_service = _connections(options, processes)
-    of_observer = _OBSERVER_ITSELF + math.ceil(to_pubnub / options.observers)
+def _of_locust(size: Size, processes: int) -> list[Need]:
+    """Return what one of ``processes`` Locust processes needs, and each of its observers."""
+    to_pubnub, to_service = _connections(size, processes)
+    of_observer = _OBSERVER_ITSELF + math.ceil(to_pubnub / size.observers)
     return [
         Need("an observer", of_observer, "more --observers, "),
         Need("a Locust process", _LOCUST_ITSELF + to_service, "more workers (--processes), "),
     ]
 
 
-def _connections(options: LoadOptions, processes: int) -> tuple[int, int]:
+def _connections(size: Size, processes: int) -> tuple[int, int]:
     """Return the connections to PubNub and to the service of the share of one of ``processes``."""
-    games = math.ceil(options.games / processes)
-    return math.ceil(_OF_PLAYER * games * options.players), math.ceil(_OF_GAME * games)
+    games = math.ceil(size.games / processes)
+    return math.ceil(_OF_PLAYER * games * size.players), math.ceil(_OF_GAME * games)
 
 
 def see_that_it_fits(
-    options: LoadOptions, words: Words, *, processes: int, own_stack: bool, allowed: int | None = None
+    size: Size, words: Words, *, processes: int, own_stack: bool, allowed: int | None = None
 ) -> None:
     """See that each process that a load takes on this machine may open the files that it needs.
 
     Parameters
     ----------
     words : what the system calls its items.
-    processes : Locust processes that share them; 0: none plays here.
-    own_stack : whether the stack is on this machine, too.
+    processes, own_stack : as :func:`needs_of` takes them.
     allowed : open files that a process is allowed; None: those of this machine.
 
     Raises
@@ -89,19 +117,16 @@ def see_that_it_fits(
     limit = open_files() if allowed is None else allowed
 
     def most(games: int) -> Need:
-        fewer = replace(options, games=games)
-        needs = of_locust(fewer, processes) if processes else []
-        return max(needs + (of_stack(fewer) if own_stack else []), key=lambda need: need.open_files)
+        needs = needs_of(replace(size, games=games), processes=processes, own_stack=own_stack)
+        return max(needs, key=lambda need: need.open_files, default=Need("", 0))
 
-    if not (processes or own_stack) or (need := most(options.games)).open_files <= limit:
+    if (need := most(size.games)).open_files <= limit:
         return
-    fit = bisect_right(range(1, options.games), limit, key=lambda games: most(games).open_files)
+    fit = bisect_right(range(1, size.games), limit, key=lambda games: most(games).open_files)
     fewer = f"play fewer {words.items} ({fit:,} fit), " if fit else ""
-    items = _counted(options.games, words.item, words.items)
-    load = f"{items} of {_counted(options.players, words.player, words.players)}"
     raise TooLargeError(
-        f"{load} need {need.open_files:,} open files in {need.process}, this machine allows {limit:,} "
-        f"(`ulimit -Hn`): {fewer}{need.otherwise}raise the limit, or play --anyway"
+        f"{size.in_words(words)} need {need.open_files:,} open files in {need.process}, this machine allows "
+        f"{limit:,} (`ulimit -Hn`): {fewer}{need.otherwise}raise the limit, or play --anyway"
     )
 
 
@@ -116,13 +141,8 @@ def see_that_it_fits_here(options: LoadOptions, given: argparse.Namespace, *, ow
         It does not.
     """
     if not given.anyway:
-        processes = 0 if given.master and not given.processes else _count(given.processes)
-        see_that_it_fits(options, system_of(given).words, processes=processes, own_stack=own_stack)
-
-
-def _count(processes: int | None) -> int:
-    # Locust takes -1 for one process a core.
-    return (os.cpu_count() or 1) if processes == -1 else processes or 1
+        processes = 0 if given.master and not given.processes else locust_processes(given)
+        see_that_it_fits(size_of(options), system_of(given).words, processes=processes, own_stack=own_stack)
 
 
 def _counted(number: int, one: str, many: str) -> str:

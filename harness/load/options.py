@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import secrets
@@ -11,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.history.run import DEFAULT_REPORTS
+from harness.limits import cores, open_files
 from harness.load.lengths import options_of, out_of_bounds, system_named, system_of
 from harness.load.origins import COMMAND_LINE
-from harness.load_options import SYNCS_PER_GAME, Kind, LoadOptions, Option
+from harness.load_options import SYNCS_PER_GAME, Kind, LoadOptions, Option, observers_for
 from harness.sla.units import parse_duration
 from harness.system import Words
 from harness.system.find import SETTING
@@ -47,6 +49,9 @@ def load_options(given: argparse.Namespace) -> LoadOptions:
         values["sync_s"] = sum(lengths.values()) / SYNCS_PER_GAME
     if values["seed"] is None:
         values["seed"] = secrets.randbelow(2**31)
+    if values["observers"] is None:
+        share = math.ceil(values["games"] / locust_processes(given))
+        values["observers"] = observers_for(share * values["players"], cores=cores(), files=open_files())
     options = LoadOptions(**values, lengths=lengths, run_time_s=getattr(given, "run_limit_s", None))
     if options.run_time_s is not None and options.run_time_s <= options.warm_up_s:
         limited_by = getattr(given, "run_limit_from", None) or "--run-time"
@@ -56,6 +61,14 @@ def load_options(given: argparse.Namespace) -> LoadOptions:
             "to --duration"
         )
     return options
+
+
+def locust_processes(given: argparse.Namespace) -> int:
+    """Return how many Locust processes share the items, as far as ``given`` tells."""
+    if given.processes:
+        # Locust takes -1 for one process a core.
+        return cores() if given.processes == -1 else int(given.processes)
+    return int(given.expect_workers) if given.master else 1
 
 
 def add_options(parser: LocustArgumentParser, defaults: Mapping[str, Any]) -> None:
@@ -150,6 +163,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _count_or_auto(text: str) -> int | None:
+    return None if text == "auto" else _count(text)
+
+
 def _seconds(text: str) -> float:
     seconds = parse_duration(text)
     if seconds <= 0:
@@ -172,6 +189,7 @@ def _number_or_random(text: str) -> int | None:
 #: How the text of an option is read; each raises ValueError. None: worked out, or drawn.
 _READERS: Final[Mapping[Kind, Callable[[str], Any]]] = {
     "count": _count,
+    "auto-count": _count_or_auto,
     "duration": _seconds,
     "auto": _seconds_or_auto,
     "random": _number_or_random,

@@ -18,7 +18,7 @@ from locust.runners import WorkerRunner
 from harness.files import DocumentError
 from harness.history import now_ns
 from harness.history.run import version
-from harness.load.capacity import see_that_it_fits
+from harness.load.capacity import see_that_it_fits, size_of
 from harness.load.carry import Carrier
 from harness.load.messages import BEGAN, BEGIN, CARRIED, CARRY, CLOCK, DRAIN, END, ENDED, READY, STATUS
 from harness.load.observers import ObserverError
@@ -120,9 +120,8 @@ class WorkerLink:
         try:
             spec = RunSpec.from_message(msg.data)
             if not spec.anyway:
-                see_that_it_fits(
-                    spec.options, find_system(spec.system).words, processes=spec.processes, own_stack=False
-                )
+                words = find_system(spec.system).words
+                see_that_it_fits(size_of(spec.options), words, processes=spec.processes, own_stack=False)
             environment.host = spec.permission.target.service_url
             self._worker_run = worker_run = WorkerRun(spec, self._reports)
             worker_run.wait_until_ready()

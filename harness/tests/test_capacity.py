@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import harness
 from harness import limits
 from harness.documents.words import Words
+from harness.load_options import observers_for
 from harness.tests.test_load_options import options
 
 with pytest.MonkeyPatch.context() as patch:
@@ -22,10 +24,10 @@ with pytest.MonkeyPatch.context() as patch:
     patch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
     from harness.load.capacity import (
         TooLargeError,
-        of_locust,
-        of_stack,
+        needs_of,
         see_that_it_fits,
         see_that_it_fits_here,
+        size_of,
     )
 
 PROJECT = Path(harness.__file__).parents[1]
@@ -47,10 +49,11 @@ WORDS = Words("game", "games")
 def test_what_is_worked_out_is_what_runs_were_seen_to_take(
     load: list[str], toxiproxy: int, emulator: int, service: int, observer: int, locust: int
 ) -> None:
-    asked = options(*load)
-    needs = [need.open_files for need in [*of_stack(asked), *of_locust(asked, processes=1)]]
+    needs = needs_of(size_of(options(*load)), processes=1, own_stack=True)
     for need, seen in zip(
-        needs, (toxiproxy, emulator, service, observer, locust + limits.RESERVED), strict=True
+        [need.open_files for need in needs],
+        (observer, locust + limits.RESERVED, toxiproxy, emulator, service),
+        strict=True,
     ):
         assert 0.9 * seen <= need <= 1.3 * seen
 
@@ -80,22 +83,22 @@ def test_what_is_worked_out_is_what_runs_were_seen_to_take(
 )
 def test_the_refusal_has_the_numbers_and_what_would_fit(load: list[str], allowed: int, refusal: str) -> None:
     with pytest.raises(TooLargeError) as refused:
-        see_that_it_fits(options(*load), WORDS, processes=1, own_stack=True, allowed=allowed)
+        see_that_it_fits(size_of(options(*load)), WORDS, processes=1, own_stack=True, allowed=allowed)
     assert str(refused.value) == refusal
 
 
 def test_as_many_games_as_are_said_to_fit_do_and_one_more_does_not() -> None:
-    see_that_it_fits(options("--games=1469"), WORDS, processes=1, own_stack=True, allowed=20_000)
+    see_that_it_fits(size_of(options("--games=1469")), WORDS, processes=1, own_stack=True, allowed=20_000)
     with pytest.raises(TooLargeError):
-        see_that_it_fits(options("--games=1470"), WORDS, processes=1, own_stack=True, allowed=20_000)
+        see_that_it_fits(size_of(options("--games=1470")), WORDS, processes=1, own_stack=True, allowed=20_000)
 
 
 def test_a_deployment_takes_no_files_of_this_machine_but_players_do() -> None:
-    asked = options("--games=4000")
+    asked = size_of(options("--games=4000", "--observers=1"))
     see_that_it_fits(asked, WORDS, processes=2, own_stack=False, allowed=20_000)
     with pytest.raises(TooLargeError, match=r"in an observer, .* more --observers, raise"):
         see_that_it_fits(asked, WORDS, processes=1, own_stack=False, allowed=20_000)
-    asked = options("--games=4000", "--observers=2")
+    asked = size_of(options("--games=4000", "--observers=2"))
     see_that_it_fits(asked, WORDS, processes=1, own_stack=False, allowed=20_000)
 
 
@@ -121,6 +124,49 @@ def test_what_the_command_line_says_counts(
         assert not fits
     else:
         assert fits
+
+
+@pytest.mark.parametrize(
+    ("players", "cores", "files", "observers"),
+    [
+        (1, 2, 20_000, 1),
+        (1000, 2, 20_000, 1),
+        (1001, 2, 20_000, 2),
+        (4000, 2, 20_000, 2),
+        (4000, 16, 20_000, 4),
+        # Each has a connection a player, and now and then another.
+        (4000, 2, 1024, 8),
+    ],
+)
+def test_observers_follow_from_players_cores_and_open_files(
+    players: int, cores: int, files: int, observers: int
+) -> None:
+    assert observers_for(players, cores=cores, files=files) == observers
+
+
+def test_a_load_has_as_many_observers_as_each_of_its_locust_processes_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("harness.load.options.cores", lambda: 16)
+    assert options("--games=1000").observers == 4
+    assert options("--games=1000", "--processes=2").observers == 2
+    assert options("--games=1000", "--master", "--expect-workers=4").observers == 1
+    assert options("--games=1000", "--observers=7").observers == 7
+
+
+def test_doctor_tells_what_a_load_needs_without_a_run() -> None:
+    asked = ("harness.cli", "doctor", "--players=4", "--json")
+    fits = limited(1024, *asked, "--games=20")
+    assert fits.returncode == 0, fits.stderr
+    found = {row["part"]: row for row in json.loads(fits.stdout)}
+    assert (found["Toxiproxy"]["source"], found["the load"]["works"]) == ("430 open files of 1,024", True)
+    done = limited(1024, *asked, "--games=200")
+    assert done.returncode == 1, done.stderr
+    found = {row["part"]: row for row in json.loads(done.stdout)}
+    assert not found["Toxiproxy"]["works"]
+    assert found["the load"]["note"].startswith(
+        "200 games of 4 players need 2,860 open files in Toxiproxy, this machine allows 1,024"
+    )
 
 
 def limited(allowed: int, *command: str) -> subprocess.CompletedProcess[str]:

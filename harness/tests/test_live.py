@@ -349,7 +349,7 @@ def test_what_costs_little_is_judged_as_often_as_asked_for(took_s: float, least_
 
 
 def test_what_costs_much_is_judged_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.live.follow._cores", lambda: 2)
+    monkeypatch.setattr("harness.live.follow.cores", lambda: 2)
     assert LOOK_S == 1.0
     assert cadence_s(0.19) == 1.0
     assert cadence_s(3.0) == pytest.approx(3.0 / (2 * SHARE))
