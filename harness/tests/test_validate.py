@@ -109,9 +109,12 @@ def test_rows_of_the_service_that_failed_are_named_once_and_doubts_are_none(tmp_
 
 def test_the_healthy_system_plays_each_load_and_all_scenarios_in_one_run() -> None:
     load, first, second = Load(("--games=1",)), Scenario("one"), Scenario("two")
-    runs = healthy_runs([Defect("f", run) for run in (load, first, load, second, first, None)])
-    assert runs == [load, Scenario("one or two")]
-    assert runs[1].arguments()[-4:] == ["-k", "one or two", "--workers", "1"]
+    seeded = Scenario("chaos", ("--chaos-seed=7",))
+    runs = healthy_runs([Defect("f", run) for run in (load, first, seeded, load, second, first, None)])
+    assert runs == [load, seeded, Scenario("one or two")]
+    assert runs[2].arguments()[-4:] == ["-k", "one or two", "--workers", "1"]
+    assert seeded.environment == {"PYTEST_ADDOPTS": "--chaos-seed=7"}
+    assert str(seeded) == "scenario chaos chaos-seed=7"
 
 
 def test_a_run_that_can_not_be_made_is_neither_caught_nor_missed(tmp_path: Path) -> None:

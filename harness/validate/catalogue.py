@@ -33,15 +33,26 @@ class Load:
         """Return what `stormwatch run` is given."""
         return ["--no-failures", "--", *self.options]
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of the run's own: none."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Scenario:
-    """A run of one failure scenario: its name, as ``-k`` takes it."""
+    """A run of one failure scenario: its name, as ``-k`` takes it, and options that pytest has for it."""
 
     name: str
+    options: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"scenario {self.name}"
+        return " ".join(["scenario", self.name, *(option.removeprefix("--") for option in self.options)])
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of the run's own: what pytest adds to its command line."""
+        return {"PYTEST_ADDOPTS": " ".join(self.options)} if self.options else {}
 
     def arguments(self) -> list[str]:
         """Return what `stormwatch run` is given."""

@@ -20,7 +20,7 @@ from harness.system.find import SETTING as SYSTEM
 from harness.validate.catalogue import SETTING, Catalogue, Defect, Load, Scenario
 
 #: No run takes longer, not even that of the healthy system through all scenarios.
-_LIMIT_S: Final = 900.0
+_LIMIT_S: Final = 1800.0
 _POLL_S: Final = 0.25
 #: Of what a report says, so much is told.
 _LONGEST: Final = 300
@@ -67,11 +67,11 @@ def left_out(defect: Defect) -> Tried:
 
 
 def healthy_runs(defects: Iterable[Defect]) -> list[Load | Scenario]:
-    """Return the runs that show these defects, each once, all scenarios in one."""
+    """Return the runs that show these defects, each once, all scenarios without options in one."""
     runs = list(dict.fromkeys(one.run for one in defects if one.run is not None))
-    names = [run.name for run in runs if isinstance(run, Scenario)]
-    together = [Scenario(" or ".join(dict.fromkeys(names)))] if names else []
-    return [run for run in runs if isinstance(run, Load)] + together
+    plain = [run for run in runs if isinstance(run, Scenario) and not run.options]
+    together = [Scenario(" or ".join(run.name for run in plain))] if plain else []
+    return [run for run in runs if run not in plain] + together
 
 
 def try_healthy(run: Load | Scenario, folder: Path, stop: Event) -> Healthy:
@@ -156,6 +156,7 @@ def _run(run: Load | Scenario, folder: Path, environment: dict[str, str], stop: 
         str(folder),
         *run.arguments(),
     ]
+    environment = environment | run.environment
     with Child("stormwatch run", command, folder.with_suffix(".log"), environment) as child:
         deadline = time.monotonic() + _LIMIT_S
         while not child.wait(_POLL_S):
