@@ -6,12 +6,40 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from locust.contrib.fasthttp import FastHttpSession, LocustBadStatusCode
+from locust.event import EventHook
 
 from harness.history import HistoryWriter, Row, now_ns
-from harness.target.client import Answer, Check, outcome
+from harness.target.client import ANSWER_LIMIT_S, Answer, Check, outcome
 from harness.target.errors import name_of
 
 CONNECT_LIMIT_S: Final = 5.0
+
+
+def open_session(
+    address: str,
+    request_event: EventHook,
+    *,
+    answer_limit_s: float = ANSWER_LIMIT_S,
+    concurrency: int = 10,
+) -> FastHttpSession:
+    """Return a pool of connections to ``address``, whose certificate must be good.
+
+    Parameters
+    ----------
+    request_event : where Locust is told of each call.
+    answer_limit_s : how long an answer may take, in seconds.
+    concurrency : calls that may be out at once.
+    """
+    return FastHttpSession(
+        address,
+        request_event,
+        user=None,
+        insecure=False,
+        network_timeout=answer_limit_s,
+        connection_timeout=CONNECT_LIMIT_S,
+        max_retries=0,
+        concurrency=concurrency,
+    )
 
 
 class Api:

@@ -6,12 +6,11 @@ from typing import Final
 
 import gevent
 from gevent.pool import Group
-from locust.contrib.fasthttp import FastHttpSession
 from locust.event import EventHook
 
 from harness.history import HistoryWriter, now_ns
 from harness.history.names import Actor
-from harness.load.api import CONNECT_LIMIT_S, Api
+from harness.load.api import Api, open_session
 from harness.system import Ticks
 from harness.system.tick import ANSWER_LIMIT_S, TickCall
 from harness.target import Action, Permission
@@ -33,14 +32,8 @@ class Cron:
     ) -> None:
         permission.require(Action.TICK)
         target = permission.target
-        session = FastHttpSession(
-            target.service_url,
-            request_event,
-            user=None,
-            network_timeout=ANSWER_LIMIT_S,
-            connection_timeout=CONNECT_LIMIT_S,
-            max_retries=0,
-            concurrency=_CONCURRENCY,
+        session = open_session(
+            target.service_url, request_event, answer_limit_s=ANSWER_LIMIT_S, concurrency=_CONCURRENCY
         )
         self._api = Api(session, history)
         self._system = system

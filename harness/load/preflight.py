@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gevent.event import Event
-from locust.contrib.fasthttp import FastHttpSession
 from locust.event import EventHook
 
-from harness.load.api import CONNECT_LIMIT_S, Api
+from harness.load.api import Api, open_session
 from harness.load.item import PlayedItem
 from harness.load_options import LoadOptions
 from harness.observe.looks import (
@@ -32,7 +31,7 @@ from harness.system import Refused, System, Ticks
 from harness.system.cleaning import Cleaned
 from harness.system.find import place_of
 from harness.target import Action, Permission
-from harness.target.client import ANSWER_LIMIT_S, Answer, words_of
+from harness.target.client import Answer, words_of
 from harness.target.marks import new_prefix
 
 log = logging.getLogger(__name__)
@@ -174,15 +173,7 @@ class _Trial:
         self.options = options
         self.subscribers = _Nobody()
         self.draining = Event()
-        session = FastHttpSession(
-            system.target.service_url,
-            EventHook(),
-            user=None,
-            network_timeout=ANSWER_LIMIT_S,
-            connection_timeout=CONNECT_LIMIT_S,
-            max_retries=0,
-        )
-        self.api = _TrialApi(session, None)
+        self.api = _TrialApi(open_session(system.target.service_url, EventHook()), None)
         self.item = PlayedItem(self, self.api, "check", 1)
 
     def item_id(self, slot: str, number: int) -> str:

@@ -29,6 +29,7 @@ class GameHost(FastHttpUser):
     """A slot in which one game after the other is played, each with an id and players of its own."""
 
     abstract = True
+    insecure = False
     network_timeout = ANSWER_LIMIT_S
     connection_timeout = CONNECT_LIMIT_S
     #: Calls of one game that may be out at once: timers are asked on schedule even while answers hang.

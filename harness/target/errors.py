@@ -39,6 +39,7 @@ _BY_NAME: Final = {
     "BadStatusLine": BAD_ANSWER,
     "InvalidChunkLength": BAD_ANSWER,
     "JSONDecodeError": BAD_ANSWER,
+    "SSLCertVerificationError": "bad certificate",
 }
 
 #: What llhttp says, in its own number, of a message that ends in its midst; and geventhttpclient without one.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -21,14 +23,15 @@ from harness.tests.http_stub import Request, served
 #: In a process of its own: Locust patches the standard library.
 CALL = """
 import json, sys
-from locust.contrib.fasthttp import FastHttpSession
 from locust.env import Environment
-from harness.load.api import Api
+from harness.load.api import Api, open_session
+from harness.load.users import GameHost
 from harness.target.client import has
 
+assert not GameHost.insecure
 errors = []
 for url in sys.argv[1:]:
-    session = FastHttpSession(url, Environment().events.request, None, max_retries=0, network_timeout=10)
+    session = open_session(url, Environment().events.request)
     answer = Api(session, None).send("POST", "/", "POST /", {}, expect=(200, 409), check=has("a"))
     errors.append(answer.error)
 print(json.dumps(errors))
@@ -77,15 +80,41 @@ def answering(data: bytes) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
+def load_finds(*urls: str) -> list[str | None]:
+    """Return the error that the load's client finds at each address."""
+    command = [sys.executable, "-c", CALL, *urls]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    found: list[str | None] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here to make a certificate")
+def test_the_load_tells_nobody_its_secrets_whose_certificate_nobody_vouches_for(tmp_path: Path) -> None:
+    make = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -keyout key.pem -out cert.pem"
+    )
+    subprocess.run(make.split(), cwd=tmp_path, check=True, capture_output=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    heard: list[bytes] = []
+
+    def answer() -> None:
+        with suppress(OSError), server.wrap_socket(listener.accept()[0], server_side=True) as connection:
+            heard.append(connection.recv(65536))
+            connection.sendall(SIZED + b'{"a": 1}')
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, daemon=True).start()
+        (error,) = load_finds(f"https://127.0.0.1:{listener.getsockname()[1]}")
+    assert error == "bad certificate"
+    assert heard == []
+
+
 def test_the_load_finds_that_an_answer_that_is_cut_off_is_no_bad_one() -> None:
     with ExitStack() as stack:
         urls = [stack.enter_context(answering(data)) for data, _ in ANSWERS]
-        command = [sys.executable, "-c", CALL, *urls]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=60, encoding="utf-8"
-        )
-    assert done.returncode == 0, done.stderr
-    found = dict(zip([data for data, _ in ANSWERS], json.loads(done.stdout), strict=True))
+        found = dict(zip([data for data, _ in ANSWERS], load_finds(*urls), strict=True))
     assert found == dict(ANSWERS)
 
 
