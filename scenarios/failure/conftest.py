@@ -91,7 +91,8 @@ class Chaos:
                 told = f"{found}\n{found.cut.of(self._drawn)}\nagain: {command} {self.options(found.cut)}"
                 if found.interrupted:
                     self._session.shouldstop = "interrupted"
-            raise ExpectationsFailed(f"{error}\n{told}", error.names) from error
+            # First: where there is room for a few lines, it says more than all that went wrong.
+            raise ExpectationsFailed(f"{told}\n{error}", error.names) from error
 
     def _say(self, line: str) -> None:
         manager = self._session.config.pluginmanager
