@@ -58,6 +58,8 @@ class Carrier:
 
     def answered(self, data: Mapping[str, Any]) -> None:
         """Take the master's answer: how much of a file it has."""
+        if data["run"] != self._run_id:
+            return  # to what was left of the run before
         name = data["file"]
         # An answer to a chunk that was sent twice comes late.
         self._there[name] = max(self._there.get(name, 0), data["have"])

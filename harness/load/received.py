@@ -42,6 +42,10 @@ class Received:
         self.heard_ns: int | None = None
         self.heard_at = 0.0
 
+    def is_of_this_run(self, data: Mapping[str, Any]) -> bool:
+        """Whether a chunk is of this run's record, and not what was left of the run before."""
+        return bool(data["run"] == self._run.id)
+
     def take(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Append a chunk to its file; return the answer to it.
 
@@ -63,13 +67,11 @@ class Received:
                 have += file.write(chunk[have - at :])
             self._have[name] = have
         self.heard_ns, self.heard_at = time.time_ns(), time.monotonic()
-        return {"file": name, "have": have}
+        return {"run": self._run.id, "file": name, "have": have}
 
     def _read(self, data: Mapping[str, Any]) -> tuple[str, int, bytes]:
         try:
             name, at, size, length = data["file"], data["at"], data["size"], data["length"]
-            if data["run"] != self._run.id:
-                raise GarbageError(f"it is of run {data['run']!a}")
             if not ((known := _FILE.fullmatch(name)) and (known["writer"] or known["log"]) in self._writers):
                 raise GarbageError(f"{name!a} is no file of its own")
             if not (0 <= at <= size and 0 < length <= CHUNK_BYTES):

@@ -66,10 +66,11 @@ class WorkerLink:
             return
         ended: dict[str, Any] = {"sizes": {}, "kept": str(worker_run.folder.path)}
         ended["missing"] = [doubt.entry() for doubt in worker_run.end(within_s)]
-        if self._carrier is not None:
-            ended["sizes"] = self._carrier.sizes()
-            self._carrier.finish()
-            self._carrier = None
+        if (carrier := self._carrier) is not None:
+            ended["sizes"] = carrier.sizes()
+            carrier.finish()
+            if self._carrier is carrier:  # and the next run has not begun meanwhile
+                self._carrier = None
         self._runner.send_message(ENDED, ended)
 
     def abandon(self) -> bool:

@@ -271,6 +271,8 @@ class RemoteWorkers:
             self._missing += found
 
     def _on_chunk(self, worker: _Remote, msg: Message) -> None:
+        if not worker.received.is_of_this_run(msg.data):
+            return
         try:
             answer = worker.received.take(msg.data)
         except OSError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
+import os
 import random
 import re
 import time
@@ -43,7 +45,7 @@ with pytest.MonkeyPatch.context() as patch:
     from harness.load import worker_link
     from harness.load import workers as crew
     from harness.load.item import PlayedItem
-    from harness.load.messages import BEGAN, BEGIN, CARRY, CLOCK, END, ENDED, READY, STATUS
+    from harness.load.messages import BEGAN, BEGIN, CARRIED, CARRY, CLOCK, END, ENDED, READY, STATUS
     from harness.load.worker_link import WorkerLink
     from harness.load.worker_run import RunSpec, WorkerRun, writable_run
     from harness.load.workers import RemoteWorkers, WorkersError
@@ -69,6 +71,8 @@ class Master:
         self.shares: dict[str, int] = {}
         #: Of stormwatch, where a worker has another one.
         self.versions: dict[str, str] = {}
+        #: Those that said their last word.
+        self.ended: set[str] = set()
         self._answers = answers
         self._handlers: dict[str, Any] = {}
         self._order = list(answers)
@@ -92,10 +96,12 @@ class Master:
             self.shares[client] = data["processes"]
             said = {"error": self._answers[client], "version": self.versions.get(client, version())}
             self.hear(BEGAN, said, client)
-        if name == END and self.clients[client].state != STATE_MISSING:
+        if name == END and client not in self.ended and self.clients[client].state != STATE_MISSING:
             self.hear(ENDED, {"missing": [], "sizes": {}, "kept": ""}, client)
 
     def hear(self, name: str, data: Any, client: str) -> None:
+        if name == ENDED and data and "sizes" in data:
+            self.ended.add(client)
         self._handlers[name](Message(name, data, client))
 
     def tell(self, client: str, *, drained: bool = False, unplayable: str | None = None) -> None:
@@ -227,6 +233,39 @@ def test_garbage_of_a_worker_is_named_once_and_stops_nobody(
     missing = workers.end(0.0)
     assert {doubt.witness for doubt in missing} == set(WORKER)
     assert all(doubt.reason.startswith("load-2 sent garbage: ") for doubt in missing)
+
+
+def test_what_is_left_of_the_run_before_is_no_garbage(tmp_path: Path) -> None:
+    master = Master({"one": None})
+    workers = workers_of(master, tmp_path, "one")
+    master.hear(CARRY, {"run": "the-run-before"}, "one")
+    assert workers.end(0.0) == []
+
+
+def test_what_a_worker_could_not_write_on_its_full_disk_is_missing(tmp_path: Path) -> None:
+    master = Master({"one": None})
+    workers = workers_of(master, tmp_path, "one")
+    full = doubts_about("load-1", "load-1 could not write its whole history: No space left on device")
+    master.hear(ENDED, {"missing": [one.entry() for one in full], "sizes": {}, "kept": ""}, "one")
+    assert workers.end(0.0) == full
+
+
+def test_what_the_master_could_not_write_on_its_full_disk_is_missing_and_said_once_a_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(crew.Received, "take", full)
+    master = Master({"one": None})
+    workers = workers_of(master, tmp_path, "one")
+    master.hear(CARRY, {"run": "a-run"}, "one")
+    assert caplog.messages == ["the record of load-1 can't be written: No space left on device"]
+    assert CARRIED not in [name for name, _ in master.told], "so it will be sent again"
+    sizes = {"history/load-1-7.arrow": 512}
+    master.hear(ENDED, {"missing": [], "sizes": sizes, "kept": "/their/folder"}, "one")
+    (doubt,) = workers.end(0.0)
+    assert doubt.reason.startswith("512 of 512 bytes of load-1's history did not arrive: they are in /their/")
 
 
 def test_what_a_stranger_sends_is_nobodys_record(tmp_path: Path) -> None:
