@@ -144,7 +144,8 @@ def played(pytester: pytest.Pytester, experiment: str, *options: str) -> dict[st
     with (pytester.path / "conftest.py").open("a", encoding="utf-8") as conftest:
         conftest.write(experiment)
     run = pytester.path / "run"
-    pytester.runpytest_subprocess(f"--stormwatch-run={run}", "test_chaos.py", *options)
+    done = pytester.runpytest_subprocess(f"--stormwatch-run={run}", "test_chaos.py", *options)
+    assert done.ret in {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED}
     path = run / "scenarios" / "chaos.chaos" / "scenario.json"
     found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     return found
@@ -173,6 +174,17 @@ def test_what_fails_is_told_with_its_smallest_part_and_the_command_of_that(pytes
     assert [line.split()[5] for line in timeline] == ["database:read-only", "process:kill"]
     options = "--chaos-seed 632 --chaos-seconds 20 --chaos-faults 1,3 --chaos-step 1 --chaos-games 1"
     assert again == f"again: pytest test_chaos.py::test_chaos {options}"
+
+
+def test_ctrl_c_in_a_search_ends_the_session_and_keeps_what_was_found(pytester: pytest.Pytester) -> None:
+    ended = "    if '.again-3' in self.id:\n        raise KeyboardInterrupt\n    yield Parts()\n"
+    document = played(pytester, TWO_NEEDED.replace("    yield Parts()\n", ended))
+    assert document["outcome"] == "failed"
+    told, *_, again, last = document["message"].splitlines()
+    assert told.startswith("the smallest that still fails, after 3 more runs")
+    assert told.endswith("the search was interrupted")
+    assert again.endswith("--chaos-seconds 20 --chaos-faults 1,2,3")
+    assert last == "a game was lost"
 
 
 def test_without_a_search_it_says_how_to_have_one(pytester: pytest.Pytester) -> None:
