@@ -136,6 +136,18 @@ def test_a_row_that_was_not_judged_is_no_miss(tmp_path: Path, monkeypatch: pytes
     assert (found.outcome, found.error) == ("can't tell", "objective error_rate: the machine was busy")
 
 
+def test_an_expectation_that_was_not_exercised_is_no_miss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = loaded_report(tmp_path, SHAPE)
+    add_scenario(document, "quiet", "inconclusive", bins=3, expectations=1)
+    document["faults"][-1]["expectations"] = [unseen()]
+    monkeypatch.setattr(trial, "_run", lambda *_: report_of(document))
+    defect = Defect("doors", Scenario("quiet"), (f"expectation {unseen()['name']}",), name="one", title="One")
+    found = try_defect(defect, load_catalogue("fixtures.defects"), tmp_path, Event())
+    assert (found.outcome, unseen()["explanation"] in found.error) == ("can't tell", True)
+
+
 # --- the document, and where it is shown ------------------------------------------------------------------
 
 

@@ -130,10 +130,16 @@ def _matches(row: str, defect: Defect) -> bool:
 
 
 def _in_doubt(report: Report, defect: Defect) -> str:
-    """Return why a row that was to fail was not judged, if there is one: the measurement is in doubt."""
+    """Return why a row that was to fail was not judged, if there is one: in doubt, or not exercised."""
     doubts = {f"objective {row.name}": row.doubts for row in report.objectives}
     doubts |= {f"integrity {row.name}": row.doubts for row in report.integrity}
     doubts |= {f"drift {row.name}": row.doubts for row in report.drift}
+    doubts |= {
+        f"expectation {row.name}": (row.explanation,)
+        for fault in report.faults
+        for row in fault.expectations
+        if row.verdict == "inconclusive"
+    }
     told = [f"{row}: {'; '.join(why)}" for row, why in doubts.items() if why and _matches(row, defect)]
     return _short("; ".join(told))
 

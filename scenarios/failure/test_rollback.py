@@ -55,6 +55,7 @@ def test_grace_period_off_and_on(experiment: Experiment) -> None:
     with experiment.games(needs=[DrawingGame], count=12, players=2, service=SHORT_GRACE):
         with Operator.of(experiment).dawdling_games(drawing_s=2):
             experiment.steady()
+            experiment.watch.wait(4.0)  # until somebody has dawdled
             experiment.inject(FlagOff("ENABLE_GRACE_PERIOD"), "5s", *UNDISTURBED, NoGrace())
         experiment.recovered()
 
