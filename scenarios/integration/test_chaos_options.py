@@ -178,7 +178,7 @@ def test_what_fails_is_told_with_its_smallest_part_and_the_command_of_that(pytes
 
 def test_ctrl_c_in_a_search_ends_the_session_and_keeps_what_was_found(pytester: pytest.Pytester) -> None:
     ended = "    if '.again-3' in self.id:\n        raise KeyboardInterrupt\n    yield Parts()\n"
-    document = played(pytester, TWO_NEEDED.replace("    yield Parts()\n", ended))
+    document = played(pytester, TWO_NEEDED.replace("    yield Parts()\n", ended), "--shrink-runs=15")
     assert document["outcome"] == "failed"
     told, *_, again, last = document["message"].splitlines()
     assert told.startswith("the smallest that still fails, after 3 more runs")
