@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -132,7 +133,9 @@ def _use_own_cache(config: pytest.Config) -> None:
     of_postgres = platformdirs.site_cache_path("stormwatch") if os.geteuid() == 0 else kept[0].parent
     cache.mkdir(mode=0o755)
     for folder in (*kept, of_postgres / "postgres", of_postgres / "postgres-data"):
-        (cache / folder.name).symlink_to(folder.resolve())
+        with suppress(OSError):  # where it can't be made, each worker makes what would be in it
+            folder.mkdir(parents=True, exist_ok=True)
+            (cache / folder.name).symlink_to(folder.resolve())
     config.stash[_CACHE] = cache
     os.environ[CACHE_VARIABLE] = str(cache)
 

@@ -8,12 +8,17 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import platformdirs
 import pytest
 
+from harness.files import CACHE_VARIABLE
 from harness.stack.control import stacks_folder
 from harness.stack.folders import cache_folder
 from harness.target import ENVIRONMENT
+from harness.tests import isolation
 from harness.tests.isolation import PROJECT, are_a_users_scenarios
 
 NAMES = [
@@ -125,6 +130,21 @@ def test_no_worker_finds_the_stacks_of_another_and_all_use_what_was_built_once(
     own = Path(tempfile.gettempdir()) / f"cache-{worker_id.replace('master', 'main')}"
     assert stacks_folder() == own / "stacks"
     assert not cache_folder("toxiproxy").resolve().is_relative_to(tempfile.gettempdir())
+
+
+@pytest.mark.parametrize("user", [0, 1000], ids=["root", "anybody"])
+def test_on_a_fresh_machine_every_folder_that_workers_share_can_be_used(
+    user: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(platformdirs, "site_cache_path", lambda _: tmp_path / "site")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "fresh"))
+    isolation._use_own_cache(cast("pytest.Config", SimpleNamespace(stash={})))
+    for name in ("toxiproxy", "ports", "sdks", "vega", "postgres", "postgres-data"):
+        folder = cache_folder(name).resolve(strict=True)
+        assert folder == tmp_path / ("site" if name.startswith("postgres") and not user else "fresh") / name
 
 
 @pytest.mark.parametrize(
