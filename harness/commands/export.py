@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from harness.history.export import Format
+from harness.history.export import FORMATS, Format, export
 
 
 @click.command(
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["csv", "parquet", "jsonl"]),
+    type=click.Choice(FORMATS),
     default="csv",
     show_default=True,
     help="What is written.",
@@ -49,7 +47,6 @@ def command(run: Path, form: Format, kinds: tuple[str, ...], output: Path | None
     from harness.commands._progress import Progress
     from harness.files import DocumentError
     from harness.history import HistoryError, open_run, read_history
-    from harness.history.export import export
     from harness.history.names import KINDS
 
     for kind in kinds:
