@@ -17,7 +17,7 @@ from harness.documents.rows import Finding, Outcome
 from harness.documents.scenario import Scenario
 from harness.documents.shown import Timeline
 from harness.experiment.expect_unauthorised import NoSecretTold
-from harness.experiment.expectations import EveryoneHears, FailsClearly, Intact, QuickAnswers, not_applicable
+from harness.experiment.expectations import EveryoneHears, FailsClearly, Intact, QuickAnswers
 from harness.experiment.injection import Injection, takes_away
 from harness.experiment.leaks import back_to_level
 from harness.experiment.pool import PoolServes, use_pool
@@ -38,8 +38,8 @@ from harness.faults import Fault, FaultTarget, MissingPartError
 from harness.faults.schedule import Schedule, check
 from harness.history import HistoryWriter, RunFolder, now_ns
 from harness.judge import INTEGRITY, Evidence
-from harness.judge.findings import Expectation, judge_all
-from harness.judge.recovery import detected_after_s, recovery
+from harness.judge.findings import Expectation
+from harness.judge.recovery import recovery
 from harness.judge.timeline import timeline
 from harness.sla.policy import Policy
 from harness.system import System
@@ -390,19 +390,7 @@ class Experiment:
             NoSecretTold(among=tuple(searched)),
         ]
         for injection in self._injections:
-            injection.findings = {
-                one: found
-                for span, expected in ((injection.effect, injection.expectations), (injection.span, always))
-                for one, found in zip(expected, judge_all(evidence, span, expected), strict=True)
-                if not not_applicable(one, evidence, span)
-            }
-            injection.detected_after_s = detected_after_s(evidence, injection.span)
-            if len(injection.faults) > 1:
-                injection.parts = [
-                    fault
-                    for fault in evidence.faults
-                    if injection.begun_ns <= fault.start_ns < injection.undone_ns
-                ]
+            injection.take_findings(evidence, always)
         self._timeline = timeline(evidence, (self._began_ns, now_ns()))
         found = [finding for injection in self._injections for finding in injection.findings.values()]
         return [finding for finding in found if finding.verdict != "pass"]

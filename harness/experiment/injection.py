@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from harness.documents.rows import Finding, Injected
+from harness.experiment.expectations import not_applicable
 from harness.faults import Fault
 from harness.history.run import moment
-from harness.judge import FaultWindow, Window
-from harness.judge.findings import Expectation
-from harness.judge.recovery import BacklogDrained, HealthyAgain, ServesAgain
+from harness.judge import Evidence, FaultWindow, Window
+from harness.judge.findings import Expectation, judge_all
+from harness.judge.recovery import BacklogDrained, HealthyAgain, ServesAgain, detected_after_s
 from harness.stack.proxies import LOAD_SERVICE
 
 
@@ -42,6 +43,25 @@ class Injection:
     def span(self) -> Window:
         """From its very begin to its end: what it may have held up, and recovery counts from its end."""
         return Window(self.name, self.begun_ns, self.undone_ns)
+
+    def take_findings(self, evidence: Evidence, always: Sequence[Expectation]) -> None:
+        """Find out from the record what came of it.
+
+        Parameters
+        ----------
+        always : expected from its very begin to its end, beside what is expected while it is in effect.
+        """
+        self.findings = {
+            one: found
+            for span, expected in ((self.effect, self.expectations), (self.span, always))
+            for one, found in zip(expected, judge_all(evidence, span, expected), strict=True)
+            if not not_applicable(one, evidence, span)
+        }
+        self.detected_after_s = detected_after_s(evidence, self.span)
+        if len(self.faults) > 1:
+            self.parts = [
+                fault for fault in evidence.faults if self.begun_ns <= fault.start_ns < self.undone_ns
+            ]
 
     def documents(self) -> list[Injected]:
         """Return the fault as documents hold it; behind a schedule, each fault of it."""
