@@ -4,7 +4,10 @@ import os
 import signal
 from collections.abc import Iterator
 
+import pandas as pd
 import pytest
+
+from fixtures.synthetic_run import synthetic_rows
 
 # A shell starts what it puts into the background with Ctrl-C ignored, and children would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -19,3 +22,15 @@ def _settings_as_they_were() -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("STORMWATCH_")]:
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def good(request: pytest.FixtureRequest) -> pd.DataFrame:
+    """Return the rows of a run in which all is well, as large as the test file's ``SHAPE`` says."""
+    return synthetic_rows(request.module.SHAPE)
+
+
+@pytest.fixture
+def rows(good: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy of them, to be spoiled."""
+    return good.copy()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, START, about_run, synthetic_rows
+from fixtures.synthetic_run import NS, START, about_run
 from harness.documents.rows import Finding
 from harness.experiment.expectations import TimersOnTime
 from harness.history import Doubt, Witness
@@ -21,16 +21,6 @@ from harness.tests.test_verdicts import SHAPE, named, verdict_of
 
 SYSTEM = about_run(SHAPE)["system"]
 POLLED = SYSTEM | {"witness": {"kind": "poll", "resolution_s": 0.5}}
-
-
-@pytest.fixture(scope="module")
-def good() -> pd.DataFrame:
-    return synthetic_rows(SHAPE)
-
-
-@pytest.fixture
-def rows(good: pd.DataFrame) -> pd.DataFrame:
-    return good.copy()
 
 
 def moves(rows: pd.DataFrame) -> Any:

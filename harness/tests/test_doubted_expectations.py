@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import history_of, run_of, synthetic_rows
+from fixtures.synthetic_run import history_of, run_of
 from harness.documents.rows import Finding
 from harness.experiment import HealthyThroughout, MonitorP95, NobodyFails, TimersOnTime
 from harness.experiment.expect_publishes import NoRetryStorm
@@ -15,11 +15,6 @@ from harness.judge import evidence_of
 from harness.judge.findings import Expectation, judge_all
 from harness.sla.policy import load_policy
 from harness.tests.synthetic_judging import FAULT, SHAPE, at, during, plus
-
-
-@pytest.fixture(scope="module")
-def good() -> pd.DataFrame:
-    return synthetic_rows(SHAPE)
 
 
 def judge(expectation: Expectation, rows: pd.DataFrame, *doubts: Doubt) -> Finding:

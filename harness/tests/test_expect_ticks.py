@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, START, Shape, fault_row, synthetic_rows, write_run
+from fixtures.synthetic_run import NS, START, Shape, fault_row, write_run
 from harness.experiment import Finding
 from harness.experiment.expect_ticks import (
     DueTogetherServed,
@@ -23,16 +23,6 @@ from harness.sla.policy import load_policy
 FAULT = Window("tick:slow postgres", START + 20 * NS, START + 30 * NS)
 SHAPE = Shape(games_at_once=12, players=2, seconds=40, http_per_s=20)
 DUE = START + 25 * NS
-
-
-@pytest.fixture(scope="module")
-def good() -> pd.DataFrame:
-    return synthetic_rows(SHAPE)
-
-
-@pytest.fixture
-def rows(good: pd.DataFrame) -> pd.DataFrame:
-    return good.copy()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, START, Shape, synthetic_rows, write_run
+from fixtures.synthetic_run import NS, START, Shape, write_run
 from harness.experiment import (
     BacklogDrained,
     EveryoneHears,
@@ -36,16 +36,6 @@ from harness.target import Target
 
 FAULT = Window("network:down service-pubnub", START + 20 * NS, START + 30 * NS)
 SHAPE = Shape(games_at_once=12, players=2, seconds=50, http_per_s=20)
-
-
-@pytest.fixture(scope="module")
-def good() -> pd.DataFrame:
-    return synthetic_rows(SHAPE)
-
-
-@pytest.fixture
-def rows(good: pd.DataFrame) -> pd.DataFrame:
-    return good.copy()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, run_of, synthetic_rows
+from fixtures.synthetic_run import NS, START, Shape, about_run, history_of, run_of
 from harness.history.names import AMBIGUOUS
 from harness.judge import METRICS, Evidence, evidence_of
 from harness.judge.integrity import double, lost_events, out_of_order
@@ -29,16 +29,6 @@ HELD = Lifecycle(
     {"drawing": Timed("4s")},
     frozenset({"completed"}),
 )
-
-
-@pytest.fixture(scope="module")
-def good() -> pd.DataFrame:
-    return synthetic_rows(SHAPE)
-
-
-@pytest.fixture
-def rows(good: pd.DataFrame) -> pd.DataFrame:
-    return good.copy()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, START, Shape, fault_row, history_of, run_of, synthetic_rows
+from fixtures.synthetic_run import NS, START, Shape, fault_row, history_of, run_of
 from harness.faults import kinds
 from harness.history.names import Publish
 from harness.judge import Evidence, evidence_of
@@ -18,16 +18,6 @@ from harness.system import find_system
 SHAPE = Shape(games_at_once=12, players=2, seconds=50, http_per_s=2)
 BEGIN, END = START + 20 * NS, START + 30 * NS
 DROPPED = "database:trigger-dropped postgres"
-
-
-@pytest.fixture(scope="module")
-def good() -> pd.DataFrame:
-    return synthetic_rows(SHAPE)
-
-
-@pytest.fixture
-def rows(good: pd.DataFrame) -> pd.DataFrame:
-    return good.copy()
 
 
 def evidence(rows: pd.DataFrame) -> Evidence:

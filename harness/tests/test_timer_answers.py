@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fixtures.synthetic_run import NS, START, Shape, history_of, run_of, synthetic_rows
+from fixtures.synthetic_run import NS, START, Shape, history_of, run_of
 from harness.documents.rows import IntegrityRow, ObjectiveRow
 from harness.history import HistoryWriter, read_history
 from harness.judge import Evidence, evidence_of
@@ -21,16 +21,6 @@ from scenarios.systems.drawing_game import DrawingGame
 POLICY = load_policy()
 NAME = "timer_answers"
 SHAPE = Shape(games_at_once=40, players=2, seconds=40, http_per_s=2)
-
-
-@pytest.fixture(scope="module")
-def good() -> pd.DataFrame:
-    return synthetic_rows(SHAPE)
-
-
-@pytest.fixture
-def rows(good: pd.DataFrame) -> pd.DataFrame:
-    return good.copy()
 
 
 def evidence(rows: pd.DataFrame, **about: Any) -> Evidence:
