@@ -75,8 +75,8 @@ def _what_was_meant(name: str, own: set[str]) -> str:
 @click.option(
     "--sla",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Policy to judge by. [default: STORMWATCH_SLA, else the one beside the system's file, else the "
-    "harness's own]",
+    help="Policy to judge by. [default: STORMWATCH_SLA, else the one beside the system's file, else an "
+    "example]",
 )
 @reports_option("Where the run's folder is made.")
 @click.option(
@@ -153,7 +153,7 @@ def command(
     from harness.load.origins import hand_over
     from harness.report.gate import EXIT_CODES
     from harness.report.terminal import print_summary
-    from harness.sla.policy import SETTING, PolicyError, load_policy
+    from harness.sla.policy import EXAMPLE_POLICY, SETTING, PolicyError, load_policy
     from harness.target import ConsentError, TargetError, forget_deployment
 
     if not (with_load or with_failures):
@@ -164,6 +164,12 @@ def command(
         policy = load_policy(sla, profile=profile)
         if sla:
             os.environ[SETTING] = str(sla.absolute())  # the failure scenarios are judged by it, too
+        elif os.environ.get(SETTING) == str(EXAMPLE_POLICY):
+            click.echo(
+                "no policy lies beside the system's file: an example judges, whose promises nobody made; "
+                "`stormwatch init` writes one to begin with, --sla names another",
+                err=True,
+            )
         if with_failures:
             see_that_some_match(selection)
         if local:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ from harness.commands._system import use_system
 
 if TYPE_CHECKING:
     from harness.documents.shown import Seen
+    from harness.stack import StackProcess
     from harness.target import Permission
 
 #: Without these nothing can be judged.
@@ -56,36 +58,58 @@ def check(file: str, local: bool, as_json: bool, load_options: tuple[str, ...]) 
         forget_deployment()
     with (
         said_as(click.UsageError, ConsentError, LoadOptionsError, TargetError, StackError, ProcessError),
-        _permitted(load_options) as permission,
+        _permitted(load_options) as (permission, processes),
     ):
-        rows = _played(permission, load_options)
+        try:
+            rows, unheard = _played(permission, load_options)
+        except ProcessError:
+            _last_lines(processes)
+            raise
+        missing = [row.part for row in rows if row.part in _NEEDED and row.state != "seen"]
+        if missing:
+            _last_lines(processes)
     if as_json:
         click.echo(json.dumps([row.model_dump() for row in rows], indent=2))
     else:
         _table(rows)
-    missing = [row.part for row in rows if row.part in _NEEDED and row.state != "seen"]
     if missing:
         raise click.UsageError(f"nothing could be judged: not {' and not '.join(missing)}")
+    if unheard:
+        click.echo(
+            "not all was heard. Where the first moves are missing, have `start` call item.listen() before "
+            "the first of them; else `read` took messages for something else, or they were never sent",
+            err=True,
+        )
 
 
 @contextmanager
-def _permitted(load_options: tuple[str, ...]) -> Iterator[Permission]:
-    """Yield the permission to load the deployment that is named, else a stack that is started now."""
+def _permitted(load_options: tuple[str, ...]) -> Iterator[tuple[Permission, Sequence[StackProcess]]]:
+    """Yield the permission to load the deployment that is named, else a stack that is started now.
+
+    With it come the system's processes on that stack.
+    """
     from harness.experiment.load import check_load_options
-    from harness.stack import start_stack
+    from harness.stack import BESIDE, start_stack
     from harness.target import Action, Target, consent, deployment_named
 
     plan = check_load_options([*_OPTIONS, *load_options], {}).splitlines()
     if deployment_named():
-        yield consent.ask(Target.from_environment(), [Action.LOAD], plan, optional=[Action.TICK])
+        yield consent.ask(Target.from_environment(), [Action.LOAD], plan, optional=[Action.TICK]), ()
         return
     click.echo("starting a local stack", err=True)
     with start_stack() as stack:
-        yield stack.permission
+        yield stack.permission, [part for name, part in stack.parts.items() if name not in BESIDE]
 
 
-def _played(permission: Permission, load_options: tuple[str, ...]) -> list[Seen]:
-    """Play one item, and return what was seen of it.
+def _last_lines(processes: Sequence[StackProcess]) -> None:
+    """Show what the system's processes said last: their logs go with the stack."""
+    for process in processes:
+        said = process.tail() or "nothing"
+        click.echo(f"{process.name} said last:\n{textwrap.indent(said, '  ')}", err=True)
+
+
+def _played(permission: Permission, load_options: tuple[str, ...]) -> tuple[list[Seen], int]:
+    """Play one item; return what was seen of it, and how many messages of its moves never came.
 
     Raises
     ------
@@ -95,7 +119,7 @@ def _played(permission: Permission, load_options: tuple[str, ...]) -> list[Seen]
     from harness.experiment.load import ONE_ITEM, LoadProcess
     from harness.history import create_run, read_history
     from harness.judge import evidence_of
-    from harness.judge.sight import sight
+    from harness.judge.sight import sight, unheard
     from harness.process import ProcessError
     from harness.sla.policy import load_policy
 
@@ -107,7 +131,7 @@ def _played(permission: Permission, load_options: tuple[str, ...]) -> list[Seen]
             if load.exit_code:
                 raise ProcessError(load.last_words(1))
         evidence = evidence_of(read_history(run.history), run.read(), load_policy())
-        return sight(evidence)
+        return sight(evidence), unheard(evidence)[0]
 
 
 def _table(rows: list[Seen]) -> None:

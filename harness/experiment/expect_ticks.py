@@ -90,7 +90,7 @@ class MovesAgain:
 
     @property
     def name(self) -> str:
-        return f"timers move games again within {self.within_s:g} s of its begin"
+        return f"timers move items again within {self.within_s:g} s of its begin"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         moves = evidence.transitions
@@ -120,7 +120,7 @@ class DueTogetherServed:
     @property
     def name(self) -> str:
         return (
-            f"{self.games} games due at once move once each, their events accepted within {self.within_s:g} s"
+            f"{self.games} items due at once move once each, their events accepted within {self.within_s:g} s"
         )
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:

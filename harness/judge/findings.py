@@ -69,6 +69,7 @@ def judge_all(evidence: Evidence, fault: Window, expectations: Iterable[Expectat
         # Frames of its own tell what it looks at.
         seen = evidence.unseen() if doubts or off_s else evidence
         finding = judge_one(seen, fault, expectation)
+        finding = finding.model_copy(update={"name": evidence.run.words.spoken(finding.name)})
         if finding.integrity:
             return finding
         if "transition" in seen.looked_at:

@@ -21,7 +21,8 @@ _COLUMNS: Final = ["event", "game", "seq", "committed_ns", "tick"]
 def last_signs_of_life(table: pa.Table) -> dict[int, int]:
     """Return the last time in the rows of each file's writer: what came later was not recorded."""
     # Moves are stamped by another clock.
-    own = table.filter(pc.invert(is_kind(table, "transition"))).select(["file", "start_ns", "end_ns"])
+    # Few columns first: all of them would be copied.
+    own = table.select(["file", "start_ns", "end_ns"]).filter(pc.invert(is_kind(table, "transition")))
     last = own.group_by("file").aggregate([("start_ns", "max"), ("end_ns", "max")])
     return {row["file"]: max(row["start_ns_max"] or 0, row["end_ns_max"] or 0) for row in last.to_pylist()}
 

@@ -52,7 +52,7 @@ def _driven(evidence: Evidence) -> Seen:
     items = touched[touched >= 0].nunique()
     words = Words.of(evidence.run.system)
     played = f"{items} {words.item if items == 1 else words.items}, {ended} to the end"
-    what = f"{played}; {_count(len(calls), 'call')}{_failed(calls)}"
+    what = f"{played}; {_count(len(calls), 'call')}{_failed_calls(calls)}"
     return _seen("driven", bool(items and succeeded(calls).any()), what)
 
 
@@ -66,7 +66,20 @@ def _heard(evidence: Evidence) -> Seen:
     what = f"{kinds or 'nothing'}, {_count(len(players), 'subscription')}{_failed(players)}"
     if len(unreadable):
         what += f"; {len(unreadable)} could not be read{_failed(unreadable, '')}"
+    missing, due = unheard(evidence)
+    if missing:
+        what += f"; {missing} of the {due} that its moves should bring never came"
     return _seen("heard", len(heard) > 0, what)
+
+
+def unheard(evidence: Evidence) -> tuple[int, int]:
+    """Return how many messages of moves never came, and how many should have: one a move and a player."""
+    events, subscriptions = evidence.events, evidence.subscriptions
+    moves = events["game"].value_counts()
+    players = subscriptions.groupby("game")["actor"].nunique()
+    due = int((moves * players).fillna(0).sum())
+    came = int(evidence.among(evidence.receipts["event"], events["event"]).sum())
+    return max(0, due - came), due
 
 
 def _witnessed(evidence: Evidence) -> Seen:
@@ -82,7 +95,7 @@ def _witnessed(evidence: Evidence) -> Seen:
 def _acts(evidence: Evidence) -> tuple[bool, str]:
     calls = evidence.rows("http")
     own = calls[calls["actor"].astype("string").str.startswith("player-") & calls["intended_ns"].isna()]
-    return len(own) > 0, f"{_count(len(own), 'call')} of players{_failed(own)}"
+    return len(own) > 0, f"{_count(len(own), 'call')} of players{_failed_calls(own)}"
 
 
 def _timer(evidence: Evidence) -> tuple[bool, str]:
@@ -141,6 +154,13 @@ def _failed(rows: pd.DataFrame, all_well: str = "") -> str:
         return all_well
     counts = errors.value_counts().head(_ERRORS)
     return f" ({', '.join(f'{count} {error}' for error, count in counts.items())})"
+
+
+def _failed_calls(calls: pd.DataFrame) -> str:
+    """Return how many failed, with the most frequent calls and their errors."""
+    return _failed(
+        calls.assign(error=calls["name"].astype("string") + ": " + calls["error"].astype("string"))
+    )
 
 
 def _count(number: int, what: str) -> str:

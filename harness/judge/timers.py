@@ -129,12 +129,12 @@ def _absent(evidence: Evidence) -> str:
     members = (evidence.run.system or {}).get("members")
     if isinstance(members, list) and _ASKS.name not in members:
         return _ASKS.without
-    names = evidence.rows("timer")["name"]
-    if Timer.TOLD not in set(names):
+    names = evidence.rows("timer")["name"].unique()
+    if Timer.TOLD not in names:
         calls = evidence.rows("http")
         asked = calls["intended_ns"].notna() & calls["ok"].fillna(value=False)
         return "its record does not have what the timer call answered" if asked.any() else ""
-    if Timer.SET not in set(names) and len(evidence.transitions):
+    if Timer.SET not in names and len(evidence.transitions):
         return "the witness does not say when timers end (`ends_at`)"
     return ""
 

@@ -93,6 +93,9 @@ class PlayedItem:
         self._signed_in: dict[str, Mapping[str, str]] = {}
         self._greenlets = Group()
 
+    def __str__(self) -> str:
+        return self.id
+
     def start(self) -> None:
         """Create it and get its first timer to run; from its first event on, all players listen.
 

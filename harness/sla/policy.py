@@ -18,6 +18,7 @@ from harness.sla.promises import Objective, Policy, parse_threshold
 
 __all__ = [
     "DEFAULT_POLICY",
+    "EXAMPLE_POLICY",
     "Objective",
     "Policy",
     "PolicyError",
@@ -30,6 +31,8 @@ __all__ = [
 SETTING: Final = "STORMWATCH_SLA"
 #: The policy that comes along, used unless another is named.
 DEFAULT_POLICY: Final = SHIPPED / "scenarios" / "sla.toml"
+#: What `stormwatch init` writes: for a system that has no policy beside it yet.
+EXAMPLE_POLICY: Final = Path(__file__).parents[1] / "commands" / "starter" / "sla.toml"
 
 
 class PolicyError(Exception):

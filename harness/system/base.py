@@ -116,6 +116,9 @@ class Item(Protocol):
     #: Dice of its own, the same for the same seed.
     chance: random.Random
 
+    def __str__(self) -> str:
+        """Return its id, so that a path may have the item in it."""
+
     def known_as(self, id: str) -> None:
         """Take the id that the server gave it, before anybody listens."""
 

@@ -1,7 +1,7 @@
 """What a team keeps beside its system's file, in the place of what comes along with the harness.
 
 ``<the file's name>.toml``, else ``sla.toml``
-    the policy.
+    the policy; without it the example that `stormwatch init` writes.
 ``locustfile.py``
     the load.
 ``failure/``
@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from harness.files import SHIPPED
+from harness.sla.policy import DEFAULT_POLICY, EXAMPLE_POLICY
 from harness.sla.policy import SETTING as POLICY_SETTING
 from harness.system.base import System
 from harness.system.find import SETTING, find_system, place_of
@@ -47,7 +48,12 @@ def put_to_the_test(named: str | None) -> type[System]:
     place = Path(place_of(system))
     if named is not None:
         os.environ[SETTING] = str(place)
-    for policy in (place.with_suffix(".toml"), place.with_name("sla.toml")):
+    for policy in (place.with_suffix(".toml"), place.with_name("sla.toml"), _without_own(place)):
         if policy.is_file():
             os.environ.setdefault(POLICY_SETTING, str(policy))
     return system
+
+
+def _without_own(place: Path) -> Path:
+    """Return the policy of a system that has none beside it: the default has options of the one shipped."""
+    return DEFAULT_POLICY if place.is_relative_to(DEFAULT_POLICY.parent) else EXAMPLE_POLICY

@@ -13,6 +13,7 @@ from harness.system.optional import (
     HasCleaning,
     HasHealth,
     HasMetrics,
+    HasSecrets,
     HasTimer,
     Ticks,
     UsesPool,
@@ -54,7 +55,21 @@ def members_of(system: type[System]) -> list[str]:
     return [member.name for member in MEMBERS if any(_is(system, kind) for kind in member.kinds)]
 
 
+def halves_of(system: type[System]) -> list[str]:
+    """Return what is wrong with members of ``system`` that are only there in part: they would not count."""
+    told = []
+    for kind in (*(kind for member in MEMBERS for kind in member.kinds), HasSecrets):
+        has, lacks = ([n for n in _names(kind) if hasattr(system, n) is there] for there in (True, False))
+        if has and lacks:
+            told.append(f"{', '.join(has)} without {', '.join(lacks)}")
+    return told
+
+
 def _is(system: type[System], kind: type) -> bool:
     """Whether a class has what a protocol asks for; :func:`issubclass` can't tell where that is a value."""
-    names = {name for name in (*vars(kind), *kind.__annotations__) if not name.startswith("_")}
-    return all(hasattr(system, name) for name in names)
+    return all(hasattr(system, name) for name in _names(kind))
+
+
+def _names(kind: type) -> list[str]:
+    """Return the names that a protocol asks for."""
+    return sorted({name for name in (*vars(kind), *kind.__annotations__) if not name.startswith("_")})

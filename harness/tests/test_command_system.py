@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,11 +40,14 @@ def test_one_item_shows_what_can_be_seen() -> None:
     assert rows["clean_up"]["what"].startswith("1 games, 2 participants, ")
 
 
-def test_a_step_that_is_refused_is_said_in_one_line_and_nothing_is_judged(tmp_path: Path) -> None:
+def test_a_step_that_is_refused_is_said_in_one_line_after_the_last_words_of_the_service(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "wrong.py"
     path.write_text(BROKEN, encoding="utf-8")
     done = check(str(path))
     assert done.returncode == 2
+    assert re.search(r"^service-1 said last:\n  \S", done.stderr, re.MULTILINE)
     assert "this target can't be driven: POST /rest/v1/lots answered 404" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 

@@ -48,6 +48,17 @@ def test_what_was_driven_heard_and_witnessed_is_counted(rows: pd.DataFrame) -> N
         assert (state, bool(re.fullmatch(what, told))) == ("seen", True), told
 
 
+def test_messages_that_never_came_and_calls_that_failed_are_named(rows: pd.DataFrame) -> None:
+    broken = rows.copy()
+    lost = broken.index[broken["name"] == "phase_changed"][:2]
+    calls = broken.index[broken["kind"] == "http"][:3]
+    broken.loc[calls, ["ok", "error"]] = [False, "http 500"]
+    name = broken.loc[calls[0], "name"]
+    found = seen(broken.drop(lost), [])
+    assert re.search(r"; 2 of the \d+ that its moves should bring never came$", found["heard"][1])
+    assert f"{name}: http 500" in found["driven"][1]
+
+
 def test_what_the_system_does_not_have_is_not_applicable(rows: pd.DataFrame) -> None:
     found = seen(rows, [])
     assert {found[name][0] for name in ALL} == {"absent"}
@@ -70,7 +81,7 @@ def test_messages_that_can_not_be_read_are_counted_by_reason(rows: pd.DataFrame)
     broken = rows.copy()
     some = broken.index[broken["name"] == "phase_changed"][:2]
     broken.loc[some, ["name", "ok", "error"]] = ["unreadable", False, "no gameId"]
-    assert seen(broken, [])["heard"][1].endswith("; 2 could not be read (2 no gameId)")
+    assert "; 2 could not be read (2 no gameId); 2 of the " in seen(broken, [])["heard"][1]
 
 
 def test_a_record_that_does_not_tell_has_no_table_and_a_page_shows_one(rows: pd.DataFrame) -> None:

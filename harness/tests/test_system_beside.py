@@ -14,7 +14,7 @@ from harness.sla.policy import load_policy
 from harness.system import System, find_system
 from harness.system.beside import load_of, put_to_the_test, scenarios_of
 from harness.system.find import SETTING
-from harness.tests.helpers import policy_with
+from harness.tests.helpers import REFERENCE, policy_with
 from harness.tests.test_system_find import WHOLE
 
 
@@ -30,6 +30,18 @@ def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[System]:
 def test_alone_it_takes_what_comes_along(system: type[System]) -> None:
     assert load_of(system) == SHIPPED / "scenarios" / "concurrent_games.py"
     assert scenarios_of(system) == [SHIPPED / "scenarios" / "failure"]
+
+
+@pytest.mark.usefixtures("system")
+def test_without_a_policy_beside_it_the_example_judges_and_the_reference_has_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_to_the_test(str(tmp_path / "auction.py"))
+    options = [profile.options for profile in load_policy().profiles.values()]
+    assert not any("briefing" in one for one in options)
+    monkeypatch.delenv(POLICY)
+    put_to_the_test(REFERENCE)
+    assert "briefing" in load_policy().profiles["quick"].options
 
 
 def test_a_load_and_scenarios_beside_it_are_its_own(system: type[System], tmp_path: Path) -> None:

@@ -110,6 +110,14 @@ def test_the_setting_and_then_the_project_name_another(monkeypatch: pytest.Monke
             "mine.py: Auction.announced: no move is called 'open->shut'",
         ),
         (WHOLE.replace("    witness", "    wetness"), "mine.py: Auction lacks witness"),
+        (
+            f"{WHOLE}\n    def health(self): ...\n",
+            "mine.py: Auction has health without ill; one is of no use without the other",
+        ),
+        (
+            f"{WHOLE}\n    readings = {{}}\n",
+            "mine.py: Auction has readings without metrics; one is of no use without the other",
+        ),
         (WHOLE.replace('{"sold"}', '{"gone"}'), "mine.py:10: no move reaches 'gone'"),
         (WHOLE.replace('{"open": ', '{"closed": '), "no move reaches 'closed'"),
         (WHOLE.replace('("open->sold",)', '("open->sold", "a->sold")'), "no move from 'open' leads to 'a'"),
