@@ -87,14 +87,18 @@ def add_options(parser: LocustArgumentParser, defaults: Mapping[str, Any]) -> No
         There is no system whose timers could have lengths.
     """
     given = system_named()
-    options, words = options_of(given), system_of(given).words
+    options, system = options_of(given), system_of(given)
+    words = system.words
     # Locust's web UI listens to this machine alone, unless it is told otherwise.
     parser.set_defaults(web_host=LOOPBACK)
     group = parser.add_argument_group(
         f"Concurrent {words.items}", 'Durations are numbers with a unit: "500ms", "2s", "1.5min".'
     )
     if unknown := [name for name in defaults if name not in options]:
-        raise OptionError(f"the load has no option {unknown[0]!r}; it has: {', '.join(options)}")
+        raise OptionError(
+            f"the policy's profile sets {unknown[0]!r}, and the load of the {system.name} has no such option; "
+            f"it has: {', '.join(options)}. A policy of its own lies beside the system's file, or --sla names it"
+        )
     for option in options.values():
         unit = ", with unit" if option.kind in {"duration", "auto"} else ""
         action: Any = group.add_argument(

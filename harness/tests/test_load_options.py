@@ -214,3 +214,10 @@ def test_an_option_of_the_command_line_is_blamed_alone(
 def test_no_entry_point_runs_in_other_peoples_gevent_programs() -> None:
     groups = {point.group for point in metadata.distribution("stormwatch").entry_points}
     assert groups == {"console_scripts", "pytest11"}
+
+
+def test_a_profile_of_another_system_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in hand_over("quick", {"closing": "3s"}).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(OptionError, match=r"profile sets 'closing', .* drawing game .* --sla names it"):
+        load_parser()
