@@ -38,6 +38,7 @@ from harness.faults import Fault, FaultTarget, MissingPartError
 from harness.faults.schedule import Schedule, check
 from harness.history import HistoryWriter, RunFolder, now_ns
 from harness.judge import INTEGRITY, Evidence
+from harness.judge.evidence import NS
 from harness.judge.findings import Expectation
 from harness.judge.recovery import recovery
 from harness.judge.timeline import timeline
@@ -272,11 +273,14 @@ class Experiment:
         """
         duration_s = lasting(duration)
         due = when_due and self.watch.wait_until_due() and duration_s >= DUE_S[1]
+        looked_ns = now_ns()
         injection = self._expect(str(fault), fault.place, expectations, [fault])
         self.watch.touched.add(fault.target)
         try:
             with fault.inject(self.stack, self.history):
                 injection.start_ns = now_ns()
+                # What takes long to apply comes too late for the timer that was waited for.
+                due = due and injection.start_ns - looked_ns < DUE_S[0] * NS
                 self.watch.wait(duration_s)
                 if until_due > due:
                     self.watch.wait_until_fallen_due(injection.start_ns, until_due)

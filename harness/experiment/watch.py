@@ -77,12 +77,19 @@ class Watch:
         return False
 
     def wait_until_fallen_due(self, since_ns: int, timers: int) -> None:
-        """Wait until so many timers fell due since then; not for ever, nor where nobody can tell."""
+        """Wait until so many timers fell due since then; not for ever, nor where nobody can tell.
+
+        Where that had to be waited for, there is time left for what follows from it.
+        """
         deadline = time.monotonic() + self.patience_s
+        waited = False
         while time.monotonic() < deadline:
             found = self.testbed.fallen_due(since_ns)
             if found is None or found >= timers:
+                if waited:
+                    self.wait(DUE_S[1])
                 return
+            waited = True
             self.wait(LOOK_S)
 
     def unsteady(self, since_ns: int, duration_s: float, due: int) -> list[Finding]:

@@ -33,7 +33,7 @@ _MOVE: Final = "/rest/v1/rpc/transition_game_status"
 _LOOK_S: Final = 0.25
 #: For so long no dead letter must turn up, then all are replayed.
 _QUIET_S: Final = 1.5
-#: Dawdlers that are enough to begin with, and how long they may take.
+#: Dawdlers that are enough to begin with, and how long they may take besides drawing.
 _DAWDLERS: Final = 3
 _DAWDLING_LIMIT_S: Final = 15.0
 #: How long it may take until a game is in the middle of its drawing phase.
@@ -54,9 +54,13 @@ class Operator:
     target : the service and its keys.
     history : where the calls are recorded.
     prefix : how the ids of the run's games begin: others' games are left alone.
+    drawing_s : how long the drawing phase of the games that are played is.
     """
 
-    def __init__(self, target: Target, history: HistoryWriter, prefix: str) -> None:
+    def __init__(
+        self, target: Target, history: HistoryWriter, prefix: str, *, drawing_s: float = 2.0
+    ) -> None:
+        self.drawing_s = drawing_s
         self._target = target
         self._history = history
         self._prefix = prefix
@@ -65,9 +69,11 @@ class Operator:
     @classmethod
     def of(cls, experiment: Experiment) -> Self:
         """Return an operator of an experiment's stack, who looks after its games."""
-        prefix = experiment.run.read().game_prefix
-        assert prefix is not None  # its load has begun
-        return cls(experiment.stack.target, experiment.history, prefix)
+        run = experiment.run.read()
+        drawing_s = run.length_s("drawing")
+        assert run.game_prefix is not None  # its load has begun
+        assert drawing_s is not None
+        return cls(experiment.stack.target, experiment.history, run.game_prefix, drawing_s=drawing_s)
 
     @contextmanager
     def moving_games(self, every_s: float = 0.5) -> Iterator[None]:
@@ -89,12 +95,13 @@ class Operator:
             yield
 
     @contextmanager
-    def dawdling_games(self, *, drawing_s: float, every_s: float = 0.5) -> Iterator[None]:
+    def dawdling_games(self, *, every_s: float = 0.5) -> Iterator[None]:
         """Start one game after the other whose only player hands nothing in, while the block runs.
 
-        It begins once some of them have been through their drawing phase; all have been when it is left.
+        They draw as long as the others. It begins once some of them have been through their drawing phase;
+        all have been when it is left.
         """
-        with self._again_and_again(every_s, lambda client: self._start_dawdler(client, drawing_s)):
+        with self._again_and_again(every_s, self._start_dawdler):
             self._wait_until(lambda waiting, through: through >= _DAWDLERS)
             yield
         self._wait_until(lambda waiting, through: not waiting)
@@ -172,7 +179,7 @@ class Operator:
 
         Not for ever: what is missing then, the record tells.
         """
-        deadline = time.monotonic() + _DAWDLING_LIMIT_S
+        deadline = time.monotonic() + self.drawing_s + _DAWDLING_LIMIT_S
         path = f"/rest/v1/games?id=like.{self._prefix}{DAWDLER}-*&select=status"
         with self._client() as client:
             while time.monotonic() < deadline:
@@ -246,13 +253,13 @@ class Operator:
             # A conflict: somebody else moved it meanwhile.
             client.call("POST", _MOVE, body=body, game=game["game_id"], expect=(200, 409))
 
-    def _start_dawdler(self, client: Client, drawing_s: float) -> None:
+    def _start_dawdler(self, client: Client) -> None:
         game = f"{self._prefix}{DAWDLER}-{next(self._numbers)}"
         row = {
             "id": game,
             "prompt": "Nothing at all",
             "briefing_duration_s": 0.1,
-            "drawing_duration_s": drawing_s,
+            "drawing_duration_s": self.drawing_s,
             "voting_duration_s": 0.1,
         }
         client.call("POST", "/rest/v1/games", body=row, game=game, expect=(201,))

@@ -118,5 +118,5 @@ def test_outage_longer_than_patience(experiment: Experiment) -> None:
     with experiment.games(count=40, players=1, needs=[fault]):
         experiment.steady()
         waiting = ReadingReaches("outbox_depth", 100, actor="database")
-        experiment.inject(fault, "10s", *UNDISTURBED, *NOTICED, Silence(), waiting)
+        experiment.inject(fault, "10s", *UNDISTURBED, *NOTICED, Silence(), waiting, until_due=100)
         experiment.recovered()

@@ -53,9 +53,10 @@ def test_broadcasting_off_and_on(experiment: Experiment) -> None:
 def test_grace_period_off_and_on(experiment: Experiment) -> None:
     """Grace periods are off: whoever dawdles gets none; before and after, everyone who dawdles gets one."""
     with experiment.games(needs=[DrawingGame], count=12, players=2, service=SHORT_GRACE):
-        with Operator.of(experiment).dawdling_games(drawing_s=2):
+        operator = Operator.of(experiment)
+        with operator.dawdling_games():
             experiment.steady()
-            experiment.watch.wait(4.0)  # until somebody has dawdled
+            experiment.watch.wait(operator.drawing_s + 2.0)  # until somebody has dawdled
             experiment.inject(FlagOff("ENABLE_GRACE_PERIOD"), "5s", *UNDISTURBED, NoGrace())
         experiment.recovered()
 

@@ -101,7 +101,7 @@ def test_dawdlers_go_through_drawing_without_handing_in(stack: Stack, history: H
     cron = threading.Thread(target=tick)
     cron.start()
     try:
-        with Operator(stack.target, history, PREFIX).dawdling_games(drawing_s=0.3, every_s=0.1):
+        with Operator(stack.target, history, PREFIX, drawing_s=0.3).dawdling_games(every_s=0.1):
             assert ask(stack, moved) >= 3
         assert ask(stack, drawing) == 0
     finally:
