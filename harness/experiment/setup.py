@@ -123,6 +123,11 @@ def lacking(setup: Setup, system: type[System], needs: Sequence[type | Fault] = 
             return f"{system.name} is no {need.__name__}: {about}"
     if strange := setup.lengths.keys() - system.lifecycle.timed.keys():
         return f"{system.name} has no timer in a state {min(strange)!r}"
+    if setup.replicas > 1 and "postgres" not in system.needs:
+        return (
+            f"{system.name} has no database on a local stack (`needs` in its file): its processes share "
+            "nothing, and none could stand in for another"
+        )
     if setup.own_ticks and system.own_ticks is None and issubclass(system, Ticks):
         return f"the processes of {system.name} do not tick by themselves"
     return None

@@ -128,11 +128,16 @@ def test_timers_run_as_nearly_as_asked_for_as_the_system_allows(asked: dict[str,
             "database:advisory-lock postgres: quiz has no lever tick_lock: add it to `levers`",
         ),
         (Setup(lengths={"drawing": "7s"}), [], "quiz has no timer in a state 'drawing'"),
+        (Setup(replicas=3), [], "quiz has no database on a local stack"),
     ],
 )
 def test_what_a_system_lacks_is_said(setup: Setup, needs: list[type | Fault], why: str | None) -> None:
     found = lacking(setup, Slow, needs)
     assert found == why if why is None else str(found).startswith(why)
+
+
+def test_replicas_that_share_a_database_stand_in_for_each_other() -> None:
+    assert lacking(Setup(replicas=3), find_system()) is None
 
 
 def test_processes_that_only_tick_when_told_to_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
