@@ -10,6 +10,7 @@ import aiohttp
 from harness.history import HistoryWriter, Row, now_ns
 from harness.history.names import Actor
 from harness.system import HasHealth, Unreadable
+from harness.system.optional import told_ill
 from harness.target.client import decoded
 from harness.target.errors import name_of
 
@@ -86,7 +87,7 @@ class HealthProber:
 def what_is_ill(system: HasHealth, status: int, body: Any) -> str | None:
     """Return what ``system`` makes of a health answer, or why it can't be read; None: all is well."""
     try:
-        return system.ill(status, body)
+        return told_ill(system, status, body)
     except Unreadable as why:
         return str(why)
     except Exception as error:  # of the system's file: the observer goes on

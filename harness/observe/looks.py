@@ -12,6 +12,7 @@ from harness.observe.database import why_unreadable
 from harness.system import Call, FindsLeftovers, HasHealth, OnPubNub, System, Unreadable, find_system
 from harness.system.cleaning import CleaningError, clean, marks_left
 from harness.system.find import place_of, step_of
+from harness.system.optional import told_ill
 from harness.target import Action, Permission, Target
 from harness.target.client import look, words_of
 from harness.target.consent import ask
@@ -46,7 +47,7 @@ def look_at_health(system: System) -> str | None:
     status, body = asked(base, call, cause=IS_IT_UP)
     try:
         with step_of(system, "ill", Unreadable):
-            return system.ill(status, body)
+            return told_ill(system, status, body)
     except Unreadable as error:
         raise TargetUnusable(
             f"{call.method} {base}{call.path} answered {status}{words_of(body)}, not a health report: this "

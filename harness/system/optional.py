@@ -192,6 +192,22 @@ class HasHealth(Protocol):
         """
 
 
+def told_ill(system: HasHealth, status: int, body: Any) -> str | None:
+    """Return what ``ill`` of ``system`` says.
+
+    Raises
+    ------
+    Unreadable
+        It says so.
+    TypeError
+        It returns neither None nor a text.
+    """
+    told = system.ill(status, body)
+    if told is not None and not (isinstance(told, str) and told):
+        raise TypeError(f"return None where all is well, else the parts as a text, not {told!r}")
+    return told
+
+
 @runtime_checkable
 class HasMetrics(Protocol):
     """Each process of the system shows readings, as Prometheus has them."""

@@ -17,6 +17,7 @@ from harness.observe.log_reader import _Seen
 from harness.observe.metrics import readings_of
 from harness.observe.readings import OwnReadings, ProcessReadings
 from harness.system import find_system
+from harness.system.optional import told_ill
 from harness.target import Target
 from harness.target.errors import name_of
 
@@ -77,6 +78,17 @@ def test_a_system_that_can_not_read_its_own_health_ends_no_observer() -> None:
             raise KeyError("database")
 
     assert what_is_ill(Broken(GAME.target), 200, {}) == "ill raised KeyError"
+
+
+@pytest.mark.parametrize("told", ["", frozenset({"database"}), False])
+def test_a_system_that_tells_its_health_by_something_else_than_a_text_is_told_so(told: object) -> None:
+    class Odd(type(GAME)):  # type: ignore[misc]
+        def ill(self, status: int, body: object) -> object:
+            return told
+
+    assert what_is_ill(Odd(GAME.target), 200, {}) == "ill raised TypeError"
+    with pytest.raises(TypeError, match="return None where all is well, else the parts as a text"):
+        told_ill(Odd(GAME.target), 200, {})
 
 
 def test_metrics_become_readings_and_others_are_passed_over() -> None:
