@@ -105,6 +105,16 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["stormwatch_run"] = str(node.config.stash[_RUN])
 
 
+@pytest.hookimpl(tryfirst=True)  # before any is deselected by its marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count what a team has written itself among the main scenarios."""
+    from harness.files import SHIPPED
+
+    for item in items:
+        if _is_scenario(item) and not item.path.is_relative_to(SHIPPED / "scenarios"):
+            item.add_marker("main")
+
+
 @pytest.hookimpl(tryfirst=True)  # before a worker says that it is ready
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note which scenarios are to run, so that one that is lost on the way is missed."""
@@ -328,9 +338,10 @@ def _describe(item: pytest.Function) -> dict[str, str]:
 
 
 def _found_by(item: pytest.Function) -> str:
-    """Return what names a scenario to pytest: of one in the wheel, its file as well."""
-    _, in_wheel, rest = item.nodeid.rpartition(_IN_WHEEL)
-    return f"{item.path}::{rest.partition('::')[2]}" if in_wheel else item.nodeid
+    """Return what names a scenario to pytest in the folder that the session was begun in."""
+    path, _, name = item.nodeid.partition("::")
+    here = item.config.invocation_params.dir / path
+    return item.nodeid if here.is_file() and here.samefile(item.path) else f"{item.path}::{name}"
 
 
 def scenario_id(nodeid: str) -> str:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import example, given
@@ -20,7 +21,7 @@ from harness.experiment.suite import write_plan
 from harness.experiment.watch import Watch
 from harness.faults.network import Down
 from harness.history import RunFolder
-from harness.pytest_plugin import scenario_id
+from harness.pytest_plugin import _found_by, pytest_collection_modifyitems, scenario_id
 from harness.sla.policy import load_policy
 from harness.system import find_system
 from harness.tests.helpers import eventually
@@ -547,3 +548,32 @@ def test_an_expression_that_matches_nothing_stays_pytests_own(pytester: pytest.P
     done = session(pytester, "--stormwatch-reports=reports", "-k", "nothing")
     assert done.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     assert not (pytester.path / "reports").exists()
+
+
+def test_a_scenario_of_ones_own_is_a_main_one_and_one_that_comes_along_as_it_is_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.files.SHIPPED", tmp_path / "lib")
+    marked: list[str] = []
+
+    def scenario(path: Path) -> Any:
+        item = Mock(spec=pytest.Function, fixturenames=["experiment"], path=path)
+        item.add_marker = lambda marker: marked.append(f"{path.parent.name} {marker}")
+        return item
+
+    own, shipped = (
+        tmp_path / "failure" / "test_a.py",
+        tmp_path / "lib" / "scenarios" / "failure" / "test_a.py",
+    )
+    pytest_collection_modifyitems([scenario(own), scenario(shipped)])
+    assert marked == ["failure main"]
+
+
+def test_a_scenario_is_found_again_by_its_file_where_its_id_leads_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "lib" / "test_a.py"
+    path.parent.mkdir()
+    path.touch()
+    for begun_in, named in ((tmp_path / "lib", "test_a.py::test_b"), (tmp_path, f"{path}::test_b")):
+        config = SimpleNamespace(invocation_params=SimpleNamespace(dir=begun_in))
+        item: Any = SimpleNamespace(nodeid="test_a.py::test_b", path=path, config=config)
+        assert _found_by(item) == named
