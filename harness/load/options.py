@@ -96,8 +96,8 @@ def add_options(parser: LocustArgumentParser, defaults: Mapping[str, Any]) -> No
     )
     if unknown := [name for name in defaults if name not in options]:
         raise OptionError(
-            f"the policy's profile sets {unknown[0]!r}, and the load of the {system.name} has no such option; "
-            f"it has: {', '.join(options)}. A policy of its own lies beside the system's file, or --sla names it"
+            f"the policy's profile sets {unknown[0]!r}, the load of the {system.name} has no such option; "
+            f"it has: {', '.join(options)}. Its own policy lies beside its file, or --sla names it"
         )
     for option in options.values():
         unit = ", with unit" if option.kind in {"duration", "auto"} else ""

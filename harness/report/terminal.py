@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -54,7 +55,9 @@ def print_summary(report: Report, console: Console | None = None) -> None:
     console.print(line)
     if report.scenarios:
         passed = sum(scenario.outcome == "passed" for scenario in report.scenarios)
-        console.print(f"scenarios  {passed} of {len(report.scenarios)} passed")
+        skipped = sum(scenario.outcome == "skipped" for scenario in report.scenarios)
+        told = f"{passed} of {len(report.scenarios) - skipped} passed"
+        console.print(f"scenarios  {told}" + (f", {skipped} skipped" if skipped else ""))
     console.print()
     for reason in _reasons(report):
         console.print(reason)
@@ -71,11 +74,18 @@ def _reasons(report: Report) -> Iterator[Text]:
     for fault in report.faults_of_load:
         for one in fault.unmet:
             yield _reason(one.verdict, fault.name, f"{one.name}: {expected(one)}")
+    skipped = Counter[str]()
     for scenario in report.scenarios_not_passed:
+        if scenario.outcome == "skipped":
+            # The fault in front is another one each time, the reason is the system's.
+            skipped[message(scenario).partition("\n")[0].rpartition(": ")[2]] += 1
+            continue
         said = message(scenario).partition("\n")[0]
         again = f"\n  again: {scenario.command}" if scenario.command else ""
         verdict = _VERDICTS.get(scenario.outcome, "inconclusive")
         yield _reason(verdict, scenario.id, f"{said or scenario.outcome}{again}")
+    for why, times in skipped.most_common():
+        yield _reason("inconclusive", f"{times} skipped", why)
 
 
 def _reason(verdict: RowVerdict, title: str, reason: str) -> Text:

@@ -48,12 +48,14 @@ def put_to_the_test(named: str | None) -> type[System]:
     place = Path(place_of(system))
     if named is not None:
         os.environ[SETTING] = str(place)
-    for policy in (place.with_suffix(".toml"), place.with_name("sla.toml"), _without_own(place)):
+    for policy in (place.with_suffix(".toml"), place.with_name("sla.toml"), _without_own(system)):
         if policy.is_file():
             os.environ.setdefault(POLICY_SETTING, str(policy))
     return system
 
 
-def _without_own(place: Path) -> Path:
-    """Return the policy of a system that has none beside it: the default has options of the one shipped."""
-    return DEFAULT_POLICY if place.is_relative_to(DEFAULT_POLICY.parent) else EXAMPLE_POLICY
+def _without_own(system: type[System]) -> Path:
+    """Return the policy of a system that has none beside it: the default is of the one shipped."""
+    kinds = [kind for kind in system.mro() if issubclass(kind, System) and kind is not System]
+    shipped = any(Path(place_of(kind)).is_relative_to(DEFAULT_POLICY.parent) for kind in kinds)
+    return DEFAULT_POLICY if shipped else EXAMPLE_POLICY

@@ -136,3 +136,16 @@ def test_the_live_view_has_integrity_that_no_witness_can_tell(rows: pd.DataFrame
         load_policy(),
     )
     assert {row.name: row.verdict for row in found.integrity}["told_wrongly"] == "not applicable"
+
+
+def test_scenarios_that_were_skipped_are_told_by_their_reason_once(report: dict[str, Any]) -> None:
+    why = "quiz needs no pubnub on a local stack"
+    skipped = [
+        {"id": f"outage.{fault}", "outcome": "skipped", "message": f"network:{fault} service-pubnub: {why}"}
+        for fault in ("down", "stall")
+    ]
+    console = Console(width=200)
+    with console.capture() as terminal:
+        print_summary(report_of({**report, "scenarios": [*report["scenarios"], *skipped]}), console)
+    assert f"? 2 skipped: {why}\n" in terminal.get()
+    assert ", 2 skipped\n" in terminal.get()

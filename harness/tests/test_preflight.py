@@ -182,7 +182,8 @@ def test_an_answer_that_is_no_health_report_is_another_address(
 
 
 def test_a_system_without_health_is_not_asked(target: Target, house: House, described: Any) -> None:
-    assert look_at_health(described("def health", "def no_health")(target)) is None
+    steps = STEPS[STEPS.index("    def health") : STEPS.index("    def clean_up")]
+    assert look_at_health(described(steps, "")(target)) is None
     assert house.asked == []
 
 
