@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from fixtures.synthetic_run import synthetic_rows
+from harness.tests.isolation import SPARED
 
 # A shell starts what it puts into the background with Ctrl-C ignored, and children would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -34,3 +35,11 @@ def good(request: pytest.FixtureRequest) -> pd.DataFrame:
 def rows(good: pd.DataFrame) -> pd.DataFrame:
     """Return a copy of them, to be spoiled."""
     return good.copy()
+
+
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Spare its sessions what those of other tests do without: it takes these options away."""
+    for name, value in SPARED.items():
+        monkeypatch.setenv(name, value)
+    return pytester

@@ -44,6 +44,10 @@ _KEPT_PREFIXES: Final = (
 #: Without a cache of bytecode some thousand processes compile the harness anew: tests take twice as long.
 _COSTLY: Final = ("PYTHONDONTWRITEBYTECODE",)
 
+#: What the processes of tests do without: a plugin of pytest that takes half a second to import and that no
+#: test's own session uses, and threads for matrices, which nobody multiplies here.
+SPARED: Final = {"PYTEST_ADDOPTS": "-p no:schemathesis", "OPENBLAS_NUM_THREADS": "1"}
+
 #: Modules that start processes, or whose clients need one that runs.
 _STARTERS: Final = (
     "subprocess",
@@ -72,6 +76,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in tuple(os.environ):
         if name in _COSTLY or (name not in KEPT and not name.startswith(_KEPT_PREFIXES)):
             del os.environ[name]
+    for name, value in SPARED.items():
+        os.environ.setdefault(name, value)
     sys.dont_write_bytecode = False
     if not hasattr(config, "workerinput"):  # workers inherit it
         _use_own_folder(config)
