@@ -64,7 +64,7 @@ def test_a_delay_that_is_larger_than_declared_is_caught_on_the_paths_that_it_is_
     def lie(place: str, milliseconds: int) -> Fault | None:
         return delay(place, milliseconds + (LIE_MS if place == PLAYERS_PUBNUB and milliseconds else 0))
 
-    run, plan = create_run(tmp_path, "calibrate"), Plan((0, 50), 30)
+    run, plan = create_run(tmp_path, "calibrate"), Plan((0, 50), 15)
     said: list[tuple[str, int, int]] = []
     inject(run, plan, find_system(), say=lambda *what: said.append(what), fault_of=lie)
     found = json.loads(calibration(run, plan, measure(run, plan)).text())
