@@ -11,10 +11,18 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from harness.files import SHIPPED, DocumentError, read_toml
-from harness.sla.promises import Objective, Policy, parse_threshold
+from harness.sla.promises import (
+    MeasurementLimits,
+    Objective,
+    Policy,
+    Recovery,
+    Tolerances,
+    parse_threshold,
+)
 
 __all__ = [
     "DEFAULT_POLICY",
@@ -35,8 +43,16 @@ DEFAULT_POLICY: Final = SHIPPED / "scenarios" / "sla.toml"
 EXAMPLE_POLICY: Final = Path(__file__).parents[1] / "commands" / "starter" / "sla.toml"
 
 
+#: Tables that a policy may leave out, in whole or in part.
+_WITH_DEFAULTS: Final[Mapping[str, type[BaseModel]]] = {
+    "tolerances": Tolerances,
+    "measurement": MeasurementLimits,
+    "recovery": Recovery,
+}
+
+
 class PolicyError(Exception):
-    """A policy can't be used; the message names the file and line, or the option, and the way out."""
+    """A policy can't be used; the message names the file and line, or the option, a line for each fault."""
 
 
 def load_policy(
@@ -87,8 +103,11 @@ def _read(path: Path) -> tuple[dict[str, Any], Policy, str]:
     try:
         return document, Policy.model_validate(document), text
     except ValidationError as error:
-        keys, complaint = _first(error)
-        raise PolicyError(f"{path}:{_line_of(keys, text)}: {'.'.join(keys)}: {complaint}") from None
+        told = [
+            f"{path}:{_line_of(keys, text)}: {'.'.join(keys)}: {complaint}"
+            for keys, complaint in _complaints(error)
+        ]
+        raise PolicyError("\n".join(told)) from None
 
 
 def flatten(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -124,7 +143,7 @@ def _changed(document: dict[str, Any], changes: Sequence[_Change]) -> tuple[dict
     try:
         return document, Policy.model_validate(document)
     except ValidationError as error:
-        keys, complaint = _first(error)
+        keys, complaint = _complaints(error)[0]
         # It was valid before: the change that comes nearest to what is wrong is to blame.
         blamed = max(changes, key=lambda change: _common(_keys(change.name, document), keys))
         raise PolicyError(f"{blamed.place}: {'.'.join(keys)}: {complaint}") from None
@@ -132,11 +151,16 @@ def _changed(document: dict[str, Any], changes: Sequence[_Change]) -> tuple[dict
 
 def _put(document: dict[str, Any], change: _Change) -> None:
     keys = _keys(change.name, document)
+    # What is optional may be set where it was not.
+    optional = keys == ["confidence"]
+    if keys[0] in _WITH_DEFAULTS:
+        document.setdefault(keys[0], {})
+        optional = len(keys) == 2 and keys[-1] in _WITH_DEFAULTS[keys[0]].model_fields
+    elif keys[0] == "objectives":
+        optional = len(keys) == 3 and keys[-1] in Objective.model_fields
     table: Any = document
     for key in keys[:-1]:
         table = table.get(key) if isinstance(table, dict) else None
-    # An optional field of an objective may be set where it was not.
-    optional = keys[0] == "objectives" and len(keys) == 3 and keys[-1] in Objective.model_fields
     known = isinstance(table, dict) and (keys[-1] in table or optional)
     if not known or keys[0] in {"schema", "profiles"}:
         raise PolicyError(
@@ -170,18 +194,21 @@ def _typed(name: str, text: str) -> str | float:
 # --- what is wrong, and where --------------------------------------------------------------------------
 
 
-def _first(error: ValidationError) -> tuple[list[str], str]:
-    """Where in the document the first thing is wrong, and what."""
-    first = error.errors()[0]
+def _complaints(error: ValidationError) -> list[tuple[list[str], str]]:
+    """Return where in the document something is wrong, and what, for all that is."""
+    return [_complaint(one) for one in error.errors()]
+
+
+def _complaint(one: ErrorDetails) -> tuple[list[str], str]:
     # "[key]": it is the key that is wrong, and not its value.
-    keys = [str(part) for part in first["loc"] if part != "[key]"]
-    complaint = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
+    keys = [str(part) for part in one["loc"] if part != "[key]"]
+    complaint = one["msg"].removeprefix("Value error, ")
+    if one["type"] == "extra_forbidden":
         return keys, "unknown; check its spelling"
-    if first["type"] == "missing":
+    if one["type"] == "missing":
         return keys, "missing"
     # Who looks at several values together names the one that is wrong.
-    if first["type"] == "value_error" and (named := re.match(r"([\w.-]+): ", complaint)):
+    if one["type"] == "value_error" and (named := re.match(r"([\w.-]+): ", complaint)):
         return keys + named[1].split("."), complaint[named.end() :]
     return keys, complaint
 

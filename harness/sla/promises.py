@@ -75,6 +75,7 @@ class _Model(BaseModel):
 class Objective(_Model):
     """One promise: a quantile or a share of something, compared with a threshold."""
 
+    #: Default: its name.
     title: str
     metric: str
     comparison: Comparison
@@ -172,29 +173,29 @@ class Tolerances(_Model):
     """What is granted before something counts as late, lost or disturbed."""
 
     #: Beyond one tick interval, how much later than its expiry a game may move.
-    timer: Seconds
+    timer: Seconds = 1.0
     #: How long after its commit an event may still arrive before it counts as lost.
-    settle: Seconds
+    settle: Seconds = 10.0
     #: How long before and after a declared fault nothing is judged by the steady-state objectives.
-    before_fault: Seconds
-    after_fault: Seconds
+    before_fault: Seconds = 2.0
+    after_fault: Seconds = 15.0
 
 
 class MeasurementLimits(_Model):
     """Beyond these, the measurement itself is in doubt and nothing it touched is judged."""
 
     #: CPU of any one process of the harness, share of one core, 95th percentile.
-    cpu: Share
+    cpu: Share = 0.9
     #: Lag of any event loop of the harness, 95th percentile; less than this widens intervals only.
-    loop_lag: Seconds
+    loop_lag: Seconds = 1.0
     #: How late cron's ticks may leave, 95th percentile.
-    tick_lateness: Seconds
+    tick_lateness: Seconds = 0.25
     #: Error bound of a comparison with another clock.
-    clock_error: Seconds
+    clock_error: Seconds = 0.05
     #: How far the wall clock may wander from the monotonic one during the run.
-    clock_jump: Seconds
+    clock_jump: Seconds = 0.05
     #: Share of history rows that are unknown, duplicated or match nothing.
-    unmatched: Share
+    unmatched: Share = 0.001
 
 
 class Recovery(_Model):
@@ -207,11 +208,11 @@ class Recovery(_Model):
     """
 
     #: Until /health names the part that a fault takes away.
-    detect: Limit
+    detect: Limit = 5.0
     #: Until a request that is sent while a fault lasts is answered or refused.
     answer: Limit = 20.0
     #: Until a tick and an event succeed, /health is healthy and the backlog is drained; where nothing ...
-    recover: Limit
+    recover: Limit = 20.0
     #: ... is said of the fault: pattern of ``place:name target`` -> limit. The first that fits counts.
     faults: dict[FaultPattern, Limit] = Field(default_factory=dict)
 
@@ -234,6 +235,7 @@ def _is_duration(value: object) -> bool:
 class Profile(_Model):
     """A way to run: options of the load, and what of the policy it changes."""
 
+    #: Default: its name.
     title: str
     #: Options of the load by name, durations as strings with a unit.
     options: dict[str, Any] = Field(default_factory=dict)
@@ -258,14 +260,29 @@ class Profile(_Model):
 class Policy(_Model):
     """Everything a run is judged by."""
 
-    schema_: Literal["stormwatch.policy/1"] = Field(alias="schema")
-    confidence: Confidence
+    schema_: Literal["stormwatch.policy/1"] = Field(default="stormwatch.policy/1", alias="schema")
+    confidence: Confidence = 0.95
     objectives: dict[str, Objective] = Field(min_length=1)
-    tolerances: Tolerances
-    measurement: MeasurementLimits
-    recovery: Recovery
+    tolerances: Tolerances = Tolerances()
+    measurement: MeasurementLimits = MeasurementLimits()
+    recovery: Recovery = Recovery()
     drift: dict[str, Drift] = Field(default_factory=dict)
     profiles: dict[str, Profile] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_what_has_no_title(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        named = {
+            kind: {
+                name: {"title": name.replace("_", " ")} | one if isinstance(one, dict) else one
+                for name, one in data[kind].items()
+            }
+            for kind in ("objectives", "profiles")
+            if isinstance(data.get(kind), dict)
+        }
+        return data | named
 
     @model_validator(mode="after")
     def _check_profiles(self) -> Self:

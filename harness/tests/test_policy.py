@@ -58,7 +58,7 @@ def test_the_policy_holds_every_objective_of_the_design() -> None:
         ('confidence = "95%"', 'confidence = "100%"', "confidence = ", "below"),
         ('schema = "stormwatch.policy/1"', 'schema = "stormwatch.policy/9"', "policy/9", "policy/1"),
         ('quantile = "p95"\n', "", "[objectives.monitor_execution]", "say which quantile"),
-        ('settle = "10s"', "", "[tolerances]", "missing"),
+        ('threshold = "500ms"\n', "", "[objectives.trigger_execution]", "missing"),
         ('metric = "errors"', 'metric = ["errors"]', '["errors"]', "should be a valid string"),
         ('comparison = "<"', 'comparison = ">"', '">"', 'good on the other side; write "<"'),
         ('threshold = "99.9%"\nassumed', 'threshold = "100%"\nassumed', '"100%"', "exclusive"),
@@ -88,6 +88,41 @@ def test_what_is_wrong_is_named_with_its_line(
         load_policy(path)
     assert str(error.value).startswith(f"{path}:{line_of(path, line)}: ")
     assert complaint in str(error.value)
+
+
+def test_all_that_is_wrong_is_named_at_once_a_line_each(tmp_path: Path) -> None:
+    path = policy_with(tmp_path, 'settle = "10s"', 'setle = "10s"')
+    path.write_text(path.read_text(encoding="utf-8").replace('cpu = "90%"', "cpu = 90"), encoding="utf-8")
+    with pytest.raises(PolicyError) as error:
+        load_policy(path)
+    first, second = str(error.value).split("\n")
+    assert first.endswith("tolerances.setle: unknown; check its spelling")
+    assert "measurement.cpu: " in second
+
+
+def test_what_is_left_out_is_as_the_shipped_policy_says_and_can_be_set(tmp_path: Path) -> None:
+    path, shipped = tmp_path / "sla.toml", load_policy(DEFAULT_POLICY)
+    path.write_text(
+        '[objectives.late_news]\nmetric = "broadcast_latency"\nquantile = "p95"\ncomparison = "<"\n'
+        'threshold = "2s"\nsource = "terms"\n[profiles.quick]\noptions = { games = 20 }\n',
+        encoding="utf-8",
+    )
+    least = load_policy(path)
+    assert (least.confidence, least.tolerances) == (shipped.confidence, shipped.tolerances)
+    assert least.measurement == shipped.measurement
+    assert least.recovery.model_copy(update={"faults": shipped.recovery.faults}) == shipped.recovery
+    assert least.objectives["late_news"].title == "late news"
+    changes = {
+        "tolerances.timer": "3s",
+        "measurement.cpu": "50%",
+        "recovery.detect": "1s",
+        "confidence": "90%",
+    }
+    changed = load_policy(path, changes=changes)
+    assert (changed.tolerances.timer, changed.measurement.cpu) == (3.0, 0.5)
+    assert (changed.recovery.detect, changed.confidence) == (1.0, 0.9)
+    with pytest.raises(PolicyError, match=r"nothing is called 'tolerances\.tymer'"):
+        load_policy(path, changes={"tolerances.tymer": "3s"})
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from harness.history.row import Row
 from harness.history.schema import COLUMNS
 from harness.judge.metrics import METRICS as MEASURES
 from harness.sla.metrics import METRICS
+from harness.sla.policy import load_policy
 from harness.system import find_system
 
 PROJECT = Path(harness.experiment.__file__).parents[2]
@@ -34,6 +35,7 @@ READMES = sorted(
 TABLE = re.compile(r"(<!-- (\w+): made from the code -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PYTHON = re.compile(r'^```python(?: title="(\S+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
+TOML = re.compile(r'^```toml title="sla\.toml"\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
 
 def table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
@@ -154,3 +156,12 @@ def test_scenarios_that_are_shown_are_found_as_printed(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
         assert told in done.stdout + done.stderr, done.stderr
         assert done.returncode == 0, done.stderr
+
+
+def test_a_policy_that_is_shown_is_one(tmp_path: Path) -> None:
+    shown = [text for readme in READMES for text in TOML.findall(readme.read_text(encoding="utf-8"))]
+    assert shown
+    for text in shown:
+        path = tmp_path / "sla.toml"
+        path.write_text(text, encoding="utf-8")
+        assert load_policy(path, profile="quick").objectives
