@@ -49,8 +49,16 @@ def first_sentence(thing: object) -> str:
 
 
 def faults() -> str:
-    rows = ((f"`{name}`", first_sentence(kind)) for name, kind in kinds(find_system()).items())
-    return table(("fault", "what it does"), rows)
+    def given(kind: type) -> str:
+        takes = inspect.signature(kind).parameters.values()
+        shown = [f.name if f.default is inspect.Parameter.empty else f"{f.name}={f.default!r}" for f in takes]
+        return f"`{kind.__name__}({', '.join(shown)})`"
+
+    rows = (
+        (f"`{name}`", f"`{kind.__module__}`", given(kind), first_sentence(kind))
+        for name, kind in kinds(find_system()).items()
+    )
+    return table(("fault", "module", "in a scenario", "what it does"), rows)
 
 
 def expectations() -> str:
