@@ -14,12 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import click
 import psutil
 import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.commands.doctor import _guarded, _target
+from harness.commands.doctor import Finding, _guarded, _target
 from harness.history import create_run, read_history
 from harness.stack.ports import is_free
 from harness.target import Action, Target
@@ -212,6 +213,20 @@ def test_doctor_names_what_does_not_work_and_the_way_out(tmp_path: Path) -> None
     assert "PG_BIN" in findings["Postgres"]["note"]
     assert findings["PubNub"]["works"]
     assert findings["service"]["note"] == "not tried: it needs Postgres, Toxiproxy"
+
+
+def test_that_no_system_is_named_is_a_row_of_doctors_unless_one_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_named(named: str | None) -> None:
+        raise click.UsageError("no system is named")
+
+    row = Finding("system", "", "", False, "no system is named")
+    monkeypatch.setattr("harness.commands.doctor.use_system", none_named)
+    monkeypatch.setattr("harness.commands.doctor.examine", lambda: [row])
+    for arguments, code in (([], 1), (["--system", "none.py"], 2), (["--games", "5"], 2)):
+        done = CliRunner().invoke(main, ["doctor", *arguments])
+        assert (done.exit_code, "no system is named" in done.output) == (code, True), done.output
 
 
 def test_doctor_names_the_setting_of_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
