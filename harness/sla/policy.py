@@ -100,6 +100,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Policy, str]:
         raise PolicyError(f"{path}: no such policy; leave out --sla to use {DEFAULT_POLICY.name}") from None
     except DocumentError as error:
         raise PolicyError(str(error)) from error
+    document = _with_what_it_extends(path, document, text)
     try:
         return document, Policy.model_validate(document), text
     except ValidationError as error:
@@ -108,6 +109,28 @@ def _read(path: Path) -> tuple[dict[str, Any], Policy, str]:
             for keys, complaint in _complaints(error)
         ]
         raise PolicyError("\n".join(told)) from None
+
+
+def _with_what_it_extends(path: Path, document: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return ``document`` on top of the policy that its ``extends`` names, if it names one."""
+    if "extends" not in document:
+        return document
+    named = document.pop("extends")
+    if named != "default":
+        raise PolicyError(
+            f"{path}:{_line_of(['extends'], text)}: extends: there is no {named!r} to extend; "
+            f'"default" is the policy that comes along ({DEFAULT_POLICY.name})'
+        )
+    return _on_top(read_toml(DEFAULT_POLICY)[1], document)
+
+
+def _on_top(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested tables in which the values of ``above`` stand before those ``below``."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = _on_top(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def flatten(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -100,6 +100,35 @@ def test_all_that_is_wrong_is_named_at_once_a_line_each(tmp_path: Path) -> None:
     assert "measurement.cpu: " in second
 
 
+def test_a_policy_may_extend_the_one_that_comes_along(tmp_path: Path) -> None:
+    path, shipped = tmp_path / "sla.toml", load_policy(DEFAULT_POLICY)
+    path.write_text(
+        'extends = "default"\n[objectives.broadcast_latency]\nthreshold = "1s"\n', encoding="utf-8"
+    )
+    stricter = load_policy(path, profile="quick")
+    assert stricter.objectives["broadcast_latency"].threshold == 1.0
+    left = {name: one for name, one in stricter.objectives.items() if name != "broadcast_latency"}
+    assert left == {name: one for name, one in shipped.objectives.items() if name != "broadcast_latency"}
+    assert stricter.profiles == shipped.profiles
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('extends = "defualt"\n', r"sla\.toml:1: extends: there is no 'defualt' to extend"),
+        (
+            'extends = "default"\n\n[objectives.broadcast_latency]\nthreshold = 3\n',
+            r"sla\.toml:4: objectives\.broadcast_latency\.threshold: 3 is not a duration",
+        ),
+    ],
+)
+def test_what_extends_wrongly_is_named_with_its_line(text: str, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "sla.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PolicyError, match=complaint):
+        load_policy(path)
+
+
 def test_what_is_left_out_is_as_the_shipped_policy_says_and_can_be_set(tmp_path: Path) -> None:
     path, shipped = tmp_path / "sla.toml", load_policy(DEFAULT_POLICY)
     path.write_text(
