@@ -133,6 +133,10 @@ def test_links_lead_somewhere(readme: Path) -> None:
             assert anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
+def test_the_first_readme_is_read_in_one_go() -> None:
+    assert len((PROJECT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
+
+
 def snippets() -> Iterator[tuple[Path, str, str]]:
     for readme in READMES:
         for title, code in PYTHON.findall(readme.read_text(encoding="utf-8")):
