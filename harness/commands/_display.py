@@ -17,7 +17,7 @@ _TITLES: Final = {
     "warm-up": "warming up: {items} join in waves (not judged)",
     "steady": "steady load: concurrent {items} (judged)",
     "drain": "draining: last {items} end, last events arrive (not judged)",
-    "failures": "failure scenarios: breaking PubNub and the database",
+    "failures": "failure scenarios: breaking what it rests on",
     "stopping": "interrupted: ending early, the report is still written (Ctrl-C again to give up)",
     "report": "judging the record",
 }

@@ -388,7 +388,8 @@ def scenarios_passed(evidence: Evidence) -> Census:
     doubts = [] if ran else ["no failure scenario was run"]
     return Census(
         good=ran.count("passed"),
-        undecided=ran.count("inconclusive"),
+        # An error is the scenario's own, or of whatever ran it: nobody can tell what it would have shown.
+        undecided=ran.count("inconclusive") + ran.count("error"),
         total=len(ran),
         definition="Failure scenarios that passed, of those that ran. All of them are counted, none is "
         "sampled: the figure is exact and has no interval.",

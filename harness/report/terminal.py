@@ -27,7 +27,7 @@ from harness.report.words import (
 )
 
 #: How outcomes of scenarios look; the others like what is inconclusive.
-_VERDICTS: Final[dict[str, RowVerdict]] = {"failed": "fail", "error": "fail"}
+_VERDICTS: Final[dict[str, RowVerdict]] = {"failed": "fail"}
 
 
 def print_summary(report: Report, console: Console | None = None) -> None:
