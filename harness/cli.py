@@ -26,12 +26,14 @@ COMMANDS: Final = {
     "gate": "Exit by the verdict of a report.",
     "compare": "Compare two runs, objective by objective.",
     "export": "Write a run's history as CSV, Parquet or JSON lines.",
+    "settings": "Show what a run would be told, and by whom: environment, file, default.",
+    "completion": "Complete commands and options in bash, zsh or fish.",
     "calibrate": "Inject known delays and losses, and compare what is reported of them.",
     "validate": "Put defective versions of the system before the harness: which does it catch?",
 }
 
 #: Commands that speak to no system.
-_READERS: Final = frozenset({"init", "report", "gate", "compare", "export"})
+_READERS: Final = frozenset({"init", "report", "gate", "compare", "export", "settings", "completion"})
 
 
 class _LazyGroup(click.Group):

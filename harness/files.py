@@ -64,6 +64,34 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     return text, document
 
 
+def project_settings(folder: Path) -> tuple[Path, str, dict[str, Any]]:
+    """Return the file with the settings of the project in ``folder``, its text, and what it sets.
+
+    It is ``stormwatch.toml``, else ``[tool.stormwatch]`` of ``pyproject.toml``; nothing is set where there is
+    neither.
+
+    Raises
+    ------
+    DocumentError
+        It can't be read.
+    """
+    try:
+        path = folder / "stormwatch.toml"
+        return path, *read_toml(path)
+    except FileNotFoundError:
+        path = folder / "pyproject.toml"
+    try:
+        text, document = read_toml(path)
+    except FileNotFoundError:
+        return path, "", {}
+    said: Any = document
+    for name in ("tool", "stormwatch"):
+        said = said.get(name, {})
+        if not isinstance(said, dict):
+            raise DocumentError("[tool.stormwatch] is no table", path)
+    return path, text, said
+
+
 def read_text(path: Path) -> str:
     """Return the text at ``path``, without a byte-order mark; raises what :func:`read_json` raises."""
     try:

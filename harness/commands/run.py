@@ -33,6 +33,10 @@ class _RunCommand(click.Command):
     """Names the nearest right option, and says where those of the load go: a report advises some."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        from harness.commands._settings import defaults_of
+
+        if not {"-h", "--help"} & set(args):  # help is given whatever the file says
+            ctx.default_map = {**(ctx.default_map or {}), **defaults_of(self, Path())}
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -287,7 +291,8 @@ def _repeating(context: click.Context, seed: int | None) -> str:
     for option in context.command.params:
         if not isinstance(option, click.Option) or option.name is None:
             continue
-        if context.get_parameter_source(option.name) is not ParameterSource.COMMANDLINE:
+        source = context.get_parameter_source(option.name)
+        if source not in {ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP}:
             continue
         value = context.params[option.name]
         if isinstance(value, bool):

@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final
 
-from harness.files import SHIPPED, DocumentError, read_toml
+from harness.files import SHIPPED, DocumentError, project_settings
 from harness.sla.units import parse_duration
 from harness.system.base import System
 from harness.system.levers import Levers
@@ -187,14 +187,11 @@ def _usable(system: Any, where: str) -> type[System]:
 
 def _of_project(folder: Path) -> str | None:
     """Return what the project in ``folder`` names; a file's name counts from there."""
-    path = folder / "pyproject.toml"
     try:
-        _, settings = read_toml(path)
-    except FileNotFoundError:
-        return None
+        path, _, settings = project_settings(folder)
     except DocumentError as error:
         raise SystemFileError(str(error)) from error
-    named = settings.get("tool", {}).get("stormwatch", {}).get("system")
+    named = settings.get("system")
     if named is not None and not isinstance(named, str):
         raise SystemFileError(f"{path}: system in [tool.stormwatch] is {named!r}, it must be a file's name")
     beside = folder / named if named else None
