@@ -131,7 +131,7 @@ def _played(permission: Permission, load_options: tuple[str, ...]) -> tuple[list
             if load.exit_code:
                 raise ProcessError(load.last_words(1))
         evidence = evidence_of(read_history(run.history), run.read(), load_policy())
-        return sight(evidence), unheard(evidence)[0]
+        return sight(evidence), unheard(evidence)[0].total()
 
 
 def _table(rows: list[Seen]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -68,18 +69,21 @@ def _heard(evidence: Evidence) -> Seen:
         what += f"; {len(unreadable)} could not be read{_failed(unreadable, '')}"
     missing, due = unheard(evidence)
     if missing:
-        what += f"; {missing} of the {due} that its moves should bring never came"
+        moves = ", ".join(f"{count} {name}" for name, count in missing.most_common(_ERRORS))
+        what += f"; {missing.total()} of the {due} that its moves should bring never came ({moves})"
     return _seen("heard", len(heard) > 0, what)
 
 
-def unheard(evidence: Evidence) -> tuple[int, int]:
-    """Return how many messages of moves never came, and how many should have: one a move and a player."""
-    events, subscriptions = evidence.events, evidence.subscriptions
-    moves = events["game"].value_counts()
-    players = subscriptions.groupby("game")["actor"].nunique()
-    due = int((moves * players).fillna(0).sum())
-    came = int(evidence.among(evidence.receipts["event"], events["event"]).sum())
-    return max(0, due - came), due
+def unheard(evidence: Evidence) -> tuple[Counter[str], int]:
+    """Return move -> how many of its messages never came; and how many should have: one a player."""
+    events = evidence.events
+    players = evidence.subscriptions.groupby("game")["actor"].nunique()
+    due = events["game"].map(players).fillna(0)
+    came = events["event"].map(evidence.receipts["event"].value_counts()).fillna(0)
+    names = evidence.transitions.drop_duplicates("event").set_index("event")["name"].astype("string")
+    of = events["event"].map(names).astype("string").fillna("others")
+    missing = (due - came).clip(lower=0).groupby(of).sum()
+    return Counter({str(name): int(count) for name, count in missing.items() if count}), int(due.sum())
 
 
 def _witnessed(evidence: Evidence) -> Seen:
@@ -95,7 +99,10 @@ def _witnessed(evidence: Evidence) -> Seen:
 def _acts(evidence: Evidence) -> tuple[bool, str]:
     calls = evidence.rows("http")
     own = calls[calls["actor"].astype("string").str.startswith("player-") & calls["intended_ns"].isna()]
-    return len(own) > 0, f"{_count(len(own), 'call')} of players{_failed_calls(own)}"
+    what = f"{_count(len(own), 'call')} of players{_failed_calls(own)}"
+    if len(pairs := evidence.act_pairs):
+        what += f"; {int(pairs['received_ns'].notna().sum())} of {len(pairs)} messages of them came"
+    return len(own) > 0, what
 
 
 def _timer(evidence: Evidence) -> tuple[bool, str]:

@@ -55,8 +55,20 @@ def test_messages_that_never_came_and_calls_that_failed_are_named(rows: pd.DataF
     broken.loc[calls, ["ok", "error"]] = [False, "http 500"]
     name = broken.loc[calls[0], "name"]
     found = seen(broken.drop(lost), [])
-    assert re.search(r"; 2 of the \d+ that its moves should bring never came$", found["heard"][1])
+    assert re.search(
+        r"; 2 of the \d+ that its moves should bring never came \(2 \w+->\w+\)$", found["heard"][1]
+    )
     assert f"{name}: http 500" in found["driven"][1]
+
+
+def test_what_came_of_players_acts_is_told(rows: pd.DataFrame) -> None:
+    acted = rows.copy()
+    heard = acted[acted["name"] == "phase_changed"].iloc[0]
+    call = acted.index[(acted["kind"] == "http") & acted["ok"]][0]
+    said = {"actor": "player-1", "game": heard["game"], "event": "bid-1"}
+    at = {"start_ns": heard["end_ns"], "end_ns": heard["end_ns"], "intended_ns": pd.NA}
+    acted.loc[call, [*said, *at]] = [*said.values(), *at.values()]
+    assert re.search(r" calls of players; 0 of \d+ messages of them came", seen(acted, ["act"])["act"][1])
 
 
 def test_what_the_system_does_not_have_is_not_applicable(rows: pd.DataFrame) -> None:
