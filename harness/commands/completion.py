@@ -9,7 +9,8 @@ _SHELLS = ("bash", "zsh", "fish")
 
 @click.command(name="completion")
 @click.argument("shell", type=click.Choice(_SHELLS))
-def command(shell: str) -> None:
+@click.pass_context
+def command(context: click.Context, shell: str) -> None:
     """Write what SHELL needs to complete commands and options; it is asked for when the shell starts:
 
     \b
@@ -19,10 +20,8 @@ def command(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from harness.cli import main
-
     kind = get_completion_class(shell)
     assert kind is not None  # click has one for each of ours
     # Not source(): for bash it starts one to ask its version.
-    complete = kind(main, {}, "stormwatch", "_STORMWATCH_COMPLETE")
+    complete = kind(context.find_root().command, {}, "stormwatch", "_STORMWATCH_COMPLETE")
     click.echo(complete.source_template % complete.source_vars())
