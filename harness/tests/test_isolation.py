@@ -21,6 +21,8 @@ from harness.target import ENVIRONMENT
 from harness.tests import isolation
 from harness.tests.isolation import PROJECT, are_a_users_scenarios
 
+pytest_plugins = ["pytester"]
+
 NAMES = [
     *ENVIRONMENT,
     *("STORMWATCH_MAY_LOAD", "STORMWATCH_MAY_BREAK", "STORMWATCH_REPORTS", "STORMWATCH_RUN_DIR"),
@@ -105,6 +107,13 @@ def test_what_a_name_that_is_kept_describes_would_be_noticed(sink: Sink, tmp_pat
 def test_no_name_that_describes_a_target_is_kept() -> None:
     # `NO_PROXY=*` is what the harness itself sets, so that nobody takes a proxy.
     assert [name for name in NAMES if os.environ.get(name, "*") != "*"] == []
+
+
+def test_sessions_that_tests_start_load_no_generator_of_requests(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        "def test_it(pytestconfig): assert not pytestconfig.pluginmanager.hasplugin('schemathesis')"
+    )
+    assert pytester.runpytest_subprocess().ret == pytest.ExitCode.OK
 
 
 def test_what_a_test_leaves_in_its_temporary_folder_fails_the_session(tmp_path: Path) -> None:
