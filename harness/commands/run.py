@@ -103,6 +103,7 @@ def _what_was_meant(name: str, own: set[str]) -> str:
 @click.option(
     "-k", "expression", metavar="EXPR", help='Failure scenarios to run, as pytest -k ("pubnub and not flap").'
 )
+@click.option("--list", "only_list", is_flag=True, help="List the failure scenarios that would run, no more.")
 @click.option(
     "--workers",
     type=click.IntRange(1, 16),
@@ -130,6 +131,7 @@ def command(
     expression: str | None,
     workers: int | None,
     with_gate: bool,
+    only_list: bool,
     load_options: tuple[str, ...],
 ) -> None:
     """Put the system under load, then break things on purpose, judge the record and exit by the verdict.
@@ -150,7 +152,7 @@ def command(
     """
     from harness.commands._display import Display
     from harness.commands._job import Job
-    from harness.experiment.suite import Selection, SelectionError, see_that_some_match
+    from harness.experiment.suite import Selection, SelectionError, listed, see_that_some_match
     from harness.files import DocumentError
     from harness.history import create_run
     from harness.live.process import LiveProcess
@@ -165,6 +167,9 @@ def command(
     use_system(system)
     selection = Selection(None if scenarios == "all" else scenarios, expression)
     with said_as(click.UsageError, PolicyError, DocumentError, SelectionError, TargetError, ConsentError):
+        if only_list:
+            click.echo("\n".join(f"{name}  {title}" for name, title in listed(selection)))
+            return
         policy = load_policy(sla, profile=profile)
         if sla:
             os.environ[SETTING] = str(sla.absolute())  # the failure scenarios are judged by it, too

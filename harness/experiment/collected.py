@@ -25,9 +25,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     found = [
         {
             "name": item.name,
+            "title": _title(item),
             "markers": [marker.name for marker in item.iter_markers()],
             "selected": item in selected,
         }
         for item in session.config.stash.get(_ALL, [])
     ]
     print(f"\n{PREFIX}{json.dumps(found)}")
+
+
+def _title(item: pytest.Item) -> str:
+    """Return the first line of what a scenario says of itself."""
+    return (getattr(getattr(item, "obj", None), "__doc__", None) or "").strip().partition("\n")[0]

@@ -49,6 +49,10 @@ class Selection:
     marker: str | None = None
     expression: str | None = None
 
+    def marked(self, scenarios: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return those of ``scenarios`` that bear the marker."""
+        return [one for one in scenarios if self.marker is None or self.marker in one["markers"]]
+
     def arguments(self) -> list[str]:
         """Return it as pytest takes it."""
         return [
@@ -68,7 +72,7 @@ def see_that_some_match(selection: Selection) -> None:
     if selection.expression is None:
         return
     scenarios = _collect(selection.expression)
-    marked = [one for one in scenarios if selection.marker is None or selection.marker in one["markers"]]
+    marked = selection.marked(scenarios)
     if any(one["selected"] for one in marked):
         return
     among = f"marked {selection.marker}" if selection.marker else "there are"
@@ -80,8 +84,20 @@ def see_that_some_match(selection: Selection) -> None:
     raise SelectionError(f"{told}; near are {', '.join(near)}")
 
 
+def listed(selection: Selection) -> list[tuple[str, str]]:
+    """Return name and title of each scenario of a selection.
+
+    Raises
+    ------
+    SelectionError
+        The selection is not understood.
+    """
+    scenarios = selection.marked(_collect(selection.expression or ""))
+    return [(one["name"], one["title"]) for one in scenarios if one["selected"]]
+
+
 def _collect(expression: str) -> list[dict[str, Any]]:
-    """Return ``name``, ``markers`` and ``selected`` of each scenario, as pytest collects them."""
+    """Return ``name``, ``title``, ``markers`` and ``selected`` of each scenario, as pytest collects them."""
     # The plugins of others take longer to import than the scenarios.
     plugins = ["-p", "harness.pytest_plugin", "-p", collected.__name__]
     command = [sys.executable, "-m", "pytest", *_scenarios(), "--collect-only", "-q"]

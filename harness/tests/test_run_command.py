@@ -173,6 +173,16 @@ def test_an_expression_that_selects_nothing_is_said_after_one_collection_before_
     assert len(started) == 1
 
 
+def test_scenarios_are_listed_with_their_titles_and_nothing_starts(tmp_path: Path) -> None:
+    arguments = ["--reports", str(tmp_path), "--list", "--scenarios=all", "-k", "cut_off or test_refused"]
+    done = CliRunner().invoke(run_command, arguments)
+    assert done.exit_code == 0, done.output
+    names, titles = zip(*(line.split("  ", 1) for line in done.output.splitlines()), strict=True)
+    assert {"test_refused", "test_players_cut_off"} <= set(names)
+    assert all(title.endswith(".") for title in titles)
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- the command that does it again ----------------------------------------------------------------------
 
 
