@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "gate": "Exit by the verdict of a report.",
     "compare": "Compare two runs, objective by objective.",
     "export": "Write a run's history as CSV, Parquet or JSON lines.",
+    "badge": "Write the verdict of a report as an SVG badge.",
     "settings": "Show what a run would be told, and by whom: environment, file, default.",
     "completion": "Complete commands and options in bash, zsh or fish.",
     "calibrate": "Inject known delays and losses, and compare what is reported of them.",
@@ -33,7 +34,9 @@ COMMANDS: Final = {
 }
 
 #: Commands that speak to no system.
-_READERS: Final = frozenset({"init", "report", "gate", "compare", "export", "settings", "completion"})
+_READERS: Final = frozenset(
+    {"init", "report", "gate", "compare", "export", "settings", "completion", "badge"}
+)
 
 
 class _LazyGroup(click.Group):
