@@ -301,7 +301,7 @@ def _repeating(context: click.Context, seed: int | None) -> str:
             continue
         value = context.params[option.name]
         if isinstance(value, bool):
-            words.append(option.opts[0] if value else option.secondary_opts[0])
+            words += option.opts[:1] if value else option.secondary_opts[:1]
         else:
             words += [option.opts[0], str(value)]
     load_options = with_seed(context.params["load_options"], seed)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from harness.cli import main
 from harness.commands._settings import defaults_of
+from harness.commands.run import _repeating
 from harness.commands.run import command as run
 
 
@@ -45,6 +46,12 @@ def test_the_command_line_goes_before_the_file() -> None:
     Path("stormwatch.toml").write_text('profile = "production"\nworkers = 3\n', encoding="utf-8")
     with run.make_context("run", ["--profile", "quick"]) as context:
         assert (context.params["profile"], context.params["workers"]) == ("quick", 3)
+
+
+def test_the_command_that_repeats_a_run_says_what_the_file_said() -> None:
+    Path("stormwatch.toml").write_text("local = false\nfailures = false\nworkers = 3\n", encoding="utf-8")
+    with run.make_context("run", []) as context:
+        assert _repeating(context, None) == "stormwatch run --no-failures --workers 3"
 
 
 @pytest.mark.parametrize(
