@@ -71,6 +71,9 @@ def _cause(row: ObjectiveRow, checks: Iterable[CheckRow]) -> str:
 
 
 def _why_undecided(row: ObjectiveRow, words: Words, minutes: int | None, *, counted: bool) -> str:
+    if row.metric == "scenarios_passed":
+        low, high = (share or 0.0 for share in row.interval)
+        return f"{count(round((high - low) / 100 * row.samples))} of {count(row.samples)} could not tell."
     if row.undecided:
         off = format_quantity(row.resolution, "s")
         return (
