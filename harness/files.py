@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -73,22 +74,22 @@ def project_settings(folder: Path) -> tuple[Path, str, dict[str, Any]]:
     Raises
     ------
     DocumentError
-        It can't be read.
+        It can't be read, or both say something.
     """
-    try:
-        path = folder / "stormwatch.toml"
-        return path, *read_toml(path)
-    except FileNotFoundError:
-        path = folder / "pyproject.toml"
-    try:
-        text, document = read_toml(path)
-    except FileNotFoundError:
-        return path, "", {}
-    said: Any = document
+    path, own = folder / "pyproject.toml", folder / "stormwatch.toml"
+    text: str = ""
+    said: Any = {}
+    with suppress(FileNotFoundError):
+        text, said = read_toml(path)
     for name in ("tool", "stormwatch"):
         said = said.get(name, {})
         if not isinstance(said, dict):
             raise DocumentError("[tool.stormwatch] is no table", path)
+    with suppress(FileNotFoundError):
+        found = read_toml(own)
+        if said:
+            raise DocumentError(f"has [tool.stormwatch], and there is {own.name}", path, "keep one of them")
+        return own, *found
     return path, text, said
 
 

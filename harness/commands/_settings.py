@@ -13,6 +13,8 @@ import click
 
 #: Settings that the environment knows too, and goes before the file.
 VARIABLES: Final = {"sla": "STORMWATCH_SLA", "system": "STORMWATCH_SYSTEM"}
+#: Options that are for once, and no settings.
+_ONCE: Final = frozenset({"only_list"})
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class Setting:
 def options_of(command: click.Command) -> dict[str, click.Option]:
     """Return the options that a file may set, by the names that they have there."""
     return {
-        option.opts[-1].lstrip("-"): option for option in command.params if isinstance(option, click.Option)
+        option.opts[-1].lstrip("-"): option
+        for option in command.params
+        if isinstance(option, click.Option) and option.name not in _ONCE
     }
 
 

@@ -11,6 +11,7 @@ from harness.cli import main
 from harness.commands._settings import defaults_of
 from harness.commands.run import _repeating
 from harness.commands.run import command as run
+from harness.files import DocumentError, project_settings
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,7 @@ def test_what_is_set_comes_from_environment_file_or_default(monkeypatch: pytest.
     monkeypatch.setenv("STORMWATCH_SLA", "other.toml")
     assert settings()["sla"] == ("other.toml", "STORMWATCH_SLA")
     assert "sla" not in defaults_of(run, Path())
+    Path("pyproject.toml").unlink()
     Path("stormwatch.toml").write_text('profile = "production"\n', encoding="utf-8")
     assert settings()["profile"] == ("production", "stormwatch.toml:1")
 
@@ -59,6 +61,7 @@ def test_the_command_that_repeats_a_run_says_what_the_file_said() -> None:
     [
         ("\nprofle = 'quick'\n", "stormwatch.toml:2: profle: no such setting; did you mean 'profile'?"),
         ("workers = 99\n", "stormwatch.toml:1: workers: 99 is not in the range"),
+        ("list = true\n", "stormwatch.toml:1: list: no such setting"),
         ("failures = 'no'\n", "stormwatch.toml:1: failures: it is 'no', it must be true or false"),
         ("workers = [1]\n", "stormwatch.toml:1: workers: it must be one value"),
         ("profile = \n", "can't be read: not TOML"),
@@ -90,3 +93,10 @@ def test_an_unknown_shell_is_wrong_usage() -> None:
     done = CliRunner().invoke(main, ["completion", "tcsh"])
     assert done.exit_code == click.UsageError.exit_code
     assert "'tcsh' is not one of 'bash', 'zsh', 'fish'" in done.output
+
+
+def test_settings_in_two_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "stormwatch.toml").write_text("workers = 3\n", encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text('[tool.stormwatch]\nsystem = "a.py"\n', encoding="utf-8")
+    with pytest.raises(DocumentError, match=r"pyproject\.toml: has \[tool\.stormwatch\], and there is"):
+        project_settings(tmp_path)
