@@ -48,14 +48,15 @@ def put_to_the_test(named: str | None) -> type[System]:
     place = Path(place_of(system))
     if named is not None:
         os.environ[SETTING] = str(place)
-    for policy in (place.with_suffix(".toml"), place.with_name("sla.toml"), _without_own(system)):
+    own = (place.with_suffix(".toml"), place.with_name("sla.toml"))
+    # The default is of the system that is shipped: it has options of that one's load.
+    for policy in (*own, *(() if _is_shipped(system) else (EXAMPLE_POLICY,))):
         if policy.is_file():
             os.environ.setdefault(POLICY_SETTING, str(policy))
     return system
 
 
-def _without_own(system: type[System]) -> Path:
-    """Return the policy of a system that has none beside it: the default is of the one shipped."""
+def _is_shipped(system: type[System]) -> bool:
+    """Whether a system comes along with the harness, or derives from one that does."""
     kinds = [kind for kind in system.mro() if issubclass(kind, System) and kind is not System]
-    shipped = any(Path(place_of(kind)).is_relative_to(DEFAULT_POLICY.parent) for kind in kinds)
-    return DEFAULT_POLICY if shipped else EXAMPLE_POLICY
+    return any(Path(place_of(kind)).is_relative_to(DEFAULT_POLICY.parent) for kind in kinds)
