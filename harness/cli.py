@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "clean": "Remove what killed runs have left on a target.",
     "fault": "Break something of a running stack, then mend it.",
     "report": "Judge a run's history once more and write its reports.",
+    "open": "Show the page of a report in a browser.",
     "gate": "Exit by the verdict of a report.",
     "compare": "Compare two runs, objective by objective.",
     "export": "Write a run's history as CSV, Parquet or JSON lines.",
@@ -35,7 +36,7 @@ COMMANDS: Final = {
 
 #: Commands that speak to no system.
 _READERS: Final = frozenset(
-    {"init", "report", "gate", "compare", "export", "settings", "completion", "badge"}
+    {"init", "report", "gate", "compare", "export", "settings", "completion", "badge", "open"}
 )
 
 
