@@ -8,7 +8,6 @@ import platform
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import metadata
@@ -50,9 +49,12 @@ def command(as_json: bool, games: int | None, players: int, system: str | None) 
     Each process is started for a moment. If SUPABASE_URL names a deployment, that is looked at instead of
     a local stack, without effects on it. Exits 0 if all work, 1 if not.
     """
-    # That none is named is one of the things to be told.
-    with suppress(*([click.UsageError] if system is None and games is None else [])):
+    try:
         use_system(system)
+    except click.UsageError:
+        # That none is named is one of the things to be told, unless it was asked about.
+        if system is not None or games is not None:
+            raise
     findings = examine() if games is None else _load(games, players)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))

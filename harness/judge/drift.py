@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 _MOST_BINS: Final = 60
 _FEWEST_BINS: Final = 10
 _NARROWEST_S: Final = 2.0
-#: Tails of 95 and of 99 % are whole numbers of them, of one more.
+#: One less than 400, of which both 2.5 and 0.5 % (the tails of 95 and 99 %) are whole numbers.
 _RESAMPLES: Final = 399
 _HOUR_S: Final = 3600.0
 #: Of the latencies of a bin.

@@ -48,9 +48,10 @@ def put_to_the_test(named: str | None) -> type[System]:
     place = Path(place_of(system))
     if named is not None:
         os.environ[SETTING] = str(place)
-    own = (place.with_suffix(".toml"), place.with_name("sla.toml"))
-    # The default is of the system that is shipped: it has options of that one's load.
-    for policy in (*own, *(() if _is_shipped(system) else (EXAMPLE_POLICY,))):
+    policies = [place.with_suffix(".toml"), place.with_name("sla.toml")]
+    if not _is_shipped(system):  # the default has options of the shipped one's load
+        policies.append(EXAMPLE_POLICY)
+    for policy in policies:
         if policy.is_file():
             os.environ.setdefault(POLICY_SETTING, str(policy))
     return system

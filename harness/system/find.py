@@ -19,7 +19,7 @@ from harness.sla.units import parse_duration
 from harness.system.base import System
 from harness.system.levers import Levers
 from harness.system.lifecycle import LifecycleError
-from harness.system.members import halves_of
+from harness.system.members import half_of
 from harness.system.optional import Looks, LooksAtAll
 from harness.system.statements import WitnessError
 from harness.system.witness import ApiWitness
@@ -163,10 +163,8 @@ def _usable(system: Any, where: str) -> type[System]:
         missing.append("channel or listener")
     if missing:
         raise SystemFileError(f"{where}: {system.__name__} lacks {', '.join(missing)}")
-    if halves := halves_of(system):
-        raise SystemFileError(
-            f"{where}: {system.__name__} has {halves[0]}; one is of no use without the other"
-        )
+    if half := half_of(system):
+        raise SystemFileError(f"{where}: {system.__name__} has {half}; one is of no use without the other")
     if isinstance(system.witness, ApiWitness) and not issubclass(system, (Looks, LooksAtAll)):
         raise SystemFileError(
             f"{where}: {system.__name__} lacks look(item) or look_at_all(), and seen(body): "

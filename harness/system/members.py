@@ -55,14 +55,15 @@ def members_of(system: type[System]) -> list[str]:
     return [member.name for member in MEMBERS if any(_is(system, kind) for kind in member.kinds)]
 
 
-def halves_of(system: type[System]) -> list[str]:
-    """Return what is wrong with members of ``system`` that are only there in part: they would not count."""
-    told = []
+def half_of(system: type[System]) -> str | None:
+    """Return a member of ``system`` that is there in part only and would not count; None: there is none."""
     for kind in (*(kind for member in MEMBERS for kind in member.kinds), HasSecrets):
-        has, lacks = ([n for n in _names(kind) if hasattr(system, n) is there] for there in (True, False))
-        if has and lacks:
-            told.append(f"{', '.join(has)} without {', '.join(lacks)}")
-    return told
+        names = _names(kind)
+        lacks = [name for name in names if not hasattr(system, name)]
+        if 0 < len(lacks) < len(names):
+            has = [name for name in names if name not in lacks]
+            return f"{', '.join(has)} without {', '.join(lacks)}"
+    return None
 
 
 def _is(system: type[System], kind: type) -> bool:

@@ -39,7 +39,7 @@ def rows(good: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture
 def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """Spare its sessions what those of other tests do without: it takes these options away."""
+    """Give sessions within a test the options of all children again, which pytester takes away."""
     for name, value in SPARED.items():
         monkeypatch.setenv(name, value)
     return pytester
