@@ -12,7 +12,11 @@ from typing import Any, Final
 import click
 
 #: Settings that the environment knows too, and goes before the file.
-VARIABLES: Final = {"sla": "STORMWATCH_SLA", "system": "STORMWATCH_SYSTEM"}
+VARIABLES: Final = {
+    "reports": "STORMWATCH_REPORTS",
+    "sla": "STORMWATCH_SLA",
+    "system": "STORMWATCH_SYSTEM",
+}
 #: Options that are for once, and no settings.
 _ONCE: Final = frozenset({"only_list"})
 

@@ -14,8 +14,8 @@ import click
 def command(*, as_json: bool) -> None:
     """Show each setting of `stormwatch run` and where it came from.
 
-    The command line goes before the environment (STORMWATCH_SLA, STORMWATCH_SYSTEM), that before
-    `stormwatch.toml` here, else [tool.stormwatch] of pyproject.toml here, and that before the default:
+    The command line goes before the environment (STORMWATCH_REPORTS, STORMWATCH_SLA, STORMWATCH_SYSTEM), that
+    before `stormwatch.toml` here or [tool.stormwatch] of pyproject.toml here, and that before the default:
 
     \b
       [tool.stormwatch]

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.commands._settings import defaults_of
+from harness.commands._settings import VARIABLES, defaults_of
 from harness.commands.run import _repeating
 from harness.commands.run import command as run
 from harness.files import DocumentError, project_settings
@@ -17,8 +17,8 @@ from harness.files import DocumentError, project_settings
 @pytest.fixture(autouse=True)
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("STORMWATCH_SLA", raising=False)
-    monkeypatch.delenv("STORMWATCH_SYSTEM", raising=False)
+    for name in VARIABLES.values():
+        monkeypatch.delenv(name, raising=False)
 
 
 def settings() -> dict[str, tuple[object, str]]:
@@ -100,3 +100,14 @@ def test_settings_in_two_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.stormwatch]\nsystem = "a.py"\n', encoding="utf-8")
     with pytest.raises(DocumentError, match=r"pyproject\.toml: has \[tool\.stormwatch\], and there is"):
         project_settings(tmp_path)
+
+
+def test_every_setting_that_the_environment_knows_is_told_to_come_from_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {option.opts[-1].lstrip("-"): option.envvar for option in run.params if option.envvar}
+    assert known.items() <= VARIABLES.items()
+    Path("stormwatch.toml").write_text('reports = "here"\n', encoding="utf-8")
+    monkeypatch.setenv("STORMWATCH_REPORTS", "there")
+    assert settings()["reports"] == ("there", "STORMWATCH_REPORTS")
+    assert run.make_context("run", []).params["reports"] == Path("there")
