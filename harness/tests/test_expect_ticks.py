@@ -89,6 +89,16 @@ def stopped_for(rows: pd.DataFrame, seconds: float) -> pd.DataFrame:
     return rows
 
 
+def test_an_expectation_is_called_in_the_words_of_the_system(tmp_path: Path, rows: pd.DataFrame) -> None:
+    run = write_run(tmp_path, rows, SHAPE)
+    for words, called in (({"item": "lot", "items": "lots"}, "lots"), ({}, "items")):
+        about = run.read().model_copy(update={"system": {"words": words}})
+        evidence = evidence_of(read_history(run.history), about, load_policy())
+        found = judge_all(evidence, FAULT, [MovesAgain(within_s=5), DueTogetherServed(games=9)])
+        assert found[0].name == f"timers move {called} again within 5 s of its begin"
+        assert found[1].name.startswith(f"9 {called} due at once move once each")
+
+
 def test_timers_that_are_taken_up_again_pass(judge, rows) -> None:
     finding = judge(MovesAgain(within_s=5), stopped_for(rows, 4.0))
     assert (finding.verdict, finding.measured) == ("pass", pytest.approx(4, abs=0.01))

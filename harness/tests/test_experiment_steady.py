@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -134,3 +135,34 @@ def test_where_nothing_falls_due_a_fault_lasts_no_longer_than_a_game(monkeypatch
     assert clock.now == pytest.approx(watch.patience_s, abs=module.LOOK_S)
     assert not watch.wait_until_due()
     assert clock.now == pytest.approx(2 * watch.patience_s, abs=module.LOOK_S)
+
+
+@pytest.mark.parametrize(("applied_s", "waits"), [(0.1, []), (1.0, [1])])
+def test_a_fault_that_takes_long_to_apply_waits_for_the_next_timer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, applied_s: float, waits: list[int]
+) -> None:
+    clock, waited = SimpleNamespace(ns=0), []
+    monkeypatch.setattr("harness.experiment.experiment.now_ns", lambda: clock.ns)
+
+    @contextmanager
+    def inject(*_: object) -> Iterator[None]:
+        clock.ns += int(applied_s * 1e9)
+        yield
+
+    watch = SimpleNamespace(
+        wait_until_due=lambda: True,
+        wait=lambda seconds: None,
+        wait_until_fallen_due=lambda since_ns, timers: waited.append(timers),
+        touched=set(),
+    )
+    monkeypatch.setattr(Experiment, "watch", watch)
+    monkeypatch.setattr(Experiment, "stack", None)
+    monkeypatch.setattr(Experiment, "history", None)
+    monkeypatch.setattr(Experiment, "_expect", lambda *_: SimpleNamespace())
+    monkeypatch.setattr(Experiment, "_note", lambda _: None)
+    policy = load_policy()
+    testbeds = Testbeds(tmp_path, policy, find_system())
+    subject = Experiment(session=tmp_path, testbeds=testbeds, policy=policy, id="x", title="", command="")
+    fault: Any = SimpleNamespace(place="service", target="service", inject=inject)
+    subject.inject(fault, "5s")
+    assert waited == waits

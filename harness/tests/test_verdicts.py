@@ -175,7 +175,8 @@ def test_scenarios_are_a_census(good_rows: pd.DataFrame, policy: Policy) -> None
     for outcome in ("inconclusive", "error"):
         unsure = [*passed, {"id": "outage", "outcome": outcome, "seconds": 2.0}]
         report = verdict_of(good_rows, policy, scenarios=unsure)
-        assert named(report, "scenarios_passed")["verdict"] == "inconclusive", outcome
+        row = named(report, "scenarios_passed")
+        assert (row["verdict"], row["reason"]) == ("inconclusive", "1 of 7 could not tell."), outcome
 
 
 def test_no_share_of_passed_scenarios_makes_up_for_a_game_that_moved_twice(
