@@ -328,12 +328,16 @@ def _is_scenario(item: pytest.Item) -> TypeGuard[pytest.Function]:
 
 def _describe(item: pytest.Function) -> dict[str, str]:
     """Return a scenario's id, title, and the command that runs it alone."""
+    from harness.system.find import SETTING
+
+    named = item.config.getoption("--stormwatch-system") or os.environ.get(SETTING)
+    system = [f"--stormwatch-system={named}"] if named else []
     said = item.obj.__doc__
     told = inspect.cleandoc(said).strip() if isinstance(said, str) else ""
     return {
         "id": scenario_id(item.nodeid),
         "title": told.partition("\n")[0] or item.nodeid.partition("::")[2],
-        "command": shlex.join(["pytest", _found_by(item)]),
+        "command": shlex.join(["pytest", _found_by(item), *system]),
     }
 
 
