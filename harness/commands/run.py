@@ -91,7 +91,7 @@ def _what_was_meant(name: str, own: set[str]) -> str:
     "--failures/--no-failures",
     "with_failures",
     default=True,
-    help="Run the failure scenarios. [default: failures]",
+    help="Run the failure scenarios. [default: as the profile says, else failures]",
 )
 @click.option(
     "--scenarios",
@@ -171,6 +171,7 @@ def command(
             click.echo("\n".join(f"{name}  {title}" for name, title in listed(selection)))
             return
         policy = load_policy(sla, profile=profile)
+        with_failures = with_failures and (policy.profiles[profile].failures or _asks_for_failures(context))
         if sla:
             os.environ[SETTING] = str(sla.absolute())  # the failure scenarios are judged by it, too
         elif os.environ.get(SETTING) == str(EXAMPLE_POLICY):
@@ -226,6 +227,15 @@ def _record_named(run: RunFolder) -> Iterator[None]:
     except KeyboardInterrupt:
         click.echo(f"given up; what was recorded lies in {run.path}", err=True)
         sys.exit(Exit.INTERRUPTED)
+
+
+def _asks_for_failures(context: click.Context) -> bool:
+    """Return whether somebody says that failure scenarios run, whatever the profile does."""
+    asking = {
+        name for name in ("with_failures", "scenarios", "expression", "workers") if context.params[name]
+    }
+    said = {name for name in asking if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
+    return bool(said) or not context.params["with_load"]
 
 
 def _see_that_none_are_given(options: Sequence[str]) -> list[str]:

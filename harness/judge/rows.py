@@ -69,7 +69,8 @@ def objective_row(
         source=objective.source,
         confidence=evidence.policy.confidence_of(objective),
         assumed_icc=objective.assumed_icc if objective.kind == "rate" else None,
-        absent=without(DECLARED[objective.metric].rests_on, evidence.absent),
+        absent=without(DECLARED[objective.metric].rests_on, evidence.absent)
+        or evidence.policy.left_out(name, evidence.run.profile),
     )
     if row.absent:
         return row, None

@@ -241,6 +241,10 @@ class Profile(_Model):
     options: dict[str, Any] = Field(default_factory=dict)
     #: ``tolerances.timer = "2s"``, ``objectives.broadcast_latency.threshold = "3s"`` ...
     changes: dict[str, Any] = Field(default_factory=dict)
+    #: Objectives that a run of it is too short to decide: their rows are there, and count neither way.
+    not_judged: list[str] = Field(default_factory=list)
+    #: Whether failure scenarios run, too, where nobody says.
+    failures: bool = True
 
     @field_validator("options")
     @classmethod
@@ -293,7 +297,19 @@ class Policy(_Model):
                     raise ValueError(
                         f"objectives.{name}.profiles: no profile {profile!r}; there are: {known}"
                     )
+        for name, one in self.profiles.items():
+            if unknown := sorted(set(one.not_judged) - set(self.objectives)):
+                known = ", ".join(self.objectives)
+                raise ValueError(
+                    f"profiles.{name}.not_judged: no objective {unknown[0]!r}; there are: {known}"
+                )
         return self
+
+    def left_out(self, objective: str, profile: str | None) -> str | None:
+        """Return why runs of a profile are not judged by an objective; None: they are."""
+        if profile not in self.profiles or objective not in self.profiles[profile].not_judged:
+            return None
+        return f"not judged in profile {profile}"
 
     def confidence_of(self, objective: Objective) -> float | None:
         """Return the confidence of an objective's interval; None: a census, which has no sampling error."""

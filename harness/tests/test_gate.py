@@ -394,6 +394,23 @@ def test_an_objective_is_judged_only_in_runs_of_its_profiles(good_rows: pd.DataF
         assert ("error_rate" in {row.name for row in report.objectives}) == judged
 
 
+@pytest.mark.parametrize(("broken", "code"), [(False, 0), (True, 1)], ids=["healthy", "a game moved early"])
+def test_what_a_profile_does_not_judge_counts_neither_way(
+    good_rows: pd.DataFrame, tmp_path: Path, *, broken: bool, code: int
+) -> None:
+    rows = good_rows.copy()
+    if broken:
+        move = rows.index[(rows["kind"] == "transition") & rows["intended_ns"].notna()][100]
+        rows.loc[move, "start_ns"] = rows.loc[move, "intended_ns"] - NS
+    evidence = evidence_of(history_of(rows), run_of(SHAPE, profile="smoke"), load_policy(profile="smoke"))
+    report = document_of(report_on(evidence, "run"))
+    left_out = {row["name"]: row["absent"] for row in report["objectives"] if row["absent"]}
+    assert left_out == dict.fromkeys(["availability", "timer_accuracy"], "not judged in profile smoke")
+    done = gate(report, tmp_path)
+    assert done.exit_code == code, done.output
+    assert "availability: Not applicable: not judged in profile smoke." in done.output
+
+
 def test_a_fault_during_the_load_is_one_of_the_rows(good_rows: pd.DataFrame) -> None:
     at = {"start_ns": START + 60 * NS, "end_ns": START + 70 * NS}
     fault = fault_row("network:down service-pubnub", ok=True, **at)

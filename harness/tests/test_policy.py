@@ -302,7 +302,7 @@ def test_a_profile_changes_what_it_says(tmp_path: Path) -> None:
     )
     assert load_policy(path, profile="soak").tolerances.timer == 3.0
     assert load_policy(path, profile="quick").tolerances.timer == 1.0
-    with pytest.raises(PolicyError, match=r"no profile 'nightly'; it has: production, quick, soak"):
+    with pytest.raises(PolicyError, match=r"no profile 'nightly'; it has: production, quick, smoke, soak"):
         load_policy(path, profile="nightly")
 
 
@@ -348,6 +348,12 @@ def test_an_objective_may_have_its_own_confidence_and_profiles(tmp_path: Path) -
     assert policy.confidence_of(policy.objectives["scenarios_passed"]) is None
     assert [errors.applies_to(profile) for profile in ("production", "quick", None)] == [True, False, False]
     assert [availability.applies_to(profile) for profile in ("quick", None)] == [True, True]
+
+
+def test_a_profile_names_only_objectives_that_there_are(tmp_path: Path) -> None:
+    path = policy_with(tmp_path, 'not_judged = ["availability"', 'not_judged = ["avail"')
+    with pytest.raises(PolicyError, match=r"profiles\.smoke\.not_judged: no objective 'avail'; there are"):
+        load_policy(path)
 
 
 def test_the_production_profile_is_that_of_the_requirements() -> None:

@@ -14,10 +14,11 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from harness.commands.run import _repeating
+from harness.commands.run import _asks_for_failures, _repeating
 from harness.commands.run import command as run_command
 from harness.history.command import command_line, with_seed
 from harness.load.options import load_options
+from harness.sla.policy import load_policy
 from harness.target import Target
 from harness.tests.helpers import eventually
 from harness.tests.test_load_options import parse
@@ -65,6 +66,24 @@ def wait_for_window(reports: Path, name: str) -> None:
         return any(name == window["name"] for run in runs for window in run.get("windows", []))
 
     eventually(declared, 60, otherwise=lambda: f"no {name} window in time")
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        ([], False),
+        (["-k", "flap"], True),
+        (["--failures"], True),
+        (["--no-load"], True),
+        (["--local"], False),
+    ],
+)
+def test_failures_that_a_profile_leaves_out_run_where_they_are_asked_for(
+    words: list[str], *, asked: bool
+) -> None:
+    assert not load_policy().profiles["smoke"].failures
+    with run_command.make_context("run", ["--profile", "smoke", *words]) as context:
+        assert _asks_for_failures(context) == asked
 
 
 def test_a_small_run_says_that_it_is_too_small(tmp_path: Path) -> None:
