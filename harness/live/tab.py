@@ -6,7 +6,6 @@ Locust serves what another process has written (``live.json``); nothing is compu
 from __future__ import annotations
 
 import json
-import logging
 import time
 from datetime import datetime
 from pathlib import Path
@@ -15,15 +14,10 @@ from typing import TYPE_CHECKING, Final
 from flask import Blueprint, Response, abort, request, send_file
 
 from harness.documents.live import Live
-from harness.history import RunFolder
-from harness.live.file import read_live
-from harness.live.process import LiveProcess
-from harness.process import ProcessError
+from harness.live.followed import Followed
 
 if TYPE_CHECKING:
     from locust.web import WebUI
-
-log = logging.getLogger(__name__)
 
 TITLE: Final = "Objectives"
 
@@ -45,29 +39,8 @@ _ADDED: Final = (
 )
 
 
-class ObjectivesTab:
-    """The run that the tab shows, and the process that follows it."""
-
-    def __init__(self) -> None:
-        self._run: RunFolder | None = None
-        self._process: LiveProcess | None = None
-
-    def follow(self, run: RunFolder) -> None:
-        """Show this run from now on; the one before is let go of."""
-        if self._run is not None and self._run.path == run.path:
-            return
-        self.stop()
-        self._run = run
-        try:
-            self._process = LiveProcess(run)
-        except ProcessError as error:  # the run goes on without being shown
-            log.error("the objectives so far can't be shown: %s", error)  # noqa: TRY400 - foreseen
-
-    def stop(self) -> None:
-        """Have the run judged a last time; its figures stay to be seen."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.stop()
+class ObjectivesTab(Followed):
+    """The run that the tab shows."""
 
     def page(self) -> Response:
         """Answer ``/stormwatch``, the page in the tab."""
@@ -81,7 +54,7 @@ class ObjectivesTab:
 
     def live(self) -> Response:
         """Answer the document, and how old its figures are: the browser's clock may be another."""
-        live = None if self._run is None else read_live(self._run.path)
+        live = self.document()
         answer = {
             "live": None if live is None else live.model_dump(mode="json"),
             "age_s": None if live is None else round(_age_s(live), 1),

@@ -63,7 +63,7 @@ def followed(tab: ObjectivesTab, run: RunFolder, monkeypatch: pytest.MonkeyPatch
         def stop(self) -> None:
             started.append(f"stop {self.run.id}")
 
-    monkeypatch.setattr("harness.live.tab.LiveProcess", Noted)
+    monkeypatch.setattr("harness.live.followed.LiveProcess", Noted)
     tab.follow(run)
     return started
 
@@ -153,7 +153,7 @@ def test_a_run_goes_on_where_no_process_can_be_started(
     def refuse(_run: RunFolder) -> None:
         raise ProcessError("live view can't be started: Too many open files")
 
-    monkeypatch.setattr("harness.live.tab.LiveProcess", refuse)
+    monkeypatch.setattr("harness.live.followed.LiveProcess", refuse)
     register(web_ui(), None).follow(create_run(tmp_path, "x"))
     assert "can't be shown: live view can't be started: Too many open files" in caplog.text
 
