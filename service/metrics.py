@@ -33,6 +33,9 @@ class Metrics:
         self.unauthorised = Counter(
             "unauthorised_calls", "Calls without the right secret", ["secret"], registry=registry
         )
+        for secret in ("Authorization", "apikey", "x-cron-secret"):
+            # Prometheus sees no increase in a counter that is not there before its first value.
+            self.unauthorised.labels(secret)
         # The five of the requirements.
         self.executions = Counter(
             "timer_monitoring_executions", "timerMonitoringExecutions: ticks run", registry=registry
