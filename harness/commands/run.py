@@ -103,6 +103,11 @@ def _what_was_meant(name: str, own: set[str]) -> str:
 @click.option(
     "-k", "expression", metavar="EXPR", help='Failure scenarios to run, as pytest -k ("pubnub and not flap").'
 )
+@click.option(
+    "--prometheus",
+    metavar="[HOST:]PORT",
+    help="Serve the objectives so far, verdicts and faults to Prometheus there. [host: 127.0.0.1]",
+)
 @click.option("--list", "only_list", is_flag=True, help="List the failure scenarios that would run, no more.")
 @click.option(
     "--workers",
@@ -131,6 +136,7 @@ def command(
     expression: str | None,
     workers: int | None,
     with_gate: bool,
+    prometheus: str | None,
     only_list: bool,
     load_options: tuple[str, ...],
 ) -> None:
@@ -155,7 +161,9 @@ def command(
     from harness.experiment.suite import Selection, SelectionError, listed, see_that_some_match
     from harness.files import DocumentError
     from harness.history import create_run
+    from harness.live.file import read_live
     from harness.live.process import LiveProcess
+    from harness.live.prometheus import MetricsRefused, served
     from harness.load.origins import hand_over
     from harness.report.gate import EXIT_CODES
     from harness.report.terminal import print_summary
@@ -166,7 +174,8 @@ def command(
         raise click.UsageError("--no-load and --no-failures leave nothing to do")
     use_system(system)
     selection = Selection(None if scenarios == "all" else scenarios, expression)
-    with said_as(click.UsageError, PolicyError, DocumentError, SelectionError, TargetError, ConsentError):
+    refused = (PolicyError, DocumentError, SelectionError, TargetError, ConsentError, MetricsRefused)
+    with said_as(click.UsageError, *refused):
         if only_list:
             click.echo("\n".join(f"{name}  {title}" for name, title in listed(selection)))
             return
@@ -187,6 +196,8 @@ def command(
         load_profile = policy.profiles[profile].options
         plan = _check(load_options, load_profile) if with_load else _see_that_none_are_given(load_options)
         permission = _consent(plan, with_failures=with_failures)
+        shown: list[Path] = []
+        context.with_resource(served(prometheus, lambda: read_live(shown[0]) if shown else None))
         run = create_run(
             reports.absolute(),
             "sla",
@@ -196,6 +207,7 @@ def command(
             expects_scenarios=with_failures,
             command=_repeating(context, None),
         )
+        shown.append(run.path)
     with _record_named(run), _interruptible() as interrupted, Display(run.path) as display:
         job = Job(run, permission, display, interrupted)
         with LiveProcess(run, sla=sla, profile=profile, every_s=display.judged_every_s):

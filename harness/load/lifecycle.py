@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,8 @@ from locust.runners import MasterRunner, WorkerRunner
 from locust.web import WebUI
 
 from harness import limits, web_proxies
-from harness.live.tab import ObjectivesTab
+from harness.live.followed import Followed
+from harness.live.prometheus import MetricsRefused, served
 from harness.live.tab import register as register_tab
 from harness.load.director import CannotBegin, Director
 from harness.load.master import end_without_workers, refuse_garbage
@@ -139,14 +140,17 @@ class _Lifecycle:
                 _see_that_it_is_free("the web UI", web_ui.host, web_ui.port, "--web-port")
                 how = guard(web_ui, given.web_host_display_name, given.web_base_path)
                 log.info("the web UI listens on %s", how)
+            followed = Followed() if web_ui is None else register_tab(web_ui, given.web_base_path)
+            metrics = ExitStack()
+            metrics.enter_context(served(given.prometheus, followed.document))
             director = Director.prepared(environment, workers, given)
         if isinstance(runner, MasterRunner) and (given.headless or given.autostart):
             gevent.spawn(end_without_workers, runner, given, director.close)
-        tab = None
         if web_ui is not None:
             check_forms(web_ui, given, lambda: director.folder is not None, director.see_that_it_fits)
-            tab = register_tab(web_ui, given.web_base_path)
-        _direct_runs(environment, director, tab)
+        is_shown = web_ui is not None or given.prometheus is not None
+        _direct_runs(environment, director, followed if is_shown else None)
+        environment.events.quitting.add_listener(lambda **_: metrics.close())
 
     def _take_part(self, environment: Environment, runner: WorkerRunner) -> None:
         """Play when the master says so, and end with it."""
@@ -174,21 +178,21 @@ class _Lifecycle:
         os._exit(1)
 
 
-def _direct_runs(environment: Environment, director: Director, tab: ObjectivesTab | None) -> None:
-    """Have Locust ask the director, tell it of ends, and show its runs in the tab."""
+def _direct_runs(environment: Environment, director: Director, followed: Followed | None) -> None:
+    """Have Locust ask the director, tell it of ends, and show its runs."""
 
     def tick() -> tuple[int, float] | None:
         wanted = director.tick()
-        if tab is not None and director.folder is not None:
-            tab.follow(director.folder)
+        if followed is not None and director.folder is not None:
+            followed.follow(director.folder)
         return wanted
 
     def end_run(**_: Any) -> None:
         try:
             director.end()
         finally:
-            if tab is not None:
-                tab.stop()
+            if followed is not None:
+                followed.stop()
 
     def quit_in_order(**_: Any) -> None:
         _leave_it_to_the_main_greenlet()
@@ -207,7 +211,7 @@ def _refused_in_a_line() -> Iterator[None]:
     """End the process with a line and an exit code if the load can't begin, or is interrupted before."""
     try:
         yield
-    except (CannotBegin, WebRefused) as error:
+    except (CannotBegin, MetricsRefused, WebRefused) as error:
         print(plain(f"stormwatch: {error}"), file=sys.stderr)
         sys.exit(Exit.USAGE)
     except KeyboardInterrupt:

@@ -123,6 +123,11 @@ def add_options(parser: LocustArgumentParser, defaults: Mapping[str, Any]) -> No
         help=f"the system under test: its file, or the name of an installed one (default: {SETTING}, else "
         "system in [tool.stormwatch] of pyproject.toml, else the one that is installed)",
     )
+    group.add_argument(
+        "--prometheus",
+        metavar="[HOST:]PORT",
+        help="serve the objectives so far, verdicts and faults to Prometheus there (host: 127.0.0.1)",
+    )
     for flag, help_ in _FLAGS.items():
         group.add_argument(flag, action="store_true", help=help_.format(items=words.items))
 

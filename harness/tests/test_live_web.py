@@ -207,12 +207,15 @@ def samples(address: str) -> dict[str, int]:
 def test_a_master_shows_what_its_workers_play(stack: Stack, tmp_path: Path) -> None:
     port = str(free_port())
     workers = ("--processes=2", "--no-report", f"--master-bind-port={port}", f"--master-port={port}")
-    locust, address = locust_with_web_ui(stack, tmp_path, *workers)
+    metrics = f"127.0.0.1:{free_port()}"
+    locust, address = locust_with_web_ui(stack, tmp_path, *workers, f"--prometheus={metrics}")
     with locust:
         page_at(address, locust)
         assert requests.post(f"{address}/swarm", data={"games": 4}, timeout=ENOUGH_S).json()["success"]
         wait_for(lambda: all(list(samples(address).values()) or [0]), locust)
         locust.wait_for("steady")
+        shown = requests.get(f"http://{metrics}/metrics", timeout=ENOUGH_S).text
+        assert 'stormwatch_objective_limit{objective="broadcast_latency"' in shown
         locust.process.send_signal(signal.SIGTERM)
         locust.wait()
         assert locust.nobody_is_left()

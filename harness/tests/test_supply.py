@@ -49,6 +49,10 @@ def test_every_image_of_others_is_pinned_by_its_digest() -> None:
 def test_no_port_that_gives_secrets_away_is_published_by_the_containers() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert published == {"locust-master": ["127.0.0.1:8089:8089"]}
+    assert published == {
+        "locust-master": ["127.0.0.1:8089:8089"],
+        "prometheus": ["127.0.0.1:9090:9090"],
+        "grafana": ["127.0.0.1:3000:3000"],
+    }
     # Workers are in other containers: they can't reach a master on 127.0.0.1.
     assert "--master-bind-host 0.0.0.0" in services["locust-master"]["command"]
