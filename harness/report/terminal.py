@@ -60,7 +60,7 @@ def print_summary(report: Report, console: Console | None = None) -> None:
         console.print(f"scenarios  {told}" + (f", {skipped} skipped" if skipped else ""))
     console.print()
     for reason in _reasons(report):
-        console.print(reason)
+        console.print(reason, soft_wrap=True)
     if report.run.left_behind:
         console.print(Text(report.run.left_behind, style=STYLES["fail"]))
     verdict = report.verdict
