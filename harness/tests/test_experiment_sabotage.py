@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-#: Two scenarios, each on a stack of its own.
 pytestmark = pytest.mark.timeout(300)
 
 #: A second timer that is too early, a game thrown back so that it moves twice, an event that nobody gets.
@@ -66,13 +65,6 @@ async def sabotage(target):
     lost = json.loads(dropped.message)["eventId"]
     Path("sabotaged.json").write_text(json.dumps({"early": early, "double": double, "lost": lost}))
 
-def test_good(experiment):
-    """Nobody does any harm."""
-    with experiment.games(count=6, players=1, service={"ENABLE_GRACE_PERIOD": "false"}):
-        experiment.steady("4s")
-        experiment.inject(IdleInTransaction(), "2s")
-        experiment.recovered(within="10s")
-
 def test_sabotaged(experiment):
     """Somebody breaks what the service promised."""
     with experiment.games(count=6, players=1, service={"ENABLE_GRACE_PERIOD": "false"}) as stack:
@@ -109,7 +101,7 @@ def caught(tmp_path_factory: pytest.TempPathFactory) -> Caught:
         command, cwd=folder, capture_output=True, text=True, timeout=280, check=False, encoding="utf-8"
     )
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
-    assert "1 failed, 1 passed" in done.stdout, done.stdout
+    assert "1 failed in" in done.stdout, done.stdout
     run = folder / "reports" / "latest"
 
     def read(path: Path) -> Any:
@@ -130,8 +122,6 @@ def test_what_a_fault_took_has_to_be_given_back(caught: Caught, words: str) -> N
 
 def test_the_scenario_fails_and_so_does_the_report(caught: Caught) -> None:
     assert caught.scenario["outcome"] == "failed"
-    outcomes = {scenario["id"]: scenario["outcome"] for scenario in caught.report["scenarios"]}
-    assert outcomes == {"demo.good": "passed", "demo.sabotaged": "failed"}
     assert caught.report["verdict"] == "fail"
 
 
