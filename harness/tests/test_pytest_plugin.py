@@ -104,12 +104,24 @@ def outcomes(run: Path) -> dict[str, dict[str, Any]]:
     return {document["id"]: document for document in documents}
 
 
+def session(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """Run pytest: in this process, which is quicker, where it needs no others."""
+    if "-n" in arguments:
+        return pytester.runpytest_subprocess(*arguments)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        return pytester.runpytest_inprocess(*arguments)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
 def test_every_outcome_is_told_apart_and_explained(
     pytester: pytest.Pytester, run: Path, workers: list[str]
 ) -> None:
     pytester.makepyfile(test_demo=SCENARIOS)
-    pytester.runpytest_subprocess(f"--stormwatch-run={run}", *workers)
+    session(pytester, f"--stormwatch-run={run}", *workers)
     found = {id: document["outcome"] for id, document in outcomes(run).items()}
     assert found == {
         "demo.fine": "passed",
@@ -197,14 +209,14 @@ def test_a_crash_leaves_the_faults_that_were_on(tmp_path: Path) -> None:
 
 def test_the_plan_names_what_was_to_run(pytester: pytest.Pytester, run: Path) -> None:
     pytester.makepyfile(test_demo=SCENARIOS)
-    pytester.runpytest_subprocess(f"--stormwatch-run={run}", "-k", "fine or bug")
+    session(pytester, f"--stormwatch-run={run}", "-k", "fine or bug")
     plan = json.loads((run / "scenarios" / "plan.json").read_text(encoding="utf-8"))
     assert [scenario["id"] for scenario in plan] == ["demo.fine", "demo.bug"]
 
 
 def test_other_tests_leave_nothing(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_nothing(): pass")
-    pytester.runpytest_subprocess()
+    session(pytester)
     assert not (pytester.path / "reports").exists()
 
 
@@ -238,18 +250,6 @@ def test_away(experiment):
 """
 
 
-def session(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """Run pytest: in this process, which is quicker, where it needs no others."""
-    if "-n" in arguments:
-        return pytester.runpytest_subprocess(*arguments)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        return pytester.runpytest_inprocess(*arguments)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-
-
 def verdict(pytester: pytest.Pytester) -> dict[str, Any]:
     """Return the report of the newest session."""
     report: dict[str, Any] = json.loads(
@@ -262,13 +262,10 @@ def tally(report: dict[str, Any]) -> list[str]:
     return sorted(row["outcome"] for row in report["scenarios"])
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "xdist"])
-def test_scenarios_of_the_same_name_in_two_folders_are_two(
-    pytester: pytest.Pytester, workers: list[str]
-) -> None:
+def test_scenarios_of_the_same_name_in_two_folders_are_two(pytester: pytest.Pytester) -> None:
     for folder, scenario in (("eu", FAILS), ("us", PASSES)):
         (pytester.mkdir(folder) / "test_outage.py").write_text(scenario, encoding="utf-8")
-    session(pytester, "--import-mode=importlib", "--stormwatch-reports=reports", *workers)
+    session(pytester, "--import-mode=importlib", "--stormwatch-reports=reports")
     report = verdict(pytester)
     assert {row["id"]: row["outcome"] for row in report["scenarios"]} == {
         "eu-outage.away": "failed",
@@ -537,7 +534,7 @@ def test_reports_that_can_not_be_written_are_said_before_anything_starts(
 
 def test_a_session_that_is_killed_leaves_no_older_report_as_the_latest(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(test_demo=PASSES)
-    pytester.runpytest_subprocess("--stormwatch-reports=reports")
+    session(pytester, "--stormwatch-reports=reports")
     pytester.makepyfile(test_demo="import os\ndef test_it(experiment): os._exit(1)")
     pytester.runpytest_subprocess("--stormwatch-reports=reports")
     assert not (pytester.path / "reports" / "latest" / "report.json").exists()
