@@ -30,8 +30,7 @@ from harness.faults.network import (
     Stall,
 )
 from harness.process import Reaper
-from harness.stack import Proxies, StackProcess, ToxiproxyError, toxiproxy
-from harness.stack import proxies as stack_proxies
+from harness.stack import Proxies, StackProcess, ToxiproxyError, proxy_server, toxiproxy
 from harness.stack.ports import PortBlock
 from harness.system import find_system
 from harness.target import Target
@@ -203,7 +202,7 @@ def test_a_black_hole_ends_in_a_close(server: Server, line: Line) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stack_proxies, "_LIMIT_S", 0.4)
+    monkeypatch.setattr(proxy_server, "_LIMIT_S", 0.4)
 
 
 @contextmanager
