@@ -16,6 +16,7 @@ from typing import Final
 
 import click
 
+from harness.commands._errors import said_as
 from harness.commands._system import system_option, use_system
 
 _OLDEST_PYTHON: Final = (3, 11)
@@ -42,8 +43,10 @@ class Finding:
 @click.option(
     "--players", type=click.IntRange(1), help="Players in each of them.", default=4, show_default=True
 )
+@click.option("--lasting", metavar="DURATION",
+              help="How long each of them takes, with unit. [default: as the system says]")  # fmt: skip
 @system_option
-def command(as_json: bool, games: int | None, players: int, system: str | None) -> None:
+def command(as_json: bool, games: int | None, players: int, lasting: str | None, system: str | None) -> None:
     """Show what a run needs: version, where it came from, whether it works, and the way out if not.
 
     Each process is started for a moment. If SUPABASE_URL names a deployment, that is looked at instead of
@@ -55,7 +58,7 @@ def command(as_json: bool, games: int | None, players: int, system: str | None) 
         # That none is named is one of the things to be told, unless it was asked about.
         if system is not None or games is not None:
             raise
-    findings = examine() if games is None else _load(games, players)
+    findings = examine() if games is None else _load(games, players, lasting)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -295,30 +298,37 @@ def _service() -> Finding:
     return Finding("service", _version("stormwatch"), "this project", ill is None, note)
 
 
-def _load(games: int, players: int) -> list[Finding]:
+def _load(games: int, players: int, lasting: str | None) -> list[Finding]:
     """Compare what each process of a local load of this size needs with what this machine has."""
     from harness.limits import cores, open_files
-    from harness.load.capacity import Size, TooLargeError, needs_of, see_that_it_fits
-    from harness.load_options import observers_for
-    from harness.system import find_system
+    from harness.load.capacity import Size, TooLargeError, needs_of, see_that_it_fits, toxiproxies_for
+    from harness.load_options import OPTIONS, observers_for
+    from harness.sla.units import parse_duration
+    from harness.system import find_system, tick_of
 
-    allowed, words = open_files(), find_system().words
-    size = Size(games, players, observers_for(games * players, cores=cores(), files=allowed))
+    allowed, system = open_files(), find_system()
+    with said_as(click.UsageError, ValueError):
+        tick = tick_of(system, str(OPTIONS["tick"].usual))
+        usual = [span for timed in system.lifecycle.timed.values() for span in (timed.usual, tick)]
+        game_s = sum(map(parse_duration, [lasting] if lasting else usual))
+    size = Size(games, players, observers_for(games * players, cores=cores(), files=allowed), game_s)
+    servers = toxiproxies_for(size, files=allowed)
+    several = {"an observer": size.observers, "a Toxiproxy for players": servers - 1}
     found = [
         Finding(
             need.process,
             "",
             f"{need.open_files:,} open files of {allowed:,}",
             need.open_files <= allowed,
-            f"{size.observers} of them" if need.process == "an observer" else "",
+            f"{several[need.process]} of them" if need.process in several else "",
         )
-        for need in needs_of(size, processes=1, own_stack=True)
+        for need in needs_of(size, processes=1, toxiproxies=servers)
     ]
     try:
-        see_that_it_fits(size, words, processes=1, own_stack=True)
+        see_that_it_fits(size, system.words, processes=1, toxiproxies=servers)
     except TooLargeError as error:
-        return [*found, Finding("the load", "", size.in_words(words), False, str(error))]
-    return [*found, Finding("the load", "", size.in_words(words), True, "fits this machine's limits")]
+        return [*found, Finding("the load", "", size.in_words(system.words), False, str(error))]
+    return [*found, Finding("the load", "", size.in_words(system.words), True, "fits this machine's limits")]
 
 
 def _short(path: str) -> str:

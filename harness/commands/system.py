@@ -89,7 +89,7 @@ def _permitted(load_options: tuple[str, ...]) -> Iterator[tuple[Permission, Sequ
     With it come the system's processes on that stack.
     """
     from harness.experiment.load import check_load_options
-    from harness.stack import BESIDE, start_stack
+    from harness.stack import is_of_system, start_stack
     from harness.target import Action, Target, consent, deployment_named
 
     plan = check_load_options([*_OPTIONS, *load_options], {}).splitlines()
@@ -98,7 +98,7 @@ def _permitted(load_options: tuple[str, ...]) -> Iterator[tuple[Permission, Sequ
         return
     click.echo("starting a local stack", err=True)
     with start_stack() as stack:
-        yield stack.permission, [part for name, part in stack.parts.items() if name not in BESIDE]
+        yield stack.permission, [part for name, part in stack.parts.items() if is_of_system(name)]
 
 
 def _last_lines(processes: Sequence[StackProcess]) -> None:

@@ -21,7 +21,7 @@ from harness.judge import Evidence, evidence_of
 from harness.judge.findings import Expectation, applicable
 from harness.observe.database import due_soon, note_overdue
 from harness.sla.policy import Policy
-from harness.stack import BESIDE, StackOptions, start_stack
+from harness.stack import StackOptions, is_of_system, start_stack
 from harness.system import System
 from harness.system.beside import load_of
 from harness.system.cleaning import clean
@@ -107,7 +107,7 @@ class Testbed:
     @property
     def processes(self) -> list[str]:
         """The parts of the stack that are the system's own processes; a deployment has none within reach."""
-        return [name for name in self.stack.parts if name not in BESIDE]
+        return [name for name in self.stack.parts if is_of_system(name)]
 
     @property
     def prefix(self) -> str:

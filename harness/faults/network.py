@@ -6,7 +6,7 @@ import secrets
 import threading
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -183,11 +183,9 @@ class ToxicFault(NetworkFault):
             yield use.missing
         finally:
             # Toxics are removed, never set to a share of 0: reset_peer still cuts connections then.
-            with self.named():
-                there = proxies.get(self.target).toxics
+            with self.named(), ExitStack() as removals:
                 for name in toxics:
-                    if name in there:
-                        proxies.remove_toxic(self.target, name)
+                    removals.callback(proxies.remove_toxic, self.target, name)
 
 
 @dataclass(frozen=True)

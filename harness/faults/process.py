@@ -10,6 +10,7 @@ from typing import ClassVar, get_args
 import psutil
 
 from harness.faults import Exercised, Fault, FaultError, FaultTarget, MissingPartError, NotExercisedError
+from harness.stack.toxiproxy import is_part
 from harness.system.processes import Part
 
 
@@ -19,17 +20,15 @@ class ProcessFault(Fault):
 
     place: ClassVar[str] = "process"
 
-    #: Without Toxiproxy no other fault can be tried, and unlike PubNub the emulator forgets when it ends:
-    #: what is lost then is our loss. They are for those who name them.
-    NOT_AT_RANDOM: ClassVar[frozenset[str]] = frozenset({"toxiproxy", "pubnub"})
-
     @property
     def parts(self) -> frozenset[Part]:
         return frozenset(part for part in get_args(Part) if part == self.target)
 
     @classmethod
     def examples(cls, on: FaultTarget) -> Sequence[Fault]:
-        return [cls(name) for name in on.parts if name not in cls.NOT_AT_RANDOM]
+        # Without Toxiproxy no other fault can be tried, and unlike PubNub the emulator forgets when it ends:
+        # what is lost then is our loss. They are for those who name them.
+        return [cls(name) for name in on.parts if name != "pubnub" and not is_part(name)]
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ _RECORDS: Final = (
     (names.OBSERVER, (Witness.SUBSCRIBERS,)),
     (re.compile(Writer.WATCH), (Witness.DATABASE, Witness.HEALTH)),
     # Not writers: processes of ours that stand between the others.
-    (re.compile(r"toxiproxy|pubnub"), (Witness.PATHS,)),
+    (re.compile(r"toxiproxy(-\d+)?|pubnub"), (Witness.PATHS,)),
 )
 
 

@@ -15,12 +15,15 @@ from harness.load.options import OptionError, locust_processes
 from harness.load_options import LoadOptions
 
 # The figures are fitted to what runs recorded of themselves (`open_files`); test_capacity.py has it.
-#: Connections of a player to PubNub: its long poll, and at times a call beside it.
-_OF_PLAYER: Final = 1.25
+#: A player holds one connection to PubNub. When a game ends, those of the next are open before it closes,
+#: for so many seconds.
+_OVERLAP_S: Final = 2.25
 #: Connections of a game to the service: its host's, and at times another beside it.
 _OF_GAME: Final = 1.75
 #: Toxiproxy has two files open for each connection: its caller's and its own to the upstream.
 _PROXIED: Final = 2
+#: Players choose among several servers by chance: the largest share is so much larger than an even one.
+_UNEVEN: Final = 1.05
 #: What processes have open without any game.
 _PROXY_ITSELF: Final = 160
 _EMULATOR_ITSELF: Final = 100
@@ -50,6 +53,8 @@ class Size:
     players: int
     #: Subscriber processes to each Locust process.
     observers: int
+    #: How long a game takes, in seconds.
+    game_s: float
 
     def in_words(self, words: Words) -> str:
         """Return it as the system calls its items."""
@@ -59,26 +64,48 @@ class Size:
 
 def size_of(options: LoadOptions) -> Size:
     """Return how large a load with these options is."""
-    return Size(options.games, options.players, options.observers)
+    return Size(options.games, options.players, options.observers, options.game_s)
 
 
-def needs_of(size: Size, *, processes: int, own_stack: bool) -> list[Need]:
+def toxiproxies_for(size: Size, *, files: int) -> int:
+    """Return how many Toxiproxy processes a stack needs for a load.
+
+    Parameters
+    ----------
+    files : open files that a process is allowed.
+    """
+    to_pubnub, to_service = _connections(size, processes=1)
+    most = (files - _PROXY_ITSELF) // _PROXIED
+    if to_pubnub + to_service <= most or most <= 0:
+        return 1
+    return 1 + math.ceil(_UNEVEN * to_pubnub / most)
+
+
+def needs_of(size: Size, *, processes: int, toxiproxies: int) -> list[Need]:
     """Return what each process of a load needs on this machine.
 
     Parameters
     ----------
     processes : Locust processes that share it; 0: none plays here.
-    own_stack : whether the stack is on this machine, too.
+    toxiproxies : Toxiproxy processes of the stack on this machine; 0: it is elsewhere.
     """
-    return (_of_locust(size, processes) if processes else []) + (_of_stack(size) if own_stack else [])
+    stack = _of_stack(size, toxiproxies) if toxiproxies else []
+    return (_of_locust(size, processes) if processes else []) + stack
 
 
-def _of_stack(size: Size) -> list[Need]:
+def _of_stack(size: Size, toxiproxies: int) -> list[Need]:
     to_pubnub, to_service = _connections(size, processes=1)
-    return [
-        Need("Toxiproxy", _PROXY_ITSELF + _PROXIED * (to_pubnub + to_service)),
-        Need("the PubNub emulator", _EMULATOR_ITSELF + to_pubnub),
+    needs = [
+        Need("the PubNub emulator", _EMULATOR_ITSELF + to_pubnub, "longer timers, "),
         Need("the service", _SERVICE_ITSELF + to_service),
+    ]
+    if toxiproxies == 1:
+        return [Need("Toxiproxy", _PROXY_ITSELF + _PROXIED * (to_pubnub + to_service)), *needs]
+    of_players = math.ceil(_UNEVEN * to_pubnub / (toxiproxies - 1))
+    return [
+        Need("Toxiproxy", _PROXY_ITSELF + _PROXIED * to_service),
+        Need("a Toxiproxy for players", _PROXY_ITSELF + _PROXIED * of_players),
+        *needs,
     ]
 
 
@@ -95,18 +122,19 @@ def _of_locust(size: Size, processes: int) -> list[Need]:
 def _connections(size: Size, processes: int) -> tuple[int, int]:
     """Return the connections to PubNub and to the service of the share of one of ``processes``."""
     games = math.ceil(size.games / processes)
-    return math.ceil(_OF_PLAYER * games * size.players), math.ceil(_OF_GAME * games)
+    of_player = 1 + _OVERLAP_S / size.game_s
+    return math.ceil(of_player * games * size.players), math.ceil(_OF_GAME * games)
 
 
 def see_that_it_fits(
-    size: Size, words: Words, *, processes: int, own_stack: bool, allowed: int | None = None
+    size: Size, words: Words, *, processes: int, toxiproxies: int | None, allowed: int | None = None
 ) -> None:
     """See that each process that a load takes on this machine may open the files that it needs.
 
     Parameters
     ----------
     words : what the system calls its items.
-    processes, own_stack : as :func:`needs_of` takes them.
+    processes, toxiproxies : as :func:`needs_of` takes them; None: of a stack that is still to be started.
     allowed : open files that a process is allowed; None: those of this machine.
 
     Raises
@@ -117,7 +145,9 @@ def see_that_it_fits(
     limit = open_files() if allowed is None else allowed
 
     def most(games: int) -> Need:
-        needs = needs_of(replace(size, games=games), processes=processes, own_stack=own_stack)
+        asked = replace(size, games=games)
+        servers = toxiproxies_for(asked, files=limit) if toxiproxies is None else toxiproxies
+        needs = needs_of(asked, processes=processes, toxiproxies=servers)
         return max(needs, key=lambda need: need.open_files, default=Need("", 0))
 
     if (need := most(size.games)).open_files <= limit:
@@ -130,10 +160,13 @@ def see_that_it_fits(
     )
 
 
-def see_that_it_fits_here(options: LoadOptions, given: argparse.Namespace, *, own_stack: bool) -> None:
+def see_that_it_fits_here(
+    options: LoadOptions, given: argparse.Namespace, *, toxiproxies: int | None
+) -> None:
     """See that what ``given`` starts on this machine to play ``options`` fits, unless it says ``--anyway``.
 
-    Workers that are started by themselves see to their own share.
+    Workers that are started by themselves see to their own share. ``toxiproxies`` is as
+    :func:`see_that_it_fits` takes it.
 
     Raises
     ------
@@ -142,7 +175,8 @@ def see_that_it_fits_here(options: LoadOptions, given: argparse.Namespace, *, ow
     """
     if not given.anyway:
         processes = 0 if given.master and not given.processes else locust_processes(given)
-        see_that_it_fits(size_of(options), system_of(given).words, processes=processes, own_stack=own_stack)
+        words = system_of(given).words
+        see_that_it_fits(size_of(options), words, processes=processes, toxiproxies=toxiproxies)
 
 
 def _counted(number: int, one: str, many: str) -> str:

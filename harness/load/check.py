@@ -28,7 +28,8 @@ def main() -> None:
     take_over(given, origins(parser, given))
     try:
         options = load_options(given)
-        see_that_it_fits_here(options, given, own_stack=given.local or not (given.host or deployment_named()))
+        local = given.local or not (given.host or deployment_named())
+        see_that_it_fits_here(options, given, toxiproxies=None if local else 0)
         print("\n".join(load_plan(options, find_system(given.system))))
     except OptionError as error:
         parser.error(str(error))

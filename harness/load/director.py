@@ -116,7 +116,7 @@ class Director:
 
     def see_that_it_fits(self, options: LoadOptions) -> None:
         """See that this machine can play ``options``; raises :class:`OptionError` with the numbers."""
-        see_that_it_fits_here(options, self._given, own_stack=self._target.is_here)
+        see_that_it_fits_here(options, self._given, toxiproxies=self._target.toxiproxies)
 
     def close(self) -> None:
         """Stop what was started; remove the folder of a run that never began."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from harness.stack import StackError, running_stacks
+from harness.stack.toxiproxy import is_part
 from harness.target import Target
-
-#: Processes that stand between the others: what they drop was not dropped by the system under test.
-PATHS: Final = ("toxiproxy", "pubnub")
 
 if TYPE_CHECKING:
     from harness.stack import RemoteStack, Stack
@@ -43,7 +41,7 @@ class WatchedProcesses:
     def of_own(cls, stack: Stack) -> Self:
         """Return the processes of a stack that this process started."""
         urls = {f"service-{n}": url for n, url in enumerate(stack.service_urls, start=1)}
-        logs = {name: str(part.log_path) for name, part in stack.parts.items() if name in PATHS}
+        logs = {name: str(part.log_path) for name, part in stack.parts.items() if _is_between(name)}
         return cls(tuple(stack.parts), urls, logs, stack.pid)
 
     @classmethod
@@ -57,5 +55,10 @@ class WatchedProcesses:
     @classmethod
     def _of_remote(cls, stack: RemoteStack) -> Self:
         urls = {"service-1": stack.target.service_url}
-        logs = {name: str(path) for name, path in stack.parts.items() if name in PATHS}
+        logs = {name: str(path) for name, path in stack.parts.items() if _is_between(name)}
         return cls(tuple(stack.parts), urls, logs, stack.pid)
+
+
+def _is_between(name: str) -> bool:
+    """Tell whether a process stands between the others: what it drops, the system under test did not drop."""
+    return name == "pubnub" or is_part(name)

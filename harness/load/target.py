@@ -10,7 +10,8 @@ from pathlib import Path
 
 from locust.env import Environment
 
-from harness.load.capacity import see_that_it_fits_here
+from harness.limits import open_files
+from harness.load.capacity import see_that_it_fits_here, size_of, toxiproxies_for
 from harness.load.plan import load_plan
 from harness.load.preflight import check_drive, check_target
 from harness.load.processes import WatchedProcesses
@@ -34,9 +35,10 @@ class LoadTarget:
     stop: Callable[[], None] = lambda: None
 
     @property
-    def is_here(self) -> bool:
-        """Whether it runs on this machine, as far as is known."""
-        return self.permission.own or bool(self.processes.names)
+    def toxiproxies(self) -> int:
+        """Its Toxiproxy processes on this machine, as far as is known."""
+        is_here = self.permission.own or bool(self.processes.names)
+        return len(self.permission.target.toxiproxies) if is_here else 0
 
 
 def find_target(
@@ -71,10 +73,10 @@ def find_target(
         environment.host = None
     if environment.host or deployment_named():
         found = _deployment(environment.host, options, system)
-        see_that_it_fits_here(options, given, own_stack=found.is_here)
+        see_that_it_fits_here(options, given, toxiproxies=found.toxiproxies)
     else:
-        see_that_it_fits_here(options, given, own_stack=True)
-        found = _own_stack(system, logs())
+        see_that_it_fits_here(options, given, toxiproxies=None)
+        found = _own_stack(system, options, logs())
     try:
         _check(found.permission, system(found.permission.target), options)
     except BaseException:  # Ctrl-C too: no stack may stay behind
@@ -91,11 +93,13 @@ def _deployment(host: str | None, options: LoadOptions, system: type[System]) ->
     return LoadTarget(permission, WatchedProcesses.of_others(target))
 
 
-def _own_stack(system: type[System], logs: Path | None) -> LoadTarget:
+def _own_stack(system: type[System], options: LoadOptions, logs: Path | None) -> LoadTarget:
     from harness.stack import StackOptions, start_stack
 
-    log.info("starting a local stack")
-    stack = start_stack(StackOptions(system=system, log_folder=logs), say=log.info)
+    toxiproxies = toxiproxies_for(size_of(options), files=open_files()) if "pubnub" in system.needs else 1
+    spread = f", with {toxiproxies} Toxiproxy processes" if toxiproxies > 1 else ""
+    log.info("starting a local stack%s", spread)
+    stack = start_stack(StackOptions(system=system, toxiproxies=toxiproxies, log_folder=logs), say=log.info)
     return LoadTarget(stack.permission, WatchedProcesses.of_own(stack), stack.stop)
 
 

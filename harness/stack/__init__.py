@@ -5,11 +5,10 @@ from harness.stack.errors import StackError
 from harness.stack.postgres import Postgres
 from harness.stack.process import StackProcess
 from harness.stack.proxies import Proxies, ToxiproxyError
-from harness.stack.stack import BESIDE, Stack, StackOptions, start_stack
+from harness.stack.stack import Stack, StackOptions, is_of_system, start_stack
 from harness.stack.wiring import RealPubNub
 
 __all__ = [
-    "BESIDE",
     "Postgres",
     "Proxies",
     "RealPubNub",
@@ -20,6 +19,7 @@ __all__ = [
     "StackProcess",
     "ToxiproxyError",
     "find_stack",
+    "is_of_system",
     "running_stacks",
     "start_stack",
 ]

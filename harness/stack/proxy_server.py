@@ -30,6 +30,10 @@ class ToxiproxyError(StackError):
     """Toxiproxy does not answer, or refuses: the harness's own failure, not the service's."""
 
 
+class NoProxyError(ToxiproxyError):
+    """The server has no proxy of that name."""
+
+
 class ToxiproxyHangsError(ToxiproxyError):
     """Toxiproxy took the call and did not answer in time."""
 
@@ -95,7 +99,7 @@ class ProxyServer:
         """Return one proxy."""
         found = self.all()
         if name not in found:
-            raise ToxiproxyError(f"no proxy {name!r} at {self.url}: there are {', '.join(sorted(found))}")
+            raise NoProxyError(f"no proxy {name!r} at {self.url}: there are {', '.join(sorted(found))}")
         return found[name]
 
     def enable(self, name: str) -> None:
@@ -123,12 +127,14 @@ class ProxyServer:
         self._call("post", path, f"{kind} on {proxy}", json={**wanted, "attributes": dict(attributes)})
 
     def remove_toxic(self, proxy: str, toxic: str) -> None:
-        """Take a toxic off the proxy.
+        """Take a toxic off the proxy, if it is on it.
 
         While a connection is stuck (its client reads nothing), Toxiproxy can wait for it without end, and
         answers nothing that concerns the proxy any more. The call is given up then, and the proxy made anew.
         """
         there = self.get(proxy)
+        if toxic not in there.toxics:
+            return
         try:
             self._call("delete", f"/proxies/{proxy}/toxics/{toxic}", f"removal of {toxic} from {proxy}")
         except ToxiproxyHangsError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +13,19 @@ from harness.process import ProcessSpec, answers_http
 MODULE: Final = "fixtures.pubnub_emulator"
 
 
-def spec(port: int, log_path: Path, environment: Mapping[str, str], *, control_token: str) -> ProcessSpec:
-    """Return how the emulator is run on ``port`` of 127.0.0.1."""
+def spec(
+    port: int,
+    log_path: Path,
+    environment: Mapping[str, str],
+    *,
+    control_token: str,
+    hosts: Sequence[str] = (),
+) -> ProcessSpec:
+    """Return how the emulator is run on ``port`` of 127.0.0.1, and of what other ``hosts`` there are."""
+    addresses = [word for host in dict.fromkeys(("127.0.0.1", *hosts)) for word in ("--host", host)]
     return ProcessSpec(
         name="pubnub",
-        command=[sys.executable, "-m", MODULE, "--host", "127.0.0.1", "--port", str(port)],
+        command=[sys.executable, "-m", MODULE, *addresses, "--port", str(port)],
         address=("127.0.0.1", port),
         log_path=log_path,
         is_ready=lambda: answers_http(port, "/time/0"),

@@ -21,7 +21,7 @@ from harness.stack.ports import PortBlock
 from harness.stack.postgres import Postgres
 from harness.stack.process import StackProcess
 from harness.stack.proxies import Proxies
-from harness.stack.wiring import Emulator, RealPubNub, Wiring, wire
+from harness.stack.wiring import Emulator, RealPubNub, Wiring, addresses, wire
 from harness.system import System, find_system
 from harness.target import Permission, Target
 from harness.target.consent import of_own_stack
@@ -31,8 +31,6 @@ _INHERITED: Final = (
     *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR"),
     *("PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH"),
 )
-#: Parts that are not of the system under test.
-BESIDE: Final = frozenset({"toxiproxy", "pubnub", "postgres"})
 #: Generous: it only matters where something is wrong, or the machine is busy with much else.
 _READY_S: Final = 60.0
 _ATTEMPTS: Final = 3
@@ -52,6 +50,8 @@ class StackOptions:
     #: Processes of the service. The first is behind the proxy `load-service`, the others behind
     #: `load-service-2` and so on, as a proxy has one upstream.
     replicas: int = 1
+    #: Toxiproxy processes. All but the first of several are for players alone, who share them.
+    toxiproxies: int = 1
     #: Further environment of the service (flags, addresses of alert sinks).
     service_env: Mapping[str, str] = field(default_factory=dict)
     #: Where each process's output goes, one file a process; by default a temporary folder that goes away.
@@ -73,7 +73,7 @@ class Stack:
     Attributes
     ----------
     system : the system under test.
-    parts : name -> process: ``postgres``, ``toxiproxy``, ``pubnub``, ``service-1``, ``service-2`` ...
+    parts : name -> process: ``postgres``, ``toxiproxy``, ``toxiproxy-2`` ..., ``pubnub``, ``service-1`` ...
     versions : of Postgres and Toxiproxy.
 
     Raises
@@ -225,8 +225,8 @@ class Stack:
         A Toxiproxy that comes back gets its proxies back too, without toxics.
         """
         self.part(name).restart(_RESTART_GRACE_S, _READY_S)
-        if name == "toxiproxy":
-            self._wired.make_proxies()
+        if name in (servers := self._toxiproxies()):
+            self._wired.make_proxies(servers.index(name))
 
     @property
     def _wired(self) -> Wiring:
@@ -250,14 +250,17 @@ class Stack:
         self.parts = {}
         self._block = block = PortBlock()
         needs = self.system.needs
-        proxy = self._launch(toxiproxy.spec(binary, block.take(), self._log("toxiproxy")))
+        servers = [
+            self._launch(toxiproxy.spec(binary, block.take(), self._log(name), name))
+            for name in self._toxiproxies()
+        ]
         messages = (self.options.pubnub or self._start_emulator(block.take())) if "pubnub" in needs else None
         postgres = self._start_postgres(block.take()) if "postgres" in needs else None
         ports = [block.take() for _ in range(self.options.replicas)]
-        url = f"http://{proxy.endpoint}"
-        self._wiring = wiring = wire(block.take, url, postgres, ports, messages, folder / "flags.env")
-        proxy.wait_until_ready(_READY_S)
-        wiring.make_proxies()
+        urls = [f"http://{server.endpoint}" for server in servers]
+        self._wiring = wiring = wire(block.take, urls, postgres, ports, messages, folder / "flags.env")
+        wait_until_ready(servers, _READY_S)
+        wiring.make_proxies(*range(len(servers)))
         if postgres is not None:
             postgres.process.wait_until_ready(_READY_S)
         for number, port in enumerate(ports, start=1):
@@ -273,7 +276,8 @@ class Stack:
 
     def _start_emulator(self, port: int) -> Emulator:
         token, log = secrets.token_urlsafe(24), self._log("pubnub")
-        spec = pubnub.spec(port, log, inherited_environment(), control_token=token)
+        hosts = addresses(self.options.toxiproxies - 1)
+        spec = pubnub.spec(port, log, inherited_environment(), control_token=token, hosts=hosts)
         return Emulator(self._launch(spec).endpoint, token)
 
     def _start_postgres(self, port: int) -> Postgres:
@@ -292,11 +296,14 @@ class Stack:
         process = self.parts[spec.name] = StackProcess(spec, self._reaper)
         return process.start()
 
+    def _toxiproxies(self) -> list[str]:
+        return [toxiproxy.part_name(at) for at in range(self.options.toxiproxies)]
+
     def _log(self, name: str) -> Path:
         return self.log_folder / f"{name}.log"
 
     def _stop_processes(self) -> None:
-        systems = [process for name, process in self.parts.items() if name not in BESIDE]
+        systems = [process for name, process in self.parts.items() if is_of_system(name)]
         stop_all(systems, _SERVICE_GRACE_S)
         stop_all([process for process in self.parts.values() if process not in systems], _GRACE_S)
         if self.postgres is not None:
@@ -305,6 +312,11 @@ class Stack:
         if self._block is not None:
             self._block.release()
             self._block = None
+
+
+def is_of_system(name: str) -> bool:
+    """Tell whether a process of a stack is one of the system under test."""
+    return name not in {"pubnub", "postgres"} and not toxiproxy.is_part(name)
 
 
 def inherited_environment() -> dict[str, str]:

@@ -33,6 +33,8 @@ from harness.process import ProcessError, ProcessSpec, answers_http, run_tool
 from harness.stack.errors import StackError
 from harness.stack.folders import cache_folder
 
+#: What it is called among the processes of a stack; of several servers, the first.
+PART: Final = "toxiproxy"
 VERSION: Final = "2.12.0"
 BIN_VARIABLE: Final = "TOXIPROXY_BIN"
 RELEASE_URL: Final = f"https://github.com/Shopify/toxiproxy/releases/download/v{VERSION}/toxiproxy-server-"
@@ -219,10 +221,20 @@ def _is_release(path: Path) -> bool:
         return False
 
 
-def spec(binary: Binary, port: int, log_path: Path) -> ProcessSpec:
+def part_name(at: int) -> str:
+    """Return what the ``at``-th of a stack's servers is called, from 0."""
+    return PART if at == 0 else f"{PART}-{at + 1}"
+
+
+def is_part(name: str) -> bool:
+    """Tell whether a process of a stack is one of its servers."""
+    return re.fullmatch(rf"{PART}(-\d+)?", name) is not None
+
+
+def spec(binary: Binary, port: int, log_path: Path, name: str = PART) -> ProcessSpec:
     """Return how the server is run on ``port`` of 127.0.0.1, counting what passes its proxies."""
     return ProcessSpec(
-        name="toxiproxy",
+        name=name,
         command=[str(binary.path), "-host", "127.0.0.1", "-port", str(port), "-proxy-metrics"],
         address=("127.0.0.1", port),
         log_path=log_path,

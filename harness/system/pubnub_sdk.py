@@ -26,7 +26,7 @@ NS_PER_TICK: Final = 100
 def sdk_client(target: Target, uuid: str) -> PubNubAsyncio:
     """Return an SDK client for ``target`` on the running loop; ``create_session`` must be awaited first."""
     config = PNConfiguration(subscribe_key=target.pubnub_subscribe_key, uuid=uuid)
-    config.origin = target.pubnub_host
+    config.origin = target.pubnub_host(uuid)
     config.ssl = target.pubnub_ssl
     config.enable_presence_heartbeat = False
     config.reconnect_policy = PNReconnectionPolicy.EXPONENTIAL

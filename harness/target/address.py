@@ -6,6 +6,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -19,7 +20,8 @@ class TargetError(Exception):
 def _setting(name: str, about: str, **flags: Any) -> Any:
     """Declare a field that an environment variable gives.
 
-    ``flags`` : ``required``, ``secret``, ``address`` (of HTTP: it stands in reports), and the ``default``.
+    ``flags`` : ``required``, ``secret``, ``address`` (of HTTP: it stands in reports), ``several`` (addresses
+    separated by commas), and the ``default``.
     """
     default = {"default": flags["default"]} if "default" in flags else {}
     return field(repr=not flags.get("secret"), metadata={"setting": name, "about": about, **flags}, **default)
@@ -57,9 +59,15 @@ class Target:
         "DATABASE_URL", "Postgres of the service, read for what really happened (optional)",
         secret=True, default=None,
     )  # fmt: skip
+    players_origins: str | None = _setting(
+        "STORMWATCH_PLAYERS_ORIGINS",
+        "PubNub addresses that players are spread over, separated by commas (default: PUBNUB_ORIGIN)",
+        address=True, several=True, default=None,
+    )  # fmt: skip
     toxiproxy_url: str | None = _setting(
-        "STORMWATCH_TOXIPROXY_URL", "Toxiproxy's API, for network faults (optional)",
-        address=True, default=None,
+        "STORMWATCH_TOXIPROXY_URL",
+        "Toxiproxy's API, for network faults; of several servers, separated by commas (optional)",
+        address=True, several=True, default=None,
     )  # fmt: skip
     pubnub_control_url: str | None = _setting(
         "STORMWATCH_PUBNUB_CONTROL_URL", "control API of the PubNub emulator, for its faults (optional)",
@@ -80,17 +88,24 @@ class Target:
         for name, declared in _SETTINGS.items():
             value = getattr(self, declared.name)
             if declared.metadata.get("address") and value is not None:
-                see_that_it_is_an_address(name, value)
+                for one in value.split(",") if declared.metadata.get("several") else [value]:
+                    see_that_it_is_an_address(name, one)
 
     @property
     def pubnub_ssl(self) -> bool:
         """Whether PubNub is spoken to over TLS."""
         return urlsplit(self.pubnub_origin).scheme == "https"
 
+    def pubnub_host(self, user: str) -> str:
+        """Return the ``host[:port]`` at which ``user`` finds PubNub, always the same of several."""
+        origins = (self.players_origins or self.pubnub_origin).split(",")
+        drawn = int.from_bytes(sha256(user.encode()).digest()[:4])
+        return urlsplit(origins[drawn % len(origins)]).netloc
+
     @property
-    def pubnub_host(self) -> str:
-        """PubNub's ``host[:port]``, as the SDK's ``PNConfiguration.origin`` takes it."""
-        return urlsplit(self.pubnub_origin).netloc
+    def toxiproxies(self) -> list[str]:
+        """Addresses of the Toxiproxy servers."""
+        return self.toxiproxy_url.split(",") if self.toxiproxy_url else []
 
     @property
     def authorization(self) -> dict[str, str]:

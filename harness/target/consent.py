@@ -269,7 +269,7 @@ def _touched(target: Target, actions: Collection[Action]) -> list[str]:
     if {Action.LOAD, Action.BREAK, Action.WATCH} & set(actions):
         urls.append(target.database_url)  # the run's games are removed there, and its tables are watched
     if Action.BREAK in actions:
-        urls += [target.toxiproxy_url, target.pubnub_control_url]
+        urls += [*target.toxiproxies, target.pubnub_control_url]
     return [url for url in urls if url is not None]
 
 

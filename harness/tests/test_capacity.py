@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,11 +29,15 @@ with pytest.MonkeyPatch.context() as patch:
         see_that_it_fits,
         see_that_it_fits_here,
         size_of,
+        toxiproxies_for,
     )
 
 PROJECT = Path(harness.__file__).parents[1]
 SCENARIO = PROJECT / "scenarios" / "concurrent_games.py"
 WORDS = Words("game", "games")
+SHORT = ("--briefing=2s", "--drawing=2s", "--voting=2s")
+#: A load of 18,000 players, whose games last minutes.
+LARGE = ("--games=4500", "--players=4", "--briefing=80s", "--drawing=80s", "--voting=80s")
 
 
 # Most open files that runs recorded (resource rows `open_files`): the first three with phases of 2 s and all
@@ -40,16 +45,16 @@ WORDS = Words("game", "games")
 @pytest.mark.parametrize(
     ("load", "toxiproxy", "emulator", "service", "observer", "locust"),
     [
-        (["--games=20"], 433, 180, 84, 152, 45),
-        (["--games=60", "--observers=2"], 1047, 436, 171, 218, 107),
-        (["--games=60", "--players=8"], 1439, 610, 160, 592, 113),
+        (["--games=20", *SHORT], 433, 180, 84, 152, 45),
+        (["--games=60", "--observers=2", *SHORT], 1047, 436, 171, 218, 107),
+        (["--games=60", "--players=8", *SHORT], 1439, 610, 160, 592, 113),
         ([], 2595, 1027, 373, 991, 290),
     ],
 )
 def test_what_is_worked_out_is_what_runs_were_seen_to_take(
     load: list[str], toxiproxy: int, emulator: int, service: int, observer: int, locust: int
 ) -> None:
-    needs = needs_of(size_of(options(*load)), processes=1, own_stack=True)
+    needs = needs_of(size_of(options(*load)), processes=1, toxiproxies=1)
     for need, seen in zip(
         [need.open_files for need in needs],
         (observer, locust + limits.RESERVED, toxiproxy, emulator, service),
@@ -64,14 +69,14 @@ def test_what_is_worked_out_is_what_runs_were_seen_to_take(
         (
             [],
             1024,
-            "200 games of 4 players need 2,860 open files in Toxiproxy, this machine allows 1,024 "
-            "(`ulimit -Hn`): play fewer games (64 fit), raise the limit, or play --anyway",
+            "200 games of 4 players need 2,738 open files in Toxiproxy, this machine allows 1,024 "
+            "(`ulimit -Hn`): play fewer games (66 fit), raise the limit, or play --anyway",
         ),
         (
             ["--games=4000"],
             20_000,
-            "4,000 games of 4 players need 54,160 open files in Toxiproxy, this machine allows 20,000 "
-            "(`ulimit -Hn`): play fewer games (1,469 fit), raise the limit, or play --anyway",
+            "4,000 games of 4 players need 51,700 open files in Toxiproxy, this machine allows 20,000 "
+            "(`ulimit -Hn`): play fewer games (1,539 fit), raise the limit, or play --anyway",
         ),
         (
             ["--games=1"],
@@ -83,23 +88,45 @@ def test_what_is_worked_out_is_what_runs_were_seen_to_take(
 )
 def test_the_refusal_has_the_numbers_and_what_would_fit(load: list[str], allowed: int, refusal: str) -> None:
     with pytest.raises(TooLargeError) as refused:
-        see_that_it_fits(size_of(options(*load)), WORDS, processes=1, own_stack=True, allowed=allowed)
+        see_that_it_fits(size_of(options(*load)), WORDS, processes=1, toxiproxies=1, allowed=allowed)
     assert str(refused.value) == refusal
 
 
 def test_as_many_games_as_are_said_to_fit_do_and_one_more_does_not() -> None:
-    see_that_it_fits(size_of(options("--games=1469")), WORDS, processes=1, own_stack=True, allowed=20_000)
+    see_that_it_fits(size_of(options("--games=1539")), WORDS, processes=1, toxiproxies=1, allowed=20_000)
     with pytest.raises(TooLargeError):
-        see_that_it_fits(size_of(options("--games=1470")), WORDS, processes=1, own_stack=True, allowed=20_000)
+        see_that_it_fits(size_of(options("--games=1540")), WORDS, processes=1, toxiproxies=1, allowed=20_000)
+
+
+@pytest.mark.parametrize(
+    ("load", "files", "servers"),
+    [([], 20_000, 1), ([], 1024, 4), (LARGE, 20_000, 3), (LARGE, 1_048_576, 1), (["--games=1"], 64, 1)],
+)
+def test_there_are_as_many_toxiproxies_as_their_open_files_ask_for(
+    load: Sequence[str], files: int, servers: int
+) -> None:
+    assert toxiproxies_for(size_of(options(*load)), files=files) == servers
+
+
+def test_a_stack_that_is_still_to_be_started_has_as_many_toxiproxies_as_it_takes() -> None:
+    large = size_of(options(*LARGE))
+    see_that_it_fits(large, WORDS, processes=1, toxiproxies=None, allowed=20_000)
+    with pytest.raises(TooLargeError, match="open files in Toxiproxy, "):
+        see_that_it_fits(large, WORDS, processes=1, toxiproxies=1, allowed=20_000)
+    with pytest.raises(TooLargeError, match="open files in a Toxiproxy for players, "):
+        see_that_it_fits(large, WORDS, processes=1, toxiproxies=2, allowed=20_000)
+    short = size_of(options(*LARGE[:2]))
+    with pytest.raises(TooLargeError, match=r"open files in the PubNub emulator, .*, longer timers, "):
+        see_that_it_fits(short, WORDS, processes=1, toxiproxies=None, allowed=20_000)
 
 
 def test_a_deployment_takes_no_files_of_this_machine_but_players_do() -> None:
-    asked = size_of(options("--games=4000", "--observers=1"))
-    see_that_it_fits(asked, WORDS, processes=2, own_stack=False, allowed=20_000)
+    asked = size_of(options("--games=4500", "--observers=1"))
+    see_that_it_fits(asked, WORDS, processes=2, toxiproxies=0, allowed=20_000)
     with pytest.raises(TooLargeError, match=r"in an observer, .* more --observers, raise"):
-        see_that_it_fits(asked, WORDS, processes=1, own_stack=False, allowed=20_000)
-    asked = size_of(options("--games=4000", "--observers=2"))
-    see_that_it_fits(asked, WORDS, processes=1, own_stack=False, allowed=20_000)
+        see_that_it_fits(asked, WORDS, processes=1, toxiproxies=0, allowed=20_000)
+    asked = size_of(options("--games=4500", "--observers=2"))
+    see_that_it_fits(asked, WORDS, processes=1, toxiproxies=0, allowed=20_000)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +146,7 @@ def test_what_the_command_line_says_counts(
     monkeypatch.setattr("harness.load.capacity.open_files", lambda: 300)
     given = argparse.Namespace(**({"anyway": False, "processes": None, "master": False} | how))
     try:
-        see_that_it_fits_here(options(), given, own_stack=False)
+        see_that_it_fits_here(options(), given, toxiproxies=0)
     except TooLargeError:
         assert not fits
     else:
@@ -159,14 +186,18 @@ def test_doctor_tells_what_a_load_needs_without_a_run() -> None:
     fits = limited(1024, *asked, "--games=20")
     assert fits.returncode == 0, fits.stderr
     found = {row["part"]: row for row in json.loads(fits.stdout)}
-    assert (found["Toxiproxy"]["source"], found["the load"]["works"]) == ("430 open files of 1,024", True)
+    assert (found["Toxiproxy"]["source"], found["the load"]["works"]) == ("418 open files of 1,024", True)
     done = limited(1024, *asked, "--games=200")
     assert done.returncode == 1, done.stderr
     found = {row["part"]: row for row in json.loads(done.stdout)}
-    assert not found["Toxiproxy"]["works"]
+    assert found["a Toxiproxy for players"]["works"]
+    assert found["a Toxiproxy for players"]["note"] == "3 of them"
+    assert not found["the PubNub emulator"]["works"]
     assert found["the load"]["note"].startswith(
-        "200 games of 4 players need 2,860 open files in Toxiproxy, this machine allows 1,024"
+        "200 games of 4 players need 1,039 open files in the PubNub emulator, this machine allows 1,024"
     )
+    done = limited(1024, *asked, "--games=200", "--lasting=2min")
+    assert done.returncode == 0, done.stdout
 
 
 def limited(allowed: int, *command: str) -> subprocess.CompletedProcess[str]:
@@ -192,8 +223,8 @@ RUN = ("harness.cli", "run", "--no-failures")
 @pytest.mark.parametrize(
     ("command", "allowed", "load", "refusal"),
     [
-        (LOCUST, 256, ["--games=40"], "40 games of 4 players need 700 open files in Toxiproxy"),
-        (RUN, 1024, [], "200 games of 4 players need 2,860 open files in Toxiproxy"),
+        (LOCUST, 256, ["--games=40"], "40 games of 4 players need 300 open files in Toxiproxy"),
+        (RUN, 1024, [], "200 games of 4 players need 1,039 open files in the PubNub emulator"),
     ],
 )
 def test_a_load_that_cannot_fit_is_refused_in_one_line_before_anything_starts(

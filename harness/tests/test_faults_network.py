@@ -159,7 +159,7 @@ def line(server: Server) -> Iterator[Line]:
                 with accepted:
                     yield Line(client, accepted)
         finally:
-            server.proxies.remove("line")
+            server.proxies.servers[0].remove("line")
 
 
 def test_what_is_sent_during_a_stall_arrives_afterwards_on_the_same_connection(
@@ -349,6 +349,71 @@ def test_an_open_connection_alone_is_something_that_a_toxic_saw(server: Server) 
         Latency("unused").inject(server),
     ):
         assert opened.fileno() >= 0
+
+
+# --- a proxy that several servers have -------------------------------------------------------------------
+
+
+@pytest.fixture
+def spread(server: Server) -> Iterator[Server]:
+    """A proxy called `spread`, at two Toxiproxy servers; the second has no other."""
+    with Reaper() as reaper, PortBlock() as block:
+        part = StackProcess(toxiproxy.spec(toxiproxy.obtain(), block.take(), Path(os.devnull)), reaper)
+        part.start().wait_until_ready(20)
+        proxies = Proxies(f"{server.proxies.url},http://{part.endpoint}")
+        web = server.proxies.get("web").upstream
+        for at in (0, 1):
+            proxies.create("spread", f"127.0.0.1:{block.take()}", web, at=at)
+        yield Server(proxies, part)
+        server.proxies.servers[0].remove("spread")
+
+
+def each(spread: Server) -> list[tuple[bool, tuple[str, ...]]]:
+    """Whether the proxy is up, and its toxics, at each server."""
+    return [(one.enabled, one.toxics) for one in (at.get("spread") for at in spread.proxies.servers)]
+
+
+def test_a_fault_on_a_proxy_that_two_servers_have_is_on_both_and_gone_from_both(spread: Server) -> None:
+    with suppress(NotExercisedError), Latency("spread", direction="both").inject(spread):
+        (_, first), (_, second) = each(spread)
+        assert (len(first), first) == (2, second)
+        assert spread.proxies.get("spread").toxics == first
+    with suppress(NotExercisedError), Down("spread").inject(spread):
+        assert each(spread) == [(False, ()), (False, ())]
+    assert each(spread) == [(True, ()), (True, ())]
+
+
+def test_what_passes_either_server_exercises_the_fault(spread: Server) -> None:
+    host, port = spread.proxies.servers[1].get("spread").listen.split(":")
+    with (
+        closing(socket.create_connection((host, int(port)), timeout=5)),
+        Latency("spread", latency="1ms").inject(spread),
+    ):
+        pass
+
+
+def test_half_of_a_fault_is_undone_and_told(spread: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ToxiproxyError("the second server refuses")
+
+    monkeypatch.setattr(spread.proxies.servers[1], "add_toxic", refuse)
+    monkeypatch.setattr("harness.faults.network.Proxies", lambda _: spread.proxies)
+    with pytest.raises(FaultError, match="network:latency spread: the second server refuses"):
+        Latency("spread").applied(spread).__enter__()
+    assert each(spread) == [(True, ()), (True, ())]
+
+
+def test_a_server_that_goes_away_keeps_the_fault_from_being_removed_nowhere_else(
+    server: Server, spread: Server
+) -> None:
+    part = spread.parts["toxiproxy"]
+    with (
+        pytest.raises(FaultError, match="does not answer"),
+        Latency("spread").inject(spread),
+        ExitStack() as before,
+    ):
+        before.callback(part.kill)
+    assert server.proxies.get("spread").toxics == ()
 
 
 def test_an_unknown_proxy_is_named(server: Server) -> None:

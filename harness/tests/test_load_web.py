@@ -151,7 +151,7 @@ def test_a_locust_that_would_let_everybody_in_ends_before_anything_starts(tmp_pa
 
 
 def fits_400_files(options: LoadOptions) -> None:
-    see_that_it_fits(size_of(options), find_system().words, processes=1, own_stack=True, allowed=400)
+    see_that_it_fits(size_of(options), find_system().words, processes=1, toxiproxies=1, allowed=400)
 
 
 class Form:

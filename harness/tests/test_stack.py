@@ -25,7 +25,7 @@ PROXIES = {"load-service", "service-postgres", "service-pubnub", "players-pubnub
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with start_stack(StackOptions(replicas=2, service_env={"LOG_LEVEL": "DEBUG"})) as stack:
+    with start_stack(StackOptions(replicas=2, toxiproxies=3, service_env={"LOG_LEVEL": "DEBUG"})) as stack:
         yield stack
 
 
@@ -70,7 +70,8 @@ def traces_of(stack: Stack) -> tuple[list[psutil.Process], list[int], list[Path]
 
 
 def test_every_part_is_there_and_serves(stack: Stack) -> None:
-    assert set(stack.parts) == {"toxiproxy", "pubnub", "postgres", "service-1", "service-2"}
+    servers = {"toxiproxy", "toxiproxy-2", "toxiproxy-3"}
+    assert set(stack.parts) == servers | {"pubnub", "postgres", "service-1", "service-2"}
     assert all(part.pid for part in stack.parts.values())
     assert status_of(stack.target.service_url) in {200, 503}
     assert status_of(stack.target.pubnub_origin, "/time/0") == 200
@@ -90,6 +91,20 @@ def test_all_traffic_passes_a_proxy_of_its_own(stack: Stack) -> None:
     assert environment["PUBNUB_ORIGIN"] == f"http://{proxies['service-pubnub'].listen}"
     assert environment["SUPABASE_URL"] == stack.target.service_url
     assert environment["LOG_LEVEL"] == "DEBUG"
+
+
+def test_players_are_spread_over_the_servers_beyond_the_first(stack: Stack) -> None:
+    of_all, second, third = (server.all() for server in stack.proxies.servers)
+    assert "players-pubnub" not in of_all
+    assert set(second) == set(third) == {"players-pubnub"}
+    listens = [one["players-pubnub"].listen for one in (second, third)]
+    assert [listen.partition(":")[0] for listen in listens] == ["127.0.0.1", "127.0.0.2"]
+    assert stack.target.players_origins == ",".join(f"http://{listen}" for listen in listens)
+    assert [status_of(f"http://{listen}", "/time/0") for listen in listens] == [200, 200]
+    chosen = [stack.target.pubnub_host(f"player-{number}") for number in range(200)]
+    assert set(chosen) == set(listens)
+    assert 70 < chosen.count(listens[0]) < 130
+    assert chosen[7] == stack.target.pubnub_host("player-7")
 
 
 def test_the_service_really_speaks_to_postgres_through_its_proxy(stack: Stack) -> None:
@@ -127,7 +142,7 @@ def test_secrets_stay_out_of_what_is_shown_and_logged(stack: Stack) -> None:
 
 
 def test_a_part_comes_back_on_the_same_port(stack: Stack) -> None:
-    for name in ("service-1", "toxiproxy"):
+    for name in ("service-1", "toxiproxy", "toxiproxy-3"):
         part = stack.parts[name]
         before, endpoint = part.pid, part.endpoint
         stack.kill(name)
@@ -137,6 +152,7 @@ def test_a_part_comes_back_on_the_same_port(stack: Stack) -> None:
         assert part.pid not in {None, before}
         assert part.endpoint == endpoint
     assert set(stack.proxies.all()) >= PROXIES
+    assert all("players-pubnub" in server.all() for server in stack.proxies.servers[1:])
     eventually(lambda: status_of(stack.target.service_url) in {200, 503})
 
 

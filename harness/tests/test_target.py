@@ -19,7 +19,7 @@ def test_reads_the_requirements_names() -> None:
     assert target.service_url == "https://staging.example"
     assert target.cron_secret == "cron-s3cret"
     assert target.pubnub_ssl
-    assert target.pubnub_host == "ps.pndsn.com"
+    assert target.pubnub_host("player-1") == "ps.pndsn.com"
 
 
 def test_a_host_overrides_the_environment() -> None:
