@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from harness.commands._errors import said_as
+from harness.commands._one_item import permitted, played
 from harness.commands._system import use_system
 
 if TYPE_CHECKING:
     from harness.documents.shown import Seen
     from harness.stack import StackProcess
-    from harness.target import Permission
 
 #: Without these nothing can be judged.
 _NEEDED: Final = ("driven", "heard", "witnessed")
-#: One item, two players, and as little time around it as can be.
-_OPTIONS: Final = ("--games=1", "--players=2", "--duration=100ms", "--probe=500ms")
 
 
 @click.group(name="system")
@@ -49,6 +44,7 @@ def check(file: str, local: bool, as_json: bool, load_options: tuple[str, ...]) 
     Exits 0 if an item was driven, heard of and witnessed, 2 if not.
     """
     from harness.experiment.load import LoadOptionsError
+    from harness.judge.sight import sight, unheard
     from harness.process import ProcessError
     from harness.stack import StackError
     from harness.target import ConsentError, TargetError, forget_deployment
@@ -58,13 +54,14 @@ def check(file: str, local: bool, as_json: bool, load_options: tuple[str, ...]) 
         forget_deployment()
     with (
         said_as(click.UsageError, ConsentError, LoadOptionsError, TargetError, StackError, ProcessError),
-        _permitted(load_options) as (permission, processes),
+        permitted(load_options) as (permission, processes),
     ):
         try:
-            rows, unheard = _played(permission, load_options)
+            evidence = played(permission, load_options)
         except ProcessError:
             _last_lines(processes)
             raise
+        rows = sight(evidence)
         missing = [row.part for row in rows if row.part in _NEEDED and row.state != "seen"]
         if missing:
             _last_lines(processes)
@@ -74,7 +71,7 @@ def check(file: str, local: bool, as_json: bool, load_options: tuple[str, ...]) 
         _table(rows)
     if missing:
         raise click.UsageError(f"nothing could be judged: not {' and not '.join(missing)}")
-    if unheard:
+    if unheard(evidence)[0].total():
         click.echo(
             "not all was heard. Where the first moves are missing, have `start` call item.listen() before "
             "the first of them; else `read` took messages for something else, or they were never sent",
@@ -82,56 +79,11 @@ def check(file: str, local: bool, as_json: bool, load_options: tuple[str, ...]) 
         )
 
 
-@contextmanager
-def _permitted(load_options: tuple[str, ...]) -> Iterator[tuple[Permission, Sequence[StackProcess]]]:
-    """Yield the permission to load the deployment that is named, else a stack that is started now.
-
-    With it come the system's processes on that stack.
-    """
-    from harness.experiment.load import check_load_options
-    from harness.stack import is_of_system, start_stack
-    from harness.target import Action, Target, consent, deployment_named
-
-    plan = check_load_options([*_OPTIONS, *load_options], {}).splitlines()
-    if deployment_named():
-        yield consent.ask(Target.from_environment(), [Action.LOAD], plan, optional=[Action.TICK]), ()
-        return
-    click.echo("starting a local stack", err=True)
-    with start_stack() as stack:
-        yield stack.permission, [part for name, part in stack.parts.items() if is_of_system(name)]
-
-
 def _last_lines(processes: Sequence[StackProcess]) -> None:
     """Show what the system's processes said last: their logs go with the stack."""
     for process in processes:
         said = process.tail() or "nothing"
         click.echo(f"{process.name} said last:\n{textwrap.indent(said, '  ')}", err=True)
-
-
-def _played(permission: Permission, load_options: tuple[str, ...]) -> tuple[list[Seen], int]:
-    """Play one item; return what was seen of it, and how many messages of its moves never came.
-
-    Raises
-    ------
-    ProcessError
-        It could not be played; the message says why.
-    """
-    from harness.experiment.load import ONE_ITEM, LoadProcess
-    from harness.history import create_run, read_history
-    from harness.judge import evidence_of
-    from harness.judge.sight import sight, unheard
-    from harness.process import ProcessError
-    from harness.sla.policy import load_policy
-
-    with tempfile.TemporaryDirectory(prefix="stormwatch-") as folder:
-        run = create_run(Path(folder), "check")
-        options = [*_OPTIONS, *load_options]
-        with LoadProcess(run, permission.environment(), options, ONE_ITEM) as load:
-            load.wait()
-            if load.exit_code:
-                raise ProcessError(load.last_words(1))
-        evidence = evidence_of(read_history(run.history), run.read(), load_policy())
-        return sight(evidence), unheard(evidence)[0].total()
 
 
 def _table(rows: list[Seen]) -> None:
