@@ -16,6 +16,7 @@ from harness.output import Exit, guard_output
 COMMANDS: Final = {
     "run": "The main job: load, failures, report, gate.",
     "init": "Write what a team starts with: a system's file, a policy, scenarios, CI.",
+    "smoke": "Look whether a deployment works at all: in seconds, safe on production.",
     "up": "Start the local stack and stay until Ctrl-C.",
     "down": "End a stack that runs.",
     "system": "Try out the file that describes a system under test.",

@@ -133,7 +133,8 @@ def _processes(evidence: Evidence) -> tuple[bool, str]:
     return bool(found), ", ".join(found) or "none of them runs on this machine"
 
 
-def _clean_up(evidence: Evidence) -> tuple[bool, str]:
+def clean_up(evidence: Evidence) -> tuple[bool, str]:
+    """Return whether what the run made is gone, and what became of it."""
     cleaned = evidence.run.cleaned
     if cleaned is None:
         return False, "nothing was removed: what the run made goes with its stack, or was to be kept"
@@ -150,7 +151,7 @@ _LOOKS: Final[Mapping[str, Callable[[Evidence], tuple[bool, str]]]] = {
     "processes": _processes,
     "levers": lambda _: (True, "its file tells them: `stormwatch fault --list` shows what can be broken"),
     "use_pool": lambda _: (True, "its whole pool is used after each fault"),
-    "clean_up": _clean_up,
+    "clean_up": clean_up,
 }
 
 

@@ -12,9 +12,10 @@ from gevent.event import Event
 from gevent.pool import Group
 
 from harness.history import now_ns
+from harness.history.names import Actor
 from harness.load.api import Api
 from harness.load_options import LoadOptions
-from harness.system import Acts, CallOptions, HasTimer, Refused, System, SystemFileError
+from harness.system import Acts, Broadcasts, CallOptions, HasTimer, Refused, System, SystemFileError
 from harness.system.find import step_of
 from harness.system.session import Insisting
 from harness.target.client import Answer
@@ -138,6 +139,14 @@ class PlayedItem:
             self._listening = True
             headers = {player: self.headers_of(player) for player in self.players}
             self._worker_run.subscribers.subscribe(self.id, headers, self._reach)
+
+    def broadcast(self) -> None:
+        """Have an event sent to its players by hand, where the system has a call for that."""
+        if not isinstance(self._system, Broadcasts):
+            return
+        with step_of(self._system, "broadcast"):
+            call = self._system.broadcast(self.id)
+        self._session.call(call.method, call.path, call.body, actor=Actor.OPERATOR, headers=call.headers)
 
     def play(self) -> None:
         """The players follow the timer and do what they do, until the item is over."""

@@ -1,4 +1,4 @@
-"""One item from its start to its end, and no other: what `stormwatch system check` has Locust play."""
+"""One item from its start to its end, and no other: what `stormwatch smoke` and `system check` play."""
 
 import locust
 from gevent.event import Event
@@ -20,5 +20,6 @@ class OneItem(GameHost):
         """Play it, then wait for the end of the run."""
         with self.next_game() as item:
             item.start()
+            item.broadcast()
             item.play()
         Event().wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 from xml.etree import ElementTree as ET
 
@@ -69,6 +70,19 @@ def render_junit(report: Report) -> str:
         again = [f"again: {scenario.command}"] if scenario.command else []
         case = _case(suite, scenario.id, scenario.seconds)
         _outcome(case, verdict, said.partition("\n")[0] or scenario.outcome, "\n".join([said, *again]))
+    return _written(root)
+
+
+def render_rows(name: str, rows: Iterable[tuple[str, str, str, float | None]]) -> str:
+    """Return the JUnit view of one list: what each row is called, its verdict, why, and its length in ms."""
+    root = ET.Element("testsuites", name=f"stormwatch {name}")
+    suite = _suite(root, name)
+    for title, verdict, what, ms in rows:
+        _outcome(_case(suite, title, (ms or 0.0) / 1000), verdict, what, "")
+    return _written(root)
+
+
+def _written(root: ET.Element) -> str:
     _count(root)
     _clean(root)
     ET.indent(root)

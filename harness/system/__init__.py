@@ -20,6 +20,7 @@ from harness.system.lifecycle import Lifecycle, LifecycleError, Timed
 from harness.system.listeners import Ear, Listener, PubNub, ServerSentEvents, Unheard, WebSocket
 from harness.system.optional import (
     Acts,
+    Broadcasts,
     Call,
     CleansUp,
     FindsLeftovers,
@@ -27,6 +28,7 @@ from harness.system.optional import (
     HasHealth,
     HasListener,
     HasMetrics,
+    HasMigrations,
     HasSecrets,
     HasTimer,
     Looks,
@@ -48,6 +50,7 @@ __all__ = [
     "Acts",
     "Answer",
     "ApiWitness",
+    "Broadcasts",
     "Call",
     "CallOptions",
     "Check",
@@ -60,6 +63,7 @@ __all__ = [
     "HasLevers",
     "HasListener",
     "HasMetrics",
+    "HasMigrations",
     "HasProcesses",
     "HasSecrets",
     "HasTimer",

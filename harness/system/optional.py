@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from harness.history.names import Reading, Timer
@@ -279,6 +280,25 @@ class FindsLeftovers(Protocol):
         Refused
             The system refuses.
         """
+
+
+@runtime_checkable
+class Broadcasts(Protocol):
+    """An event can be sent to the players of an item by a call."""
+
+    #: The name that ``read`` gives its message.
+    broadcast_name: ClassVar[str]
+
+    def broadcast(self, item: str) -> Call:
+        """Return the call; its event changes nothing, and nobody but the item's players hears of it."""
+
+
+@runtime_checkable
+class HasMigrations(Protocol):
+    """Its database's functions and triggers are made by migrations, with which they can be compared."""
+
+    #: A folder of ``.sql`` files, applied in the order of their names.
+    migrations: ClassVar[Path]
 
 
 @runtime_checkable

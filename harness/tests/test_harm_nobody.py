@@ -89,6 +89,7 @@ def told(stack: Stack, folder: Path, command: list[str], **more: str) -> subproc
         [*STORMWATCH, "fault", "mend"],
         [*STORMWATCH, "run"],
         [*STORMWATCH, "run", "--no-load"],
+        [*STORMWATCH, "smoke"],
         [*STORMWATCH, "clean"],
         [*LOCUST, "--headless", *SHORT],
     ],

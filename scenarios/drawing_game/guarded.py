@@ -15,13 +15,19 @@ def guarded_calls(target: Target, mark: str) -> list[Call]:
     """Return a call of each function and table with its key; ids of what it makes begin with ``mark``."""
     bearer, both = target.authorization, target.keys
     functions = [Call(method, path, bearer, body) for method, path, body in _functions(mark)]
-    return functions + [Call(method, path, both, body) for method, path, body in _rest(mark)]
+    return [broadcast_of(target, mark), *functions] + [
+        Call(method, path, both, body) for method, path, body in _rest(mark)
+    ]
+
+
+def broadcast_of(target: Target, game: str) -> Call:
+    """Return the call that sends the players of a game an event without a meaning."""
+    event = {"type": "test", "gameId": game, "userId": game, "timestamp": 1, "version": "2.0.0", "data": {}}
+    return Call("POST", "/functions/v1/broadcast-pubnub-event", target.authorization, event)
 
 
 def _functions(mark: str) -> list[_Call]:
-    event = {"type": "test", "gameId": mark, "userId": mark, "timestamp": 1, "version": "2.0.0", "data": {}}
     return [
-        ("POST", "/functions/v1/broadcast-pubnub-event", event),
         ("POST", "/functions/v1/get-game-timer", {"gameId": mark}),
         ("POST", "/functions/v1/replay-dead-letters", {"gameId": mark}),
         ("GET", "/functions/v1/dead-letters", None),

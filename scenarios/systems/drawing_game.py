@@ -35,7 +35,7 @@ from harness.target.errors import BAD_ANSWER
 from scenarios.drawing_game.faults.flags import FLAGS, FlagOff
 from scenarios.drawing_game.faults.rollback import EmergencyRollback
 from scenarios.drawing_game.faults.trigger import TriggerDropped
-from scenarios.drawing_game.guarded import guarded_calls
+from scenarios.drawing_game.guarded import broadcast_of, guarded_calls
 
 #: Where in the drawing phase a player hands in its drawing, as shares of the phase.
 _SUBMIT_BETWEEN: Final = (0.1, 0.6)
@@ -99,6 +99,8 @@ class DrawingGame(System):
     pool_table: ClassVar = "submissions"
     needs = frozenset({"postgres", "pubnub"})
     defects: ClassVar = "fixtures.defects"
+    migrations = Path(__file__).parents[2] / "service" / "migrations"
+    broadcast_name: ClassVar = "test"
 
     def start(self, session: Session, item: Item) -> None:
         """The host makes the game, the players listen and join, the host starts it."""
@@ -229,6 +231,10 @@ class DrawingGame(System):
         """List the games that a run may have made."""
         for game in _rows(session, "GET", "games?id=like.sw*&select=id,created_at&order=created_at"):
             yield game["id"], datetime.fromisoformat(game["created_at"])
+
+    def broadcast(self, item: str) -> Call:
+        """Any event may be sent to a game's channel; this one means nothing."""
+        return broadcast_of(self.target, item)
 
     def guarded(self, mark: str) -> list[Call]:
         """Every function and table, with what they need."""
