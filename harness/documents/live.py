@@ -64,6 +64,15 @@ class LiveDoubt(Model):
     explanation: str
 
 
+class Kpi(Model):
+    """A figure that the requirements want on a dashboard; nothing judges it."""
+
+    title: str
+    #: What each figure is of, and the figure in words; none: ``source`` says what is lacking.
+    figures: Many[Annotated[tuple[str, str], Strict(False)]]
+    source: str
+
+
 class Figures(Model):
     """What the last judgement found."""
 
@@ -72,6 +81,7 @@ class Figures(Model):
     objectives: Many[LiveObjective]
     integrity: Many[LiveIntegrity]
     doubts: Many[LiveDoubt]
+    kpis: Many[Kpi] = ()
 
 
 class LiveWindow(Model):

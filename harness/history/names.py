@@ -147,6 +147,10 @@ class Reading(StrEnum):
     #: How many statements a pool served at once when all of it was used.
     POOL_SERVED = "pool_served_at_once"
     BREAKER = "breaker_state"
+    #: Counters of a process: ticks that it ran, messages that it published, attempts of it that failed.
+    EXECUTIONS = "executions"
+    PUBLISHED = "published"
+    PUBLISH_FAILURES = "publish_failures"
     HTTP_CONNECTIONS = "http_connections"
     #: Games of others than this run that are overdue.
     OTHERS_OVERDUE = "others_overdue"

@@ -39,6 +39,7 @@ from harness.judge import FaultWindow, evidence_of, judge
 from harness.judge.evidence import NS
 from harness.judge.table import encoded, frame_of
 from harness.judge.windows import faults_of
+from harness.live.kpis import kpis
 from harness.load_options import LoadOptions
 from harness.report import words
 from harness.report.reasons import with_reason
@@ -159,6 +160,7 @@ def judge_so_far(snapshot: Snapshot, policy: Policy) -> Figures:
         objectives=tuple(_of_row(LiveObjective, row, shown=_in_words(row)) for row in objectives),
         integrity=tuple(_of_row(LiveIntegrity, row) for row in found.integrity),
         doubts=tuple(_of_row(LiveDoubt, check) for check in doubts),
+        kpis=kpis(found.evidence),
     )
 
 

@@ -1,4 +1,4 @@
-"""The tab "Objectives" in Locust's web UI: what a run shows while it goes on.
+"""The tabs "Objectives" and "KPIs" in Locust's web UI: what a run shows while it goes on.
 
 Locust serves what another process has written (``live.json``); nothing is computed in its loop.
 """
@@ -19,7 +19,7 @@ from harness.live.followed import Followed
 if TYPE_CHECKING:
     from locust.web import WebUI
 
-TITLE: Final = "Objectives"
+TITLES: Final = ("Objectives", "KPIs")
 
 _FILES: Final = Path(__file__).parent / "web"
 _REPORT: Final = "report.html"
@@ -80,7 +80,8 @@ def register(web_ui: WebUI, base_path: str | None) -> ObjectivesTab:
     base_path : Locust's ``--web-base-path``.
     """
     tab = ObjectivesTab()
-    web_ui.template_args.setdefault("extended_tabs", []).append({"title": TITLE, "key": TITLE.lower()})
+    tabs = web_ui.template_args.setdefault("extended_tabs", [])
+    tabs += [{"title": title, "key": title.lower()} for title in TITLES]
     routes = Blueprint("stormwatch", __name__, url_prefix=base_path)
     for path, view in (
         ("/stormwatch", tab.page),

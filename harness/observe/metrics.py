@@ -16,7 +16,8 @@ def readings_of(names: Mapping[str, Reading], actor: str, text: str, at_ns: int)
 
     Parameters
     ----------
-    names : name of a metric -> which reading it is.
+    names : name of a metric (of a counter: without its ``_total``) -> which reading it is. Those of one with
+        labels are added up.
 
     Raises
     ------
@@ -27,6 +28,7 @@ def readings_of(names: Mapping[str, Reading], actor: str, text: str, at_ns: int)
         name = names.get(family.name)
         if name is None:
             continue
-        for sample in family.samples:
-            if sample.name == family.name:
-                yield reading(name, actor, sample.value, at_ns)
+        values = [one.value for one in family.samples if one.name in {family.name, f"{family.name}_total"}]
+        # A counter with labels has no samples before it counts for the first time.
+        if values or family.type == "counter":
+            yield reading(name, actor, sum(values), at_ns)

@@ -1,4 +1,4 @@
-"""Looks at the tab "Objectives" in a real browser: ``python live_browser.py ADDRESS CHROMIUM FOLDER``.
+"""Looks at the tabs of ours in a real browser: ``python live_browser.py ADDRESS CHROMIUM FOLDER``.
 
 A process of its own, because Locust has gevent replace what a browser's driver builds on. It tells what
 it saw, a JSON line each, and where it needs something to happen it waits for a line on stdin.
@@ -63,6 +63,11 @@ def steps(page: Page, address: str, folder: Path) -> Iterator[dict[str, Any]]:
     yield {"do": "end the fault"}
     input()
     expect(tab.locator("#faults")).to_have_text("Nothing")
+    page.get_by_role("tab", name="KPIs").click()
+    expect(tab.locator("#kpis section")).to_have_count(5)
+    expect(tab.locator("#judged")).to_be_hidden()
+    page.screenshot(path=folder / "kpis.png")
+    yield {"kpis": tab.locator("#kpis section").all_inner_texts()}
     page.get_by_role("tab", name="Statistics").click()
     expect(page.locator("#stormwatch-objectives")).to_have_count(0)
     yield from alone(page, address, folder)

@@ -1,4 +1,4 @@
-"""The tab "Objectives" in Locust's web UI: its routes, the login, workers, and a real browser."""
+"""The tabs in Locust's web UI: its routes, the login, workers, and a real browser."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_tab_is_one_of_locusts_and_its_page_loads_what_fills_it(base: str | 
     register(ui, base)
     client = ui.app.test_client()
     index = client.get(f"{base or ''}/").text
-    assert '"extended_tabs": [{"key": "objectives", "title": "Objectives"}]' in index
+    assert '"extended_tabs": [{"key": "objectives", "title": "Objectives"}, {"key": "kpis"' in index
     assert index.count('<script src="stormwatch/tab.js" defer></script></body>') == 1
     assert client.get(f"{base or ''}/stormwatch/tab.js").mimetype == "text/javascript"
     page = client.get(f"{base or ''}/stormwatch")
@@ -288,7 +288,7 @@ def test_in_a_browser_figures_appear_and_change_and_a_fault_shows_while_it_lasts
                 (shown,) = browser.until("end the fault")
                 history.append(fault._replace(end_ns=now_ns(), ok=True))
             browser.go_on()
-            pages = browser.until("stop")
+            kpis, *pages = browser.until("stop")
             assert requests.post(f"{address}/stop", timeout=ENOUGH_S).json()["success"]
             browser.go_on()
             report, last = browser.until()
@@ -307,6 +307,7 @@ def test_in_a_browser_figures_appear_and_change_and_a_fault_shows_while_it_lasts
         assert "left" in figures["left"]
     assert first["row"] != second["row"]
     assert [text.partition(" for ")[0] for text in shown["faults"]] == ["⚡ network:down service-pubnub"]
+    assert all("From the metrics of the drawing game." in kpis["kpis"][place] for place in (0, 1, 3)), kpis
     assert len(pages) == 6
     for page in pages:
         assert (page["overflow"] <= 0, page["unnamed"]) == (True, 0), page

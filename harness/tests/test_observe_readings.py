@@ -104,6 +104,21 @@ def test_metrics_become_readings_and_others_are_passed_over() -> None:
     ]
 
 
+def test_a_counter_is_read_and_its_labels_are_added_up() -> None:
+    text = (
+        "# TYPE event_broadcasting_failures_total counter\n"
+        'event_broadcasting_failures_total{reason="timeout"} 3\n'
+        'event_broadcasting_failures_total{reason="http 500"} 2\n'
+        "# TYPE event_broadcasting_success_total counter\nevent_broadcasting_success_total 40\n"
+    )
+    rows = list(readings_of(GAME.readings, "service-1", text, 7))
+    assert [(row.name, row.value) for row in rows] == [("publish_failures", 5.0), ("published", 40.0)]
+    (row,) = readings_of(
+        GAME.readings, "service-1", text.partition("event_broadcasting_failures_total{")[0], 7
+    )
+    assert (row.name, row.value) == ("publish_failures", 0.0)
+
+
 def test_database_times_keep_their_microseconds() -> None:
     assert unix_ns(datetime(2026, 1, 31, 23, 59, 59, 999999, UTC)) == 1769903999999999000
     assert unix_ns(None) is None

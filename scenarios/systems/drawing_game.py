@@ -81,6 +81,9 @@ class DrawingGame(System):
         "outbox_depth": Reading.OUTBOX_DEPTH,
         "outbox_age_seconds": Reading.OUTBOX_AGE,
         "breaker_state": Reading.BREAKER,
+        "timer_monitoring_executions": Reading.EXECUTIONS,
+        "event_broadcasting_success": Reading.PUBLISHED,
+        "event_broadcasting_failures": Reading.PUBLISH_FAILURES,
     }
     levers = Levers.from_folder(
         _SQL,

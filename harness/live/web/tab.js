@@ -1,16 +1,15 @@
-// Fills the tab "Objectives" of Locust's web UI. Locust draws the tab itself (its `extended_tabs`), but
+// Fills the tabs "Objectives" and "KPIs" of Locust's web UI. Locust draws the tabs itself (its `extended_tabs`), but
 // knows only tables of its own, asked for each two seconds, as its content.
 "use strict";
 (() => {
-  const TITLE = "Objectives";
+  const PAGES = { "Objectives": "stormwatch", "KPIs": "stormwatch?kpis" };
   const frame = document.createElement("iframe");
   frame.id = "stormwatch-objectives";
-  frame.title = "Objectives so far";
   frame.style.cssText = "display: block; width: 100%; min-height: 30rem; border: 0;";
 
   function selectedTab() {
     const tabs = document.querySelectorAll('[role="tab"][aria-selected="true"]');
-    return [...tabs].find((tab) => tab.textContent.trim() === TITLE);
+    return [...tabs].find((tab) => tab.textContent.trim() in PAGES);
   }
 
   function place() {
@@ -18,8 +17,12 @@
     const tab = selectedTab();
     if (!tab) {
       frame.remove(); // which also ends its asking
-    } else if (!frame.isConnected) {
-      frame.src = "stormwatch";
+      return;
+    }
+    const title = tab.textContent.trim();
+    if (!frame.isConnected || frame.title !== `${title} so far`) {
+      frame.title = `${title} so far`;
+      frame.src = PAGES[title];
       (tab.closest(".MuiContainer-root") ?? document.body).append(frame);
     }
   }
