@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
 import click
 
 from harness import web_proxies
 from harness.commands._errors import NoReportError
-from harness.output import Exit, guard_output
+from harness.output import QUIET, Exit, guard_output
 
 #: Name -> one line of help. A command's module (`harness/commands/<name>.py`, its click command in
 #: `command`) is imported when it is called, so that `up` does not wait for pandas.
@@ -29,6 +32,7 @@ COMMANDS: Final = {
     "compare": "Compare two runs, objective by objective.",
     "export": "Write a run's history as CSV, Parquet or JSON lines.",
     "badge": "Write the verdict of a report as an SVG badge.",
+    "help": "Explain verdicts, policy, faults, exit-codes, or a command.",
     "settings": "Show what a run would be told, and by whom: environment, file, default.",
     "completion": "Complete commands and options in bash, zsh or fish.",
     "calibrate": "Inject known delays and losses, and compare what is reported of them.",
@@ -37,15 +41,27 @@ COMMANDS: Final = {
 
 #: Commands that speak to no system.
 _READERS: Final = frozenset(
-    {"init", "report", "gate", "compare", "export", "settings", "completion", "badge", "open"}
+    {"init", "report", "gate", "compare", "export", "help", "settings", "completion", "badge", "open"}
 )
+
+#: Options of every command.
+_GENERAL: Final = frozenset({"-q", "--quiet", "--no-color"})
+
+
+def _general_first(words: Sequence[str]) -> list[str]:
+    """Return a command line with what every command takes in front, wherever it was said (before ``--``)."""
+    words = list(words)
+    own = words[: words.index("--")] if "--" in words else words
+    found = [word for word in own if word in _GENERAL]
+    return [*found, *(word for word in own if word not in _GENERAL), *words[len(own) :]]
 
 
 class _LazyGroup(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         guard_output()
         web_proxies.leave_out()
-        return super().main(*args, **kwargs)
+        given = args[0] if args else kwargs.pop("args", None)
+        return super().main(_general_first(sys.argv[1:] if given is None else given), *args[1:], **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -100,11 +116,17 @@ class _LazyGroup(click.Group):
     "Of every command: 4 where it failed itself, 130 after Ctrl-C.",
 )
 @click.version_option(package_name="stormwatch", prog_name="stormwatch")
-def main() -> None:
+@click.option("-q", "--quiet", is_flag=True, help="No progress: results and errors only.")
+@click.option("--no-color", is_flag=True, help="No colours, as NO_COLOR=1.")
+def main(*, quiet: bool, no_color: bool) -> None:
     """Prove that timers fire on time and that everyone hears about it, under load and while things break.
 
     Start with `stormwatch run`, or with `stormwatch doctor` if something does not work.
     """
+    if quiet:
+        os.environ[QUIET] = "1"
+    if no_color:
+        os.environ["NO_COLOR"] = "1"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+#: In the environment: no progress is told.
+QUIET: Final = "STORMWATCH_QUIET"
+
+
 class Exit(IntEnum):
     """Exit codes; the verdicts' among them are given by :mod:`harness.report.gate`."""
 
@@ -65,6 +69,8 @@ def one_line(text: str) -> str:
 def console(*, stderr: bool = False) -> Console:
     """Return a console for tables and colours; what is printed on it is made plain, its own styles are not.
 
+    That of stderr tells of progress, and nothing where :data:`QUIET` is set.
+
     Something is drawn anew only on a terminal: colours may be forced elsewhere (``FORCE_COLOR``), and then
     ``is_terminal`` is true, but ``is_interactive`` is not. Nothing printed is markup: styles are ``Text``'s.
     """
@@ -89,7 +95,13 @@ def console(*, stderr: bool = False) -> Console:
     elif isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=_DEGRADE)
     drawn = stream is not None and stream.isatty()
-    return Plain(file=stream, markup=False, emoji=False, force_interactive=None if drawn else False)
+    return Plain(
+        file=stream,
+        markup=False,
+        emoji=False,
+        force_interactive=None if drawn else False,
+        quiet=stderr and bool(os.environ.get(QUIET)),
+    )
 
 
 def guard_output() -> None:

@@ -18,7 +18,7 @@ VARIABLES: Final = {
     "system": "STORMWATCH_SYSTEM",
 }
 #: Options that are for once, and no settings.
-_ONCE: Final = frozenset({"only_list"})
+ONCE: Final = frozenset({"only_list", "as_json"})
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def options_of(command: click.Command) -> dict[str, click.Option]:
     return {
         option.opts[-1].lstrip("-"): option
         for option in command.params
-        if isinstance(option, click.Option) and option.name not in _ONCE
+        if isinstance(option, click.Option) and option.name not in ONCE
     }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
+from harness.commands._json import json_option
 from harness.commands._progress import Progress, interruptible
 from harness.commands._reports import reports_option
 from harness.commands._system import system_option, use_system
@@ -72,7 +73,10 @@ def _milliseconds(_context: click.Context, _option: click.Parameter, values: tup
 )
 @reports_option("Where the calibration's folder is made; the reports of runs there show the newest one.")
 @system_option
-def command(delays_ms: list[int], repetitions: int, reports: Path, system: str | None) -> None:
+@json_option
+def command(
+    delays_ms: list[int], repetitions: int, reports: Path, system: str | None, *, as_json: bool
+) -> None:
     """Inject known delays and losses, and compare them with what the harness reports.
 
     Games are played on a local stack, and measured, as in every run. Meanwhile are injected:
@@ -127,8 +131,11 @@ def command(delays_ms: list[int], repetitions: int, reports: Path, system: str |
         _give_up(run)
     except (CalibrationError, ProcessError, StackError, FaultError, HistoryError, OSError) as error:
         raise _NotMeasured(f"it could not be measured: {error}\nlogs: {run.logs}") from error
-    _print(found)
-    click.echo(os.path.relpath(path))
+    if as_json:
+        click.echo(found.text(), nl=False)
+    else:
+        _print(found)
+        click.echo(os.path.relpath(path))
     sys.exit(EXIT_CODES[found.verdict])
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from harness.commands._errors import said_as
+from harness.commands._json import json_option, print_json
 from harness.commands._system import running_stack, system_option, use_system
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ _GOES_ON: Final = timedelta(minutes=10)
 @click.argument("prefix", required=False)
 @click.option("--list", "only_list", is_flag=True, help="Show what is left, remove nothing.")
 @click.option("--stack", "stack_id", metavar="ID", help="A running stack, not what the environment names.")
+@json_option
 @system_option
-def command(prefix: str | None, only_list: bool, stack_id: str | None, system: str | None) -> None:
+def command(
+    prefix: str | None, only_list: bool, stack_id: str | None, system: str | None, *, as_json: bool
+) -> None:
     """Remove what runs have left behind, found by the mark that each run puts on its items.
 
     A run removes what it made at its end, also after Ctrl-C; one that was killed can't. What anybody else
@@ -40,6 +44,8 @@ def command(prefix: str | None, only_list: bool, stack_id: str | None, system: s
 
     if prefix is not None and not is_prefix(prefix):
         raise click.UsageError(f"{prefix!r} is no prefix of a run: they look like sw0123abcd-")
+    if as_json and not only_list:
+        raise click.UsageError("--json goes with --list: what is removed is told as it goes")
     use_system(system)
     with (
         said_as(click.UsageError, ConsentError, TargetError),
@@ -48,7 +54,7 @@ def command(prefix: str | None, only_list: bool, stack_id: str | None, system: s
         described = find_system()
         target, permission = _find(stack_id, prefix, ask=not only_list)
         if only_list or permission is None:
-            _tell(leftovers(described(target)), prefix)
+            _tell(leftovers(described(target)), prefix, as_json=as_json)
             return
         prefixes = [prefix] if prefix is not None else _over(leftovers(described(target)))
         cleaned = [clean(permission, described, one) for one in prefixes]
@@ -58,10 +64,13 @@ def command(prefix: str | None, only_list: bool, stack_id: str | None, system: s
         raise click.ClickException("not all could be removed")
 
 
-def _tell(found: list[Leftover], prefix: str | None) -> None:
+def _tell(found: list[Leftover], prefix: str | None, *, as_json: bool) -> None:
     """Show what all runs have left, or the one with this prefix."""
-    lines = [str(left) for left in found if prefix in {None, left.prefix}]
-    click.echo("\n".join(lines) or f"nothing is left of {prefix or 'any run'}")
+    found = [left for left in found if prefix in {None, left.prefix}]
+    if as_json:
+        print_json(found)
+        return
+    click.echo("\n".join(map(str, found)) or f"nothing is left of {prefix or 'any run'}")
 
 
 def _over(found: list[Leftover]) -> list[str]:

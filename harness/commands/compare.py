@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from harness.commands._json import json_option, print_json
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--anyway", is_flag=True, help="Compare runs of different profiles, targets or loads too.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write a Markdown view here.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write an HTML page here.")
+@json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -29,6 +33,8 @@ def command(
     anyway: bool,
     markdown: Path | None,
     html: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Compare the run HEAD (default: reports/latest) with the run BASE.
 
@@ -57,7 +63,10 @@ def command(
         policy = policy_from(sla, (), profile=folders[1].read().profile)
         sides = [compare.load_side(folder, policy) for folder in folders]
         comparison = compare.compare(sides[0], sides[1], policy, allowed, anyway=anyway)
-    _print(comparison)
+    if as_json:
+        print_json({"change": comparison.change, **dataclasses.asdict(comparison)})
+    else:
+        _print(comparison)
     try:
         if markdown is not None:
             write_atomically(markdown, compare.comparison_markdown(comparison))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Final
 import click
 
 from harness.commands._errors import said_as
+from harness.commands._json import json_option, print_json
 from harness.commands._system import system_option, use_system
 
 _OLDEST_PYTHON: Final = (3, 11)
@@ -38,7 +38,7 @@ class Finding:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
+@json_option
 @click.option("--games", type=click.IntRange(1), help="Only tell what a load of so many games needs here.")
 @click.option(
     "--players", type=click.IntRange(1), help="Players in each of them.", default=4, show_default=True
@@ -60,7 +60,7 @@ def command(as_json: bool, games: int | None, players: int, lasting: str | None,
             raise
     findings = examine() if games is None else _load(games, players, lasting)
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        print_json(findings)
     else:
         _table(findings)
     sys.exit(0 if all(finding.works for finding in findings) else 1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from harness.commands._errors import said_as
+from harness.commands._json import print_json
 from harness.commands._system import end_in_order_on_signals, running_stack
 from harness.documents.words import Words, begin
 
@@ -86,7 +87,13 @@ def _write_faults(formatter: click.HelpFormatter, system: type[System] | None) -
 
 
 def _list(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    from harness.faults import kinds
+
     if value and not ctx.resilient_parsing:
+        if ctx.params.get("as_json"):
+            known = kinds(_system_if_any(ctx))
+            print_json([{"name": name, "title": _first_line(kind)} for name, kind in known.items()])
+            ctx.exit()
         formatter = click.HelpFormatter(max_width=100)
         _write_faults(formatter, _system_if_any(ctx))
         click.echo(formatter.getvalue().strip())
@@ -99,8 +106,8 @@ def _list(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     subcommand_metavar="FAULT [TARGET] [OPTIONS]",
     context_settings={"max_content_width": 110},
 )
-@click.option("--list", is_flag=True, is_eager=True, expose_value=False, callback=_list,
-              help="List every fault and exit.")  # fmt: skip
+@click.option("--list", is_flag=True, expose_value=False, callback=_list, help="List every fault and exit.")
+@click.option("--json", "as_json", is_flag=True, is_eager=True, help="With --list: print JSON.")
 @click.option("--system", metavar="FILE", is_eager=True,
               help="Of which system. [default: of the running stack, else the one named]")  # fmt: skip
 @click.option("--stack", "stack_id", metavar="ID", is_eager=True,
@@ -109,13 +116,17 @@ def _list(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
               type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="Run folder whose history takes the fault's begin and end.")  # fmt: skip
 @click.pass_context
-def command(ctx: click.Context, system: str | None, stack_id: str | None, run_folder: Path | None) -> None:
+def command(
+    ctx: click.Context, system: str | None, stack_id: str | None, run_folder: Path | None, *, as_json: bool
+) -> None:
     """Break something of a running stack for a while, then mend it.
 
     The stack is the one that `stormwatch up` (or locust) runs; without one, the deployment that the
     environment describes. `stormwatch fault NAME --help` explains a fault and its options. Says at the
     end whether anything came across the fault; exit code 1 if nothing did.
     """
+    if as_json:
+        raise click.UsageError("--json goes with --list")
     ctx.obj = {"system": _system(ctx), "stack": stack_id, "run": run_folder}
 
 

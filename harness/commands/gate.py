@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.commands._errors import said_as
+from harness.commands._json import json_option, print_json
 from harness.commands._policy import named_changes, policy_from
 
 if TYPE_CHECKING:
     from harness.documents.report import Report
+    from harness.documents.verdict import Verdict
+    from harness.report.gate import Row
 
 
 @click.command(name="gate")
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     help="Let this objective, integrity row, measurement check or fault of the load be inconclusive. "
     "A fail still fails.",
 )
+@json_option
 @click.pass_context
 def command(
     context: click.Context,
@@ -43,6 +48,8 @@ def command(
     sla: Path | None,
     changes: tuple[str, ...],
     allowed: tuple[str, ...],
+    *,
+    as_json: bool,
 ) -> None:
     """Exit by the verdict of REPORT: report.json or its folder (default: reports/latest).
 
@@ -58,13 +65,13 @@ def command(
     Exit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no readable report (or an edited one).
     """
     from harness.files import DocumentError
-    from harness.output import one_line
     from harness.report import gate
 
     named = named_changes(changes)
     if sla:
         policy_from(sla, changes)  # what is wrong with it is wrong usage, whatever the reports say
     codes: list[int] = []
+    told: list[dict[str, Any]] = []
     known: set[str] = set()
     read = 0
     for path in reports or (Path("reports/latest"),):
@@ -80,18 +87,28 @@ def command(
         known |= gate.names(report)
         rows = gate.rows_not_passed(report, allowed) + gate.faults_not_passed(report, allowed)
         verdict = gate.gate_verdict(rows)
-        click.echo(f"{report.run.id}: {verdict}")
-        for row in rows:
-            mark = "allowed" if row.allowed else row.verdict
-            click.echo(f"  {mark:<12} {row.section} {row.name}: {one_line(row.reason)}")
+        told.append({"run": report.run.id, "verdict": verdict, "rows": rows})
+        if not as_json:
+            _tell(report.run.id, verdict, rows)
         codes.append(gate.EXIT_CODES[verdict])
     if read and (unknown := set(allowed) - known):
         raise click.UsageError(
             f"--allow-inconclusive {', '.join(sorted(unknown))}: no such row; "
             f"the reports have {', '.join(sorted(known))}"
         )
+    if as_json:
+        print_json(told)
     # Unreadable evidence is worse than a fail: nobody knows what it says.
     context.exit(max(codes, key=[0, 3, 1, 4].index))
+
+
+def _tell(run: str, verdict: Verdict, rows: Iterable[Row]) -> None:
+    from harness.output import one_line
+
+    click.echo(f"{run}: {verdict}")
+    for row in rows:
+        mark = "allowed" if row.allowed else row.verdict
+        click.echo(f"  {mark:<12} {row.section} {row.name}: {one_line(row.reason)}")
 
 
 def _judged_again(

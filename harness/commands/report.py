@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from harness.commands._json import json_option
+
 
 @click.command(name="report")
 @click.argument("run", type=click.Path(path_type=Path), default=Path("reports/latest"))
@@ -20,7 +22,10 @@ import click
     metavar="NAME=VALUE",
     help="Change one value: broadcast_latency.threshold=1s.",
 )
-def command(run: Path, kept: tuple[Path, ...], sla: Path | None, changes: tuple[str, ...]) -> None:
+@json_option
+def command(
+    run: Path, kept: tuple[Path, ...], sla: Path | None, changes: tuple[str, ...], *, as_json: bool
+) -> None:
     """Judge the history of RUN again (default: reports/latest) and write its reports.
 
     Only the reports are replaced; the history is read and never changed. What workers on other machines
@@ -43,12 +48,15 @@ def command(run: Path, kept: tuple[Path, ...], sla: Path | None, changes: tuple[
                 names = take_in(folder, path)
             except OSError as error:
                 raise NoReportError(f"{path} can't be taken in: {error}") from error
-            click.echo(f"taken in from {path}: {', '.join(names) or 'nothing new'}")
+            click.echo(f"taken in from {path}: {', '.join(names) or 'nothing new'}", err=as_json)
         policy = policy_from(sla, changes, profile=folder.read().profile)
         try:
             report = write_reports(folder, policy)
         except OSError as error:
             raise NoReportError(f"can't write the reports: {error}; the old ones were kept") from error
+    if as_json:
+        click.echo(report.text(), nl=False)
+        return
     print_summary(report)
     for name in ("report.html", "report.md", "junit.xml", "report.json"):
         click.echo(folder.path / name)

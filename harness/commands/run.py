@@ -18,11 +18,13 @@ import click
 from click.core import ParameterSource
 
 from harness.commands._errors import NoReportError, said_as
+from harness.commands._json import json_option, print_json
 from harness.commands._reports import reports_option
 from harness.commands._system import system_option, use_system
 from harness.output import Exit
 
 if TYPE_CHECKING:
+    from harness.documents.report import Report
     from harness.history import RunFolder
     from harness.target import Permission
 
@@ -120,6 +122,7 @@ def _what_was_meant(name: str, own: set[str]) -> str:
     default=True,
     help="Exit by the verdict; without it 0 whenever a report was made. [default: gate]",
 )
+@json_option
 @click.argument("load_options", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def command(
@@ -138,6 +141,7 @@ def command(
     with_gate: bool,
     prometheus: str | None,
     only_list: bool,
+    as_json: bool,
     load_options: tuple[str, ...],
 ) -> None:
     """Put the system under load, then break things on purpose, judge the record and exit by the verdict.
@@ -166,8 +170,7 @@ def command(
     from harness.live.prometheus import MetricsRefused, served
     from harness.load.origins import hand_over
     from harness.report.gate import EXIT_CODES
-    from harness.report.terminal import print_summary
-    from harness.sla.policy import EXAMPLE_POLICY, SETTING, PolicyError, load_policy
+    from harness.sla.policy import PolicyError, load_policy
     from harness.target import ConsentError, TargetError, forget_deployment
 
     if not (with_load or with_failures):
@@ -177,18 +180,11 @@ def command(
     refused = (PolicyError, DocumentError, SelectionError, TargetError, ConsentError, MetricsRefused)
     with said_as(click.UsageError, *refused):
         if only_list:
-            click.echo("\n".join(f"{name}  {title}" for name, title in listed(selection)))
+            _tell(listed(selection), as_json=as_json)
             return
         policy = load_policy(sla, profile=profile)
         with_failures = with_failures and (policy.profiles[profile].failures or _asks_for_failures(context))
-        if sla:
-            os.environ[SETTING] = str(sla.absolute())  # the failure scenarios are judged by it, too
-        elif os.environ.get(SETTING) == str(EXAMPLE_POLICY):
-            click.echo(
-                "no policy lies beside the system's file: an example judges, whose promises nobody made; "
-                "`stormwatch init` writes one to begin with, --sla names another",
-                err=True,
-            )
+        _make_known(sla)
         if with_failures:
             see_that_some_match(selection)
         if local:
@@ -216,9 +212,40 @@ def command(
             if with_failures:
                 job.break_things(selection, workers)
         document = job.judge(policy, partial(_repeating, context))
-    print_summary(document)
-    click.echo(f"report: {os.path.relpath(run.path / 'report.html')}")
+    _print(document, run, as_json=as_json)
     sys.exit(EXIT_CODES[document.verdict] if with_gate else 0)
+
+
+def _make_known(sla: Path | None) -> None:
+    """Have failure scenarios judged by the policy that was named, too; say so if an example judges."""
+    from harness.sla.policy import EXAMPLE_POLICY, SETTING
+
+    if sla:
+        os.environ[SETTING] = str(sla.absolute())
+    elif os.environ.get(SETTING) == str(EXAMPLE_POLICY):
+        click.echo(
+            "no policy lies beside the system's file: an example judges, whose promises nobody made; "
+            "`stormwatch init` writes one to begin with, --sla names another",
+            err=True,
+        )
+
+
+def _print(report: Report, run: RunFolder, *, as_json: bool) -> None:
+    from harness.report.terminal import print_summary
+
+    if as_json:
+        click.echo(report.text(), nl=False)
+        return
+    print_summary(report)
+    click.echo(f"report: {os.path.relpath(run.path / 'report.html')}")
+
+
+def _tell(scenarios: Sequence[tuple[str, str]], *, as_json: bool) -> None:
+    """Print name and title of each scenario."""
+    if as_json:
+        print_json([{"name": name, "title": title} for name, title in scenarios])
+    else:
+        click.echo("\n".join(f"{name}  {title}" for name, title in scenarios))
 
 
 @contextmanager
@@ -312,6 +339,7 @@ def _consent(plan: list[str], *, with_failures: bool) -> Permission | None:
 
 def _repeating(context: click.Context, seed: int | None) -> str:
     """Return the command that repeats a run, with the seed that was drawn for its load."""
+    from harness.commands._settings import ONCE
     from harness.history.command import command_line, with_seed
 
     words = ["stormwatch", "run"]
@@ -319,7 +347,7 @@ def _repeating(context: click.Context, seed: int | None) -> str:
         if not isinstance(option, click.Option) or option.name is None:
             continue
         source = context.get_parameter_source(option.name)
-        if source not in {ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP}:
+        if source not in {ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP} or option.name in ONCE:
             continue
         value = context.params[option.name]
         if isinstance(value, bool):

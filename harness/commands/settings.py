@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
 import click
 
+from harness.commands._json import json_option, print_json
+
 
 @click.command(name="settings")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option
 def command(*, as_json: bool) -> None:
     """Show each setting of `stormwatch run` and where it came from.
 
@@ -27,7 +28,7 @@ def command(*, as_json: bool) -> None:
 
     found = settings_of(run, Path())
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(one) for one in found], default=str, indent=2))
+        print_json(found)
         return
     from rich.table import Table
 

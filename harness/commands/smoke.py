@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.commands._errors import said_as
+from harness.commands._json import json_option, print_json
 from harness.commands._one_item import permitted, played
 from harness.commands._system import system_option, use_system
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.argument("target", required=False)
 @system_option
 @click.option("--local", is_flag=True, help="On a local stack, whatever the environment says (SUPABASE_URL).")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document instead of a table.")
+@json_option
 @click.option(
     "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows as JUnit XML, too."
 )
@@ -81,10 +81,7 @@ def command(
     if junit is not None:
         _write_junit(junit, rows)
     if as_json:
-        found = [row.model_dump() for row in rows]
-        click.echo(
-            json.dumps({"verdict": verdict, "target": permission.target.service_url, "rows": found}, indent=2)
-        )
+        print_json({"verdict": verdict, "target": permission.target.service_url, "rows": rows})
     else:
         _table(rows, verdict)
     sys.exit(EXIT_CODES[verdict])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from harness.commands._errors import said_as
+from harness.commands._json import json_option, print_json
 from harness.commands._one_item import permitted, played
 from harness.commands._system import use_system
 
@@ -32,7 +32,7 @@ def command() -> None:
 )
 @click.argument("file")
 @click.option("--local", is_flag=True, help="On a local stack, whatever the environment says (SUPABASE_URL).")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
+@json_option
 @click.argument("load_options", nargs=-1, type=click.UNPROCESSED)
 def check(file: str, local: bool, as_json: bool, load_options: tuple[str, ...]) -> None:
     """Play one item of the system that FILE describes, and show what can be seen of it.
@@ -66,7 +66,7 @@ def check(file: str, local: bool, as_json: bool, load_options: tuple[str, ...]) 
         if missing:
             _last_lines(processes)
     if as_json:
-        click.echo(json.dumps([row.model_dump() for row in rows], indent=2))
+        print_json(rows)
     else:
         _table(rows)
     if missing:

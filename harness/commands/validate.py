@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from harness.commands._errors import said_as
+from harness.commands._json import json_option
 from harness.commands._progress import Progress, interruptible
 from harness.commands._reports import reports_option
 from harness.commands._system import system_option, use_system
@@ -70,6 +71,7 @@ _RUNS: Final = "runs"
 )
 @reports_option("Where the validation's folder is made; the reports of runs there show the newest one.")
 @system_option
+@json_option
 def command(
     names: tuple[str, ...],
     times: int,
@@ -78,6 +80,8 @@ def command(
     summary: Path | None,
     reports: Path,
     system: str | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Run the harness on defective versions of the system, and on the healthy one beside them.
 
@@ -108,14 +112,17 @@ def command(
     except KeyboardInterrupt:
         given_up = True
     found = trials.validation(package or catalogue.system)
-    _print(found)
+    if as_json:
+        click.echo(found.text(), nl=False)
+    else:
+        _print(found)
     if given_up:
         click.echo(f"given up; what was recorded lies in {run.path}", err=True)
         sys.exit(Exit.INTERRUPTED)
     write_atomically(run.path / "validation.json", found.text())
     if summary is not None:
         write_atomically(summary, render_summary(found))
-    click.echo(os.path.relpath(run.path / "validation.json"))
+    click.echo(os.path.relpath(run.path / "validation.json"), err=as_json)
     sys.exit(EXIT_CODES[found.verdict])
 
 

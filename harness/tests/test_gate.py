@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -314,6 +315,7 @@ def test_a_policy_that_promises_nothing_of_what_was_run_opens_no_gate(
     report: dict[str, Any], tmp_path: Path
 ) -> None:
     text = DEFAULT_POLICY.read_text(encoding="utf-8")
+    text = re.sub(r"not_judged = .*", "", text)
     head, rest = text.split("[objectives.monitor_execution]", 1)
     policy = tmp_path / "sla.toml"
     policy.write_text(

@@ -72,6 +72,8 @@ def test_all_that_a_run_needs_is_found_there(fresh: Path, tmp_path: Path) -> Non
     )
     assert str(PROJECT) not in shown.replace(sysconfig.get_path("purelib"), "")
     run(fresh / "stormwatch", "init", "quiz", cwd=tmp_path)
+    for topic, told in (("verdicts", "inconclusive"), ("policy", "comparison")):
+        assert told in run(fresh / "stormwatch", "help", topic, cwd=tmp_path)
     found = json.loads(run(fresh / "stormwatch", "doctor", "--json", cwd=tmp_path))
     assert {one["part"]: one["works"] for one in found}["PubNub"] is True
     assert {one["part"] for one in found} >= {"Postgres", "Toxiproxy", "PubNub", "system", "service"}
