@@ -154,8 +154,13 @@ class Reading(StrEnum):
     HTTP_CONNECTIONS = "http_connections"
     #: Games of others than this run that are overdue.
     OTHERS_OVERDUE = "others_overdue"
-    #: How long a step of the rollback took; the actor is the step.
+    #: How long a step of a rollback or of a restoration took; the actor is the step.
     STEP = "step_s"
+    #: The database was lost at ``start_ns``, and back from a backup at ``end_ns``.
+    DATABASE_LOST = "database_lost"
+    #: What a database that came back from a backup still has: a move (with its ``game``), or an event.
+    #: ``start_ns`` is when it was made, ``end_ns`` when it was committed, both by the database's clock.
+    SURVIVED = "survived_loss"
     #: Rows that unauthorised calls made.
     MADE_UNAUTHORISED = "made_by_strangers"
     #: How often secrets stand in a file; the actor is the file.

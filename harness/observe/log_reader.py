@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
@@ -39,6 +40,10 @@ class LogReader(DatabaseReader):
         self._transitions = _Seen()
         self._published = _Seen()
 
+    def _begin(self) -> None:
+        self._transitions.look_at_all()
+        self._published.look_at_all()
+
     async def _read(self, connection: asyncpg.Connection[Any]) -> None:
         await self._read_transitions(connection, self._transitions.low)
         await self._read_published(connection, self._published.low, only_published=True)
@@ -57,7 +62,7 @@ class LogReader(DatabaseReader):
 
     async def _read_transitions(self, connection: asyncpg.Connection[Any], after: int) -> None:
         for record in await connection.fetch(self._witness.moves, after, self._prefix):
-            if self._transitions.add(record["id"]):
+            if self._transitions.add(record["id"], record["moved_at"]):
                 for row in _transition_rows(record, self._lifecycle):
                     self._history.append(row)
         self._transitions.forget()
@@ -68,7 +73,7 @@ class LogReader(DatabaseReader):
         if self._witness.published is None:
             return
         for record in await connection.fetch(self._witness.published, after, self._prefix, only_published):
-            if self._published.add(record["id"]):
+            if self._published.add(record["id"], record["created_at"]):
                 self._history.append(_publish_row(record))
 
     async def _read_backlog(self, connection: asyncpg.Connection[Any]) -> None:
@@ -97,25 +102,37 @@ def overdue_row(record: asyncpg.Record) -> Row:
 
 
 class _Seen:
-    """Which rows were read, and from which id on to look for more."""
+    """Which rows were read, and from which id on to look for more.
+
+    A database that comes back from a backup gives the ids of the rows that it lost to others: a row is known
+    by its id and its time.
+    """
 
     def __init__(self) -> None:
         #: Rows up to this id were all read, as far as a look-back can tell.
         self.low = 0
-        self._ids: set[int] = set()
+        self._highest = 0
+        #: Hashes: there may be millions.
+        self._rows: set[int] = set()
         self._marks: list[tuple[float, int]] = []
 
-    def add(self, id: int) -> bool:
+    def add(self, id: int, at: datetime) -> bool:
         """Note a row; return whether it is new."""
-        if id in self._ids:
+        self._highest = max(self._highest, id)
+        if (row := hash((id, at))) in self._rows:
             return False
-        self._ids.add(id)
+        self._rows.add(row)
         return True
+
+    def look_at_all(self) -> None:
+        """Begin at the first row once more; those that are known stay so."""
+        self.low = self._highest = 0
+        self._marks.clear()
 
     def forget(self) -> None:
         """Move :attr:`low` up to the highest id that was seen a look-back ago."""
         now = time.monotonic()
-        self._marks.append((now, max(self._ids, default=0)))
+        self._marks.append((now, self._highest))
         while self._marks and self._marks[0][0] < now - LOOK_BACK_S:
             self.low = self._marks.pop(0)[1]
 

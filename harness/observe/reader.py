@@ -100,6 +100,9 @@ class DatabaseReader(ABC):
             with contextlib.suppress(*TROUBLE):
                 await connection.close(timeout=1.0)
 
+    def _begin(self) -> None:
+        """Note that a session begins: the database may be another than before, or come from a backup."""
+
     @abstractmethod
     async def _read(self, connection: asyncpg.Connection[Any]) -> None:
         """Read what is new."""
@@ -111,6 +114,7 @@ class DatabaseReader(ABC):
     async def _connected(self) -> asyncpg.Connection[Any]:
         if self._connection is None or self._connection.is_closed():
             self._connection = await open_observer(self._url)
+            self._begin()
         return self._connection
 
     async def _look(self) -> None:

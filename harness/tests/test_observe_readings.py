@@ -4,7 +4,7 @@ import errno
 import socket
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +125,21 @@ def test_database_times_keep_their_microseconds() -> None:
 
 
 def test_a_row_that_was_committed_late_is_still_found() -> None:
-    seen = _Seen()
-    assert seen.add(10)
+    seen, at = _Seen(), datetime(2026, 1, 31, tzinfo=UTC)
+    assert seen.add(10, at)
     seen.forget()
     assert seen.low == 0, "a lower id may still turn up"
-    assert seen.add(9)
-    assert not seen.add(10)
+    assert seen.add(9, at)
+    assert not seen.add(10, at)
+
+
+def test_a_database_that_comes_back_from_a_backup_may_give_an_id_again() -> None:
+    seen, before = _Seen(), datetime(2026, 1, 31, tzinfo=UTC)
+    after = before + timedelta(seconds=1)
+    assert all(seen.add(id, before) for id in (1, 2, 3))
+    seen.look_at_all()
+    assert [seen.add(*row) for row in ((1, before), (2, after))] == [False, True]
+    assert seen.low == 0
 
 
 def test_readings_of_a_process_that_is_gone_are_none() -> None:
