@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from harness.faults import Exercised, FaultTarget, MissingPartError
 from harness.faults.service import ServiceFault
-from harness.history import HistoryWriter, Row, now_ns
-from harness.history.names import Reading
+from harness.faults.steps import timed
+from harness.history import HistoryWriter
 from scenarios.drawing_game.faults.flags import FlagOff
 from scenarios.drawing_game.faults.trigger import TriggerDropped
 
@@ -38,11 +38,11 @@ class EmergencyRollback(ServiceFault):
     def observed(self, on: FaultTarget, history: HistoryWriter | None) -> Iterator[Exercised]:
         monitoring, redeploy, trigger = self.STEPS
         with ExitStack() as steps:
-            with _timed(history, monitoring):
+            with timed(history, monitoring):
                 steps.enter_context(FlagOff("ENABLE_TIMER_MONITORING").applied(on))
-            with _timed(history, redeploy):
+            with timed(history, redeploy):
                 steps.enter_context(self._redeployed(on))
-            with _timed(history, trigger):
+            with timed(history, trigger):
                 steps.enter_context(TriggerDropped().applied(on))
             # Taken, each has had its effect; whether a game moves meanwhile is up to who moves it.
             yield lambda: None
@@ -63,20 +63,3 @@ class EmergencyRollback(ServiceFault):
         for replica in replicas:
             with self.named():
                 on.restart(replica)
-
-
-@contextmanager
-def _timed(history: HistoryWriter | None, step: str) -> Iterator[None]:
-    """Record how long the block took, and whether it succeeded."""
-    start_ns = now_ns()
-    ok = False
-    try:
-        yield
-        ok = True
-    finally:
-        end_ns = now_ns()
-        if history is not None:
-            taken_s = (end_ns - start_ns) / 1e9
-            history.append(
-                Row("resource", Reading.STEP, step, start_ns=start_ns, end_ns=end_ns, ok=ok, value=taken_s)
-            )
