@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "system": "Try out the file that describes a system under test.",
     "doctor": "Show what a run needs: version, where it came from, whether it works.",
     "clean": "Remove what killed runs have left on a target.",
+    "drill": "Practise what a team hopes never to need: the database lost, a release rolled back.",
     "fault": "Break something of a running stack, then mend it.",
     "report": "Judge a run's history once more and write its reports.",
     "open": "Show the page of a report in a browser.",

@@ -158,6 +158,7 @@ class Experiment:
         seed: int = Setup.seed,
         extensions: bool = True,
         own_ticks: bool = False,
+        postgres: Mapping[str, str] | None = None,
         needs: Sequence[type | Fault] = (),
         alone: bool = False,
         **lengths: str,
@@ -177,6 +178,7 @@ class Experiment:
         seed : of the players' behaviour.
         extensions : whether timers may be extended (by a grace period, by a late bid).
         own_ticks : each process of the service ticks by itself, besides cron.
+        postgres : further settings of the database.
         needs : what the system must be or have: its class, protocols of `harness.system`, and the faults that
             are to come, for the levers and the parts that they need.
         alone : nobody else's experiment takes place here before or after (it leaves something behind).
@@ -191,7 +193,16 @@ class Experiment:
             There was no steady state, or a part of the harness failed.
         """
         setup = Setup(
-            count, players, lengths, tick, replicas, seed, dict(service or {}), extensions, own_ticks
+            count,
+            players,
+            lengths,
+            tick,
+            replicas,
+            seed,
+            dict(service or {}),
+            extensions,
+            own_ticks,
+            dict(postgres or {}),
         )
         system = self._testbeds.system
         if (why := lacking(setup, system, needs) or impossible(setup, system, needs)) is not None:

@@ -35,6 +35,8 @@ class Setup:
     extensions: bool = True
     #: Whether each process of the service ticks by itself, besides cron.
     own_ticks: bool = False
+    #: Further settings of Postgres.
+    postgres: Mapping[str, str] = field(default_factory=dict)
     #: Games that begin at once, and from one such wave to the next.
     wave_size: int = 25
     wave_every: str = "1s"
@@ -149,7 +151,7 @@ def impossible(setup: Setup, system: type[System], needs: Sequence[type | Fault]
         return (
             "the target is a deployment, and DATABASE_URL is not set: nobody could see what became of games"
         )
-    environment = setup.environment(system)
+    environment = setup.environment(system) | dict(setup.postgres)
     if environment or setup.replicas != Setup.replicas:
         wanted = [*(f"{name}={value}" for name, value in environment.items())]
         wanted += [f"{setup.replicas} replicas"] if setup.replicas != Setup.replicas else []

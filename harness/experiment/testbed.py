@@ -72,6 +72,7 @@ class Testbed:
                     replicas=setup.replicas,
                     service_env=setup.environment(system),
                     log_folder=run.logs,
+                    postgres=setup.postgres,
                 )
                 self.stack = failing.enter_context(start_stack(options))
             else:

@@ -39,6 +39,7 @@ from harness.judge.clocks import NS, Clock, compared, on_masters_clock, workers_
 from harness.judge.declared import unused_clocks
 from harness.judge.doubts import declared_doubts, shortages_of
 from harness.judge.pairs import acts_of, events_of, last_signs_of_life, pairs_of, subscriptions_of, ways_of
+from harness.judge.rewound import Loss, loss_of, lost_rows, without
 from harness.judge.table import MANY, encoded, frame_of, pair_key, repeated
 from harness.judge.truth import coarsest_ns
 from harness.judge.windows import FaultWindow, Window, faults_of
@@ -76,6 +77,10 @@ class Evidence:
     duplicated: int = 0
     #: The clock of the process that wrote each file, by the file's number.
     file_clocks: Sequence[Clock] = ()
+    #: A loss of the database, from which it came back by a backup.
+    loss: Loss | None = None
+    #: The same record of what was lost by it: nothing of that is in ``table``.
+    lost: Evidence | None = field(default=None, repr=False)
     _frames: dict[Kind | Publish, pd.DataFrame] = field(default_factory=dict, repr=False)
 
     def rows(self, kind: Kind) -> pd.DataFrame:
@@ -395,7 +400,17 @@ def evidence_of(
     observers = run.option("observers")
     workers = workers_of(history.files, 1 if observers is None else int(observers))
     if not any(workers):
-        return evidence
+        return _rewound(evidence)
     known = {name: evidence.clock(name) for name in set(workers) if name is not None}
     clocks = [Clock("", bound_ns=0) if name is None else known[name] for name in workers]
-    return replace(evidence, table=on_masters_clock(table, clocks), file_clocks=clocks).unseen()
+    return _rewound(replace(evidence, table=on_masters_clock(table, clocks), file_clocks=clocks).unseen())
+
+
+def _rewound(evidence: Evidence) -> Evidence:
+    """Return the evidence of what is left, where the database was lost and came back from a backup."""
+    clock = evidence.database_clock
+    loss = loss_of(evidence.rows("resource"), clock)
+    if loss is None:
+        return evidence
+    left, lost = without(evidence.table, lost_rows(evidence.table, loss, clock))
+    return evidence.unseen(table=left, loss=loss, lost=evidence.unseen(table=lost))

@@ -119,8 +119,12 @@ class BacklogDrained:
         offset_ns = evidence.database_clock.offset_ns
         moves, overdue = evidence.transitions, evidence.overdue
         due_ns = moves["intended_ns"].fillna(moves["start_ns"]) - offset_ns
-        moves = moves[within(due_ns, fault.start_ns, fault.end_ns)]
-        stuck = overdue[within(overdue["intended_ns"] - offset_ns, fault.start_ns, fault.end_ns)]
+        start_ns = fault.start_ns
+        if evidence.loss is not None and evidence.loss.newest_ns is not None:
+            # What the backup lacks fell due before, and has to be done again.
+            start_ns = min(start_ns, evidence.loss.newest_ns)
+        moves = moves[within(due_ns, start_ns, fault.end_ns)]
+        stuck = overdue[within(overdue["intended_ns"] - offset_ns, start_ns, fault.end_ns)]
         if moves.empty and stuck.empty:
             return unseen(self.name, self.within_s, "s", "nothing fell due while it lasted")
         pairs = evidence.pairs

@@ -100,8 +100,8 @@ class DatabaseReader(ABC):
             with contextlib.suppress(*TROUBLE):
                 await connection.close(timeout=1.0)
 
-    def _begin(self) -> None:
-        """Note that a session begins: the database may be another than before, or come from a backup."""
+    def _begin(self) -> None:  # noqa: B027 - whoever asks how all is now has nothing to note
+        """Note that a session begins: the database may have come back from a backup meanwhile."""
 
     @abstractmethod
     async def _read(self, connection: asyncpg.Connection[Any]) -> None:

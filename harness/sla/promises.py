@@ -215,6 +215,12 @@ class Recovery(_Model):
     recover: Limit = 20.0
     #: ... is said of the fault: pattern of ``place:name target`` -> limit. The first that fits counts.
     faults: dict[FaultPattern, Limit] = Field(default_factory=dict)
+    #: Drills: from the loss of the database to the first move after it.
+    recovery_time: Limit = 300.0
+    #: ... the age, at that loss, of the newest commit that the backup brings back.
+    data_loss: Limit = 60.0
+    #: ... until a way of rolling back has its effect, and until it is taken back.
+    rollback: Limit = 300.0
 
     def limit_s(self, *faults: str) -> float:
         """Return in how many seconds ``faults`` (``place:name target``) are recovered from: the longest."""

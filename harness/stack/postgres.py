@@ -99,6 +99,19 @@ class Postgres:
         return self._process
 
     @property
+    def folder(self) -> Path:
+        """Its folder, with its data in ``data``; the server's user may write there.
+
+        Raises
+        ------
+        StackError
+            It was not started.
+        """
+        if self._folder is None:
+            raise StackError("postgres was not started")
+        return self._folder
+
+    @property
     def url(self) -> str:
         """Address for the harness: straight to the server, as a superuser. Holds the password."""
         return self.url_for(ADMIN, "127.0.0.1", self.port)

@@ -13,7 +13,7 @@ ROOT = Path(harness.__file__).parent
 LAYERS = (
     ("cli", "pytest_plugin"),
     ("commands",),
-    ("calibrate", "validate"),
+    ("calibrate", "drills", "validate"),
     ("experiment", "load"),
     ("live",),
     ("faults", "report"),
