@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 
@@ -204,14 +205,20 @@ def samples(address: str) -> dict[str, int]:
     return {row["name"]: row["samples"] for row in rows}
 
 
-def test_a_master_shows_what_its_workers_play(stack: Stack, tmp_path: Path) -> None:
+def test_the_form_starts_a_run_with_what_it_says_and_a_master_shows_what_its_workers_play(
+    stack: Stack, tmp_path: Path
+) -> None:
     port = str(free_port())
     workers = ("--processes=2", "--no-report", f"--master-bind-port={port}", f"--master-port={port}")
     metrics = f"127.0.0.1:{free_port()}"
     locust, address = locust_with_web_ui(stack, tmp_path, *workers, f"--prometheus={metrics}")
     with locust:
-        page_at(address, locust)
-        assert requests.post(f"{address}/swarm", data={"games": 4}, timeout=ENOUGH_S).json()["success"]
+        page = page_at(address, locust)
+        assert '"drawing"' in page
+        assert "700ms" in page
+        check_that_nobody_else_may_start_it(address, locust)
+        asked = {"games": 4, "duration": "9min"}
+        assert requests.post(f"{address}/swarm", data=asked, timeout=ENOUGH_S).json()["success"]
         wait_for(lambda: all(list(samples(address).values()) or [0]), locust)
         locust.wait_for("steady")
         shown = requests.get(f"http://{metrics}/metrics", timeout=ENOUGH_S).text
@@ -219,7 +226,23 @@ def test_a_master_shows_what_its_workers_play(stack: Stack, tmp_path: Path) -> N
         locust.process.send_signal(signal.SIGTERM)
         locust.wait()
         assert locust.nobody_is_left()
+    document = locust.run.read()
+    assert (document.option("games"), document.option("duration_s")) == (4, 540.0)
     assert json.loads((locust.run.path / "live.json").read_text(encoding="utf-8"))["ended"]
+
+
+def check_that_nobody_else_may_start_it(address: str, locust: Locust) -> None:
+    """See that the form is for this machine and for what can be played, and that it waits for the button."""
+    port = int(address.rpartition(":")[2])
+    sockets = psutil.Process(locust.process.pid).net_connections()
+    assert {socket.laddr.ip for socket in sockets if socket.laddr.port == port} == {"127.0.0.1"}
+    assert f"the web UI listens on 127.0.0.1:{port}, without a login" in locust.output
+    foreign = {"Origin": "http://evil.example"}
+    refused = requests.post(f"{address}/swarm", data={"games": 2}, headers=foreign, timeout=ENOUGH_S)
+    assert refused.status_code == 403
+    wrong = requests.post(f"{address}/swarm", data={"games": -5}, timeout=ENOUGH_S).json()
+    assert (wrong["success"], "games: '-5'" in wrong["message"]) == (False, True)
+    assert not (locust.reports / "latest").exists()
 
 
 @pytest.fixture(scope="module")

@@ -385,34 +385,6 @@ def test_a_port_in_use_is_named(
     assert port_option in last
 
 
-def test_the_web_form_starts_a_run_with_what_it_says(stack: Stack, tmp_path: Path) -> None:
-    address = f"http://127.0.0.1:{free_port()}"
-    port = int(address.rpartition(":")[2])
-    options = (f"--web-port={port}", "--no-report")
-    with Locust(tmp_path / "reports", stack.permission.environment(), *SHORT, *options) as locust:
-        page = page_at(address, locust)
-        sockets = psutil.Process(locust.process.pid).net_connections()
-        assert {socket.laddr.ip for socket in sockets if socket.laddr.port == port} == {"127.0.0.1"}
-        assert f"the web UI listens on 127.0.0.1:{port}, without a login" in locust.output
-        assert '"drawing"' in page
-        assert "700ms" in page
-        foreign = {"Origin": "http://evil.example"}
-        refused = requests.post(f"{address}/swarm", data={"games": 2}, headers=foreign, timeout=ENOUGH_S)
-        assert refused.status_code == 403
-        wrong = requests.post(f"{address}/swarm", data={"games": -5}, timeout=ENOUGH_S).json()
-        assert (wrong["success"], "games: '-5'" in wrong["message"]) == (False, True)
-        assert not (tmp_path / "reports" / "latest").exists(), "it waits for the button"
-        started = requests.post(f"{address}/swarm", data={"games": 2, "duration": "1s"}, timeout=ENOUGH_S)
-        assert started.json()["success"]
-        locust.wait_for("Shape test stopping")
-        locust.process.send_signal(signal.SIGTERM)
-        assert locust.wait() == 0, locust.output
-    document = locust.run.read()
-    assert (document.option("games"), document.option("duration_s")) == (2, 1.0)
-    assert document.interrupted is False
-    check_the_record(locust, players=2)
-
-
 def page_at(address: str, locust: Locust) -> str:
     """Return the page once it is served."""
 

@@ -42,7 +42,7 @@ def check(report: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def test_a_run_that_is_played_with_too_few_open_files_charges_nobody(stack: Stack, tmp_path: Path) -> None:
-    many = ("--games=16", "--players=4", "--duration=6s")
+    many = ("--games=16", "--players=4", "--duration=4s")
     with play(stack, tmp_path, *many, open_files=72) as refused:
         assert refused.wait() == 2
     assert "or play --anyway" in refused.output
@@ -55,7 +55,7 @@ def test_a_run_that_is_played_with_too_few_open_files_charges_nobody(stack: Stac
 
 
 def test_a_worker_that_is_killed_in_mid_run_charges_nobody(stack: Stack, tmp_path: Path) -> None:
-    with play(stack, tmp_path, "--processes=2", "--duration=8s") as locust:
+    with play(stack, tmp_path, "--processes=2", "--duration=5s") as locust:
         eventually(lambda: "steady: " in locust.output, otherwise=lambda: locust.output)
         children = psutil.Process(locust.process.pid).children()
         workers = [child for child in children if "locust" in child.cmdline()]
@@ -97,7 +97,7 @@ def test_where_cron_is_elsewhere_monitoring_is_not_applicable_and_timers_are_jud
     environment = stack.permission.environment() | {"STORMWATCH_MAY_TICK": ""}
     with (
         a_cron_elsewhere(stack),
-        Locust(tmp_path / "reports", environment, "--headless", *SHORT, "--duration=15s") as locust,
+        Locust(tmp_path / "reports", environment, "--headless", *SHORT, "--duration=6s") as locust,
     ):
         assert locust.wait() == INCONCLUSIVE, locust.output
     rows = {row["name"]: row for row in report_of(locust)["objectives"]}
