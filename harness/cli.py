@@ -18,6 +18,7 @@ from harness.output import QUIET, Exit, guard_output
 #: `command`) is imported when it is called, so that `up` does not wait for pandas.
 COMMANDS: Final = {
     "run": "The main job: load, failures, report, gate.",
+    "rollout": "Bring in a new version step by step, or back to the old one.",
     "init": "Write what a team starts with: a system's file, a policy, scenarios, CI.",
     "smoke": "Look whether a deployment works at all: in seconds, safe on production.",
     "up": "Start the local stack and stay until Ctrl-C.",

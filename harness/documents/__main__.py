@@ -11,6 +11,7 @@ from harness.documents.base import Model
 from harness.documents.calibration import Calibration
 from harness.documents.live import Live
 from harness.documents.report import Report
+from harness.documents.rollout import RolloutDocument
 from harness.documents.run import Run
 from harness.documents.scenario import Scenario
 from harness.documents.validation import Validation
@@ -20,6 +21,7 @@ DOCUMENTS: Final[Mapping[str, type[Model]]] = {
     "calibration": Calibration,
     "live": Live,
     "report": Report,
+    "rollout": RolloutDocument,
     "run": Run,
     "scenario": Scenario,
     "validation": Validation,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from harness.faults import Fault
@@ -40,6 +41,8 @@ class Setup:
     #: Games that begin at once, and from one such wave to the next.
     wave_size: int = 25
     wave_every: str = "1s"
+    #: Where the service's processes are run, another checkout; None: where the system's file says.
+    folder: Path | None = None
 
     def environment(self, system: type[System]) -> dict[str, str]:
         """Return what the processes of ``system`` are told besides what they must know."""

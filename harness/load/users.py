@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 PAUSE_S: Final = 1.0
 #: After a game that was refused.
 REFUSED_PAUSE_S: Final = 2.0
+#: Between two looks at whether the next game may begin.
+_ALLOWED_EVERY_S: Final = 0.5
 
 
 class GameHost(FastHttpUser):
@@ -54,6 +56,8 @@ class GameHost(FastHttpUser):
             gevent.sleep(self._worker_run.chance(self._slot, self._number, "pause").uniform(0, PAUSE_S))
         while self._worker_run.draining.is_set():
             gevent.sleep(1.0)
+        while not self._worker_run.may_begin(self._slot):
+            gevent.sleep(_ALLOWED_EVERY_S)
         self._number += 1
         game = PlayedItem(self._worker_run, self._api, self._slot, self._number)
         self._worker_run.playing += 1

@@ -172,6 +172,11 @@ class WorkerRun:
         self._slots += 1
         return f"{self._slots}" if self.spec.index is None else f"{self.spec.index + 1}.{self._slots}"
 
+    def may_begin(self, slot: str) -> bool:
+        """Whether a host may have its next item played: a rollout shares them out between two versions."""
+        allowed = None if self.is_elsewhere else self.folder.allowed()
+        return allowed is None or int(slot.rpartition(".")[2]) <= allowed // self.spec.processes
+
     def item_id(self, slot: str, number: int) -> str:
         """Return the id of a host's next item: unique among all items of all runs."""
         return f"{self.spec.prefix}{slot.replace('.', '-')}-{number}"

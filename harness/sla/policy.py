@@ -20,6 +20,7 @@ from harness.sla.promises import (
     Objective,
     Policy,
     Recovery,
+    Rollout,
     Tolerances,
     parse_threshold,
 )
@@ -48,6 +49,7 @@ _WITH_DEFAULTS: Final[Mapping[str, type[BaseModel]]] = {
     "tolerances": Tolerances,
     "measurement": MeasurementLimits,
     "recovery": Recovery,
+    "rollout": Rollout,
 }
 
 

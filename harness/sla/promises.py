@@ -231,6 +231,67 @@ class Recovery(_Model):
         return next(fitting, self.recover)
 
 
+class Step(_Model):
+    """A step of a rollout: the share of new items that the new version gets, and for how long at least."""
+
+    share: Annotated[float, Field(ge=0, le=1)]
+    least_s: Annotated[float, Field(ge=0)]
+
+
+def _step(text: Any) -> Any:
+    share, found, least = text.partition(" for ") if isinstance(text, str) else ("", "", "")
+    if not found:
+        raise ValueError(f'{text!r}: write a share and the least time, as in "25% for 20s"')
+    return Step(share=parse_share(share), least_s=parse_duration(least))
+
+
+def _rising(steps: list[Step]) -> list[Step]:
+    shares = [step.share for step in steps]
+    if shares != sorted(set(shares)) or not shares or shares[-1] != 1:
+        told = ", ".join(f"{share * 100:g}%" for share in shares) or "there is none"
+        raise ValueError(f"must rise from step to step, up to 100%: {told}")
+    return steps
+
+
+#: The requirements', with times for a local stack.
+_STEPS: Final = ("0% for 10s", "25% for 20s", "50% for 15s", "100% for 15s")
+_CHECKPOINTS: Final = (
+    *("error_rate", "timer_accuracy", "event_delivery", "performance", "alerts"),
+    *("integrity", "drift"),
+)
+
+
+class Rollout(_Model):
+    """How a new version comes to serve all: in steps, past checkpoints, or back.
+
+    A step of 0% shows that what is there is well. A checkpoint is an objective, or ``performance`` (the
+    objectives about durations), ``integrity``, ``drift`` or ``alerts``.
+    """
+
+    steps: Annotated[list[Annotated[Step, BeforeValidator(_step)]], AfterValidator(_rising)] = Field(
+        default_factory=lambda: [_step(text) for text in _STEPS]
+    )
+    checkpoints: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: [*_CHECKPOINTS])
+    #: Of all rollouts of a version that keeps every limit, so many are rolled back nevertheless, at most.
+    false_alarms: Share = 0.05
+    #: How long a step may take to be told; after that, the rollout is held.
+    most: Limit = 900.0
+    #: From the first bad event until the old version serves the last player again.
+    back_within: Limit = 300.0
+    #: For how long the old version must be well after a rollback, to prove that all is.
+    proof: Limit = 10.0
+    #: Commands of the team's, given STORMWATCH_SHARE (percent) and the addresses of both versions: one that
+    #: splits the traffic, at every step and at a rollback, and those that follow a rollback.
+    split: str = ""
+    rollback: list[str] = Field(default_factory=list)
+    #: How long each of them may take.
+    hook: Limit = 30.0
+
+
+#: Checkpoints that are no objectives.
+GROUPS: Final = frozenset({"performance", "alerts", "integrity", "drift"})
+
+
 def _is_duration(value: object) -> bool:
     try:
         return isinstance(value, str) and parse_duration(value) > 0
@@ -277,6 +338,7 @@ class Policy(_Model):
     measurement: MeasurementLimits = MeasurementLimits()
     recovery: Recovery = Recovery()
     drift: dict[str, Drift] = Field(default_factory=dict)
+    rollout: Rollout = Field(default_factory=Rollout)
     profiles: dict[str, Profile] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -316,6 +378,14 @@ class Policy(_Model):
         if profile not in self.profiles or objective not in self.profiles[profile].not_judged:
             return None
         return f"not judged in profile {profile}"
+
+    @model_validator(mode="after")
+    def _check_checkpoints(self) -> Self:
+        for name in () if "rollout" not in self.model_fields_set else self.rollout.checkpoints:
+            if name not in GROUPS and name not in self.objectives:
+                known = ", ".join([*sorted(GROUPS), *self.objectives])
+                raise ValueError(f"rollout.checkpoints: no objective {name!r}; there are: {known}")
+        return self
 
     def confidence_of(self, objective: Objective) -> float | None:
         """Return the confidence of an objective's interval; None: a census, which has no sampling error."""

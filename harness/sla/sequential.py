@@ -29,6 +29,8 @@ _BETS: Final = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.7])
 _MOST_SAMPLES: Final = 1e9
 #: More evidence than this is told as this: its logarithm.
 _MOST: Final = 700.0
+#: No part of the mixture is smaller than this.
+_LEAST: Final = 1e-300
 
 
 def against(shares: Floats, limit: float) -> Floats:
@@ -63,7 +65,7 @@ def in_favour(bad: Floats | float, count: Floats | float, limit: float) -> Float
     at_limit = bad * math.log(limit) + good * math.log1p(-limit)
     mixed = (
         special.betaln(1 + bad, prior + good)
-        + np.log(special.betainc(1 + bad, prior + good, limit))
+        + np.log(np.maximum(special.betainc(1 + bad, prior + good, limit), _LEAST))
         - special.betaln(1, prior)
         - math.log(special.betainc(1, prior, limit))
     )
@@ -74,7 +76,7 @@ def in_favour(bad: Floats | float, count: Floats | float, limit: float) -> Float
 
 def upper_bound(bad: float, count: float, confidence: float) -> float:
     """Return the smallest share that is ruled out so far; valid at all times together."""
-    low, high = bad / count if count else 0.0, 1.0
+    low, high = float(bad / count) if count else 0.0, 1.0
     while high - low > max(1e-6, high * 1e-3):
         middle = (low + high) / 2
         ruled_out = in_favour(bad, count, middle) >= 1 / (1 - confidence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -54,6 +54,8 @@ class StackOptions:
     toxiproxies: int = 1
     #: Further environment of the service (flags, addresses of alert sinks).
     service_env: Mapping[str, str] = field(default_factory=dict)
+    #: Where the service's processes are run, another checkout; None: where the system's file says.
+    folder: Path | None = None
     #: Where each process's output goes, one file a process; by default a temporary folder that goes away.
     log_folder: Path | None = None
     #: Keep the temporary folder's logs after the end, for looking into.
@@ -271,8 +273,9 @@ class Stack:
         local = self._wired.local(number, self.postgres)
         for program in parts_of_system.programs_of(self.system, self.target, local):
             name = f"{program.name}-{number}"
+            placed = replace(program, folder=self.options.folder or program.folder)
             environment = {**inherited_environment(), **program.environment, **self.options.service_env}
-            self._launch(parts_of_system.spec(self.system, program, name, port, self._log(name), environment))
+            self._launch(parts_of_system.spec(self.system, placed, name, port, self._log(name), environment))
 
     def _start_emulator(self, port: int) -> Emulator:
         token, log = secrets.token_urlsafe(24), self._log("pubnub")

@@ -11,6 +11,7 @@ from harness.system.optional import (
     Acts,
     Broadcasts,
     CleansUp,
+    HasAlerts,
     HasCleaning,
     HasHealth,
     HasMetrics,
@@ -58,7 +59,7 @@ def members_of(system: type[System]) -> list[str]:
 
 def half_of(system: type[System]) -> str | None:
     """Return a member of ``system`` that is there in part only and would not count; None: there is none."""
-    for kind in (*(kind for member in MEMBERS for kind in member.kinds), HasSecrets, Broadcasts):
+    for kind in (*(kind for member in MEMBERS for kind in member.kinds), HasAlerts, HasSecrets, Broadcasts):
         names = _names(kind)
         lacks = [name for name in names if not hasattr(system, name)]
         if 0 < len(lacks) < len(names):

@@ -221,6 +221,23 @@ class HasMetrics(Protocol):
 
 
 @runtime_checkable
+class HasAlerts(Protocol):
+    """The system tells which of its alerts are raised."""
+
+    def alerts(self) -> Call:
+        """Return the call that asks; it changes nothing."""
+
+    def raised(self, body: Any) -> Iterable[str]:
+        """Return the names of the alerts that the body of its answer tells to be raised.
+
+        Raises
+        ------
+        Unreadable
+            The answer says nothing of alerts.
+        """
+
+
+@runtime_checkable
 class UsesPool(Protocol):
     """All connections of a process's pool can be used at once; its metrics tell how many it has at most."""
 

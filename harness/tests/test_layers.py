@@ -13,7 +13,7 @@ ROOT = Path(harness.__file__).parent
 LAYERS = (
     ("cli", "pytest_plugin"),
     ("commands",),
-    ("calibrate", "drills", "validate"),
+    ("calibrate", "drills", "rollout", "validate"),
     ("experiment", "load"),
     ("live",),
     ("faults", "report"),

@@ -219,6 +219,17 @@ class DrawingGame(System):
         """Each process shows Prometheus's text to whoever has the key."""
         return Call("GET", "/metrics", self.target.authorization)
 
+    def alerts(self) -> Call:
+        """Its own rules, for whoever has the key."""
+        return Call("GET", "/alerts", self.target.authorization)
+
+    def raised(self, body: Any) -> list[str]:
+        """Read the names of those that are raised."""
+        told = body.get("alerts") if isinstance(body, dict) else None
+        if not isinstance(told, list):
+            raise Unreadable(BAD_ANSWER)
+        return [text(one, "name") for one in told if mapping(one, "alert").get("state") != "ok"]
+
     def use_pool(self) -> Call:
         """Read drawings of a game that is none."""
         return Call("GET", "/rest/v1/submissions?game_id=eq.none&select=game_id", self.target.keys)
