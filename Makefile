@@ -63,7 +63,7 @@ bench: $(READY) ## speed and memory, as ratios measured side by side; and whethe
 	$(BIN)/stormwatch calibrate
 
 lock: ## pin the dependencies again (needs uv)
-	uv pip compile pyproject.toml --quiet --group dev --generate-hashes --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --quiet --extra otlp --group dev --generate-hashes --universal --python-version 3.11 \
 		--no-emit-package stormwatch --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make lock" --output-file requirements.txt
 

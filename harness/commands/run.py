@@ -45,6 +45,16 @@ class _RunCommand(click.Command):
             raise click.UsageError(_what_was_meant(error.option_name, _own_options(self)), ctx) from error
 
 
+def _collector(_context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
+    """Return the address of a collector to which a report can be sent; None: none was given."""
+    from harness.report.otlp import OtlpError, see_that_it_can_be_sent
+
+    if url is not None:
+        with said_as(click.UsageError, OtlpError):
+            see_that_it_can_be_sent(url)
+    return url
+
+
 def _own_options(command: click.Command) -> set[str]:
     return {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
 
@@ -110,6 +120,12 @@ def _what_was_meant(name: str, own: set[str]) -> str:
     metavar="[HOST:]PORT",
     help="Serve the objectives so far, verdicts and faults to Prometheus there. [host: 127.0.0.1]",
 )
+@click.option(
+    "--otlp",
+    metavar="URL",
+    callback=_collector,
+    help="Send the report to an OpenTelemetry collector at the end: spans and metrics (http://127.0.0.1:4318).",
+)
 @click.option("--list", "only_list", is_flag=True, help="List the failure scenarios that would run, no more.")
 @click.option(
     "--workers",
@@ -140,6 +156,7 @@ def command(
     workers: int | None,
     with_gate: bool,
     prometheus: str | None,
+    otlp: str | None,
     only_list: bool,
     as_json: bool,
     load_options: tuple[str, ...],
@@ -213,7 +230,19 @@ def command(
                 job.break_things(selection, workers)
         document = job.judge(policy, partial(_repeating, context))
     _print(document, run, as_json=as_json)
+    if otlp:
+        _send(document, otlp)
     sys.exit(EXIT_CODES[document.verdict] if with_gate else 0)
+
+
+def _send(document: Report, collector: str) -> None:
+    """Send a report to a collector; that it can't be sent is said, and leaves the exit code to the verdict."""
+    from harness.report.otlp import OtlpError, send
+
+    try:
+        send(document, collector)
+    except OtlpError as error:
+        click.echo(str(error), err=True)
 
 
 def _make_known(sla: Path | None) -> None:
