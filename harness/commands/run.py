@@ -236,7 +236,7 @@ def command(
 
 
 def _send(document: Report, collector: str) -> None:
-    """Send a report to a collector; that it can't be sent is said, and leaves the exit code to the verdict."""
+    """Send a report to a collector. That it can't be sent is said; the exit code is the verdict's."""
     from harness.report.otlp import OtlpError, send
 
     try:
