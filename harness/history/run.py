@@ -98,12 +98,13 @@ class RunFolder:
         """Let no more than so many items be under way at once; those that are go on to their end."""
         write_atomically(self.path / _ALLOWED, f"{items}\n")
 
-    def allowed(self) -> int | None:
-        """Return how many items may be under way at once; None: as many as the load has."""
+    def lets_begin(self, slot: str, processes: int) -> bool:
+        """Tell whether the host of a slot (``3``, ``2.3`` of the second process) may begin another item."""
         try:
-            return int((self.path / _ALLOWED).read_text(encoding="ascii"))
-        except (FileNotFoundError, ValueError):
-            return None
+            allowed = int((self.path / _ALLOWED).read_text(encoding="ascii"))
+        except FileNotFoundError:
+            return True
+        return int(slot.rpartition(".")[2]) <= allowed // processes
 
     def doubt(self, *doubts: Doubt) -> None:
         """Add doubts to those that ``run.json`` names as ``missing``."""

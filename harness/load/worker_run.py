@@ -174,8 +174,7 @@ class WorkerRun:
 
     def may_begin(self, slot: str) -> bool:
         """Whether a host may have its next item played: a rollout shares them out between two versions."""
-        allowed = None if self.is_elsewhere else self.folder.allowed()
-        return allowed is None or int(slot.rpartition(".")[2]) <= allowed // self.spec.processes
+        return self.is_elsewhere or self.folder.lets_begin(slot, self.spec.processes)
 
     def item_id(self, slot: str, number: int) -> str:
         """Return the id of a host's next item: unique among all items of all runs."""
