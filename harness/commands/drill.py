@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from harness.commands._errors import said_as
+from harness.commands._json import json_option
 from harness.commands._progress import interruptible
 from harness.commands._reports import reports_option
 from harness.commands._system import system_option, use_system
@@ -20,33 +23,48 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.documents.report import Report
+    from harness.documents.rows import Fault, Finding
     from harness.drills.practice import Exercise
 
 _EXIT_CODES: Final = (
     "Exit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no report could be made, 130 given up."
 )
-_sla_option: Final = click.option(
-    "--sla", type=click.Path(dir_okay=False, path_type=Path), help="Policy to judge by, as for `run`."
+#: What an outcome is worth; the others are inconclusive.
+_WORTH: Final = {"passed": "pass", "failed": "fail", "skipped": "not applicable"}
+#: Options of every drill, in the order of the help.
+_OPTIONS: Final = (
+    click.option("--games", type=click.IntRange(1, 1000), default=12, show_default=True, help="At a time."),
+    click.option("--players", type=click.IntRange(1, 100), default=2, show_default=True, help="A game."),
+    click.option(
+        "--sla",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Policy to judge by, as for `stormwatch run`.",
+    ),
+    reports_option("Where the drill's folder is made."),
+    click.option(
+        "--local", is_flag=True, help="On a local stack, whatever the environment says (SUPABASE_URL ...)."
+    ),
+    system_option,
+    json_option,
 )
-_json_option: Final = click.option(
-    "--json", "as_json", is_flag=True, help="Print the report as JSON instead."
-)
-_games_option: Final = click.option(
-    "--games", type=click.IntRange(1, 1000), default=12, show_default=True, help="Games at a time."
-)
-_players_option: Final = click.option(
-    "--players", type=click.IntRange(1, 100), default=2, show_default=True, help="Players a game."
-)
+
+
+def _drill_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
 
 
 @click.group(name="drill")
 def command() -> None:
-    """Practise what a team hopes never to need, on a local stack of its own."""
+    """Practise what a team hopes never to need, timed and judged.
+
+    On a local stack, or on the deployment that the environment names, with consent to load and break it. What
+    can't be practised there is named, and not judged.
+    """
 
 
 @command.command(name="recovery", epilog=_EXIT_CODES)
-@_games_option
-@_players_option
 @click.option(
     "--archive-every",
     "archive_s",
@@ -55,19 +73,8 @@ def command() -> None:
     show_default=True,
     help="Seconds from one archived piece of the WAL to the next: what a loss may cost.",
 )
-@_sla_option
-@reports_option("Where the drill's folder is made.")
-@system_option
-@_json_option
-def recovery(
-    games: int,
-    players: int,
-    archive_s: int,
-    sla: Path | None,
-    reports: Path,
-    system: str | None,
-    as_json: bool,
-) -> None:
+@_drill_options
+def recovery(archive_s: int, games: int, players: int, **options: Any) -> None:
     """Lose the database in the middle of play, and bring it back from a backup.
 
     Games are played on a local stack whose Postgres archives its WAL. A base backup is taken; then the server
@@ -76,34 +83,74 @@ def recovery(
     nothing is moved early or twice afterwards, all that was committed is heard, and what each player heard
     last is where the game is. Moves that the backup lacks are named as lost with it.
     """
-    from harness.drills import recover
     from harness.drills.practice import Exercise
+    from harness.drills.recovery import recover
 
-    use_system(system)
+    use_system(options["system"])
     play = partial(recover, games=games, players=players, archive_s=archive_s)
     exercise = Exercise("The database is lost in mid-run and comes back from its backup.", play)
-    _carry_out("recovery", {"recovery": exercise}, sla, reports, as_json=as_json)
+    _carry_out("recovery", {"recovery": exercise}, _print_rows, **options)
+
+
+@command.command(name="rollback", epilog=_EXIT_CODES)
+@click.option(
+    "--only", "names", multiple=True, metavar="WAY", help="This way alone; may be given several times."
+)
+@click.option(
+    "--previous",
+    default="",
+    metavar="COMMAND",
+    help="Starts the previous version, on the address that the service is told. [default: the same version]",
+)
+@_drill_options
+def rollback(names: tuple[str, ...], previous: str, games: int, players: int, **options: Any) -> None:
+    """Take a release back in each way there is, while games are played, and roll it forward again.
+
+    The schedule is turned off, the previous version is started in the service's place, and what the system's
+    file names (`rollbacks` of its levers) is done: flags off, the trigger dropped, all of it. Each is timed,
+    against `rollback` in [recovery] of the policy, and what players noticed of it is told.
+    """
+    from harness.drills.rollback import ways_of
+    from harness.system import find_system
+
+    use_system(options["system"])
+    ways = ways_of(find_system(), shlex.split(previous), games=games, players=players)
+    if strange := sorted(set(names) - set(ways)):
+        raise click.UsageError(f"--only {strange[0]}: no such way; there are {', '.join(ways)}")
+    chosen = {name: way for name, way in ways.items() if not names or name in names}
+    _carry_out("rollback", chosen, _print_ways, **options)
 
 
 def _carry_out(
-    drill: str, exercises: Mapping[str, Exercise], sla: Path | None, reports: Path, *, as_json: bool
+    drill: str,
+    exercises: Mapping[str, Exercise],
+    show: Callable[[Report], None],
+    *,
+    sla: Path | None,
+    reports: Path,
+    local: bool,
+    as_json: bool,
+    **_: object,
 ) -> None:
-    from harness.drills import practise
+    from harness.drills.practice import practise
+    from harness.experiment.setup import deployment
     from harness.files import DocumentError
     from harness.history import create_run
     from harness.history.command import command_line
     from harness.report.gate import EXIT_CODES
     from harness.sla.policy import PolicyError, load_policy
     from harness.system import find_system
-    from harness.target import forget_deployment
+    from harness.target import ConsentError, TargetError, forget_deployment
 
+    if local:
+        forget_deployment()
     line = command_line(["stormwatch", "drill", *sys.argv[2:]])
-    with said_as(click.UsageError, PolicyError, DocumentError):
+    with said_as(click.UsageError, PolicyError, DocumentError, ConsentError, TargetError):
         policy = load_policy(sla)
+        deployment()  # whether it may be broken
         run = create_run(
             reports.absolute(), f"drill-{drill}", expects_load=False, expects_scenarios=True, command=line
         )
-    forget_deployment()  # what is practised on is a local stack
     try:
         with interruptible():
             report = practise(run, policy, find_system(), exercises, line)
@@ -113,12 +160,13 @@ def _carry_out(
     if as_json:
         click.echo(report.text())
     else:
-        _print(report)
+        show(report)
         click.echo(f"report: {os.path.relpath(run.path / 'report.html')}")
     sys.exit(EXIT_CODES[report.verdict])
 
 
-def _print(report: Report) -> None:
+def _print_rows(report: Report) -> None:
+    """Print what came of each expectation, a line each."""
     from rich.text import Text
 
     from harness import output
@@ -135,6 +183,43 @@ def _print(report: Report) -> None:
             if row.explanation:
                 line.append(f"; {row.explanation}", style="dim")
             console.print(line)
+    _print_trouble(report)
+
+
+def _print_ways(report: Report) -> None:
+    """Print how long each way of rolling back took, and what players noticed."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness import output
+    from harness.drills.rollback import Noticed, RolledBack, TakenBack
+    from harness.report.words import MARKS, STYLES
+
+    def seconds(found: Finding | None) -> str:
+        return "" if found is None or found.measured is None else f"{found.measured:.2f} s"
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("", "way", "rolled back", "forward again", Noticed().name):
+        table.add_column(heading, overflow="fold")
+    of: dict[str, Fault] = {}
+    for fault in report.faults:
+        of.setdefault(str(fault.scenario), fault)
+    for scenario in report.scenarios:
+        rows = {} if scenario.id not in of else {row.name: row for row in of[scenario.id].expectations}
+        back, again, noticed = (rows.get(one.name) for one in (RolledBack(), TakenBack(), Noticed()))
+        told = "" if noticed is None else noticed.explanation
+        verdict = _WORTH.get(scenario.outcome, "inconclusive")
+        mark = Text(MARKS[verdict], style=STYLES[verdict])
+        table.add_row(mark, scenario.id, seconds(back), seconds(again), told)
+    output.console().print(table)
+    _print_trouble(report)
+
+
+def _print_trouble(report: Report) -> None:
+    from rich.text import Text
+
+    from harness import output
+
     for scenario in report.scenarios:
         if scenario.outcome != "passed":
-            console.print(Text(f"{scenario.outcome}: {scenario.message}"))
+            output.console().print(Text(f"{scenario.id} {scenario.outcome}: {scenario.message}"))

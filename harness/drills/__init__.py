@@ -1,6 +1,1 @@
-"""Drills: what a team hopes never to need, practised on a stack of our own and timed."""
-
-from harness.drills.practice import practise
-from harness.drills.recovery import recover
-
-__all__ = ["practise", "recover"]
+"""Drills: what a team hopes never to need, practised while games are played, and timed."""

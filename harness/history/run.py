@@ -63,6 +63,11 @@ class RunFolder:
         return self.path / "scenarios"
 
     @property
+    def schedule_off(self) -> Path:
+        """While this file is there, the load's cron sends no ticks."""
+        return self.path / "schedule-off"
+
+    @property
     def report_json(self) -> Path:
         """The report that the gate reads."""
         return self.path / "report.json"

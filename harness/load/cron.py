@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import gevent
@@ -20,7 +21,10 @@ _CONCURRENCY: Final = 100
 
 
 class Cron:
-    """Has the system tick each ``every_s`` seconds, from :meth:`start` to :meth:`stop`."""
+    """Has the system tick each ``every_s`` seconds, from :meth:`start` to :meth:`stop`.
+
+    While the file ``off`` is there, the schedule is off.
+    """
 
     def __init__(
         self,
@@ -29,6 +33,7 @@ class Cron:
         every_s: float,
         history: HistoryWriter,
         request_event: EventHook,
+        off: Path,
     ) -> None:
         permission.require(Action.TICK)
         target = permission.target
@@ -39,6 +44,7 @@ class Cron:
         self._system = system
         self._every_ns = round(every_s * 1e9)
         self._history = history
+        self._off = off
         self._ticks = Group()
         self._schedule: gevent.Greenlet | None = None
 
@@ -57,7 +63,8 @@ class Cron:
         due_ns = now_ns()
         while True:
             gevent.sleep(max(0.0, (due_ns - now_ns()) / 1e9))
-            self._ticks.spawn(self._tick, due_ns)
+            if not self._off.exists():
+                self._ticks.spawn(self._tick, due_ns)
             due_ns += self._every_ns
 
     def _tick(self, due_ns: int) -> None:

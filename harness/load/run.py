@@ -212,7 +212,14 @@ class Run:
         system = find_system(self._spec.system)(permission.target)
         if Action.TICK not in permission or not isinstance(system, Ticks):
             return None
-        cron = Cron(system, permission, self.options.tick_s, self._history, self._environment.events.request)
+        cron = Cron(
+            system,
+            permission,
+            self.options.tick_s,
+            self._history,
+            self._environment.events.request,
+            self.folder.schedule_off,
+        )
         cron.start()
         return cron
 

@@ -27,6 +27,7 @@ class Levers(Statements):
     unmoved : how many of the items whose marks begin with ``$1`` are still as they were made.
     newest : mark of the newest item. What is made bears the prefix of the run that it is of.
     faults : kinds of faults of the system's own, subclasses of :class:`harness.faults.Fault`.
+    rollbacks : ways in which a release of the system is taken back, each such a fault: drills practise them.
     """
 
     tables: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class Levers(Statements):
     unmoved: str = ""
     newest: str = ""
     faults: tuple[type[Any], ...] = ()
+    rollbacks: tuple[Any, ...] = ()
 
 
 @runtime_checkable

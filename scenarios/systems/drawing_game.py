@@ -93,6 +93,12 @@ class DrawingGame(System):
         tick_lock="8462001",
         sessions_name_pid=True,
         faults=(EmergencyRollback, FlagOff, TriggerDropped),
+        rollbacks=(
+            FlagOff("ENABLE_TIMER_MONITORING"),
+            FlagOff("ENABLE_PUBNUB_BROADCASTING"),
+            TriggerDropped("postgres"),
+            EmergencyRollback(),
+        ),
     )
     without_extensions: ClassVar = {"ENABLE_GRACE_PERIOD": "false"}
     own_ticks: ClassVar = {"ENABLE_SCHEDULE": "true", "SCHEDULE": "*/1 * * * * *"}
