@@ -46,7 +46,7 @@ RESAMPLES: Final = 2000
 _GRID: Final = 4096
 
 #: Options of a run that must agree for a comparison to mean anything.
-_LOAD: Final = ("games", "players", "tick_s", "lengths", "sync_s")
+LOAD: Final = ("games", "players", "tick_s", "lengths", "sync_s")
 
 
 class CompareError(Exception):
@@ -138,18 +138,19 @@ def differences(base: Run, head: Run) -> list[str]:
     found = []
     if base.profile != head.profile:
         found.append(f"profile {base.profile} and {head.profile}")
-    here, there = (_place(about.target or {}) for about in (base, head))
+    here, there = (target_name(about.target or {}) for about in (base, head))
     if here != there:
         found.append(f"target {here} and {there}")
     mine, theirs = (about.options or {} for about in (base, head))
     return found + [
         f"{name} {mine.get(name)} and {theirs.get(name)}"
-        for name in _LOAD
+        for name in LOAD
         if mine.get(name) != theirs.get(name)
     ]
 
 
-def _place(target: Mapping[str, Any]) -> str:
+def target_name(target: Mapping[str, Any]) -> str:
+    """Return what a run took place on: ``embedded``, or the service's address."""
     # A local stack has another port each time.
     return str(target["origin"]) if target.get("origin") == "embedded" else str(target.get("service_url"))
 
@@ -221,7 +222,7 @@ def _ratio(row: ComparedRow, before: Samples, after: Samples, q: float, confiden
     ratios = bootstrap_quantiles(after, q, random) / bootstrap_quantiles(before, q, random)
     tail = (1 - confidence) / 2
     low, high = (float(np.quantile(ratios, end)) for end in (tail, 1 - tail))
-    change = _change(low, high, 1 / (1 + row.limit), 1 + row.limit)
+    change = change_between(low, high, 1 / (1 + row.limit), 1 + row.limit)
     return replace(row, value=head / base, interval=(low, high), change=change)
 
 
@@ -269,11 +270,12 @@ def _difference(
         value=value * 100,
         interval=(low * 100, high * 100),
         limit=limit * 100,
-        change=_change(low, high, -limit, limit),
+        change=change_between(low, high, -limit, limit),
     )
 
 
-def _change(low: float, high: float, least: float, most: float) -> Change:
+def change_between(low: float, high: float, least: float, most: float) -> Change:
+    """Return what an interval of an effect says, where ``least`` to ``most`` is the same."""
     if low > most:
         return "worse"
     if high < least:
