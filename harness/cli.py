@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "open": "Show the page of a report in a browser.",
     "gate": "Exit by the verdict of a report.",
     "compare": "Compare two runs, objective by objective.",
+    "trend": "Objectives over many releases, and which release moved them.",
     "export": "Write a run's history as CSV, Parquet or JSON lines.",
     "badge": "Write the verdict of a report as an SVG badge.",
     "help": "Explain verdicts, policy, faults, exit-codes, or a command.",
@@ -43,7 +44,19 @@ COMMANDS: Final = {
 
 #: Commands that speak to no system.
 _READERS: Final = frozenset(
-    {"init", "report", "gate", "compare", "export", "help", "settings", "completion", "badge", "open"}
+    {
+        "init",
+        "report",
+        "gate",
+        "compare",
+        "trend",
+        "export",
+        "help",
+        "settings",
+        "completion",
+        "badge",
+        "open",
+    }
 )
 
 #: Options of every command.

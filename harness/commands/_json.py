@@ -12,7 +12,7 @@ json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print
 
 
 def print_json(content: Any) -> None:
-    """Print plain values, dataclasses and models, paths and times among them."""
+    """Print plain values, dataclasses, models, paths and times. Infinity, which JSON lacks, is null."""
     from pydantic_core import to_jsonable_python
 
-    click.echo(json.dumps(to_jsonable_python(content), indent=2))
+    click.echo(json.dumps(to_jsonable_python(content, inf_nan_mode="null"), indent=2))

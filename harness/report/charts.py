@@ -20,6 +20,9 @@ from harness.documents.rows import ObjectiveRow
 from harness.documents.shown import Distribution, Game, Series, Stage, Timeline
 from harness.files import read_json, user_cache, write_atomically
 from harness.report.compare import LOOKS, ComparedRow
+from harness.report.trend import Series as Objective
+from harness.report.trend import Trend
+from harness.report.words import measured
 
 Spec = dict[str, Any]
 
@@ -290,6 +293,25 @@ def change(row: ComparedRow) -> Spec:
         most=_MOST_TOLERANCES,
         colour=f"var(--{LOOKS[row.change]})",
     )
+
+
+def over_releases(series: Objective, trend: Trend) -> Spec:
+    """One objective of a trend: each report's interval, and the releases that moved it."""
+    colours = {"pass": "var(--series-1)", "fail": "var(--fail)"}
+    points: list[Spec] = [{"release": release.label} for release in trend.releases]
+    for point, row in zip(points, series.rows, strict=True):
+        if row is not None and row.measured is not None and math.isfinite(row.measured):
+            ends = (row.measured if end is None or math.isinf(end) else end for end in row.interval)
+            point |= dict(zip(("low", "high"), ends, strict=True))
+            point |= {"measured": row.measured, "said": measured(row), "verdict": row.verdict}
+            point["colour"] = colours.get(row.verdict, "var(--inconclusive)")
+    moved = [
+        {"release": one.label, "said": str(one), "colour": f"var(--{LOOKS[one.row.change]})"}
+        for one in series.moved
+    ]
+    labels = _SECONDS if series.newest.row.unit == "s" else "format(datum.value, '.4~g') + ' %'"
+    order = [release.label for release in trend.releases]
+    return _filled("trend", points=points, moved=moved, labels=labels, order=order)
 
 
 @cache

@@ -31,12 +31,18 @@ from harness.sla import statistics
 from harness.sla.policy import Objective, Policy
 from harness.sla.units import format_quantity
 
-Change = Literal["better", "worse", "same", "can't tell", "not applicable"]
+#: Between "same" and "can't tell" (in a trend): nothing that the scatter of runs would not explain.
+Change = Literal["better", "worse", "same", "no change seen", "can't tell", "not applicable"]
 
 #: How a change looks, as verdicts do.
 LOOKS: Final[Mapping[Change, str]] = {
     "better": "pass", "same": "pass", "worse": "fail", "can't tell": "inconclusive",
-    "not applicable": "not applicable",
+    "no change seen": "pass", "not applicable": "not applicable",
+}  # fmt: skip
+
+MARKS: Final[Mapping[Change, str]] = {
+    "better": "✅", "same": "✅", "worse": "❌", "can't tell": "❔", "not applicable": "➖",
+    "no change seen": "✅",
 }  # fmt: skip
 
 #: Resamplings of a bootstrap.
@@ -289,7 +295,6 @@ def _finite(value: float) -> float | None:
 
 def comparison_markdown(comparison: Comparison) -> str:
     """Return the Markdown view of a comparison."""
-    marks = {"better": "✅", "same": "✅", "worse": "❌", "can't tell": "❔", "not applicable": "➖"}
     rows = comparison.rows.values()
     lines = [
         f"## Stormwatch: {comparison.change}",
@@ -303,7 +308,7 @@ def comparison_markdown(comparison: Comparison) -> str:
                     text(row.title),
                     *row.sides_in_words(),
                     *row.effect_in_words(),
-                    f"{marks[row.change]} {row.change}",
+                    f"{MARKS[row.change]} {row.change}",
                 )
                 for row in rows
             ],

@@ -16,8 +16,9 @@ from harness.documents.report import Report
 from harness.documents.rows import Fault
 from harness.documents.words import begin
 from harness.report import calibration, validation, words
-from harness.report.charts import PANELS, Panel, Spec, bundle, change, charts, config
+from harness.report.charts import PANELS, Panel, Spec, bundle, change, charts, config, over_releases
 from harness.report.compare import LOOKS, Comparison
+from harness.report.trend import Trend
 from harness.sla.units import format_quantity
 
 _TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -50,6 +51,12 @@ def render_comparison(comparison: Comparison) -> str:
     """Return the page of a comparison."""
     drawn = {name: change(row) for name, row in comparison.rows.items() if row.value is not None}
     return _page("comparison", drawn, comparison=comparison, looks=LOOKS)
+
+
+def render_trend(trend: Trend) -> str:
+    """Return the page of a trend."""
+    drawn = {one.name: over_releases(one, trend) for one in trend.series if any(one.rows)}
+    return _page("trend", drawn, trend=trend, looks=LOOKS, drawn=drawn)
 
 
 def _page(name: str, specs: Mapping[str, Spec], **values: Any) -> str:
