@@ -301,34 +301,44 @@ def _service() -> Finding:
 def _load(games: int, players: int, lasting: str | None) -> list[Finding]:
     """Compare what each process of a local load of this size needs with what this machine has."""
     from harness.limits import cores, open_files
-    from harness.load.capacity import Size, TooLargeError, needs_of, see_that_it_fits, toxiproxies_for
+    from harness.load.capacity import (
+        PLAYERS_TOXIPROXY,
+        Machine,
+        Size,
+        TooLargeError,
+        needs_of,
+        see_that_it_fits,
+        toxiproxies_for,
+    )
+    from harness.load.figures import OBSERVER
     from harness.load_options import OPTIONS, observers_for
     from harness.sla.units import parse_duration
     from harness.system import find_system, tick_of
 
-    allowed, system = open_files(), find_system()
+    machine, system = Machine.here(), find_system()
+    lengths = [timed.usual for timed in system.lifecycle.timed.values()]
+    tick = tick_of(system, str(OPTIONS["tick"].usual))
     with said_as(click.UsageError, ValueError):
-        tick = tick_of(system, str(OPTIONS["tick"].usual))
-        usual = [span for timed in system.lifecycle.timed.values() for span in (timed.usual, tick)]
-        game_s = sum(map(parse_duration, [lasting] if lasting else usual))
-    size = Size(games, players, observers_for(games * players, cores=cores(), files=allowed), game_s)
-    servers = toxiproxies_for(size, files=allowed)
-    several = {"an observer": size.observers, "a Toxiproxy for players": servers - 1}
+        game_s = sum(map(parse_duration, [lasting] if lasting else [*lengths, *len(lengths) * [tick]]))
+    observers = observers_for(games * players, cores=cores(), files=open_files())
+    size = Size(games, players, observers, game_s, len(lengths))
+    servers = toxiproxies_for(size, machine)
+    several = {OBSERVER: observers, PLAYERS_TOXIPROXY: servers - 1}
     found = [
         Finding(
-            need.process,
+            need.process or "all together",
             "",
-            f"{need.open_files:,} open files of {allowed:,}",
-            need.open_files <= allowed,
+            f"{need.in_words()} of {machine.in_words(need.resource)}",
+            need.amount <= machine.has(need.resource),
             f"{several[need.process]} of them" if need.process in several else "",
         )
-        for need in needs_of(size, processes=1, toxiproxies=servers)
+        for need in needs_of(size, processes=1, here=1, toxiproxies=servers)
     ]
     try:
-        see_that_it_fits(size, system.words, processes=1, toxiproxies=servers)
+        see_that_it_fits(size, system.words, processes=1, here=1, toxiproxies=servers, machine=machine)
     except TooLargeError as error:
         return [*found, Finding("the load", "", size.in_words(system.words), False, str(error))]
-    return [*found, Finding("the load", "", size.in_words(system.words), True, "fits this machine's limits")]
+    return [*found, Finding("the load", "", size.in_words(system.words), True, "fits this machine")]
 
 
 def _short(path: str) -> str:

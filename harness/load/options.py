@@ -141,7 +141,7 @@ def _names(option: Option, options: Mapping[str, Option], words: Words) -> list[
 
 _FLAGS: Final = {
     "--local": "play on a local stack, whatever the environment says (SUPABASE_URL ...)",
-    "--anyway": "play even if this machine allows too few open files for it",
+    "--anyway": "play even if this machine is too small for it",
     "--keep-games": "leave the run's {items} where they are at the end; `stormwatch clean` removes them",
     "--no-report": "only record, judge nothing (exit code 0 unless the run could not begin)",
 }

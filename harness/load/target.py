@@ -10,8 +10,7 @@ from pathlib import Path
 
 from locust.env import Environment
 
-from harness.limits import open_files
-from harness.load.capacity import see_that_it_fits_here, size_of, toxiproxies_for
+from harness.load.capacity import Machine, see_that_it_fits_here, size_of, toxiproxies_for
 from harness.load.plan import load_plan
 from harness.load.preflight import check_drive, check_target
 from harness.load.processes import WatchedProcesses
@@ -96,7 +95,7 @@ def _deployment(host: str | None, options: LoadOptions, system: type[System]) ->
 def _own_stack(system: type[System], options: LoadOptions, logs: Path | None) -> LoadTarget:
     from harness.stack import StackOptions, start_stack
 
-    toxiproxies = toxiproxies_for(size_of(options), files=open_files()) if "pubnub" in system.needs else 1
+    toxiproxies = toxiproxies_for(size_of(options), Machine.here()) if "pubnub" in system.needs else 1
     spread = f", with {toxiproxies} Toxiproxy processes" if toxiproxies > 1 else ""
     log.info("starting a local stack%s", spread)
     stack = start_stack(StackOptions(system=system, toxiproxies=toxiproxies, log_folder=logs), say=log.info)

@@ -122,7 +122,9 @@ class WorkerLink:
             spec = RunSpec.from_message(msg.data)
             if not spec.anyway:
                 words = find_system(spec.system).words
-                see_that_it_fits(size_of(spec.options), words, processes=spec.processes, toxiproxies=0)
+                see_that_it_fits(
+                    size_of(spec.options), words, processes=spec.processes, here=1, toxiproxies=0
+                )
             environment.host = spec.permission.target.service_url
             self._worker_run = worker_run = WorkerRun(spec, self._reports)
             worker_run.wait_until_ready()

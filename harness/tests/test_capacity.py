@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ with pytest.MonkeyPatch.context() as patch:
     # gevent must not take over this process.
     patch.setenv("LOCUST_SKIP_MONKEY_PATCH", "1")
     from harness.load.capacity import (
+        Machine,
+        Size,
         TooLargeError,
         needs_of,
         see_that_it_fits,
@@ -36,8 +39,17 @@ PROJECT = Path(harness.__file__).parents[1]
 SCENARIO = PROJECT / "scenarios" / "concurrent_games.py"
 WORDS = Words("game", "games")
 SHORT = ("--briefing=2s", "--drawing=2s", "--voting=2s")
+#: Open files are what it is short of.
+MACHINE = Machine(20_000)
 #: A load of 18,000 players, whose games last minutes.
 LARGE = ("--games=4500", "--players=4", "--briefing=80s", "--drawing=80s", "--voting=80s")
+
+
+def fits(size: Size, machine: Machine, toxiproxies: int | None = 1, processes: int = 1) -> None:
+    """See that a load fits, all of whose Locust processes are here."""
+    see_that_it_fits(
+        size, WORDS, processes=processes, here=processes, toxiproxies=toxiproxies, machine=machine
+    )
 
 
 # Most open files that runs recorded (resource rows `open_files`): the first three with phases of 2 s and all
@@ -54,9 +66,9 @@ LARGE = ("--games=4500", "--players=4", "--briefing=80s", "--drawing=80s", "--vo
 def test_what_is_worked_out_is_what_runs_were_seen_to_take(
     load: list[str], toxiproxy: int, emulator: int, service: int, observer: int, locust: int
 ) -> None:
-    needs = needs_of(size_of(options(*load)), processes=1, toxiproxies=1)
+    needs = needs_of(size_of(options(*load)), processes=1, here=1, toxiproxies=1)
     for need, seen in zip(
-        [need.open_files for need in needs],
+        [need.amount for need in needs if need.resource == "open files"],
         (observer, locust + limits.RESERVED, toxiproxy, emulator, service),
         strict=True,
     ):
@@ -88,14 +100,18 @@ def test_what_is_worked_out_is_what_runs_were_seen_to_take(
 )
 def test_the_refusal_has_the_numbers_and_what_would_fit(load: list[str], allowed: int, refusal: str) -> None:
     with pytest.raises(TooLargeError) as refused:
-        see_that_it_fits(size_of(options(*load)), WORDS, processes=1, toxiproxies=1, allowed=allowed)
+        fits(size_of(options(*load)), Machine(allowed))
     assert str(refused.value) == refusal
 
 
 def test_as_many_games_as_are_said_to_fit_do_and_one_more_does_not() -> None:
-    see_that_it_fits(size_of(options("--games=1539")), WORDS, processes=1, toxiproxies=1, allowed=20_000)
+    see_that_it_fits(
+        size_of(options("--games=1539")), WORDS, processes=1, here=1, toxiproxies=1, machine=MACHINE
+    )
     with pytest.raises(TooLargeError):
-        see_that_it_fits(size_of(options("--games=1540")), WORDS, processes=1, toxiproxies=1, allowed=20_000)
+        see_that_it_fits(
+            size_of(options("--games=1540")), WORDS, processes=1, here=1, toxiproxies=1, machine=MACHINE
+        )
 
 
 @pytest.mark.parametrize(
@@ -105,28 +121,73 @@ def test_as_many_games_as_are_said_to_fit_do_and_one_more_does_not() -> None:
 def test_there_are_as_many_toxiproxies_as_their_open_files_ask_for(
     load: Sequence[str], files: int, servers: int
 ) -> None:
-    assert toxiproxies_for(size_of(options(*load)), files=files) == servers
+    assert toxiproxies_for(size_of(options(*load)), Machine(files)) == servers
 
 
 def test_a_stack_that_is_still_to_be_started_has_as_many_toxiproxies_as_it_takes() -> None:
     large = size_of(options(*LARGE))
-    see_that_it_fits(large, WORDS, processes=1, toxiproxies=None, allowed=20_000)
+    fits(large, MACHINE, None)
     with pytest.raises(TooLargeError, match="open files in Toxiproxy, "):
-        see_that_it_fits(large, WORDS, processes=1, toxiproxies=1, allowed=20_000)
+        fits(large, MACHINE)
     with pytest.raises(TooLargeError, match="open files in a Toxiproxy for players, "):
-        see_that_it_fits(large, WORDS, processes=1, toxiproxies=2, allowed=20_000)
+        fits(large, MACHINE, 2)
     short = size_of(options(*LARGE[:2]))
     with pytest.raises(TooLargeError, match=r"open files in the PubNub emulator, .*, longer timers, "):
-        see_that_it_fits(short, WORDS, processes=1, toxiproxies=None, allowed=20_000)
+        fits(short, MACHINE, None)
+
+
+@pytest.mark.parametrize(
+    ("machine", "refusal"),
+    [
+        (
+            Machine(memory_gb=4),
+            r"[\d.]+ GB of memory, this machine has 4.0 free: .*, use workers on other machines",
+        ),
+        (Machine(cores=0.5), r"[\d.]+ cores, this machine has 0.5: .*, longer timers"),
+        (
+            Machine(local_ports=7000),
+            r"7,875 local ports, this machine has 7,000 to one address \(`net.ipv4.ip_lo",
+        ),
+    ],
+)
+def test_memory_cores_and_local_ports_are_told_as_open_files_are(machine: Machine, refusal: str) -> None:
+    with pytest.raises(TooLargeError, match=f"^4,500 games of 4 players need {refusal}") as refused:
+        fits(size_of(options(*LARGE)), machine, None)
+    told = str(refused.value)
+    assert told.endswith(", or play --anyway")
+    (fit,) = re.findall(r"play fewer games \(([\d,]+) fit\)", told)
+    number = int(fit.replace(",", ""))
+    fits(size_of(options(*LARGE, f"--games={number}")), machine, None)
+    with pytest.raises(TooLargeError):
+        fits(size_of(options(*LARGE, f"--games={number + 1}")), machine, None)
+
+
+def test_players_are_spread_over_addresses_where_local_ports_are_few() -> None:
+    large = size_of(options(*LARGE))
+    assert toxiproxies_for(large, Machine(local_ports=18_000)) == 3
+    few = Machine(local_ports=10_000)
+    fits(large, few, 3)
+    with pytest.raises(TooLargeError, match="local ports"):
+        fits(large, few, 2)
+
+
+def test_players_elsewhere_take_nothing_here() -> None:
+    needs = needs_of(size_of(options(*LARGE)), processes=2, here=0, toxiproxies=0)
+    assert [need.amount for need in needs] == [0, 0, 0]
+    half, whole = (
+        needs_of(size_of(options(*LARGE)), processes=2, here=here, toxiproxies=0)[-1].amount
+        for here in (1, 2)
+    )
+    assert whole == pytest.approx(2 * half)
 
 
 def test_a_deployment_takes_no_files_of_this_machine_but_players_do() -> None:
     asked = size_of(options("--games=4500", "--observers=1"))
-    see_that_it_fits(asked, WORDS, processes=2, toxiproxies=0, allowed=20_000)
+    fits(asked, MACHINE, 0, processes=2)
     with pytest.raises(TooLargeError, match=r"in an observer, .* more --observers, raise"):
-        see_that_it_fits(asked, WORDS, processes=1, toxiproxies=0, allowed=20_000)
+        fits(asked, MACHINE, 0)
     asked = size_of(options("--games=4500", "--observers=2"))
-    see_that_it_fits(asked, WORDS, processes=1, toxiproxies=0, allowed=20_000)
+    fits(asked, MACHINE, 0)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +204,10 @@ def test_a_deployment_takes_no_files_of_this_machine_but_players_do() -> None:
 def test_what_the_command_line_says_counts(
     how: dict[str, Any], fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.load.capacity.open_files", lambda: 300)
-    given = argparse.Namespace(**({"anyway": False, "processes": None, "master": False} | how))
+    monkeypatch.setattr("harness.load.capacity.Machine.here", lambda: Machine(300))
+    given = argparse.Namespace(
+        **({"anyway": False, "processes": None, "master": False, "expect_workers": 1} | how)
+    )
     try:
         see_that_it_fits_here(options(), given, toxiproxies=0)
     except TooLargeError:
@@ -283,6 +346,27 @@ def test_the_end_of_a_run_has_open_files_in_reserve() -> None:
         check=True,
     )
     assert said.stdout.split() == ["judged"]
+
+
+def test_a_container_has_what_its_control_groups_leave_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inner = tmp_path / "groups" / "pod" / "ours"
+    inner.mkdir(parents=True)
+    own = tmp_path / "cgroup"
+    own.write_text("12:devices:/\n0::/pod/ours\n")
+    monkeypatch.setattr(limits, "_CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(limits, "_OWN_CGROUP", own)
+    before = limits.cores()
+    for folder, memory, used, cpu in (
+        (inner, "max", 5, "max 100000"),
+        (inner.parent, 1000, 400, "50000 100000"),
+    ):
+        for name, value in (("memory.max", memory), ("memory.current", used), ("cpu.max", cpu)):
+            (folder / name).write_text(f"{value}\n")
+    assert (limits.free_bytes(), limits.cores()) == (600, 1)
+    own.write_text("0::/\n")
+    assert (limits.free_bytes() > 600, limits.cores()) == (True, before)
 
 
 def test_no_limit_at_all_is_enough_for_any_load(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.load import web_guard
-from harness.load.capacity import see_that_it_fits, size_of
+from harness.load.capacity import Machine, see_that_it_fits, size_of
 from harness.load.web_form import check_forms
 from harness.load.web_guard import WebRefused, guard
 from harness.load_options import LoadOptions
@@ -151,7 +151,9 @@ def test_a_locust_that_would_let_everybody_in_ends_before_anything_starts(tmp_pa
 
 
 def fits_400_files(options: LoadOptions) -> None:
-    see_that_it_fits(size_of(options), find_system().words, processes=1, toxiproxies=1, allowed=400)
+    see_that_it_fits(
+        size_of(options), find_system().words, processes=1, here=1, toxiproxies=1, machine=Machine(400)
+    )
 
 
 class Form:
