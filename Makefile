@@ -60,6 +60,7 @@ bench: $(READY) ## speed and memory, as ratios measured side by side; and whethe
 	$(BIN)/python -m fixtures.bench.service
 	$(BIN)/python -m fixtures.bench.pubnub_emulator
 	$(BIN)/python -m fixtures.bench.history
+	$(BIN)/python -m fixtures.bench.players
 	$(BIN)/stormwatch calibrate
 
 lock: ## pin the dependencies again (needs uv)
