@@ -24,6 +24,7 @@ from harness.files import DocumentError
 from harness.history import HistoryError, RunFolder, now_ns
 from harness.history.run import moment, utc_now
 from harness.judge.evidence import NS
+from harness.judge.judgement import Judgement
 from harness.process import ProcessError
 from harness.rollout.decision import Decision, decide
 from harness.rollout.hooks import run_hook
@@ -35,6 +36,8 @@ from harness.target.sessions import TROUBLE
 #: Between two looks, and between two lines that tell what is not known yet.
 _LOOK_S: Final = 1.5
 _LINE_S: Final = 15.0
+#: The old version's record is judged at each so many-th look: it costs CPU that the load needs.
+_OLD_EVERY: Final = 4
 #: How long a first wave and its first items may take beyond what they should.
 _WARM_UP_S: Final = 60.0
 #: How often an item may take its length once it is to come to its end, and what is granted besides.
@@ -84,6 +87,8 @@ class Rollout:
         self._steps: list[StepRow] = []
         self._rollback: Rollback | None = None
         self._hooks = 0
+        #: What the old version's record amounted to when it was judged last.
+        self._beside: Judgement | None = None
         self._share = 0.0
         self._started_at = utc_now()
 
@@ -180,15 +185,15 @@ class Rollout:
 
     def _stay(self, step: Step) -> Decision:
         """Look again and again until it is known what follows from this step."""
-        begun, line = time.monotonic(), time.monotonic() + _LINE_S
+        begun, line, looks = time.monotonic(), time.monotonic() + _LINE_S, 0
         new: Sequence[Checkpoint] = ()
         old: Sequence[Checkpoint] = ()
         while True:
             for version in (self._old, self._new):
                 Watch(version.testbed).wait(_LOOK_S / 2)
             with suppress(*_UNSEEN):
-                old, beside = self._old.look()
-                new, _ = self._new.look(beside)
+                new, old = self._look(fresh=looks % _OLD_EVERY == 0 or not step.share)
+            looks += 1
             elapsed_s = time.monotonic() - begun
             decision = decide(step, elapsed_s, self._policy.rollout.most, new, old)
             if (step.share and not new) or not old:  # nothing was seen yet
@@ -200,6 +205,15 @@ class Rollout:
             if time.monotonic() >= line:
                 line = time.monotonic() + _LINE_S
                 self._say(f"  {elapsed_s:.0f} s: {decision.why}")
+
+    def _look(self, *, fresh: bool) -> tuple[list[Checkpoint], list[Checkpoint]]:
+        """Return what is known of the new version and of the old one, judged anew only where it matters."""
+        mine = self._new.judge()
+        self._beside = self._old.judge() if fresh else self._beside
+        new = self._new.checkpoints(mine, self._beside)
+        if not fresh and any(point.verdict == "fail" or point.shared for point in new):
+            return self._look(fresh=True)
+        return new, self._old.checkpoints(self._beside)
 
     def _note(
         self, decision: Decision, new: Sequence[Checkpoint] = (), old: Sequence[Checkpoint] = ()
@@ -313,7 +327,8 @@ class Rollout:
                 version.testbed.finish()
                 version.run.update(interrupted=False)  # it was ended on purpose
         with suppress(*_UNSEEN):
-            return sum(point.bad for point in self._old.look()[0] if point.name == "integrity")
+            points = self._old.checkpoints(self._old.judge())
+            return sum(point.bad for point in points if point.name == "integrity")
         return 0
 
 

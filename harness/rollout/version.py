@@ -85,6 +85,8 @@ class Version:
         #: Since when it has traffic that counts, Unix ns; None: it has none.
         self.since_ns: int | None = None
         self._judged_ns = 0
+        #: What was found at the last look, and has no time of its own, happened after this.
+        self._no_sooner_ns = 0
 
     @property
     def url(self) -> str:
@@ -96,14 +98,8 @@ class Version:
             self.since_ns = now_ns()
         self.run.allow(items)
 
-    def look(self, beside: Judgement | None = None) -> tuple[list[Checkpoint], Judgement | None]:
-        """Return what is known of each checkpoint, and all of it, as of a few seconds ago.
-
-        Without traffic, there is nothing.
-
-        Parameters
-        ----------
-        beside : the same of the version beside it.
+    def judge(self) -> Judgement | None:
+        """Return what its record amounts to, as of a few seconds ago; None: it has had no traffic.
 
         Raises
         ------
@@ -114,15 +110,26 @@ class Version:
         """
         to_ns = now_ns() - int(SETTLED_S * NS)
         if self.since_ns is None or to_ns <= self.since_ns:
-            return [], None
+            return None
         self._look_at_alerts()
         self.testbed.look_for_overdue()
         self.testbed.history.flush()
         found = judged_so_far(self._reader.look(), self.run.read(), self._policy, self.since_ns, to_ns)
-        self._judged_ns, before_ns = to_ns, self._judged_ns or self.since_ns
-        settle_ns = int(self._policy.tolerances.settle * NS)
-        no_sooner_ns = max(before_ns - settle_ns, self.since_ns)
-        return [_dated(point, no_sooner_ns) for point in checkpoints(found, beside)], found
+        settled_ns = int(self._policy.tolerances.settle * NS)
+        self._no_sooner_ns = max((self._judged_ns or self.since_ns) - settled_ns, self.since_ns)
+        self._judged_ns = to_ns
+        return found
+
+    def checkpoints(self, found: Judgement | None, beside: Judgement | None = None) -> list[Checkpoint]:
+        """Return what is known of each checkpoint; without traffic, nothing.
+
+        Parameters
+        ----------
+        found : what :meth:`judge` returned last.
+        beside : the same of the version beside it.
+        """
+        points = [] if found is None else checkpoints(found, beside)
+        return [_dated(point, self._no_sooner_ns) for point in points]
 
     def served(self) -> tuple[int, int | None]:
         """Return how many items are under way, and when its players were served last, Unix ns."""

@@ -55,11 +55,14 @@ class FakeVersion:
     def allow(self, items: int) -> None:
         self.shares.append(items)
 
-    def look(self, beside: Any = None) -> tuple[list[Checkpoint], None]:
+    def judge(self) -> Any:
         found = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
         if isinstance(found, BaseException):
             raise found
-        return [found], None
+        return found
+
+    def checkpoints(self, found: Any, beside: Any = None) -> list[Checkpoint]:
+        return [found]
 
     def served(self) -> tuple[int, int | None]:
         return self.under_way, now_ns()
