@@ -36,6 +36,8 @@ from harness.target.sessions import TROUBLE
 #: Between two looks, and between two lines that tell what is not known yet.
 _LOOK_S: Final = 1.5
 _LINE_S: Final = 15.0
+#: How often it is looked whether all is well again, each time for as long as it must be.
+_PROOFS: Final = 3
 #: The old version's record is judged at each so many-th look: it costs CPU that the load needs.
 _OLD_EVERY: Final = 4
 #: How long a first wave and its first items may take beyond what they should.
@@ -113,6 +115,10 @@ class Rollout:
             except KeyboardInterrupt:
                 why, interrupted = "it was interrupted", True
                 outcome = self._roll_back(Decision("roll back", why))
+            except Exception as error:
+                # Whatever it is: nobody looks after the new version's players any more.
+                self._roll_back(Decision("roll back", f"{type(error).__name__}: {error}"))
+                raise
             violations = self._finish()
         return RolloutDocument(
             schema="stormwatch.rollout/1",
@@ -279,10 +285,11 @@ class Rollout:
         """Wait until no item of the new version is under way; return how many are, and its last answer."""
         patience_s = min(self._policy.rollout.back_within, _LENGTHS * self._new.testbed.game_s + _GRACE_S)
         deadline = time.monotonic() + patience_s
-        under_way, last_ns = self._new.served()
+        under_way, last_ns = 1, None
         while under_way and time.monotonic() < deadline:
-            time.sleep(_LOOK_S / 2)
-            under_way, last_ns = self._new.served()
+            with suppress(*_UNSEEN):
+                under_way, last_ns = self._new.served()
+            time.sleep(_LOOK_S / 2 if under_way else 0.0)
         if under_way:
             self._say(f"{under_way} items of the new version do not come to their end: players are taken off")
             self._new.testbed.load.kill()
@@ -292,12 +299,15 @@ class Rollout:
     def _proof(self) -> tuple[list[Finding], bool]:
         """Return what is not well with the old version from now on, and whether that could be told."""
         self._say("seeing that all is well again")
-        try:
-            found = Watch(self._old.testbed).unsteady(now_ns(), self._policy.rollout.proof, 1)
-        except Inconclusive as error:
-            return [Finding(name="all is well again", verdict="inconclusive", explanation=str(error))], False
-        for finding in found:
-            self._say(f"  {finding.name}: {finding.explanation}")
+        found: list[Finding] = []
+        for _ in range(_PROOFS):
+            try:
+                found = Watch(self._old.testbed).unsteady(now_ns(), self._policy.rollout.proof, 1)
+            except Inconclusive as error:
+                found = [Finding(name="all is well", verdict="inconclusive", explanation=str(error))]
+            if not found:
+                break
+            self._say(f"  not yet: {'; '.join(f'{one.name}: {one.explanation}' for one in found)}")
         return found, not found
 
     def _hook(self, command: str, share: float) -> Hook:

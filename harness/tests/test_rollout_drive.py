@@ -162,6 +162,12 @@ def test_ctrl_c_takes_the_traffic_back(tmp_path: Path) -> None:
     assert made[0].shares[-1] == 8
 
 
+def test_a_failure_of_our_own_takes_the_traffic_back_too(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        rolled(tmp_path, [KEPT, KEPT, ZeroDivisionError()])
+    assert made[0].shares[-1] == 8
+
+
 def test_the_splitting_command_is_told_the_share(tmp_path: Path) -> None:
     told = tmp_path / "told"
     split = script(tmp_path, f'echo "$STORMWATCH_SHARE $STORMWATCH_NEW_URL" >> {told}')
