@@ -19,6 +19,7 @@ from click.core import ParameterSource
 
 from harness.commands._errors import NoReportError, said_as
 from harness.commands._json import json_option, print_json
+from harness.commands._notify import notify_option, tell
 from harness.commands._reports import reports_option
 from harness.commands._system import system_option, use_system
 from harness.output import Exit
@@ -26,6 +27,7 @@ from harness.output import Exit
 if TYPE_CHECKING:
     from harness.documents.report import Report
     from harness.history import RunFolder
+    from harness.report.notices import NoticeSettings
     from harness.target import Permission
 
 _DEFAULT_PROFILE: Final = "quick"
@@ -139,6 +141,7 @@ def _what_was_meant(name: str, own: set[str]) -> str:
     help="Exit by the verdict; without it 0 whenever a report was made. [default: gate]",
 )
 @json_option
+@notify_option
 @click.argument("load_options", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def command(
@@ -159,6 +162,7 @@ def command(
     otlp: str | None,
     only_list: bool,
     as_json: bool,
+    notices: NoticeSettings,
     load_options: tuple[str, ...],
 ) -> None:
     """Put the system under load, then break things on purpose, judge the record and exit by the verdict.
@@ -186,7 +190,7 @@ def command(
     from harness.live.process import LiveProcess
     from harness.live.prometheus import MetricsRefused, served
     from harness.load.origins import hand_over
-    from harness.report.gate import EXIT_CODES
+    from harness.report.gate import EXIT_CODES, faults_not_passed, rows_not_passed
     from harness.sla.policy import PolicyError, load_policy
     from harness.target import ConsentError, TargetError, forget_deployment
 
@@ -232,6 +236,8 @@ def command(
     _print(document, run, as_json=as_json)
     if otlp:
         _send(document, otlp)
+    rows = rows_not_passed(document) + faults_not_passed(document)
+    tell(document.verdict, rows, run.path / "report.html", notices, about=f"stormwatch run {run.id}")
     sys.exit(EXIT_CODES[document.verdict] if with_gate else 0)
 
 

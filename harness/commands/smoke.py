@@ -11,12 +11,14 @@ import click
 
 from harness.commands._errors import said_as
 from harness.commands._json import json_option, print_json
+from harness.commands._notify import notify_option, tell
 from harness.commands._one_item import permitted, played
 from harness.commands._system import system_option, use_system
 
 if TYPE_CHECKING:
     from harness.documents.smoke import SmokeRow
     from harness.documents.verdict import Verdict
+    from harness.report.notices import NoticeSettings
     from harness.system import System
     from harness.target import Permission
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows as JUnit XML, too."
 )
+@notify_option
 @click.argument("load_options", nargs=-1, type=click.UNPROCESSED)
 def command(
     target: str | None,
@@ -41,6 +44,7 @@ def command(
     local: bool,
     as_json: bool,
     junit: Path | None,
+    notices: NoticeSettings,
     load_options: tuple[str, ...],
 ) -> None:
     """Look whether TARGET works at all: a few calls, and one item played from its start to its end.
@@ -56,7 +60,7 @@ def command(
     """
     from harness.experiment.load import LoadOptionsError
     from harness.experiment.smoke import PLAN
-    from harness.report.gate import EXIT_CODES
+    from harness.report.gate import EXIT_CODES, Row
     from harness.stack import StackError
     from harness.system import find_system
     from harness.target import ConsentError, TargetError, forget_deployment
@@ -84,6 +88,9 @@ def command(
         print_json({"verdict": verdict, "target": permission.target.service_url, "rows": rows})
     else:
         _table(rows, verdict)
+    about = f"stormwatch smoke {permission.target.service_url}"
+    told = [Row("smoke", row.name, row.verdict, row.what) for row in rows]
+    tell(verdict, told, junit, notices, about=about)
     sys.exit(EXIT_CODES[verdict])
 
 

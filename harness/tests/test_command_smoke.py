@@ -197,7 +197,7 @@ def test_a_dropped_trigger_is_told_by_the_rows_that_it_breaks_and_by_no_other(
         (["not applicable"], 3),
     ],
 )
-def test_it_exits_as_the_gate_does_and_is_no_pass_where_nothing_was_seen(
+def test_it_exits_as_the_gate_does_whoever_is_told_and_is_no_pass_where_nothing_was_seen(
     monkeypatch: pytest.MonkeyPatch, stack: Stack, verdicts: Sequence[str], code: int
 ) -> None:
     rows = [
@@ -211,8 +211,10 @@ def test_it_exits_as_the_gate_does_and_is_no_pass_where_nothing_was_seen(
 
     monkeypatch.setattr(smoke, "permitted", permitted)
     monkeypatch.setattr(smoke, "_looked", lambda *_: rows)
-    done = CliRunner().invoke(main, ["smoke", "--local", "--system", REFERENCE])
+    monkeypatch.setenv("ALERT_WEBHOOK_URL", "http://127.0.0.1:9/se-cret")
+    done = CliRunner().invoke(main, ["smoke", "--local", "--system", REFERENCE, "--notify", "webhook"])
     assert done.exit_code == code, done.output
+    assert done.stderr == "nobody was told by webhook: connection refused\n"
     assert "a [row]" in done.stdout
     assert "1.5" in done.stdout
 
