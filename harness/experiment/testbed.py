@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import glob
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
+
+import pandas as pd
 
 from harness.experiment.load import LoadProcess
 from harness.experiment.setup import DRAIN_S, Setup, deployment
@@ -18,6 +20,7 @@ from harness.history import HistoryWriter, RunFolder, create_run, now_ns, read_h
 from harness.history.run import utc_now
 from harness.history.witnesses import Witness, read_doubts
 from harness.judge import Evidence, evidence_of
+from harness.judge.evidence import NS
 from harness.judge.findings import Expectation, applicable
 from harness.observe.database import due_soon, note_overdue
 from harness.sla.policy import Policy
@@ -33,6 +36,22 @@ log = logging.getLogger(__name__)
 _BEGIN_LIMIT_S: Final = 60.0
 #: How long the load may take once they have come to their end.
 _END_LIMIT_S: Final = 10.0
+
+
+def timers_left_s(
+    moves: pd.DataFrame, length_s: Callable[[str], float | None], at_ns: int
+) -> pd.Series[float]:
+    """Return how long the timers that run at ``at_ns`` have left, in seconds; one of an item, the newest.
+
+    Parameters
+    ----------
+    moves : transitions with the columns ``game``, ``to`` and ``moved_ns``.
+    length_s : how long the timer of a state runs, in seconds; None: it has none.
+    at_ns : when, Unix ns.
+    """
+    newest = moves.sort_values("moved_ns").drop_duplicates("game", keep="last")
+    lengths_s = newest["to"].astype(object).map(length_s).astype(float)
+    return (lengths_s - (at_ns - newest["moved_ns"]) / NS).dropna()
 
 
 class Testbed:
@@ -143,13 +162,19 @@ class Testbed:
     def falls_due(self, from_s: float, to_s: float) -> bool:
         """Tell whether a game falls due in that time from now, in seconds; True also where nobody can tell.
 
+        Without a database, it is told by when each state began, and how long it lasts.
+
         Raises
         ------
         TROUBLE
             The database can't be read.
         """
         url = self.stack.target.database_url
-        return url is None or asyncio.run(due_soon(url, self.prefix, from_s, to_s, type(self.system))) != 0
+        if url is not None:
+            return asyncio.run(due_soon(url, self.prefix, from_s, to_s, type(self.system))) != 0
+        evidence = self.evidence()
+        left_s = timers_left_s(evidence.transitions, evidence.run.length_s, now_ns())
+        return evidence.transitions.empty or bool(left_s.between(from_s, to_s).any())
 
     def fallen_due(self, since_ns: int) -> int | None:
         """Return how many timers fell due since then, moved or not; None: the database can't be asked."""

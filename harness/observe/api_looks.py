@@ -119,8 +119,8 @@ class ApiLooks:
         except Exception as error:  # of the system's own file
             self._trouble[f"{_UNREADABLE}{type(error).__name__}: {error}"] += 1
             return
-        if item and all(one.item != item for one in found):
-            self._looks.missed(item, asked_ns)
+        for missing in ({item} if item else self._open) - {one.item for one in found}:
+            self._looks.missed(missing, asked_ns)
 
     def _note(self, found: list[Seen], asked_ns: int, answered_ns: int) -> None:
         for one in found:

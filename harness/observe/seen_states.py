@@ -37,10 +37,15 @@ class SeenStates:
         self._lifecycle = lifecycle
         self._by_hand = by_hand
         self._last: dict[str, Looked] = {}
+        #: Item that is gone -> when that was found first and last.
+        self._gone: dict[str, tuple[int, int]] = {}
 
     def missed(self, item: str, asked_ns: int) -> None:
-        """Note that an item was not there when it was asked for."""
-        self._last.setdefault(item, Looked(item, self._lifecycle.begins, None, None, asked_ns, asked_ns))
+        """Note that an item was not there when it was asked for: not yet, or no longer."""
+        if item in self._last:
+            self._gone[item] = (self._gone.get(item, (asked_ns,))[0], asked_ns)
+        else:
+            self._last[item] = Looked(item, self._lifecycle.begins, None, None, asked_ns, asked_ns)
 
     def row(self, found: Looked, absent_ns: int | None = None) -> Row | None:
         """Note what a look found; return the row of the move that it tells of, None if it tells of none.
@@ -54,19 +59,27 @@ class SeenStates:
             self.missed(found.item, absent_ns)
         last = self._last.get(found.item, found)
         self._last[found.item] = found
+        self._gone.pop(found.item, None)
         return None if last.state == found.state else self._moved(last, found)
 
     def overdue(self) -> Iterator[Row]:
-        """Yield the rows of the items whose timers were past due at the last look at them."""
+        """Yield the rows of the items whose timers were past due at the last look at them.
+
+        One that was gone before its timer ended has not moved either. Of one that was gone only afterwards
+        nobody knows: it may have moved, and been removed.
+        """
         for one in self._last.values():
-            if one.state in self._lifecycle.timed and one.due_ns is not None and one.due_ns < one.asked_ns:
+            if one.state not in self._lifecycle.timed or one.due_ns is None:
+                continue
+            gone_ns, looked_ns = self._gone.get(one.item, (one.asked_ns, one.asked_ns))
+            if one.due_ns < (looked_ns if gone_ns < one.due_ns else one.asked_ns):
                 yield Row(
                     "transition",
                     Transition.OVERDUE,
                     Actor.DATABASE,
                     game=one.item,
                     intended_ns=one.due_ns,
-                    end_ns=one.asked_ns,
+                    end_ns=looked_ns,
                     ok=False,
                     error=one.state,
                 )

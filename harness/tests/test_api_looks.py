@@ -14,6 +14,7 @@ import pytest
 from harness.history import Doubt, HistoryWriter, read_history
 from harness.history.names import Reading
 from harness.observe.api_looks import ApiLooks
+from harness.observe.seen_states import Looked, SeenStates
 from harness.system import ApiWitness, Call, Lifecycle, Seen, System, Timed
 from harness.target import Target
 from harness.tests.http_stub import Request, served
@@ -147,6 +148,36 @@ async def test_the_systems_own_times_are_exact_and_by_its_clock(rounds: Rounds, 
     assert (overdue["name"], overdue["error"]) == ("overdue", "open")
     offsets = [row["value"] for row in rows(tmp_path, "resource") if row["name"] == Reading.CLOCK_OFFSET]
     assert abs(offsets[0] - 3_600_000) < 60_000
+
+
+@pytest.mark.parametrize(("kind", "gone"), [(Quiz, (404, None)), (QuizAtOnce, (200, []))])
+async def test_a_round_that_is_gone_before_its_timer_ends_never_moves(
+    rounds: Rounds, tmp_path: Path, kind: type[Quiz], gone: tuple[int, Any]
+) -> None:
+    due = datetime.now(UTC) + timedelta(seconds=1)
+    running = OPEN | {"due_at": due.isoformat()}
+    async with looking(rounds, tmp_path, kind) as doubts:
+        await rounds.tells(200, [running] if kind is QuizAtOnce else running)
+        await rounds.tells(*gone)
+        await asyncio.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds()))
+        await rounds.tells(*gone)
+    _, overdue = rows(tmp_path)
+    assert (overdue["name"], overdue["game"], overdue["error"]) == ("overdue", "1", "open")
+    assert doubts == []
+
+
+def test_of_what_is_gone_after_its_timer_ended_nobody_knows_and_who_is_back_is_not_gone() -> None:
+    looks = SeenStates(Quiz.lifecycle, frozenset())
+    looks.row(Looked("moved and removed", "open", 10, None, 5, 6))
+    looks.missed("moved and removed", 12)
+    looks.row(Looked("back", "open", 30, None, 5, 6))
+    looks.missed("back", 12)
+    looks.row(Looked("back", "open", 30, None, 20, 21))
+    looks.row(Looked("lost", "open", 30, None, 5, 6))
+    looks.missed("lost", 12)
+    assert list(looks.overdue()) == [], "nothing is due yet"
+    looks.missed("lost", 31)
+    assert [row.game for row in looks.overdue()] == ["lost"]
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from harness.documents.rows import Finding
 from harness.documents.verdict import Verdict
 from harness.experiment import Experiment, Inconclusive, Testbeds
 from harness.experiment import watch as module
+from harness.experiment.testbed import timers_left_s
 from harness.experiment.watch import DUE_S, LOOK_S, Watch
 from harness.history import now_ns
+from harness.judge.evidence import NS
 from harness.sla.policy import load_policy
 from harness.system import find_system
 
@@ -103,6 +106,19 @@ def test_a_fault_waits_until_a_game_is_to_fall_due(
     assert Watch(testbed).wait_until_due()
     assert len(watched) == taken - 1
     assert next(answers, None) is None
+
+
+def test_without_a_database_the_timers_that_run_are_told_by_the_moves() -> None:
+    moves = pd.DataFrame(
+        {
+            "game": [1, 1, 2, 3],
+            "to": ["open", "closed", "open", "open"],
+            "moved_ns": [1 * NS, 3 * NS, 3 * NS, 4 * NS],
+        }
+    )
+    left_s = timers_left_s(moves, {"open": 2.0}.get, at_ns=4 * NS)
+    assert left_s.tolist() == [1.0, 2.0], "the first one is over"
+    assert timers_left_s(moves[:0], {"open": 2.0}.get, at_ns=4 * NS).empty
 
 
 @pytest.mark.parametrize(
