@@ -11,7 +11,7 @@ import click
 from harness.commands._errors import said_as
 
 if TYPE_CHECKING:
-    from harness.documents.verdict import Verdict
+    from harness.documents.report import Report
     from harness.report.gate import Row
     from harness.report.notices import NoticeSettings
 
@@ -37,10 +37,19 @@ notify_option: Final = click.option(
 
 
 def tell(
-    verdict: Verdict, rows: Sequence[Row], path: Path | None, notices: NoticeSettings, *, about: str
+    verdict: str, rows: Sequence[Row], path: Path | None, notices: NoticeSettings, *, about: str
 ) -> None:
     """Tell each channel; say in a line of each that could not be told."""
     from harness.report.notices import link_to, notify
 
     for line in notify(verdict, rows, link_to(path), notices, about=about):
         click.echo(line, err=True)
+
+
+def tell_of(report: Report, folder: Path, notices: NoticeSettings, *, command: str) -> None:
+    """Tell each channel of the report in ``folder`` that ``command`` made."""
+    from harness.report.gate import faults_not_passed, rows_not_passed
+
+    rows = rows_not_passed(report) + faults_not_passed(report)
+    about = f"stormwatch {command} {report.run.id}"
+    tell(report.verdict, rows, folder / "report.html", notices, about=about)

@@ -14,6 +14,7 @@ import click
 
 from harness.commands._errors import said_as
 from harness.commands._json import json_option
+from harness.commands._notify import notify_option, tell_of
 from harness.commands._progress import interruptible
 from harness.commands._reports import reports_option
 from harness.commands._system import system_option, use_system
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from harness.documents.report import Report
     from harness.documents.rows import Fault, Finding
     from harness.drills.practice import Exercise
+    from harness.report.notices import NoticeSettings
 
 _EXIT_CODES: Final = (
     "Exit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no report could be made, 130 given up."
@@ -46,6 +48,7 @@ _OPTIONS: Final = (
     ),
     system_option,
     json_option,
+    notify_option,
 )
 
 
@@ -130,6 +133,7 @@ def _carry_out(
     reports: Path,
     local: bool,
     as_json: bool,
+    notices: NoticeSettings,
     **_: object,
 ) -> None:
     from harness.drills.practice import practise
@@ -162,6 +166,7 @@ def _carry_out(
     else:
         show(report)
         click.echo(f"report: {os.path.relpath(run.path / 'report.html')}")
+    tell_of(report, run.path, notices, command=f"drill {drill}")
     sys.exit(EXIT_CODES[report.verdict])
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from harness.commands._errors import said_as
+from harness.commands._notify import notify_option, tell
 from harness.commands._policy import policy_from
 from harness.commands._progress import interruptible
 from harness.commands._reports import reports_option
@@ -26,6 +27,7 @@ from harness.output import Exit
 if TYPE_CHECKING:
     from harness.documents.rollout import RolloutDocument
     from harness.history import RunFolder
+    from harness.report.notices import NoticeSettings
     from harness.rollout.drive import Rollout
     from harness.rollout.version import Place
     from harness.sla.policy import Policy
@@ -73,6 +75,7 @@ _PLAN: Final = (
 )
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a value of the policy.")
 @reports_option("Where the rollout's folder is made.")
+@notify_option
 @system_option
 def command(
     *,
@@ -84,6 +87,7 @@ def command(
     sla: Path | None,
     changes: tuple[str, ...],
     reports: Path,
+    notices: NoticeSettings,
     system: str | None,
 ) -> None:
     """Give a new version more and more of the new items, as long as it keeps every checkpoint.
@@ -117,6 +121,7 @@ def command(
             rollout = Rollout(run, policy, old_place, new_place, setup, _say)
             found = _carried_out(rollout)
     _write(found, rollout, run, policy)
+    _tell(found, run, notices)
     sys.exit(Exit.INTERRUPTED if found.interrupted else EXIT_CODES[found.outcome])
 
 
@@ -216,6 +221,23 @@ def _write(found: RolloutDocument, rollout: Rollout, run: RunFolder, policy: Pol
             click.echo(f"{version.id}: {os.path.relpath(version.path / 'report.html')}")
         except (DocumentError, HistoryError, OSError) as error:  # it costs the outcome nothing
             click.echo(f"{version.id}: no report could be made: {error}", err=True)
+
+
+def _tell(found: RolloutDocument, run: RunFolder, notices: NoticeSettings) -> None:
+    """Tell the outcome, and why the step was not passed at which it ended."""
+    from harness.report.gate import Row
+
+    rows = [
+        Row(
+            "step",
+            f"{step.share:.0%} of new items",
+            "fail" if step.decision == "roll back" else "inconclusive",
+            step.why,
+        )
+        for step in found.steps
+        if step.decision != "go on"
+    ]
+    tell(found.outcome, rows, run.path / "rollout.md", notices, about=f"stormwatch rollout {run.id}")
 
 
 def _say(line: str) -> None:

@@ -19,7 +19,7 @@ from click.core import ParameterSource
 
 from harness.commands._errors import NoReportError, said_as
 from harness.commands._json import json_option, print_json
-from harness.commands._notify import notify_option, tell
+from harness.commands._notify import notify_option, tell_of
 from harness.commands._reports import reports_option
 from harness.commands._system import system_option, use_system
 from harness.output import Exit
@@ -190,7 +190,7 @@ def command(
     from harness.live.process import LiveProcess
     from harness.live.prometheus import MetricsRefused, served
     from harness.load.origins import hand_over
-    from harness.report.gate import EXIT_CODES, faults_not_passed, rows_not_passed
+    from harness.report.gate import EXIT_CODES
     from harness.sla.policy import PolicyError, load_policy
     from harness.target import ConsentError, TargetError, forget_deployment
 
@@ -236,8 +236,7 @@ def command(
     _print(document, run, as_json=as_json)
     if otlp:
         _send(document, otlp)
-    rows = rows_not_passed(document) + faults_not_passed(document)
-    tell(document.verdict, rows, run.path / "report.html", notices, about=f"stormwatch run {run.id}")
+    tell_of(document, run.path, notices, command="run")
     sys.exit(EXIT_CODES[document.verdict] if with_gate else 0)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import requests
 
 from harness import web_proxies
-from harness.documents.verdict import NOT_APPLICABLE, Verdict
+from harness.documents.verdict import NOT_APPLICABLE
 from harness.output import one_line
 from harness.report.gate import Row
 from harness.target.errors import name_of
@@ -79,7 +79,7 @@ class NoticeSettings:
 @dataclass(frozen=True)
 class _Notice:
     about: str
-    verdict: Verdict
+    verdict: str
     rows: Sequence[Row]
     link: str
 
@@ -97,12 +97,13 @@ class _Notice:
 
 
 def notify(
-    verdict: Verdict, rows: Sequence[Row], link: str, settings: NoticeSettings, *, about: str
+    verdict: str, rows: Sequence[Row], link: str, settings: NoticeSettings, *, about: str
 ) -> list[str]:
     """Tell each channel how something ended; return a line for each that could not be told. Raises nothing.
 
     Parameters
     ----------
+    verdict : the verdict, or of a rollout the outcome.
     rows : those of its rows that are no pass; what is not applicable or allowed is left out.
     link : where to read more: :func:`link_to`.
     about : what ended: ``stormwatch run 20261127-sla``.

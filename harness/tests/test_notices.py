@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from email import policy
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,10 +17,16 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 from click.testing import CliRunner
 
+from fixtures.synthetic_run import Shape
 from harness.cli import main
+from harness.commands import rollout
+from harness.commands._notify import tell_of
+from harness.documents.rollout import StepRow
+from harness.history import RunFolder
 from harness.report.gate import Row
 from harness.report.notices import NoticeSettings, NoticeSettingsError, link_to, notify
 from harness.stack.ports import PortBlock
+from harness.tests.synthetic_report import eventful, loaded_report, report_of
 
 ROWS = [
     Row("objective", "timer_accuracy", "fail", "98 % < 99.9 %", "Timer accuracy"),
@@ -127,6 +134,31 @@ def test_a_webhook_is_told_the_same_as_data_and_of_a_pass_without_rows(sink: Sin
     assert (second["verdict"], second["rows"]) == ("pass", [])
 
 
+def test_a_report_is_told_of_by_the_rows_that_are_no_pass(sink: Sink, tmp_path: Path) -> None:
+    shape = Shape(games_at_once=2, players=1, seconds=15, http_per_s=1)
+    report = report_of(eventful(loaded_report(tmp_path, shape), scenarios=0))
+    settings = NoticeSettings.of("webhook", {"ALERT_WEBHOOK_URL": sink.url})
+    tell_of(report, tmp_path, settings, command="drill recovery")
+    [told] = sink.posted
+    assert (told["about"], told["verdict"]) == (f"stormwatch drill recovery {report.run.id}", report.verdict)
+    assert told["rows"]
+    assert {row["verdict"] for row in told["rows"]} <= {"fail", "inconclusive"}
+
+
+def test_a_rollout_is_told_of_by_the_step_at_which_it_ended(sink: Sink, tmp_path: Path) -> None:
+    at = "2026-01-01T00:00:00+00:00"
+    steps = [
+        StepRow(share=0.25, started_at=at, decision="go on"),
+        StepRow(share=0.5, started_at=at, decision="roll back", why="too many errors"),
+    ]
+    settings = NoticeSettings.of("webhook", {"ALERT_WEBHOOK_URL": sink.url})
+    found = SimpleNamespace(steps=steps, outcome="rolled back")
+    rollout._tell(found, RunFolder(tmp_path), settings)
+    [told] = sink.posted
+    assert told["verdict"] == "rolled back"
+    assert [(row["name"], row["reason"]) for row in told["rows"]] == [("50% of new items", "too many errors")]
+
+
 def test_a_mail_has_the_verdict_in_its_subject(mailbox: tuple[Mailbox, int]) -> None:
     box, port = mailbox
     rows = [*ROWS, *(Row("fault", f"f-{number}", "fail", "x" * 1000) for number in range(20))]
@@ -179,10 +211,10 @@ def test_what_is_missing_is_named(channels: str, environment: dict[str, str], sa
     assert str(told.value) == said
 
 
-@pytest.mark.parametrize("command", ["run", "smoke"])
+@pytest.mark.parametrize("command", ["run", "smoke", "rollout", "drill recovery", "drill rollback"])
 def test_commands_say_so_before_anything_starts(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLACK_WEBHOOK_URL", raising=False)
-    done = CliRunner().invoke(main, [command, "--notify", "slack"])
+    done = CliRunner().invoke(main, [*command.split(), "--notify", "slack"])
     assert done.exit_code == 2
     assert "SLACK_WEBHOOK_URL not set" in done.output
 

@@ -302,9 +302,7 @@ def test_a_profile_changes_what_it_says(tmp_path: Path) -> None:
     )
     assert load_policy(path, profile="soak").tolerances.timer == 3.0
     assert load_policy(path, profile="quick").tolerances.timer == 1.0
-    with pytest.raises(
-        PolicyError, match="no profile 'nightly'; it has: production, quick, size, "
-    ):
+    with pytest.raises(PolicyError, match="no profile 'nightly'; it has: production, quick, size, "):
         load_policy(path, profile="nightly")
 
 
