@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,8 @@ def finished(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> "Locust"
 class Locust:
     """The locust command in a process group of its own, as a terminal would have it.
 
-    With ``open_files``, it and whatever it starts may open no more.
+    With ``open_files``, it and whatever it starts may open no more. ``before`` stands before the
+    command, to have it run elsewhere.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Locust:
         environment: Mapping[str, str],
         *options: str,
         open_files: int | None = None,
+        before: Sequence[str] = (),
     ) -> None:
         self.reports = reports
         inherited = {
@@ -79,7 +81,7 @@ class Locust:
         with self._log.open("wb") as log:
             limited = [] if open_files is None else ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"]
             self.process = subprocess.Popen(
-                [*limited, sys.executable, "-m", "locust", "-f", str(SCENARIO), *options],
+                [*before, *limited, sys.executable, "-m", "locust", "-f", str(SCENARIO), *options],
                 env={**inherited, **environment, "STORMWATCH_REPORTS": str(reports)},
                 cwd=PROJECT,
                 stdout=log,
