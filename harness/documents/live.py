@@ -23,6 +23,8 @@ class InWords(Model):
     needed: str | None
     #: Where the interval lies on a scale from 0 (far better than promised) to 1, the threshold at 0.5.
     place: Annotated[tuple[float, float], Strict(False)] | None
+    #: The places so far, the oldest first: Unix time in seconds, low, high.
+    trail: Many[Annotated[tuple[float, float, float], Strict(False)]] = ()
 
 
 class LiveObjective(Model):
@@ -96,13 +98,15 @@ class LiveWindow(Model):
 
 
 class LiveFault(Model):
-    """A fault that is on."""
+    """A fault that is on, or the newest that was."""
 
     name: str
     #: None: it is the load's own.
     scenario: str | None
     since: Moment
     for_s: float
+    #: How long ago it ended; None: it is on.
+    ended_s: float | None = None
 
 
 class UnderWay(Model):
@@ -133,6 +137,8 @@ class Live(Document):
     ended: bool
     window: LiveWindow | None
     faults: Many[LiveFault]
+    #: The one that ended last.
+    newest: LiveFault | None = None
     scenarios: LiveScenarios
     #: How often it is judged at the moment.
     every_s: float | None
@@ -142,3 +148,5 @@ class Live(Document):
     figures: Figures | None
     #: What the system calls its items.
     items: str = "items"
+    #: What repeats the run.
+    command: str | None = None

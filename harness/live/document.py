@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final, TypeVar, cast
 
 import pyarrow as pa
@@ -49,6 +50,9 @@ M = TypeVar("M", bound=Model)
 
 #: How long ago the run is judged: two flushes and a look at the database.
 SETTLED_S: Final = 3.0
+
+#: How many places of an objective are kept, at most; of more, each second one.
+TRAIL: Final = 80
 
 #: Why nothing of the load was measured, for a start.
 NOT_YET: Final = "Measured once the steady window has begun."
@@ -113,13 +117,16 @@ def live_document(
     problem : why it can't be judged.
     """
     done = [one for one in snapshot.scenarios if one.seconds is not None]
+    faults = _faults(snapshot)
+    over = [fault for fault in faults if fault.ended_s is not None]
     return Live(
         run=snapshot.run_id,
         updated_at=moment(snapshot.at_ns),
         begun=bool(snapshot.about.windows),
         ended=snapshot.ended,
         window=None if snapshot.ended else _window(snapshot),
-        faults=() if snapshot.ended else tuple(_faults(snapshot)),
+        faults=() if snapshot.ended else tuple(fault for fault in faults if fault.ended_s is None),
+        newest=min(over, key=lambda fault: fault.ended_s or 0.0, default=None),
         scenarios=LiveScenarios(
             under_way=tuple(UnderWay(id=one.id, title=one.title or one.id) for one in snapshot.under_way),
             passed=sum(one.outcome == "passed" for one in done),
@@ -130,6 +137,7 @@ def live_document(
         problem=problem,
         figures=figures,
         items=snapshot.about.words.items,
+        command=snapshot.about.command,
     )
 
 
@@ -162,6 +170,22 @@ def judge_so_far(snapshot: Snapshot, policy: Policy) -> Figures:
         doubts=tuple(_of_row(LiveDoubt, check) for check in doubts),
         kpis=kpis(found.evidence),
     )
+
+
+def with_trails(figures: Figures, before: Figures | None) -> Figures:
+    """Return ``figures`` with the places of each objective so far; ``before`` has those until now."""
+    at_s = round(datetime.fromisoformat(figures.judged_at).timestamp(), 1)
+    trails = {row.name: row.shown.trail for row in before.objectives} if before else {}
+    objectives = []
+    for row in figures.objectives:
+        trail = trails.get(row.name, ())
+        if row.shown.place is not None:
+            trail = (*trail, (at_s, *row.shown.place))
+        if len(trail) > TRAIL:
+            trail = trail[::2]
+        shown = row.shown.model_copy(update={"trail": trail})
+        objectives.append(row.model_copy(update={"shown": shown}))
+    return figures.model_copy(update={"objectives": tuple(objectives)})
 
 
 def _of_row(model: type[M], row: Model, **more: Model) -> M:
@@ -236,7 +260,7 @@ def _length_s(name: str, after_s: float, about: Run) -> float | None:
 
 
 def _faults(snapshot: Snapshot) -> list[LiveFault]:
-    """The faults that are on now, the load's own and those of the scenarios under way."""
+    """The faults so far: the load's own, and those of the scenarios under way."""
     running = {one.id for one in snapshot.under_way}
     only = next(iter(running)) if len(running) == 1 else None
     places: list[tuple[str | None, History]] = [(None, snapshot.history)]
@@ -247,11 +271,11 @@ def _faults(snapshot: Snapshot) -> list[LiveFault]:
             name=fault.name,
             scenario=scenario,
             since=moment(fault.start_ns),
-            for_s=round(max(0.0, (snapshot.at_ns - fault.start_ns) / NS), 1),
+            for_s=round(max(0.0, ((fault.end_ns or snapshot.at_ns) - fault.start_ns) / NS), 1),
+            ended_s=fault.end_ns and round(max(0.0, (snapshot.at_ns - fault.end_ns) / NS), 1),
         )
         for scenario, history in places
         for fault in _faults_in(history)
-        if fault.end_ns is None
     ]
 
 

@@ -18,7 +18,7 @@ from harness.documents.run import Run
 from harness.files import DocumentError
 from harness.history import HistoryError, HistoryReader, RunFolder, now_ns
 from harness.limits import cores
-from harness.live.document import Snapshot, judge_so_far, live_document
+from harness.live.document import Snapshot, judge_so_far, live_document, with_trails
 from harness.live.file import write_live
 from harness.report.scenarios import read_plan, read_scenarios
 from harness.sla.policy import Policy, load_policy
@@ -117,7 +117,8 @@ class Follower:
     def _judge(self, snapshot: Snapshot) -> None:
         began_s = time.process_time()
         try:
-            self._figures = judge_so_far(snapshot, self._policy_of(snapshot.about))
+            found = judge_so_far(snapshot, self._policy_of(snapshot.about))
+            self._figures = with_trails(found, self._figures)
             self._problem = None
         except Exception as error:  # what it was shows in the view; the record and the report are not touched
             self._say(f"{type(error).__name__}: {error}")

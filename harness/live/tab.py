@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ from harness.documents.live import Live
 from harness.live.followed import Followed
 
 if TYPE_CHECKING:
+    from locust.env import Environment
     from locust.web import WebUI
 
 TITLES: Final = ("Objectives", "KPIs")
@@ -34,7 +36,10 @@ _POLICY: Final = (
 #: Hides Locust's own fields: the target is that of the start, and options of ours say how many play.
 _ADDED: Final = (
     "<style>.MuiFormControl-root:has("
-    "input:is([name=host], [name=userCount], [name=spawnRate], [name=runTime])){display:none}</style>"
+    "input:is([name=host], [name=userCount], [name=spawnRate], [name=runTime])){display:none}"
+    "form:has([name=userCount])::before{display:block;margin-top:1rem;opacity:.75;font-family:sans-serif;"
+    'content:"How many play, their waves and the length of the run stand under Custom parameters, in the '
+    'place of users, spawn rate and run time."}</style>'
     '<script src="stormwatch/tab.js" defer></script>'
 )
 
@@ -68,7 +73,8 @@ class ObjectivesTab(Followed):
         """Answer the report of a run that ended."""
         if self._run is None or not (self._run.path / _REPORT).is_file():
             abort(404, "there is no report yet: it is made when a run ends")
-        return send_file((self._run.path / _REPORT).absolute())
+        path, name = self._run.path / _REPORT, f"stormwatch-{self._run.id}.html"
+        return send_file(path.absolute(), as_attachment="download" in request.args, download_name=name)
 
 
 def register(web_ui: WebUI, base_path: str | None) -> ObjectivesTab:
@@ -82,6 +88,8 @@ def register(web_ui: WebUI, base_path: str | None) -> ObjectivesTab:
     tab = ObjectivesTab()
     tabs = web_ui.template_args.setdefault("extended_tabs", [])
     tabs += [{"title": title, "key": title.lower()} for title in TITLES]
+    files = web_ui.template_args.setdefault("extended_csv_files", [])
+    files.append({"href": "./stormwatch/report?download", "title": "Download Stormwatch's report"})
     routes = Blueprint("stormwatch", __name__, url_prefix=base_path)
     for path, view in (
         ("/stormwatch", tab.page),
@@ -94,7 +102,22 @@ def register(web_ui: WebUI, base_path: str | None) -> ObjectivesTab:
     assert web_ui.app is not None
     web_ui.app.register_blueprint(routes)
     web_ui.app.after_request(_with_script)
+    web_ui.app.after_request(partial(_told_that_it_begins, web_ui.environment))
     return tab
+
+
+def _told_that_it_begins(environment: Environment, response: Response) -> Response:
+    """Have Locust's page wait for a run that begins: told "ready", it goes back to its form for good."""
+    runner = environment.runner
+    if (
+        request.endpoint == "locust.request_stats"
+        and runner is not None
+        and runner.shape_greenlet is not None
+    ):
+        stats = response.get_json(silent=True)
+        if isinstance(stats, dict) and stats.get("state") == "ready":
+            response.set_data(json.dumps(stats | {"state": "spawning"}))
+    return response
 
 
 def _age_s(live: Live) -> float:

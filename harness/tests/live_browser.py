@@ -74,8 +74,10 @@ def steps(page: Page, address: str, folder: Path) -> Iterator[dict[str, Any]]:
     yield {"do": "stop"}
     input()
     expect(page.locator("#age")).to_have_text("final")
-    expect(page.locator("#report")).to_be_visible()
-    page.locator("#report").click()
+    expect(page.locator("#command")).to_contain_text("locust -f")
+    expect(page.locator("#newest")).to_contain_text("network:down service-pubnub for")
+    page.screenshot(path=folder / "ended.png", full_page=True)
+    page.locator("#linked a").click()
     page.wait_for_url("**/stormwatch/report")
     yield {"report": page.title()}
     yield {"asked": asked, "errors": errors}
@@ -88,6 +90,7 @@ def seen(tab: FrameLocator) -> dict[str, Any]:
         "cells": row.locator("[role=cell]").all_inner_texts(),
         "verdict": row.get_attribute("data-verdict"),
         "objectives": tab.locator("#objectives tr").count(),
+        "trails": tab.locator(".trail:not([hidden])").count(),
         "left": tab.locator("#left").inner_text(),
     }
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,15 @@ from harness.history import (
     now_ns,
     read_history,
 )
-from harness.live.document import NOT_YET, SETTLED_S, Snapshot, judge_so_far, live_document
+from harness.live.document import (
+    NOT_YET,
+    SETTLED_S,
+    TRAIL,
+    Snapshot,
+    judge_so_far,
+    live_document,
+    with_trails,
+)
 from harness.live.file import NAME, read_live, write_live
 from harness.live.follow import LOOK_S, SHARE, Follower, cadence_s
 from harness.live.process import LiveProcess
@@ -284,7 +293,24 @@ def test_a_fault_shows_while_it_lasts(tmp_path: Path) -> None:
     now = Snapshot("a-run", MIDDLE_NS, under_way(), history)
     (fault,) = live_document(now, None).faults
     assert (fault.name, fault.for_s, fault.scenario) == ("pubnub:slow", 10.0, None)
+    newest = live_document(now, None).newest
+    assert newest is not None
+    assert (newest.name, newest.for_s, newest.ended_s) == ("network:down", 3.0, 25.0)
     assert live_document(Snapshot("a-run", MIDDLE_NS, under_way(), history, ended=True), None).faults == ()
+
+
+def test_where_intervals_lay_is_kept_and_of_many_each_second_one(rows: pd.DataFrame, policy: Policy) -> None:
+    found = judge_so_far(snapshot(rows), policy)
+    begin_s, figures = datetime.fromisoformat(found.judged_at), None
+    for second in range(TRAIL + 1):
+        judged_at = (begin_s + timedelta(seconds=second)).isoformat()
+        figures = with_trails(found.model_copy(update={"judged_at": judged_at}), figures)
+    assert figures is not None
+    shown = {row.name: row.shown for row in figures.objectives}
+    trail = shown["broadcast_latency"].trail
+    assert len(trail) == TRAIL // 2 + 1
+    assert {point[1:] for point in trail} == {shown["broadcast_latency"].place}
+    assert (trail[-1][0] - trail[0][0], trail[0][0]) == (TRAIL, round(begin_s.timestamp(), 1))
 
 
 def test_what_is_near_a_fault_is_not_counted(rows: pd.DataFrame, policy: Policy, tmp_path: Path) -> None:

@@ -105,6 +105,30 @@ def test_the_tab_is_one_of_locusts_and_its_page_loads_what_fills_it(base: str | 
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
 
 
+def test_locusts_downloads_have_our_report_among_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ui, run = web_ui(), create_run(tmp_path, "x", run_id="a-run")
+    followed(register(ui, None), run, monkeypatch)
+    (run.path / "report.html").write_text("<title>a report</title>", encoding="utf-8")
+    client = ui.app.test_client()
+    assert '"href": "./stormwatch/report?download", "title": "Download Stormwatch\\u0027s report"' in (
+        client.get("/").text
+    )
+    answer = client.get("/stormwatch/report?download")
+    assert answer.headers["Content-Disposition"] == "attachment; filename=stormwatch-a-run.html"
+
+
+def test_locusts_page_waits_for_a_run_that_begins() -> None:
+    ui = web_ui()
+    register(ui, None)
+    client, runner = ui.app.test_client(), ui.environment.runner
+    assert client.get("/stats/requests").json["state"] == "ready"
+    runner.shape_greenlet = object()  # a run was asked for, and its first wave has not begun
+    assert client.get("/stats/requests").json["state"] == "spawning"
+    runner.state = "running"
+
+
 def test_other_pages_of_locust_stay_as_they_are() -> None:
     ui = web_ui()
     register(ui, None)
@@ -329,6 +353,7 @@ def test_in_a_browser_figures_appear_and_change_and_a_fault_shows_while_it_lasts
         assert figures["objectives"] == of_the_load
         assert "left" in figures["left"]
     assert first["row"] != second["row"]
+    assert second["trails"] >= 2, "intervals over time"
     assert [text.partition(" for ")[0] for text in shown["faults"]] == ["⚡ network:down service-pubnub"]
     assert all("From the metrics of the drawing game." in kpis["kpis"][place] for place in (0, 1, 3)), kpis
     assert len(pages) == 6
