@@ -13,12 +13,10 @@ it lands in one history, from which the objectives are judged at the end.
 import locust
 from locust import task
 
-from harness.load.lifecycle import Waves, register
+from harness.load.lifecycle import register
 from harness.load.users import GameHost
 
 register(locust.events)
-
-__all__ = ["ConcurrentGames", "Waves"]
 
 
 class ConcurrentGames(GameHost):

@@ -1,6 +1,6 @@
 """The load: Locust users, options and life cycle that `scenarios/*.py` build on.
 
-A scenario derives its users from :class:`harness.load.users.GameHost`, takes the shape
-:class:`harness.load.lifecycle.Waves` and calls :func:`harness.load.lifecycle.register`. Nothing is
-imported here, for an import of Locust has gevent replace the standard library's sockets.
+A scenario derives its users from :class:`harness.load.users.GameHost` and calls
+:func:`harness.load.lifecycle.register`. Nothing is imported here, for an import of Locust has gevent replace
+the standard library's sockets.
 """

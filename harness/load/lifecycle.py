@@ -48,7 +48,10 @@ _MASTER_HOST: Final = "127.0.0.1"
 
 
 def register(events: Events) -> None:
-    """Have Locust offer the load's options and direct its runs."""
+    """Have Locust offer the load's options, and direct its runs: :class:`Waves` are their shape.
+
+    The scenario's file needs no shape of its own; one that has another is refused, as nobody would direct it.
+    """
     web_proxies.leave_out()
     limits.raise_open_files()
     refuse_garbage()
@@ -136,6 +139,7 @@ class _Lifecycle:
         self._form.update({key: getattr(given, key) for key in origins_of_ours(given)})
         workers = RemoteWorkers(runner) if isinstance(runner, MasterRunner) else LocalWorker(self._reports)
         with _refused_in_a_line():
+            waves = _shape_of(environment, runner)
             if web_ui is not None:
                 _see_that_it_is_free("the web UI", web_ui.host, web_ui.port, "--web-port")
                 how = guard(web_ui, given.web_host_display_name, given.web_base_path)
@@ -149,7 +153,7 @@ class _Lifecycle:
         if web_ui is not None:
             check_forms(web_ui, given, lambda: director.folder is not None, director.see_that_it_fits)
         is_shown = web_ui is not None or given.prometheus is not None
-        _direct_runs(environment, director, followed if is_shown else None)
+        _direct_runs(environment, director, waves, followed if is_shown else None)
         environment.events.quitting.add_listener(lambda **_: metrics.close())
 
     def _take_part(self, environment: Environment, runner: WorkerRunner) -> None:
@@ -178,7 +182,23 @@ class _Lifecycle:
         os._exit(1)
 
 
-def _direct_runs(environment: Environment, director: Director, followed: Followed | None) -> None:
+def _shape_of(environment: Environment, runner: Any) -> Waves:
+    """Return the shape of the runs; raises :class:`CannotBegin` where the scenario brings another."""
+    shape = environment.shape_class
+    if shape is None:
+        environment.shape_class = shape = Waves()
+        shape.runner = runner
+    if not isinstance(shape, Waves):
+        raise CannotBegin(
+            f"the scenario has a shape of its own, {type(shape).__name__}: take it out, for --games and "
+            "--duration say how many play, and for how long"
+        )
+    return shape
+
+
+def _direct_runs(
+    environment: Environment, director: Director, waves: Waves, followed: Followed | None
+) -> None:
     """Have Locust ask the director, tell it of ends, and show its runs."""
 
     def tick() -> tuple[int, float] | None:
@@ -200,8 +220,7 @@ def _direct_runs(environment: Environment, director: Director, followed: Followe
         director.close()
         environment.process_exit_code = director.exit_code
 
-    if isinstance(environment.shape_class, Waves):
-        environment.shape_class.directed_by(tick)
+    waves.directed_by(tick)
     environment.events.test_stop.add_listener(end_run)
     environment.events.quitting.add_listener(quit_in_order)
 

@@ -4,12 +4,10 @@ import locust
 from gevent.event import Event
 from locust import task
 
-from harness.load.lifecycle import Waves, register
+from harness.load.lifecycle import register
 from harness.load.users import GameHost
 
 register(locust.events)
-
-__all__ = ["OneItem", "Waves"]
 
 
 class OneItem(GameHost):

@@ -19,6 +19,11 @@ with pytest.MonkeyPatch.context() as patch:
         get_empty_argument_parser,
         setup_parser_arguments,
     )
+    from locust.env import Environment
+    from locust.shape import LoadTestShape
+
+    from harness.load.director import CannotBegin
+    from harness.load.lifecycle import Waves, _shape_of
 
 
 def load_parser() -> LocustArgumentParser:
@@ -221,3 +226,16 @@ def test_a_profile_of_another_system_is_told_with_the_way_out(monkeypatch: pytes
         monkeypatch.setenv(name, value)
     with pytest.raises(OptionError, match=r"profile sets 'closing', .* drawing game .* --sla names it"):
         load_parser()
+
+
+def test_the_shape_comes_along_and_another_is_refused() -> None:
+    environment = Environment()
+    assert isinstance(_shape_of(environment, None), Waves)
+    assert environment.shape_class is _shape_of(environment, None)
+
+    class Steps(LoadTestShape):
+        def tick(self) -> None:
+            """End at once."""
+
+    with pytest.raises(CannotBegin, match="a shape of its own, Steps: take it out"):
+        _shape_of(Environment(shape_class=Steps()), None)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,8 +51,14 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def finished(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> "Locust":
-    """A run that came to its end undisturbed."""
-    with play(stack, tmp_path_factory.mktemp("finished"), "--no-report") as locust:
+    """A run that came to its end undisturbed, of the scenario that README shows, from another folder."""
+    folder = tmp_path_factory.mktemp("finished")
+    readme = (PROJECT / "scenarios" / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r'^```python title="busy_evening.py"\n(.*?)^```', readme, re.MULTILINE | re.DOTALL)
+    assert shown
+    scenario = folder / "my evening.py"
+    scenario.write_text(shown[1], encoding="utf-8")
+    with play(stack, folder, "--no-report", scenario=scenario) as locust:
         assert locust.wait() == 0, locust.output
     return locust
 
@@ -68,6 +75,7 @@ class Locust:
         reports: Path,
         environment: Mapping[str, str],
         *options: str,
+        scenario: Path = SCENARIO,
         open_files: int | None = None,
         before: Sequence[str] = (),
     ) -> None:
@@ -81,9 +89,9 @@ class Locust:
         with self._log.open("wb") as log:
             limited = [] if open_files is None else ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh"]
             self.process = subprocess.Popen(
-                [*before, *limited, sys.executable, "-m", "locust", "-f", str(SCENARIO), *options],
+                [*before, *limited, sys.executable, "-m", "locust", "-f", str(scenario), *options],
                 env={**inherited, **environment, "STORMWATCH_REPORTS": str(reports)},
-                cwd=PROJECT,
+                cwd=PROJECT if scenario == SCENARIO else scenario.parent,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -131,10 +139,9 @@ class Locust:
         return not alive
 
 
-def play(stack: Stack, tmp_path: Path, *options: str, open_files: int | None = None) -> Locust:
+def play(stack: Stack, tmp_path: Path, *options: str, **how: Any) -> Locust:
     environment = stack.permission.environment()
-    options = ("--headless", *SHORT, *options)
-    return Locust(tmp_path / "reports", environment, *options, open_files=open_files)
+    return Locust(tmp_path / "reports", environment, "--headless", *SHORT, *options, **how)
 
 
 def check_the_record(locust: Locust, players: int) -> pd.DataFrame:
@@ -167,6 +174,10 @@ def check_the_record(locust: Locust, players: int) -> pd.DataFrame:
 
 def test_every_game_is_played_to_its_end_and_every_player_hears_of_it(finished: Locust) -> None:
     check_the_record(finished, players=2)
+
+
+def test_other_users_stand_beside_the_hosts(finished: Locust) -> None:
+    assert re.search(r"GET +/health +[1-9]", finished.output)
 
 
 def test_run_json_says_what_was_run(finished: Locust) -> None:

@@ -8,12 +8,10 @@ stormwatch run -- --help              lists its options
 import locust
 from locust import task
 
-from harness.load.lifecycle import Waves, register
+from harness.load.lifecycle import register
 from harness.load.users import GameHost
 
 register(locust.events)
-
-__all__ = ["Rounds", "Waves"]
 
 
 class Rounds(GameHost):
