@@ -34,12 +34,12 @@ def policy_from(sla: Path | None, changes: tuple[str, ...], *, profile: str | No
 
 def named_changes(changes: tuple[str, ...]) -> dict[str, str]:
     """Return name -> value of what ``--set`` gave; raises :class:`click.UsageError`."""
-    named = {}
+    named, told = {}, []
     for change in changes:
         name, _, value = (part.strip() for part in change.partition("="))
         if not name or not value:
-            raise click.UsageError(
-                f"--set {change!r}: write NAME=VALUE, as in broadcast_latency.threshold=1s"
-            )
+            told.append(f"--set {change!r}: write NAME=VALUE, as in broadcast_latency.threshold=1s")
         named[name] = value
+    if told:
+        raise click.UsageError("\n".join(told))
     return named

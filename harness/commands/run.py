@@ -233,7 +233,7 @@ def command(
             if with_failures:
                 job.break_things(selection, workers)
         document = job.judge(policy, partial(_repeating, context))
-    _print(document, run, as_json=as_json)
+    _print(document, run, as_json=as_json, with_gate=with_gate)
     if otlp:
         _send(document, otlp)
     tell_of(document, run.path, notices, command="run")
@@ -264,7 +264,7 @@ def _make_known(sla: Path | None) -> None:
         )
 
 
-def _print(report: Report, run: RunFolder, *, as_json: bool) -> None:
+def _print(report: Report, run: RunFolder, *, as_json: bool, with_gate: bool) -> None:
     from harness.report.terminal import print_summary
 
     if as_json:
@@ -272,6 +272,11 @@ def _print(report: Report, run: RunFolder, *, as_json: bool) -> None:
         return
     print_summary(report)
     click.echo(f"report: {os.path.relpath(run.path / 'report.html')}")
+    if with_gate and report.verdict == "inconclusive":
+        click.echo(
+            "exit code 3, neither pass nor fail: each row marked ? says why, and what would decide it; "
+            "close what else uses the machine, or give the run more time (-- --duration 5min)"
+        )
 
 
 def _tell(scenarios: Sequence[tuple[str, str]], *, as_json: bool) -> None:

@@ -5,6 +5,8 @@ Prints what the load will do with them.
 
 from __future__ import annotations
 
+import sys
+
 from locust.argument_parser import get_empty_argument_parser, setup_parser_arguments
 
 from harness.load.capacity import see_that_it_fits_here
@@ -18,9 +20,13 @@ from harness.target import deployment_named
 def main() -> None:
     """Print the plan, or the help if asked for; exit 2 with what is wrong and the nearest right option."""
     parser = get_empty_argument_parser()
-    setup_parser_arguments(parser)
+    asked_for_help = bool({"-h", "--help"} & set(sys.argv[1:]))
     try:
-        add_options(parser, profile_options()[1])
+        if asked_for_help:  # ours stand first in it
+            add_options(parser, profile_options()[1])
+        setup_parser_arguments(parser)
+        if not asked_for_help:
+            add_options(parser, profile_options()[1])
     except (OptionError, SystemFileError) as error:
         parser.error(str(error))
     given = parsed(parser)

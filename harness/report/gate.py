@@ -129,20 +129,23 @@ def change_thresholds(report: Report, changes: Mapping[str, str]) -> Report:
     """
     from harness.sla.policy import Objective, PolicyError, parse_threshold
 
-    rows = {row.name: row for row in report.objectives}
+    rows, told = {row.name: row for row in report.objectives}, []
     for name, text in changes.items():
         objective, _, field = name.removeprefix("objectives.").rpartition(".")
         row = rows.get(objective)
         of_policy = name.partition(".")[0] in {"confidence", "tolerances", "measurement", "recovery"}
         if not of_policy and (row is None or field not in Objective.model_fields):
             known = ", ".join(f"{row}.threshold" for row in rows)
-            raise PolicyError(f"--set {name}: nothing is called so; write one of {known}")
+            told.append(f"--set {name}: nothing is called so; write one of {known}")
+            continue
         if row is None or field != "threshold":
             raise _needs_record(f"--set {name}={text} changes more than a threshold")
         try:
             rows[objective] = _with_threshold(row, parse_threshold(text, row.unit), report)
         except ValueError as error:
-            raise PolicyError(f"--set {name}: {error}") from error
+            told.append(f"--set {name}: {error}")
+    if told:
+        raise PolicyError("\n".join(told))
     return report.model_copy(update={"objectives": tuple(rows.values())})
 
 

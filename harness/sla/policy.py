@@ -162,16 +162,22 @@ class _Change:
 
 def _changed(document: dict[str, Any], changes: Sequence[_Change]) -> tuple[dict[str, Any], Policy]:
     """Return a valid document with ``changes`` made, and its policy; what is wrong is blamed on a change."""
-    document = copy.deepcopy(document)
+    document, told = copy.deepcopy(document), []
     for change in changes:
-        _put(document, change)
+        try:
+            _put(document, change)
+        except PolicyError as error:
+            told.append(str(error))
     try:
-        return document, Policy.model_validate(document)
+        policy = Policy.model_validate(document)
     except ValidationError as error:
-        keys, complaint = _complaints(error)[0]
-        # It was valid before: the change that comes nearest to what is wrong is to blame.
-        blamed = max(changes, key=lambda change: _common(_keys(change.name, document), keys))
-        raise PolicyError(f"{blamed.place}: {'.'.join(keys)}: {complaint}") from None
+        for keys, complaint in _complaints(error):
+            # It was valid before: the change that comes nearest to what is wrong is to blame.
+            blamed = max(changes, key=lambda change: _common(_keys(change.name, document), keys))
+            told.append(f"{blamed.place}: {'.'.join(keys)}: {complaint}")
+    if told:
+        raise PolicyError("\n".join(told))
+    return document, policy
 
 
 def _put(document: dict[str, Any], change: _Change) -> None:
@@ -208,12 +214,10 @@ def _common(first: Sequence[str], second: Sequence[str]) -> int:
 
 def _typed(name: str, text: str) -> str | float:
     """The value of an option: everything in a policy is a string with a unit, but for this."""
-    if not name.endswith(".assumed_icc"):
-        return text
     try:
-        return float(text)
+        return float(text) if name.endswith(".assumed_icc") else text
     except ValueError:
-        raise PolicyError(f"--set {name}={text}: {text!r} is not a number") from None
+        return text  # refused like any other value that is none
 
 
 # --- what is wrong, and where --------------------------------------------------------------------------

@@ -396,6 +396,16 @@ def test_an_objective_is_judged_only_in_runs_of_its_profiles(good_rows: pd.DataF
         assert ("error_rate" in {row.name for row in report.objectives}) == judged
 
 
+def test_all_changes_that_make_no_sense_are_named_at_once(report: dict[str, Any], tmp_path: Path) -> None:
+    result = gate(report, tmp_path, "--set", "no.such=1s", "--set", "broadcast_latency.threshold=fast")
+    assert result.exit_code == 2
+    assert "--set no.such: nothing is called so" in result.output
+    assert "--set broadcast_latency.threshold: 'fast' is not a duration" in result.output
+    result = gate(report, tmp_path, "--set", "one", "--set", "two")
+    assert "--set 'one': write" in result.output
+    assert "--set 'two': write" in result.output
+
+
 @pytest.mark.parametrize(("broken", "code"), [(False, 0), (True, 1)], ids=["healthy", "a game moved early"])
 def test_what_a_profile_does_not_judge_counts_neither_way(
     good_rows: pd.DataFrame, tmp_path: Path, *, broken: bool, code: int

@@ -191,7 +191,7 @@ def test_single_values_can_be_changed() -> None:
         ("broadcast.threshold", "1s", "nothing is called 'broadcast.threshold'"),
         ("broadcast_latency.treshold", "1s", "nothing is called"),
         ("broadcast_latency.threshold", "fast", "'fast' is not a duration"),
-        ("error_rate.assumed_icc", "x", "is not a number"),
+        ("error_rate.assumed_icc", "x", "valid number"),
         ("error_rate.assumed_icc", "nan", "less than or equal to 1"),
         ("error_rate.metric", "broadcast_latency", "threshold: '0.5%' is not a duration"),
         ("tolerances", "none", "valid dictionary"),
@@ -204,6 +204,14 @@ def test_a_change_that_makes_no_sense_is_named_and_no_line_of_the_file(
     with pytest.raises(PolicyError, match=complaint) as error:
         load_policy(changes={"availability.threshold": "99%", name: value})
     assert str(error.value).startswith(f"--set {name}={value}: ")
+
+
+def test_all_changes_that_make_no_sense_are_named_at_once() -> None:
+    changes = {"no.such": "1s", "broadcast_latency.threshold": "fast", "error_rate.threshold": "slow"}
+    with pytest.raises(PolicyError) as error:
+        load_policy(changes=changes)
+    named = [line.partition(": ")[0] for line in str(error.value).splitlines()]
+    assert named == [f"--set {name}={value}" for name, value in changes.items()]
 
 
 # --- whatever a file says, it is a policy or an error that names a line ---------------------------------

@@ -93,6 +93,7 @@ def test_a_small_run_says_that_it_is_too_small(tmp_path: Path) -> None:
     done = ran(tmp_path, "--no-failures", "--", *SMALL, "--duration=4s")
     assert done.returncode == 3, done.stdout + done.stderr
     assert "Too few samples to decide" in " ".join(done.stdout.split())
+    assert done.stdout.splitlines()[-1].startswith("exit code 3, neither pass nor fail: each row marked ?")
     report = json.loads((tmp_path / "latest" / "report.json").read_text(encoding="utf-8"))
     assert report["verdict"] == "inconclusive"
     assert (tmp_path / "latest-1" / "report.json").read_text(encoding="utf-8") == "older"
