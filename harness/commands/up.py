@@ -37,6 +37,8 @@ _LOOK_S: Final = 0.25
 @system_option
 @click.option("--replicas", type=click.IntRange(1, 24), default=1, show_default=True,
               help="Processes of the service, the second behind load-service-2 and so on.")  # fmt: skip
+@click.option("--toxiproxies", type=click.IntRange(1, 24), default=1, show_default=True,
+              help="Processes of Toxiproxy, all but the first of several for players alone.")  # fmt: skip
 @click.option("--service-env", "service_env", metavar="NAME=VALUE", multiple=True,
               help="Further setting of the service; several times for several.")  # fmt: skip
 @click.option("--max-connections", type=click.IntRange(10, 1000), default=100, show_default=True,
@@ -50,6 +52,7 @@ def command(
     consent: bool,
     system: str | None,
     replicas: int,
+    toxiproxies: int,
     service_env: tuple[str, ...],
     max_connections: int,
     logs: Path | None,
@@ -68,6 +71,7 @@ def command(
     use_system(system)
     options = StackOptions(
         replicas=replicas,
+        toxiproxies=toxiproxies,
         service_env=_settings(service_env),
         log_folder=logs.absolute() if logs else None,
         max_connections=max_connections,

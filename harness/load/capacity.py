@@ -36,6 +36,8 @@ _OBSERVER_ITSELF: Final = 60
 _LOCUST_ITSELF: Final = 20 + RESERVED
 
 PLAYERS_TOXIPROXY: Final = "a Toxiproxy for players"
+#: A stack that a run starts by itself has as many as it takes.
+_MORE: Final = "more of them (`stormwatch up --toxiproxies`), "
 
 Resource = Literal["open files", "local ports", "GB of memory", "cores"]
 #: How it is said what a machine has of each.
@@ -167,11 +169,11 @@ def needs_of(size: Size, *, processes: int, here: int, toxiproxies: int) -> list
 def _of_stack(size: Size, toxiproxies: int) -> Iterator[Need]:
     to_pubnub, to_service = _connections(size, processes=1)
     if toxiproxies == 1:
-        yield Need(_PROXY_ITSELF + _PROXIED * (to_pubnub + to_service), "open files", TOXIPROXY)
+        yield Need(_PROXY_ITSELF + _PROXIED * (to_pubnub + to_service), "open files", TOXIPROXY, _MORE)
     else:
         of_players = math.ceil(_UNEVEN * to_pubnub / (toxiproxies - 1))
         yield Need(_PROXY_ITSELF + _PROXIED * to_service, "open files", TOXIPROXY)
-        yield Need(_PROXY_ITSELF + _PROXIED * of_players, "open files", PLAYERS_TOXIPROXY)
+        yield Need(_PROXY_ITSELF + _PROXIED * of_players, "open files", PLAYERS_TOXIPROXY, _MORE)
     yield Need(_EMULATOR_ITSELF + to_pubnub, "open files", EMULATOR, "longer timers, ")
     yield Need(_SERVICE_ITSELF + to_service, "open files", SERVICE)
 

@@ -82,19 +82,21 @@ def test_what_is_worked_out_is_what_runs_were_seen_to_take(
             [],
             1024,
             "200 games of 4 players need 2,738 open files in Toxiproxy, this machine allows 1,024 "
-            "(`ulimit -Hn`): play fewer games (66 fit), raise the limit, or play --anyway",
+            "(`ulimit -Hn`): play fewer games (66 fit), "
+            "more of them (`stormwatch up --toxiproxies`), raise the limit, or play --anyway",
         ),
         (
             ["--games=4000"],
             20_000,
             "4,000 games of 4 players need 51,700 open files in Toxiproxy, this machine allows 20,000 "
-            "(`ulimit -Hn`): play fewer games (1,539 fit), raise the limit, or play --anyway",
+            "(`ulimit -Hn`): play fewer games (1,539 fit), "
+            "more of them (`stormwatch up --toxiproxies`), raise the limit, or play --anyway",
         ),
         (
             ["--games=1"],
             64,
             "1 game of 4 players need 174 open files in Toxiproxy, this machine allows 64 (`ulimit -Hn`): "
-            "raise the limit, or play --anyway",
+            "more of them (`stormwatch up --toxiproxies`), raise the limit, or play --anyway",
         ),
     ],
 )

@@ -280,8 +280,9 @@ def test_doctor_says_how_to_get_a_toxiproxy_that_is_not_there(tmp_path: Path) ->
 def test_faults_against_a_running_stack(tmp_path: Path) -> None:
     """One stack for all of it: they take their time to start."""
     recorded = create_run(tmp_path, "by-hand")
-    with up(None, "--json", "--replicas", "2") as process:
+    with up(None, "--json", "--replicas=2", "--toxiproxies=2") as process:
         document = document_of(process)
+        assert {"toxiproxy", "toxiproxy-2", "service-2"} <= set(document["parts"])
 
         def fault(*arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
             return run("fault", "--stack", document["id"], *options, *arguments)
