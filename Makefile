@@ -46,9 +46,10 @@ sdks: $(READY) ## the emulator against the SDKs for JavaScript, Java, Go and Rub
 validate: $(READY) ## defective services: which of them are caught, and as what
 	$(BIN)/stormwatch validate --summary harness/validate/README.md
 
-lint: $(READY) ## ruff: lint and format
+lint: $(READY) ## ruff: lint and format; what CI is told
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	.ci/workflows
 
 types: $(READY) ## mypy, strict
 	$(BIN)/mypy

@@ -9,7 +9,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 #: What `stormwatch init` writes.
 STARTER = ROOT / "harness" / "commands" / "starter"
-WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.y*ml")), STARTER / "github.yml"]
+WORKFLOWS = [*sorted((ROOT / ".github").glob("*/**/*.y*ml")), STARTER / "github.yml"]
+GITLAB = ROOT / "fixtures" / "ci" / "gitlab-ci.yml"
 PINNED_ACTION = re.compile(r"[\w.-]+(/[\w.-]+)+@[0-9a-f]{40}")
 PINNED_IMAGE = re.compile(r"[\w./:-]+@sha256:[0-9a-f]{64}")
 
@@ -24,7 +25,7 @@ def used(document: object) -> list[str]:
     return own + [value for entry in document.values() for value in used(entry)]
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_action_is_pinned_by_its_commit(workflow: Path) -> None:
     actions = used(yaml.safe_load(workflow.read_text(encoding="utf-8")))
     assert actions, "a workflow without actions checks nothing out"
@@ -41,8 +42,9 @@ def test_every_image_of_others_is_pinned_by_its_digest() -> None:
     bases = re.findall(r"^FROM\s+(?:--\S+\s+)*(\S+)", dockerfile, re.MULTILINE | re.IGNORECASE)
     bases += re.findall(r"^COPY\s+--from=(\S+)", dockerfile, re.MULTILINE | re.IGNORECASE)
     images += [base for base in bases if base not in stages]
-    images.append(yaml.safe_load((STARTER / "gitlab.yml").read_text(encoding="utf-8"))["stormwatch"]["image"])
-    assert len(images) >= 4
+    for template, job in ((STARTER / "gitlab.yml", "stormwatch"), (GITLAB, ".stormwatch")):
+        images.append(yaml.safe_load(template.read_text(encoding="utf-8"))[job]["image"])
+    assert len(images) >= 5
     assert [image for image in images if not PINNED_IMAGE.fullmatch(image)] == []
 
 
