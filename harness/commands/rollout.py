@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from harness.commands._errors import said_as
+from harness.commands._json import json_option
 from harness.commands._notify import notify_option, tell
 from harness.commands._policy import policy_from
 from harness.commands._progress import interruptible
@@ -76,6 +77,7 @@ _PLAN: Final = (
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a value of the policy.")
 @reports_option("Where the rollout's folder is made.")
 @notify_option
+@json_option
 @system_option
 def command(
     *,
@@ -88,6 +90,7 @@ def command(
     changes: tuple[str, ...],
     reports: Path,
     notices: NoticeSettings,
+    as_json: bool,
     system: str | None,
 ) -> None:
     """Give a new version more and more of the new items, as long as it keeps every checkpoint.
@@ -120,7 +123,7 @@ def command(
             setup = Setup(count=games, players=players)
             rollout = Rollout(run, policy, old_place, new_place, setup, _say)
             found = _carried_out(rollout)
-    _write(found, rollout, run, policy)
+    _write(found, rollout, run, policy, as_json=as_json)
     _tell(found, run, notices)
     sys.exit(Exit.INTERRUPTED if found.interrupted else EXIT_CODES[found.outcome])
 
@@ -201,7 +204,9 @@ def _carried_out(rollout: Rollout) -> RolloutDocument:
         raise click.UsageError(f"{first}; logs: {os.path.relpath(rollout.folder)}") from error
 
 
-def _write(found: RolloutDocument, rollout: Rollout, run: RunFolder, policy: Policy) -> None:
+def _write(
+    found: RolloutDocument, rollout: Rollout, run: RunFolder, policy: Policy, *, as_json: bool
+) -> None:
     """Write the documents, and the pages of either version's run; tell what came of it."""
     from harness import output
     from harness.documents.rollout import NAME
@@ -213,12 +218,15 @@ def _write(found: RolloutDocument, rollout: Rollout, run: RunFolder, policy: Pol
 
     run.update(finished_at=utc_now())
     write_together({run.path / NAME: found.text(), run.path / "rollout.md": render_rollout(found)})
-    print_rollout(found, output.console())
-    click.echo(f"rollout: {os.path.relpath(run.path / 'rollout.md')}")
+    if as_json:
+        click.echo(found.text(), nl=False)
+    else:
+        print_rollout(found, output.console())
+    click.echo(f"rollout: {os.path.relpath(run.path / 'rollout.md')}", err=as_json)
     for version in rollout.runs:
         try:
             write_reports(version, policy)
-            click.echo(f"{version.id}: {os.path.relpath(version.path / 'report.html')}")
+            click.echo(f"{version.id}: {os.path.relpath(version.path / 'report.html')}", err=as_json)
         except (DocumentError, HistoryError, OSError) as error:  # it costs the outcome nothing
             click.echo(f"{version.id}: no report could be made: {error}", err=True)
 
