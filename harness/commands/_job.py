@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from harness.commands._display import Display
@@ -16,6 +17,7 @@ from harness.experiment.suite import ScenarioSuite, Selection
 from harness.history import RunFolder
 from harness.history.run import utc_now
 from harness.history.witnesses import Doubt, Witness
+from harness.live.process import LiveProcess
 from harness.output import Exit
 from harness.report import write_reports
 from harness.sla.policy import Policy
@@ -28,6 +30,28 @@ _POLL_S: Final = 0.25
 
 class LoadRefusedError(Exception):
     """The load ended before anything was played; the message says why."""
+
+
+def carry_out(
+    run: RunFolder,
+    permission: Permission | None,
+    interrupted: Callable[[], bool],
+    steps: Sequence[Callable[[Job], None]],
+    policy: Policy,
+    command: Callable[[int | str | None], str],
+    *,
+    sla: Path | None,
+) -> Report:
+    """Do ``steps`` of a job while the display shows them, and judge what came of them.
+
+    See :class:`Job` for the others; ``sla`` is the file of the policy, for the display.
+    """
+    with Display(run.path) as display:
+        job = Job(run, permission, display, interrupted)
+        with LiveProcess(run, sla=sla, profile=str(run.read().profile), every_s=display.judged_every_s):
+            for step in steps:
+                step(job)
+        return job.judge(policy, command)
 
 
 class Job:

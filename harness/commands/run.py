@@ -118,6 +118,11 @@ def _what_was_meant(name: str, own: set[str]) -> str:
     "-k", "expression", metavar="EXPR", help='Failure scenarios to run, as pytest -k ("pubnub and not flap").'
 )
 @click.option(
+    "--parts",
+    type=click.IntRange(1, 1000),
+    help="Play the load so often on one stack: each part is judged, and the whole. [default: as the profile]",
+)
+@click.option(
     "--prometheus",
     metavar="[HOST:]PORT",
     help="Serve the objectives so far, verdicts and faults to Prometheus there. [host: 127.0.0.1]",
@@ -158,6 +163,7 @@ def command(
     expression: str | None,
     workers: int | None,
     with_gate: bool,
+    parts: int | None,
     prometheus: str | None,
     otlp: str | None,
     only_list: bool,
@@ -181,13 +187,12 @@ def command(
       stormwatch run --system auction.py
       stormwatch run -- --help             the load's options
     """
-    from harness.commands._display import Display
-    from harness.commands._job import Job
+    from harness.commands._job import carry_out
+    from harness.commands._parts import play_in_parts
     from harness.experiment.suite import Selection, SelectionError, listed, see_that_some_match
     from harness.files import DocumentError
     from harness.history import create_run
     from harness.live.file import read_live
-    from harness.live.process import LiveProcess
     from harness.live.prometheus import MetricsRefused, served
     from harness.load.origins import hand_over
     from harness.report.gate import EXIT_CODES
@@ -211,6 +216,7 @@ def command(
         if local:
             forget_deployment()
         load_profile = policy.profiles[profile].options
+        count = _count(parts or policy.profiles[profile].parts, with_load, with_failures)
         plan = _check(load_options, load_profile) if with_load else _see_that_none_are_given(load_options)
         permission = _consent(plan, with_failures=with_failures)
         shown: list[Path] = []
@@ -225,19 +231,36 @@ def command(
             command=_repeating(context, None),
         )
         shown.append(run.path)
-    with _record_named(run), _interruptible() as interrupted, Display(run.path) as display:
-        job = Job(run, permission, display, interrupted)
-        with LiveProcess(run, sla=sla, profile=profile, every_s=display.judged_every_s):
-            if with_load:
-                job.play(hand_over(profile, load_profile), load_options)
-            if with_failures:
-                job.break_things(selection, workers)
-        document = job.judge(policy, partial(_repeating, context))
+    with _record_named(run), _interruptible() as interrupted:
+        if count > 1:
+            document = play_in_parts(
+                run,
+                policy,
+                count,
+                permission=permission,
+                interrupted=interrupted,
+                profile=(profile, hand_over(profile, load_profile)),
+                options=load_options,
+                sla=sla,
+                command=_repeating(context, None),
+            )
+        else:
+            steps = [lambda job: job.play(hand_over(profile, load_profile), load_options)] * with_load
+            steps += [lambda job: job.break_things(selection, workers)] * with_failures
+            repeating = partial(_repeating, context)
+            document = carry_out(run, permission, interrupted, steps, policy, repeating, sla=sla)
     _print(document, run, as_json=as_json, with_gate=with_gate)
     if otlp:
         _send(document, otlp)
     tell_of(document, run.path, notices, command="run")
     sys.exit(EXIT_CODES[document.verdict] if with_gate else 0)
+
+
+def _count(parts: int, with_load: bool, with_failures: bool) -> int:
+    """Return in how many parts the load is played."""
+    if parts > 1 and with_failures:
+        raise click.UsageError(f"a run in {parts} parts has no failure scenarios: add --no-failures")
+    return parts if with_load else 1
 
 
 def _send(document: Report, collector: str) -> None:

@@ -312,6 +312,8 @@ class Profile(_Model):
     not_judged: list[str] = Field(default_factory=list)
     #: Whether failure scenarios run, too, where nobody says.
     failures: bool = True
+    #: How often its load is played, one after the other on the same stack: each is judged, and the whole.
+    parts: Annotated[int, Field(ge=1, le=1000)] = 1
 
     @field_validator("options")
     @classmethod

@@ -1,0 +1,168 @@
+"""A long run in parts: each is judged by itself, and all of them as a whole."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from fixtures.synthetic_run import NS, START, Shape, history_of, run_of, synthetic_rows, windows, write_run
+from harness.commands._parts import forget, keep_readings
+from harness.commands.run import command as run_command
+from harness.documents.report import Report
+from harness.documents.rows import DriftRow, ObjectiveRow
+from harness.history import HistoryWriter, RunFolder, create_run, read_history
+from harness.judge import Evidence, evidence_of
+from harness.report.build import report_on
+from harness.report.markdown import render_markdown
+from harness.report.whole import whole
+from harness.sla.policy import load_policy
+
+SHAPE = Shape(games_at_once=6, players=2, seconds=60, warm_up=3, http_per_s=20)
+#: From the begin of a part to that of the next.
+APART_S = 200
+
+
+@cache
+def rows() -> pd.DataFrame:
+    return synthetic_rows(SHAPE)
+
+
+def later(found: pd.DataFrame, seconds: int) -> pd.DataFrame:
+    """Return the same rows of a part that was played so much later."""
+    moved = found.copy()
+    for column in ("intended_ns", "start_ns", "end_ns"):
+        moved[column] = moved[column] + seconds * NS
+    return moved
+
+
+def part(found: pd.DataFrame, **about: object) -> Report:
+    run = run_of(SHAPE, windows=windows(SHAPE), **about)
+    return report_on(evidence_of(history_of(found), run, load_policy()), "part")
+
+
+@cache
+def good() -> Report:
+    return part(rows())
+
+
+def failing() -> pd.DataFrame:
+    """Return a part in which each tenth request failed."""
+    found = rows().copy()
+    calls = np.flatnonzero((found["kind"] == "http").to_numpy())
+    found.loc[calls[::10], "ok"] = False
+    return found
+
+
+def readings(values: list[float]) -> Evidence:
+    """Return the memory of the service in the parts, one value for each."""
+    frames, spans = [], []
+    for number, value in enumerate(values):
+        at = START + (number * APART_S + np.arange(0, SHAPE.seconds, 10)) * NS
+        one = {"kind": "resource", "name": "rss_bytes", "actor": "service-1", "start_ns": at, "value": value}
+        frames.append(pd.DataFrame(one))
+        span = {"name": "steady", "start_ns": int(at[0]), "end_ns": int(at[-1]) + NS}
+        spans.append(span)
+    found = pd.concat([rows().iloc[:0], *frames], ignore_index=True).astype(rows().dtypes.to_dict())
+    return evidence_of(history_of(found), run_of(SHAPE, windows=spans), load_policy())
+
+
+def objective(report: Report, name: str) -> ObjectiveRow:
+    return next(row for row in report.objectives if row.name == name)
+
+
+def drift(report: Report, name: str) -> DriftRow:
+    return next(row for row in report.drift if row.name == name)
+
+
+def test_the_whole_has_the_samples_of_all_parts() -> None:
+    one = good()
+    found = whole([one, one, one], readings([50e6] * 3))
+    single, all_of_them = (objective(report, "error_rate") for report in (one, found))
+    assert all_of_them.samples == 3 * single.samples
+    assert (all_of_them.interval[1] or 100) < (single.interval[1] or 0), "more samples tell more"
+    assert found.integrity[0].looked_at == 3 * one.integrity[0].looked_at
+    assert Report.model_validate_json(found.text()) == found
+    assert "Part 3: " in render_markdown(found)
+
+
+def test_a_quantile_of_the_whole_lies_between_those_of_its_parts() -> None:
+    slow = rows().copy()
+    heard = (slow["kind"] == "delivery") & (slow["name"] == "phase_changed")
+    slow.loc[heard, "end_ns"] += NS // 2
+    parts = [good(), part(slow)]
+    ends = [objective(one, "broadcast_latency").interval for one in parts]
+    found = objective(whole(parts, readings([50e6] * 2)), "broadcast_latency")
+    assert found.interval == (ends[0][0], ends[1][1])
+
+
+def test_what_one_part_fails_the_whole_fails_and_names_it() -> None:
+    found = whole([good(), part(failing()), good()], readings([50e6] * 3))
+    row = objective(found, "error_rate")
+    assert (row.verdict, found.verdict) == ("fail", "fail")
+    assert row.explanation.startswith("In part 2. ")
+    assert found.notes[1].startswith("Part 2: fail, failed: error_rate")
+
+
+def test_one_violation_in_one_part_is_one_of_the_whole() -> None:
+    spoiled = rows().copy()
+    moves = spoiled.index[(spoiled["kind"] == "transition") & spoiled["intended_ns"].notna()]
+    spoiled.loc[moves[0], "intended_ns"] += 60 * NS
+    found = whole([part(spoiled), good()], readings([50e6] * 2))
+    early = next(row for row in found.integrity if row.name == "early")
+    assert (early.verdict, early.violations) == ("fail", 1)
+
+
+def test_what_grows_from_part_to_part_is_seen_in_none_of_them() -> None:
+    one = good()
+    memory = [50e6 + 20e6 * number for number in range(12)]
+    grows, stays = (drift(whole([one] * 12, readings(values)), "memory") for values in (memory, [50e6] * 12))
+    assert (grows.verdict, stays.verdict) == ("fail", "pass")
+    assert all(row.verdict != "fail" for row in one.drift)
+
+
+def test_a_part_that_was_given_up_before_it_began_makes_the_whole_open_but_no_row_of_it() -> None:
+    nothing = rows()[(rows()["kind"] == "resource").to_numpy()]
+    given_up = part(nothing, interrupted=True)
+    found = whole([good(), given_up], readings([50e6] * 2))
+    assert objective(found, "error_rate").verdict == objective(good(), "error_rate").verdict
+    assert (
+        next(row for row in found.measurement.checks if row.name == "complete_run").verdict == "inconclusive"
+    )
+
+
+def test_of_a_part_that_is_over_a_tenth_of_the_readings_is_kept(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "parts", rows(), SHAPE)
+    run = create_run(tmp_path, "whole")
+    with HistoryWriter(run.history, "parts", run.id) as history:
+        keep_readings(one, run, history)
+        keep_readings(one, run, history)
+    table = read_history(run.history).table
+    assert set(table["kind"].unique().to_pylist()) == {"resource", "monitor"}
+    found = table.to_pandas()
+    seconds = SHAPE.seconds + SHAPE.warm_up
+    assert (found["name"] == "pool_in_use").sum() == 2 * (seconds // 10 + 1)
+    assert [window.name for window in run.read().windows or ()] == ["warm-up", "steady", "drain"] * 2
+
+
+def test_the_disk_is_bounded_and_the_first_part_that_failed_keeps_its_record(tmp_path: Path) -> None:
+    fine, bad = good(), part(failing())
+    folders: list[RunFolder] = []
+    parts: list[Report] = []
+    for report in (fine, bad, fine, fine, fine):
+        folders.append(create_run(tmp_path, "part", run_id=f"part-{len(parts) + 1}"))
+        parts.append(report)
+        forget(folders, parts)
+    assert [folder.history.exists() for folder in folders] == [False, True, False, True, True]
+
+
+@pytest.mark.parametrize("arguments", [["--parts", "3"], ["--profile", "soak", "--failures"]])
+def test_parts_and_failure_scenarios_do_not_go_together(arguments: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(run_command, ["--reports", str(tmp_path), *arguments])
+    assert done.exit_code == 2
+    assert "has no failure scenarios: add --no-failures" in " ".join(done.output.split())
+    assert list(tmp_path.iterdir()) == []
