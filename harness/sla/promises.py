@@ -75,23 +75,26 @@ class _Model(BaseModel):
 class Objective(_Model):
     """One promise: a quantile or a share of something, compared with a threshold."""
 
-    #: Default: its name.
+    #: How reports call it; default: its name.
     title: str
+    #: What is measured: one of those below.
     metric: str
+    #: On which side of the threshold it is good: ``"<"`` or ``">"``.
     comparison: Comparison
-    #: Seconds for a quantile, a fraction for a rate or a census.
+    #: A duration (``"2s"``) for a quantile, a share (``"99.9%"``) for all others.
     threshold: float
+    #: ``"p95"``; needed where durations are measured, and nowhere else.
     quantile: Quantile | None = None
     #: No single sample may exceed it (quantiles of durations only).
     ceiling: Limit | None = None
-    #: Of its interval; None: that of the policy. A census has none.
+    #: Of its interval; default: that of the policy. A census has none.
     confidence: Confidence | None = None
-    #: Profiles for whose runs it is promised; None: for every run. It is judged in the steady state of the
-    #: load, a census over the failure scenarios.
+    #: Profiles for whose runs it is promised; default: all. It is judged in the steady state of the load, a
+    #: census over the failure scenarios.
     profiles: list[str] | None = Field(default=None, min_length=1)
     #: Intra-cluster correlation taken for granted where it can't be estimated (rates only).
     assumed_icc: float = Field(default=0.01, ge=0, le=1)
-    #: Where in the requirements it is promised.
+    #: Where it is promised.
     source: str
 
     @property
@@ -144,9 +147,11 @@ class Objective(_Model):
 class Drift(_Model):
     """What must not grow by more than so much in an hour."""
 
+    #: How reports call it.
     title: str
+    #: What is followed: one of those in ``sla.toml``.
     series: str
-    #: In an hour; seconds, MB or a number.
+    #: How much it may grow in an hour: ``"50MB"``, ``"400ms"``, ``"20"``.
     limit: float
     #: How long a steady state must be to be judged by what would come of it in an hour; a shorter one fails
     #: only by what has come to more than an hour's limit already.
@@ -176,8 +181,9 @@ class Tolerances(_Model):
     timer: Seconds = 1.0
     #: How long after its commit an event may still arrive before it counts as lost.
     settle: Seconds = 10.0
-    #: How long before and after a declared fault nothing is judged by the steady-state objectives.
+    #: How long before a declared fault nothing is judged by the steady-state objectives.
     before_fault: Seconds = 2.0
+    #: How long after it.
     after_fault: Seconds = 15.0
 
 
@@ -211,15 +217,16 @@ class Recovery(_Model):
     detect: Limit = 5.0
     #: Until a request that is sent while a fault lasts is answered or refused.
     answer: Limit = 20.0
-    #: Until a tick and an event succeed, /health is healthy and the backlog is drained; where nothing ...
+    #: Until a tick and an event succeed, /health is healthy and the backlog is drained.
     recover: Limit = 20.0
-    #: ... is said of the fault: pattern of ``place:name target`` -> limit. The first that fits counts.
+    #: The same for some faults: pattern (``"pubnub:*"``, ``"network:* players-pubnub"``) -> limit. The first
+    #: that fits counts.
     faults: dict[FaultPattern, Limit] = Field(default_factory=dict)
     #: Drills: from the loss of the database to the first move after it.
     recovery_time: Limit = 300.0
-    #: ... the age, at that loss, of the newest commit that the backup brings back.
+    #: Drills: the age, at that loss, of the newest commit that the backup brings back.
     data_loss: Limit = 60.0
-    #: ... until a way of rolling back has its effect, and until it is taken back.
+    #: Drills: until a way of rolling back has its effect, and until it is taken back.
     rollback: Limit = 300.0
 
     def limit_s(self, *faults: str) -> float:
@@ -268,9 +275,11 @@ class Rollout(_Model):
     objectives about durations), ``integrity``, ``drift`` or ``alerts``.
     """
 
+    #: ``"25% for 20s"``: the share of new items that the new version gets, and for how long at least.
     steps: Annotated[list[Annotated[Step, BeforeValidator(_step)]], AfterValidator(_rising)] = Field(
         default_factory=lambda: [_step(text) for text in _STEPS]
     )
+    #: Objectives, and ``performance`` (all about durations), ``integrity``, ``drift``, ``alerts``.
     checkpoints: Annotated[list[str], Field(min_length=1)] = Field(default_factory=lambda: [*_CHECKPOINTS])
     #: Of all rollouts of a version that keeps every limit, so many are rolled back nevertheless, at most.
     false_alarms: Share = 0.05
@@ -280,9 +289,10 @@ class Rollout(_Model):
     back_within: Limit = 300.0
     #: For how long the old version must be well after a rollback, to prove that all is.
     proof: Limit = 10.0
-    #: Commands of the team's, given STORMWATCH_SHARE (percent) and the addresses of both versions: one that
-    #: splits the traffic, at every step and at a rollback, and those that follow a rollback.
+    #: A command of the team's that splits the traffic, at every step and at a rollback: it is given
+    #: STORMWATCH_SHARE (percent) and the addresses of both versions.
     split: str = ""
+    #: Commands of the team's that follow a rollback.
     rollback: list[str] = Field(default_factory=list)
     #: How long each of them may take.
     hook: Limit = 30.0
@@ -302,15 +312,15 @@ def _is_duration(value: object) -> bool:
 class Profile(_Model):
     """A way to run: options of the load, and what of the policy it changes."""
 
-    #: Default: its name.
+    #: What is said of it; default: its name.
     title: str
-    #: Options of the load by name, durations as strings with a unit.
+    #: Options of the load by name, durations as strings with a unit; ``stormwatch run -- --help`` lists them.
     options: dict[str, Any] = Field(default_factory=dict)
-    #: ``tolerances.timer = "2s"``, ``objectives.broadcast_latency.threshold = "3s"`` ...
+    #: What of the policy is otherwise in its runs, by dotted names: ``{ "tolerances.timer" = "2s" }``.
     changes: dict[str, Any] = Field(default_factory=dict)
-    #: Objectives that a run of it is too short to decide: their rows are there, and count neither way.
+    #: Objectives that its runs are too short to decide: their rows are there, and count neither way.
     not_judged: list[str] = Field(default_factory=list)
-    #: Whether failure scenarios run, too, where nobody says.
+    #: Whether failure scenarios run, too, unless the command line says.
     failures: bool = True
     #: How often its load is played, one after the other on the same stack: each is judged, and the whole.
     parts: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -333,7 +343,9 @@ class Profile(_Model):
 class Policy(_Model):
     """Everything a run is judged by."""
 
+    #: Which fields there are.
     schema_: Literal["stormwatch.policy/1"] = Field(default="stormwatch.policy/1", alias="schema")
+    #: Of every interval. An objective passes when its whole interval is on the right side of its threshold.
     confidence: Confidence = 0.95
     objectives: dict[str, Objective] = Field(min_length=1)
     tolerances: Tolerances = Tolerances()

@@ -5,6 +5,7 @@
 
 import dataclasses
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -14,17 +15,33 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from pydantic.fields import FieldInfo
 
 import harness.experiment
 from fixtures.synthetic_run import Shape, synthetic_rows, write_run
-from harness.faults import kinds
+from harness.faults import kinds, places
+from harness.faults.pubnub import OPERATIONS
 from harness.history.names import Kind
 from harness.history.row import Row
 from harness.history.schema import COLUMNS
 from harness.judge.metrics import METRICS as MEASURES
 from harness.sla.metrics import METRICS
 from harness.sla.policy import load_policy
+from harness.sla.promises import (
+    Drift,
+    MeasurementLimits,
+    Objective,
+    Policy,
+    Profile,
+    Recovery,
+    Rollout,
+    Tolerances,
+)
+from harness.sla.units import parse_duration, parse_share
+from harness.stack.proxies import PROXIES
 from harness.system import find_system
+from harness.system.processes import Part
+from scenarios.drawing_game.faults.flags import FLAGS
 
 PROJECT = Path(harness.experiment.__file__).parents[2]
 READMES = sorted(
@@ -59,6 +76,24 @@ def faults() -> str:
         for name, kind in kinds(find_system()).items()
     )
     return table(("fault", "module", "in a scenario", "what it does"), rows)
+
+
+def targets() -> str:
+    named = {
+        "network": sorted(PROXIES), "process": ["service-1", *get_args(Part)], "pubnub": ["all", *OPERATIONS],
+        "service": FLAGS,
+    }  # fmt: skip
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        system = find_system()
+        for place, about in places(system).items():
+            of_place = [kind for kind in kinds(system).values() if kind.place == place]
+            defaults = {inspect.signature(kind).parameters["target"].default for kind in of_place}
+            found = [*sorted(defaults - {inspect.Parameter.empty}), *named.get(place, ())]
+            said = about.replace("``", "`")
+            yield f"`{place}`", ", ".join(f"`{one}`" for one in dict.fromkeys(found)), said
+
+    return table(("place", "targets", "what is done there"), rows())
 
 
 def expectations() -> str:
@@ -102,8 +137,47 @@ def columns() -> str:
     return table(("column", "type", "what it holds"), rows())
 
 
+#: Heading of a table of a policy -> what is in it.
+POLICY = {
+    "": Policy, "[objectives.NAME]": Objective, "[tolerances]": Tolerances, "[drift.NAME]": Drift,
+    "[measurement]": MeasurementLimits, "[recovery]": Recovery, "[rollout]": Rollout,
+    "[profiles.NAME]": Profile,
+}  # fmt: skip
+
+
+def default_of(field: FieldInfo, said: str) -> str:
+    """How a policy writes the default of a field."""
+    if field.is_required():
+        return "" if "default:" in said else "needed"
+    value = field.get_default(call_default_factory=True)
+    if value in (None, "", [], {}) or isinstance(value, list):
+        return ""
+    reads = {getattr(one, "func", None) for one in field.metadata}
+    written = f"{value:g}s" if parse_duration in reads else f"{value:.6%}" if parse_share in reads else value
+    return f"`{re.sub(r'[.]?0+%', '%', json.dumps(written))}`"
+
+
+def policy() -> str:
+    inside = {re.match(r"\w+", heading.strip("[]"))[0] for heading in POLICY if heading}
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for heading, model in POLICY.items():
+            source, place = inspect.getsource(model), f"`{heading}`" if heading else ""
+            for name, field in model.model_fields.items():
+                if model is Policy and name in inside:
+                    continue
+                comment = re.search(rf"((?:    #:.*\n)+)    {name}:", source)
+                assert comment, f"{heading} {name} is not explained"
+                said = " ".join(line.strip().removeprefix("#:").strip() for line in comment[1].splitlines())
+                yield place, f"`{field.alias or name}`", default_of(field, said), said.replace("``", "`")
+                place = ""
+
+    return table(("table", "field", "default", "what it says"), rows())
+
+
 TABLES: dict[str, Callable[[], str]] = {
-    "faults": faults, "expectations": expectations, "metrics": metrics, "columns": columns
+    "faults": faults, "expectations": expectations, "metrics": metrics, "columns": columns, "policy": policy,
+    "targets": targets,
 }  # fmt: skip
 
 
