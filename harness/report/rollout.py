@@ -82,10 +82,10 @@ def print_rollout(found: RolloutDocument, console: Console) -> None:
         console.print(shown)
         console.print()
     for line in rollback_lines(found.rollback) if found.rollback else ():
-        console.print(Text(f"  {line}"))
+        console.print(Text(f"  {line}"), soft_wrap=True)
     if found.old_violations:
         console.print(Text(f"  integrity of the old version: {found.old_violations} violations", style="red"))
-    console.print(Text(headline(found), style=STYLES[WORTH[found.outcome]]))
+    console.print(Text(headline(found), style=STYLES[WORTH[found.outcome]]), soft_wrap=True)
 
 
 def render_rollout(found: RolloutDocument) -> str:

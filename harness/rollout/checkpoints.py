@@ -114,7 +114,7 @@ def _share(
     series = _series(found, objective)
     if series is None:
         return point
-    if row.ceiling is not None and row.ceiling.violations:
+    if row.ceiling is not None and row.ceiling.violations and not row.doubts:
         told = f"{row.ceiling.violations} were over {row.ceiling.threshold:g} s, which none may be"
         update = {"kind": "never", "bad": row.ceiling.violations, "explanation": told}
         return point.model_copy(update=update)

@@ -31,7 +31,6 @@ from harness.rollout.hooks import run_hook
 from harness.rollout.version import Place, Version
 from harness.sla.policy import Policy
 from harness.sla.promises import Step
-from harness.target.sessions import TROUBLE
 
 #: Between two looks, and between two lines that tell what is not known yet.
 _LOOK_S: Final = 1.5
@@ -46,7 +45,7 @@ _WARM_UP_S: Final = 60.0
 _LENGTHS: Final = 3
 _GRACE_S: Final = 15.0
 #: Why a look failed for now; the next one may not.
-_UNSEEN: Final = (*TROUBLE, HistoryError, DocumentError)
+_UNSEEN: Final = (HistoryError, DocumentError, OSError)
 
 METHOD: Final = (
     "Each checkpoint is a share that may be bad. A fail is a bet against its limit, tick by tick or second "
