@@ -35,7 +35,7 @@ def decide(
     new, old : what is known of either version. What both break is not the new one's fault: it is held.
     """
     if not step.share:
-        return _observed(step, elapsed_s, old)
+        return _observed(step, elapsed_s, most_s, old)
     # A share is held against the old version's already; of the rest, one case is one too many.
     theirs = {point.name for point in old if point.kind != "share" and point.verdict == "fail"}
     broken = [point for point in new if point.verdict == "fail" or point.shared]
@@ -53,10 +53,13 @@ def decide(
     return Decision("wait", f"not known yet: {', '.join(map(_so_far, unknown))}")
 
 
-def _observed(step: Step, elapsed_s: float, old: Sequence[Checkpoint]) -> Decision:
+def _observed(step: Step, elapsed_s: float, most_s: float, old: Sequence[Checkpoint]) -> Decision:
     broken = [point for point in old if point.verdict == "fail"]
     if broken:
         return Decision("hold", f"the old version is not well by itself: {'; '.join(map(told, broken))}")
+    if unseen := [point for point in old if point.verdict == "inconclusive" and not point.samples]:
+        why = f"nothing was seen yet of {', '.join(point.name for point in unseen)}"
+        return Decision("hold" if elapsed_s >= most_s else "wait", why)
     return Decision("go on" if elapsed_s >= step.least_s else "wait", "what is there is well")
 
 

@@ -178,6 +178,12 @@ def test_a_rollout_does_not_begin_on_a_version_that_is_ill() -> None:
     assert decide(Step(share=0, least_s=5), 5, 100, [], [OPEN]).what == "go on"
 
 
+def test_a_rollout_does_not_begin_before_anything_was_seen() -> None:
+    step, unseen = Step(share=0, least_s=5), point("timer_accuracy", samples=0)
+    assert decide(step, 5, 100, [], [OPEN, unseen]).what == "wait"
+    assert decide(step, 100, 100, [], [OPEN, unseen]).what == "hold"
+
+
 # --- the policy -----------------------------------------------------------------------------------------
 
 
