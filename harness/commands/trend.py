@@ -98,17 +98,9 @@ def _print(trend: Trend) -> None:
 
     console = output.console()
     table = Table("objective", "newest", "change", "interval", "", box=None, header_style="dim")
-    for one in trend.series:
-        row = one.newest.row
-        said = Text(row.change, STYLES[LOOKS[row.change]])
-        table.add_row(one.title, row.sides_in_words()[1], *row.effect_in_words(), said)
+    for *words, change in trend.cells:
+        table.add_row(*words, Text(change, STYLES[LOOKS[change]]))
     console.print(table)
-    for one in trend.series:
-        for moved in one.moved:
-            console.print(f"{one.title}: {moved}")
-        if one.newest.row.reason:
-            console.print(f"{one.title}: {one.newest.row.reason}")
-    for note in trend.notes:
-        console.print(note)
-    console.print(f"{trend.releases[-1].label}, with {len(trend.releases) - 1} before it:")
+    for line in trend.lines:
+        console.print(line)
     console.print(Text(trend.change.upper(), STYLES[LOOKS[trend.change]]))

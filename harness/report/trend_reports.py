@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,6 +18,7 @@ from harness.report.trend import Release
 
 #: What must agree for reports to be of one trend.
 TRAITS: Final = ("kind", "profile", "system", "target", *LOAD, "machine", "schema")
+Traits = dict[str, str]
 
 
 class TrendError(Exception):
@@ -72,7 +74,7 @@ def _paths(folder: Path) -> list[Path]:
     return [path for path in paths if not runs & set(path.parent.parents)]
 
 
-def _read(path: Path) -> tuple[Report, dict[str, str]]:
+def _read(path: Path) -> tuple[Report, Traits]:
     content = read_json(path)
     report = parse_document(upgraded(content), Report, path, "remove it from the folder, or make it again")
     run = report.run
@@ -101,19 +103,19 @@ def _time(report: Report) -> datetime:
     return datetime.fromisoformat(report.run.started_at or report.generated_at)
 
 
-def _left_out(others: Sequence[dict[str, str]], newest: dict[str, str], *, anyway: bool) -> list[str]:
-    """A line for each way in which reports differ from the newest."""
-    ways = Counter(tuple(key for key in TRAITS if traits[key] != newest[key]) for traits in others)
+def _left_out(others: Sequence[Traits], newest: Traits, *, anyway: bool) -> list[str]:
+    """Return a line for each way in which reports differ from the newest."""
+    ways = Counter(
+        tuple((key, value) for key, value in traits.items() if value != newest[key]) for traits in others
+    )
     lines = []
-    for keys, times in ways.items():
-        key = keys[0]
-        theirs = sorted({traits[key] for traits in others if traits[key] != newest[key]})
-        differ = f"{times} report{'s' if times > 1 else ''} of another {', '.join(keys)}"
-        values = f"{key} {', '.join(theirs)}, not {newest[key]}"
+    for way, times in ways.items():
+        key, value = way[0]
+        differ = "; ".join(f"{name} {theirs}, not {newest[name]}" for name, theirs in way)
         lines.append(
-            f"{differ} ({values}): mixed in, so a change need not come from the service"
+            f"{times} mixed in of {differ}: a change need not come from the service"
             if anyway
-            else f"{differ} left out ({values}): see --only '{key}={theirs[0]}', or mix them with --anyway"
+            else f"{times} left out of {differ}: see --only '{key}={value}', or mix them with --anyway"
         )
     return lines
 
@@ -125,6 +127,7 @@ def _labelled(reports: Sequence[Report]) -> list[Release]:
     for report in reports:
         at = f"{_time(report):%Y-%m-%d %H:%M:%S}"
         name = str((report.run.versions or {}).get("release") or at)
+        name = name[:10] if re.fullmatch("[0-9a-f]{40}", name) else name
         times[name] += 1
         found.append(Release(f"{name} #{times[name]}" if times[name] > 1 else name, at, report))
     return found

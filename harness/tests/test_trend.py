@@ -207,7 +207,7 @@ def test_reports_of_another_profile_or_machine_are_left_out_by_name(report: Repo
     keep(tmp_path, history[:3], profile="smoke", machine={"cores": 64})
     keep(tmp_path, history[3:], profile="quick", machine={"cores": 64})
     result = trend(tmp_path)
-    assert "3 reports of another profile left out (profile smoke, not quick)" in result.output
+    assert "3 left out of profile smoke, not quick: see" in result.output
     assert "--only 'profile=smoke'" in result.output
     assert "v7, with 4 before it" in result.output
     assert "v2, with 2 before it" in trend(tmp_path, "--only", "profile=smoke").output
