@@ -10,15 +10,19 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 from pydantic.fields import FieldInfo
 
 import harness.experiment
 from fixtures.synthetic_run import Shape, synthetic_rows, write_run
+from harness.commands._settings import settings_of
+from harness.commands.run import command as run_command
 from harness.faults import kinds, places
 from harness.faults.pubnub import OPERATIONS
 from harness.history.names import Kind
@@ -51,6 +55,8 @@ READMES = sorted(
 )
 TABLE = re.compile(r"(<!-- (\w+): made from the code -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+DATA = re.compile(r"^```(toml|json|yaml)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PYTHON = re.compile(r'^```python(?: title="(\S+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 TOML = re.compile(r'^```toml title="sla\.toml"\n(.*?)^```', re.MULTILINE | re.DOTALL)
 
@@ -211,24 +217,90 @@ def test_the_first_readme_is_read_in_one_go() -> None:
     assert len((PROJECT / "README.md").read_text(encoding="utf-8").splitlines()) < 150
 
 
+#: Lines of shell that take minutes, or a system of one's own. Each is tried elsewhere; that its options and
+#: files are there is seen by test_documented_commands.py.
+MINUTES = re.compile(r"(make|pip|locust|pytest|stormwatch (run|up|down|rollout|drill)|docker|kubectl)\b")
+
+
+def test_lines_of_shell_run_as_printed_in_a_fresh_folder(tmp_path: Path) -> None:
+    lines = [
+        line
+        for readme in READMES
+        for block in SHELL.findall(readme.read_text(encoding="utf-8"))
+        for line in block.splitlines()
+        if line.strip() and not MINUTES.match(line)
+    ]
+    assert {line.split()[1] for line in lines} >= {"init", "fault", "gate", "report", "compare"}
+    shape = Shape(games_at_once=10, seconds=30)
+    runs = [write_run(tmp_path / "reports", synthetic_rows(shape), shape) for _ in range(2)]
+    for name, run in zip(("old", "new"), runs, strict=True):
+        (tmp_path / "reports" / name).symlink_to(run.path)
+    (tmp_path / "reports" / "latest").symlink_to(runs[0].path)
+    (tmp_path / "pyproject.toml").symlink_to(PROJECT / "pyproject.toml")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for line in sorted(lines, key=lambda line: "report" not in line):  # the others read what it writes
+        done = subprocess.run(
+            ["sh", "-c", line], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True,
+            encoding="utf-8", check=False,
+        )  # fmt: skip
+        # The made-up runs are too short to pass: 3 says so.
+        assert done.returncode in ({0, 3} if "reports" in line else {0}), (line, done.stdout + done.stderr)
+
+
+def test_make_knows_what_is_printed() -> None:
+    pages = [readme.read_text(encoding="utf-8") for readme in READMES]
+    lines = [line for page in pages for line in re.findall(r"^(make .*)$", page, re.MULTILINE)]
+    assert lines
+    for line in lines:
+        planned = ["sh", "-c", line.replace("make", "make -n", 1)]
+        subprocess.run(planned, cwd=PROJECT, capture_output=True, check=True)
+
+
+def test_data_that_is_shown_can_be_read(tmp_path: Path) -> None:
+    read = {"toml": tomllib.loads, "json": json.loads, "yaml": yaml.safe_load}
+    shown = [block for readme in READMES for block in DATA.findall(readme.read_text(encoding="utf-8"))]
+    assert {kind for kind, _ in shown} >= {"toml", "json"}
+    for kind, text in shown:
+        read[kind](text)
+        if "[tool.stormwatch]" in text:
+            (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+            said = {one.name for one in settings_of(run_command, tmp_path) if one.source != "default"}
+            assert said == set(tomllib.loads(text)["tool"]["stormwatch"])
+
+
 def snippets() -> Iterator[tuple[Path, str, str]]:
     for readme in READMES:
         for title, code in PYTHON.findall(readme.read_text(encoding="utf-8")):
             yield readme, title, code
 
 
-def test_what_reads_a_history_runs_as_printed(tmp_path: Path) -> None:
+def test_what_reads_a_history_runs_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shape = Shape()
     run = write_run(tmp_path / "reports", synthetic_rows(shape), shape)
     (tmp_path / "reports" / "latest").symlink_to(run.path)
+    monkeypatch.chdir(tmp_path)
     codes = [code for readme, _, code in snippets() if "read_history" in code]
     assert len(codes) == 2
     for code in codes:
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, encoding="utf-8", check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert "0.95" in done.stdout or "delivery" in done.stdout
+        exec(compile(code, "README", "exec"), {})
+        shown = capsys.readouterr().out
+        assert "0.95" in shown or "delivery" in shown
+
+
+#: Their code is taken step by step: test_recipes.py, test_walkthrough.py.
+STEPWISE = {PROJECT / "CONTRIBUTING.md", PROJECT / "harness" / "system" / "README.md"}
+
+
+def test_what_else_is_shown_runs_by_itself() -> None:
+    others = [
+        code for readme, title, code in snippets()
+        if not title and readme not in STEPWISE and "read_history" not in code
+    ]  # fmt: skip
+    assert others
+    for code in others:
+        exec(compile(code, "README", "exec"), {})
 
 
 def test_scenarios_that_are_shown_are_found_as_printed(tmp_path: Path) -> None:
