@@ -1,7 +1,8 @@
-"""Looks at the pages of a report and of a comparison in a real browser.
+"""Looks at the pages of a report, a comparison and a trend in a real browser.
 
-``python page_browser.py CHROMIUM REPORT COMPARISON FOLDER`` prints what it saw as JSON and leaves pictures
-in the folder. A process of its own, because Locust has gevent replace what a browser's driver builds on.
+``python page_browser.py CHROMIUM REPORT COMPARISON TREND FOLDER`` prints what it saw as JSON and leaves
+pictures in the folder. A process of its own, because Locust has gevent replace what a browser's driver
+builds on.
 """
 
 import json
@@ -34,10 +35,14 @@ FOCUS: Final = (
 )
 
 
-def main(chromium: str, report: Path, comparison: Path, folder: Path) -> None:
+def main(chromium: str, report: Path, comparison: Path, trend: Path, folder: Path) -> None:
     with launched(chromium) as browser:
         seen = {
-            "looks": [*looks(browser, report, folder), *looks(browser, comparison, folder)],
+            "looks": [
+                *looks(browser, report, folder),
+                *looks(browser, comparison, folder),
+                *looks(browser, trend, folder, WIDTHS[-1:]),
+            ],
             "print": on_paper(browser, report, folder),
             "keys": by_keyboard(browser, report),
             "links": links(browser, report),
@@ -69,10 +74,12 @@ class Watched:
         self.page.wait_for_function(DRAWN)
 
 
-def looks(browser: Browser, path: Path, folder: Path) -> list[dict[str, Any]]:
+def looks(
+    browser: Browser, path: Path, folder: Path, widths: tuple[int, ...] = WIDTHS
+) -> list[dict[str, Any]]:
     """The page with all of it opened, at each width and in both colour schemes."""
     found = []
-    for width in WIDTHS:
+    for width in widths:
         watched = Watched(browser, path, width=width)
         page = watched.page
         closed = overflow(page)

@@ -1,4 +1,4 @@
-"""The pages of a report and of a comparison in a real browser: what is seen, reached and followed."""
+"""The pages of a report, a comparison and a trend in a real browser: what is seen, reached and followed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import pytest
 from fixtures.synthetic_run import Shape, synthetic_rows, write_run
 from harness.history import RunFolder
 from harness.report.compare import compare, load_side
-from harness.report.html import render_comparison, render_html
+from harness.report.html import render_comparison, render_html, render_trend
+from harness.report.trend import trend_of
 from harness.sla.policy import load_policy
 from harness.tests.browser import find_chromium
 from harness.tests.synthetic_report import eventful, loaded_report, report_of
 from harness.tests.test_compare import slower
+from harness.tests.test_trend import releases
 
 SHAPE = Shape(games_at_once=20, seconds=40)
 BROWSE = Path(__file__).with_name("page_browser.py")
@@ -30,9 +32,11 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("pages")
     report = eventful(loaded_report(folder / "reports", SHAPE), scenarios=4, expectations=8)
     report["games"] = report["games"][:2]
-    pages = [folder / "report.html", folder / "comparison.html"]
+    pages = [folder / "report.html", folder / "comparison.html", folder / "trend.html"]
+    slow = releases(report_of(report), 12, level=lambda release: 2.0 if release > 7 else 1.0)
     pages[0].write_text(render_html(report_of(report)), encoding="utf-8")
     pages[1].write_text(render_comparison(comparison(folder / "compared")), encoding="utf-8")
+    pages[2].write_text(render_trend(trend_of(slow, 0.1)), encoding="utf-8")
     browser = subprocess.run(
         [sys.executable, str(BROWSE), chromium, *map(str, pages), str(folder)],
         check=False,
@@ -59,8 +63,8 @@ def comparison(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def looks(seen: dict[str, Any]) -> list[dict[str, Any]]:
-    """Each page at each width in each colour scheme."""
-    assert len(seen["looks"]) == 2 * 3 * 2
+    """Each page at each width in each colour scheme; the trend on a phone alone."""
+    assert len(seen["looks"]) == 2 * 3 * 2 + 2
     found: list[dict[str, Any]] = seen["looks"]
     return found
 
