@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -100,7 +100,7 @@ def _words(value: object) -> str:
 
 
 def _time(report: Report) -> datetime:
-    return datetime.fromisoformat(report.run.started_at or report.generated_at)
+    return datetime.fromisoformat(report.run.started_at or report.generated_at).astimezone(UTC)
 
 
 def _left_out(others: Sequence[Traits], newest: Traits, *, anyway: bool) -> list[str]:

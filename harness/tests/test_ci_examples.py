@@ -12,6 +12,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 STARTER = ROOT / "harness" / "commands" / "starter" / "github.yml"
 WORKFLOWS = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), STARTER]
+#: Makes a report.
+MADE = "mkdir -p reports/latest; cd reports/latest; touch report.json junit.xml; echo red > report.md"
 ACTION = ROOT / ".github" / "actions" / "sla"
 
 
@@ -57,6 +59,33 @@ def test_what_a_user_types_is_no_part_of_a_script() -> None:
     for path in [*WORKFLOWS, ACTION / "action.yml"]:
         scripts = [step.get("run", "") for step in steps(yaml.safe_load(path.read_text("utf-8")))]
         assert not [script for script in scripts if "${{" in script], path
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "shown"),
+    [
+        (f"{MADE}; exit 1", 1, "red"),
+        ("exit 4", 4, "Stormwatch made no report: see the log of the job."),
+    ],
+)
+def test_a_red_run_leaves_its_code_and_something_to_show(
+    tmp_path: Path, command: str, code: int, shown: str
+) -> None:
+    action = yaml.safe_load((ACTION / "action.yml").read_text(encoding="utf-8"))
+    script = next(step["run"] for step in action["runs"]["steps"] if step.get("name") == "Run")
+    environment = {
+        "COMMAND": command,
+        "GITHUB_OUTPUT": "output",
+        "RUNNER_TEMP": "temp",
+        "PATH": os.environ["PATH"],
+    }
+    # As GitHub runs `shell: bash`.
+    subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+        cwd=tmp_path, env=environment, check=True, timeout=30,
+    )  # fmt: skip
+    assert (tmp_path / "output").read_text(encoding="utf-8") == f"code={code}\n"
+    assert (tmp_path / "temp" / "stormwatch" / "report.md").read_text(encoding="utf-8").strip() == shown
 
 
 # --- comments ------------------------------------------------------------------------------------------
