@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: One item, two players, and as little time around it as can be.
 _OPTIONS: Final = ("--games=1", "--players=2", "--duration=100ms", "--probe=500ms")
 
+#: How long an interrupted load may take to remove what it made.
+_END_LIMIT_S: Final = 30.0
+
 
 @contextmanager
 def permitted(
@@ -68,7 +71,11 @@ def played(permission: Permission, load_options: Sequence[str]) -> Evidence:
         run = create_run(Path(folder), "check")
         options = [*_OPTIONS, *load_options]
         with LoadProcess(run, permission.environment(), options, ONE_ITEM) as load:
-            load.wait()
+            try:
+                load.wait()
+            except BaseException:  # Ctrl-C: what was made is removed before the end
+                load.finish(_END_LIMIT_S)
+                raise
             if load.exit_code:
                 raise ProcessError(load.last_words(1))
         return evidence_of(read_history(run.history), run.read(), load_policy())

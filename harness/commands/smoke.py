@@ -13,7 +13,7 @@ from harness.commands._errors import said_as
 from harness.commands._json import json_option, print_json
 from harness.commands._notify import notify_option, tell
 from harness.commands._one_item import permitted, played
-from harness.commands._system import system_option, use_system
+from harness.commands._system import end_in_order_on_signals, system_option, use_system
 
 if TYPE_CHECKING:
     from harness.documents.smoke import SmokeRow
@@ -75,6 +75,7 @@ def command(
     elif target is not None:
         os.environ["SUPABASE_URL"] = target.rstrip("/")
     kind = find_system()
+    end_in_order_on_signals()
     options = [*_short(kind), *load_options]
     with (
         said_as(click.UsageError, ConsentError, LoadOptionsError, TargetError, StackError),
@@ -110,14 +111,16 @@ def _looked(permission: Permission, system: System, options: list[str]) -> list[
     """Return all rows."""
     from harness.documents.smoke import SmokeRow
     from harness.experiment.smoke import look
-    from harness.judge.smoke import ROWS, judge_item
+    from harness.judge.smoke import PLAYED, ROWS, judge_item
     from harness.process import ProcessError
 
     rows = look(permission, system)
     try:
         evidence = played(permission, options)
     except ProcessError as error:
-        return rows + [SmokeRow(name=name, verdict="inconclusive", what=str(error)) for name in ROWS]
+        why = str(error).removeprefix("stormwatch: ")
+        told = {name: why if name == PLAYED else "no item was played" for name in ROWS}
+        return rows + [SmokeRow(name=name, verdict="inconclusive", what=what) for name, what in told.items()]
     return rows + judge_item(evidence, system)
 
 

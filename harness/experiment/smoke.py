@@ -38,7 +38,6 @@ MIGRATIONS: Final = "migrations"
 #: What is told before a deployment is looked at.
 PLAN: Final = (
     "one call of each function and table without its secret, a few with a wrong one: all must be refused",
-    f"ticks as its cron calls them, if {Action.TICK.setting} names the address",
 )
 #: Ways of :func:`harness.faults.unauthorised.attempts` that are tried: the first on each call, the other on
 #: one call for each kind of secret. More would be an attack, which its alerts tell of.

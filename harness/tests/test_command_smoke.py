@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from harness.cli import main
 from harness.commands import smoke
+from harness.commands._one_item import played
 from harness.documents.smoke import SmokeRow
 from harness.experiment.smoke import HEALTH, MIGRATIONS, MONITOR, SECRETS, look
 from harness.judge.smoke import BROADCAST, DELIVERY, PLAYED, REMOVED, TRIGGER
@@ -223,13 +224,43 @@ def test_an_item_that_cannot_be_played_is_inconclusive(monkeypatch: pytest.Monke
     from harness.process import ProcessError
 
     def refused(*_: object) -> None:
-        raise ProcessError("not set: PUBNUB_SUBSCRIBE_KEY")
+        raise ProcessError("stormwatch: not set: PUBNUB_SUBSCRIBE_KEY")
 
     monkeypatch.setattr(smoke, "played", refused)
     monkeypatch.setattr("harness.experiment.smoke.look", lambda *_: [])
     rows = smoke._looked(stack.permission, DrawingGame(stack.target), [])
     assert {row.verdict for row in rows} == {"inconclusive"}
-    assert {row.what for row in rows} == {"not set: PUBNUB_SUBSCRIBE_KEY"}
+    told = {row.name: row.what for row in rows}
+    assert told.pop(PLAYED) == "not set: PUBNUB_SUBSCRIBE_KEY"
+    assert set(told.values()) == {"no item was played"}
+
+
+def test_what_an_interrupted_item_made_is_removed_first(
+    monkeypatch: pytest.MonkeyPatch, stack: Stack
+) -> None:
+    ended: list[float] = []
+
+    class Load:
+        exit_code = None
+
+        def __init__(self, *_: object) -> None:
+            pass
+
+        def __enter__(self) -> Load:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            assert ended, "it was killed"
+
+        def wait(self) -> None:
+            raise KeyboardInterrupt
+
+        def finish(self, timeout_s: float) -> None:
+            ended.append(timeout_s)
+
+    monkeypatch.setattr("harness.experiment.load.LoadProcess", Load)
+    with pytest.raises(KeyboardInterrupt):
+        played(stack.permission, [])
 
 
 def test_an_address_and_a_local_stack_exclude_each_other() -> None:
