@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ from click.testing import CliRunner
 
 from fixtures.synthetic_run import synthetic_rows
 from harness.commands import drill
+from harness.documents.report import Report
 from harness.drills.practice import Exercise, practise
 from harness.drills.recovery import DataLoss, PlayersAgree, RecoveryTime, RestoreError
-from harness.experiment import Experiment, Intact
+from harness.experiment import EveryoneHears, Experiment, Intact
 from harness.history import create_run
 from harness.judge import INTEGRITY
 from harness.sla.policy import load_policy
@@ -166,3 +169,18 @@ def test_a_backup_that_cant_be_restored_fails_the_drill(tmp_path: Path) -> None:
 def test_a_drill_on_a_system_without_a_file_is_wrong_usage(tmp_path: Path) -> None:
     done = CliRunner().invoke(drill.command, ["recovery", "--system", str(tmp_path / "none.py")])
     assert done.exit_code == 2
+
+
+@pytest.mark.slow
+def test_a_real_database_is_lost_and_comes_back(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "harness.cli", "drill", "recovery", "--local", "--json"]
+    command += ["--games=6", "--players=1", f"--reports={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
+    report = Report.model_validate_json(done.stdout)
+    (lost,) = report.faults
+    found = {row.name: row for row in lost.expectations}
+    looked = {name: row.verdict for name, row in found.items() if name.startswith("integrity")}
+    assert set(looked.values()) == {"pass"}, looked
+    for expected in (RecoveryTime(), DataLoss(), PlayersAgree(), EveryoneHears()):
+        assert found[expected.name].verdict == "pass", found[expected.name]
+    assert "lost in the backup's gap: " in found[DataLoss().name].explanation

@@ -10,7 +10,19 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from fixtures.synthetic_run import NS, START, Shape, history_of, run_of, synthetic_rows, windows, write_run
+from fixtures.synthetic_run import (
+    NS,
+    START,
+    Shape,
+    about_run,
+    history_of,
+    run_of,
+    synthetic_rows,
+    windows,
+    write_file,
+    write_run,
+)
+from harness.commands import _parts
 from harness.commands._parts import forget, keep_readings
 from harness.commands.run import command as run_command
 from harness.documents.report import Report
@@ -21,6 +33,8 @@ from harness.report.build import report_on
 from harness.report.markdown import render_markdown
 from harness.report.whole import whole
 from harness.sla.policy import load_policy
+from harness.tests.permitted import permitted
+from harness.tests.test_pool import target_of
 
 SHAPE = Shape(games_at_once=6, players=2, seconds=60, warm_up=3, http_per_s=20)
 #: From the begin of a part to that of the next.
@@ -166,3 +180,44 @@ def test_parts_and_failure_scenarios_do_not_go_together(arguments: list[str], tm
     assert done.exit_code == 2
     assert "has no failure scenarios: add --no-failures" in " ".join(done.output.split())
     assert list(tmp_path.iterdir()) == []
+
+
+class Played:
+    """Parts that are played at once: each leaves the record of a good one."""
+
+    def __init__(self, ends_after: int) -> None:
+        self.folders: list[RunFolder] = []
+        self._ends_after = ends_after
+
+    def interrupted(self) -> bool:
+        return len(self.folders) >= self._ends_after
+
+    def carry_out(self, folder: RunFolder, *_: object, **__: object) -> Report:
+        self.folders.append(folder)
+        write_file(folder.history / "one.arrow", rows(), folder.id, "one")
+        folder.update(**about_run(SHAPE, windows=windows(SHAPE)))
+        return good()
+
+
+@pytest.mark.parametrize(("ends_after", "count"), [(99, 3), (2, 2), (0, 1)])
+def test_parts_are_played_until_all_are_or_somebody_ends_them(
+    ends_after: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played, run = Played(ends_after), create_run(tmp_path, "soak")
+    monkeypatch.setattr(_parts, "carry_out", played.carry_out)
+    report = _parts.play_in_parts(
+        run,
+        load_policy(),
+        3,
+        permission=permitted(target_of()),
+        interrupted=played.interrupted,
+        profile=("soak", {}),
+        options=[],
+        sla=None,
+        command="stormwatch run",
+    )
+    assert [folder.id for folder in played.folders] == [f"part-{number + 1}" for number in range(count)]
+    assert len(report.notes) == count
+    assert report.run.interrupted is (ends_after < 3)
+    assert Report.model_validate_json(run.report_json.read_text(encoding="utf-8")) == report
+    assert (tmp_path / "latest" / "report.html").exists()
