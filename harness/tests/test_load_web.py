@@ -190,7 +190,7 @@ class Form:
         ({"tick": "0s"}, "tick: '0s' must be longer than nothing"),
         (
             {"games": "4000"},
-            "4,000 games of 4 players need 54,160 open files in Toxiproxy",
+            "4,000 games of 4 players need 51,700 open files in Toxiproxy",
         ),
         ({"seed": "x"}, "seed: 'x' is neither a whole number nor 'random'"),
         ({"gamez": "5"}, "gamez: no such option; did you mean games?"),

@@ -340,7 +340,7 @@ def test_a_worker_whose_share_does_not_fit_its_machine_tells_the_master(
     anyway: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     share = spec(tmp_path, index=1, processes=2, anyway=anyway)
-    monkeypatch.setattr("harness.load.capacity.open_files", lambda: 300)
+    monkeypatch.setattr("harness.limits.open_files", lambda: 300)
     monkeypatch.setattr(worker_link.RunSpec, "from_message", lambda _: share)
     runner = Runner()
     WorkerLink(runner, tmp_path / "reports")
@@ -348,7 +348,7 @@ def test_a_worker_whose_share_does_not_fit_its_machine_tells_the_master(
     runner.handlers[BEGIN](Message(BEGIN, {}, "two"), argparse.Namespace(host=None))
     (ready, _), (name, said) = runner.said
     assert (ready, name) == (READY, BEGAN)
-    refused = "200 games of 4 players need 560 open files in an observer, this machine allows 300"
+    refused = "200 games of 4 players need 530 open files in an observer, this machine allows 300"
     # With --anyway it comes as far as to its target, which it was not told here.
     assert said["error"].startswith(refused) is not anyway
     assert not (tmp_path / "reports").exists()
