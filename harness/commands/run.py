@@ -104,7 +104,7 @@ def _what_was_meant(name: str, own: set[str]) -> str:
 @click.option(
     "--failures/--no-failures",
     "with_failures",
-    default=True,
+    default=None,
     help="Run the failure scenarios. [default: as the profile says, else failures]",
 )
 @click.option(
@@ -158,7 +158,7 @@ def command(
     reports: Path,
     local: bool,
     with_load: bool,
-    with_failures: bool,
+    with_failures: bool | None,
     scenarios: str,
     expression: str | None,
     workers: int | None,
@@ -199,7 +199,7 @@ def command(
     from harness.sla.policy import PolicyError, load_policy
     from harness.target import ConsentError, TargetError, forget_deployment
 
-    if not (with_load or with_failures):
+    if not with_load and with_failures is False:
         raise click.UsageError("--no-load and --no-failures leave nothing to do")
     use_system(system)
     selection = Selection(None if scenarios == "all" else scenarios, expression)
@@ -209,7 +209,8 @@ def command(
             _tell(listed(selection), as_json=as_json)
             return
         policy = load_policy(sla, profile=profile)
-        with_failures = with_failures and (policy.profiles[profile].failures or _asks_for_failures(context))
+        if with_failures is None:
+            with_failures = policy.profiles[profile].failures or _asks_for_failures(context)
         _make_known(sla)
         if with_failures:
             see_that_some_match(selection)
@@ -331,12 +332,9 @@ def _record_named(run: RunFolder) -> Iterator[None]:
 
 
 def _asks_for_failures(context: click.Context) -> bool:
-    """Return whether somebody says that failure scenarios run, whatever the profile does."""
-    asking = {
-        name for name in ("with_failures", "scenarios", "expression", "workers") if context.params[name]
-    }
-    said = {name for name in asking if context.get_parameter_source(name) is not ParameterSource.DEFAULT}
-    return bool(said) or not context.params["with_load"]
+    """Return whether what else is asked for needs failure scenarios, whatever the profile says."""
+    sources = {context.get_parameter_source(name) for name in ("scenarios", "expression", "workers")}
+    return sources != {ParameterSource.DEFAULT} or not context.params["with_load"]
 
 
 def _see_that_none_are_given(options: Sequence[str]) -> list[str]:

@@ -73,7 +73,7 @@ def wait_for_window(reports: Path, name: str) -> None:
     [
         ([], False),
         (["-k", "flap"], True),
-        (["--failures"], True),
+        (["--scenarios", "all"], True),
         (["--no-load"], True),
         (["--local"], False),
     ],
