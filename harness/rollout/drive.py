@@ -44,6 +44,8 @@ _WARM_UP_S: Final = 60.0
 #: How often an item may take its length once it is to come to its end, and what is granted besides.
 _LENGTHS: Final = 3
 _GRACE_S: Final = 15.0
+#: Who has players asks for more often than this, and it is on disk by then.
+_QUIET_S: Final = 4.0
 #: Why a look failed for now; the next one may not.
 _UNSEEN: Final = (HistoryError, DocumentError, OSError)
 
@@ -284,11 +286,13 @@ class Rollout:
         """Wait until no item of the new version is under way; return how many are, and its last answer."""
         patience_s = min(self._policy.rollout.back_within, _LENGTHS * self._new.testbed.game_s + _GRACE_S)
         deadline = time.monotonic() + patience_s
-        under_way, last_ns = 1, None
-        while under_way and time.monotonic() < deadline:
+        under_way, last_ns, quiet = 1, None, False
+        while (under_way or not quiet) and time.monotonic() < deadline:
+            time.sleep(_LOOK_S / 2)
             with suppress(*_UNSEEN):
                 under_way, last_ns = self._new.served()
-            time.sleep(_LOOK_S / 2 if under_way else 0.0)
+                # An item that never got to its first move is known by its players' calls alone.
+                quiet = last_ns is None or now_ns() - last_ns > _QUIET_S * NS
         if under_way:
             self._say(f"{under_way} items of the new version do not come to their end: players are taken off")
             self._new.testbed.load.kill()
