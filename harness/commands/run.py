@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 import signal
@@ -21,6 +20,7 @@ from harness.commands._errors import NoReportError, said_as
 from harness.commands._json import json_option, print_json
 from harness.commands._notify import notify_option, tell_of
 from harness.commands._reports import reports_option
+from harness.commands._run_options import RunCommand, collector, own_options
 from harness.commands._system import system_option, use_system
 from harness.output import Exit
 
@@ -33,52 +33,9 @@ if TYPE_CHECKING:
 _DEFAULT_PROFILE: Final = "quick"
 
 
-class _RunCommand(click.Command):
-    """Names the nearest right option, and says where those of the load go: a report advises some."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        from harness.commands._settings import defaults_of
-
-        if not {"-h", "--help"} & set(args):  # help is given whatever the file says
-            ctx.default_map = {**(ctx.default_map or {}), **defaults_of(self, Path())}
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            raise click.UsageError(_what_was_meant(error.option_name, _own_options(self)), ctx) from error
-
-
-def _collector(_context: click.Context, _option: click.Parameter, url: str | None) -> str | None:
-    """Return the address of a collector to which a report can be sent; None: none was given."""
-    from harness.report.otlp import OtlpError, see_that_it_can_be_sent
-
-    if url is not None:
-        with said_as(click.UsageError, OtlpError):
-            see_that_it_can_be_sent(url)
-    return url
-
-
-def _own_options(command: click.Command) -> set[str]:
-    return {name for option in command.params for name in (*option.opts, *option.secondary_opts)}
-
-
-def _what_was_meant(name: str, own: set[str]) -> str:
-    """Return the error of an option ``name`` that is none of our ``own``."""
-    from harness.experiment.load import load_option_names
-
-    of_load = load_option_names()
-    near = difflib.get_close_matches(name, sorted(own | of_load), n=1)
-    told = f"No such option {name!r}."
-    if name not in of_load and near:
-        told += f" Did you mean {near[0]!r}?"
-    if not near or near[0] not in own:
-        where = near[0] if near else name
-        told += f" The load's options go after `--`: stormwatch run -- {where} ..."
-    return told
-
-
 @click.command(
     name="run",
-    cls=_RunCommand,
+    cls=RunCommand,
     context_settings={"ignore_unknown_options": False},
     epilog="Exit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no report could be made. "
     "Ctrl-C ends the run early and still writes the report of what was seen (inconclusive).",
@@ -130,7 +87,7 @@ def _what_was_meant(name: str, own: set[str]) -> str:
 @click.option(
     "--otlp",
     metavar="URL",
-    callback=_collector,
+    callback=collector,
     help="Send the report to an OpenTelemetry collector at the end: spans and metrics (http://127.0.0.1:4318).",
 )
 @click.option("--list", "only_list", is_flag=True, help="List the failure scenarios that would run, no more.")
@@ -361,7 +318,7 @@ def _check(options: Sequence[str], profile: Mapping[str, Any]) -> list[str]:
     try:
         told = check_load_options(options, hand_over("", profile))
     except LoadOptionsError as error:
-        misplaced = [word for word in options if word.partition("=")[0] in _own_options(command)]
+        misplaced = [word for word in options if word.partition("=")[0] in own_options(command)]
         way_out = (
             f"{misplaced[0]} stands before `--`: it is no option of the load"
             if misplaced
