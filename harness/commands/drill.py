@@ -21,18 +21,16 @@ from harness.commands._system import system_option, use_system
 from harness.output import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from harness.documents.report import Report
-    from harness.documents.rows import Fault, Finding
     from harness.drills.practice import Exercise
+    from harness.experiment import Expectation
     from harness.report.notices import NoticeSettings
 
 _EXIT_CODES: Final = (
     "Exit codes: 0 pass, 1 fail, 2 wrong usage, 3 inconclusive, 4 no report could be made, 130 given up."
 )
-#: What an outcome is worth; the others are inconclusive.
-_WORTH: Final = {"passed": "pass", "failed": "fail", "skipped": "not applicable"}
 #: Options of every drill, in the order of the help.
 _OPTIONS: Final = (
     click.option("--games", type=click.IntRange(1, 1000), default=12, show_default=True, help="At a time."),
@@ -87,12 +85,12 @@ def recovery(archive_s: int, games: int, players: int, **options: Any) -> None:
     last is where the game is. Moves that the backup lacks are named as lost with it.
     """
     from harness.drills.practice import Exercise
-    from harness.drills.recovery import recover
+    from harness.drills.recovery import SHOWN, recover
 
     use_system(options["system"])
     play = partial(recover, games=games, players=players, archive_s=archive_s)
     exercise = Exercise("The database is lost in mid-run and comes back from its backup.", play)
-    _carry_out("recovery", {"recovery": exercise}, _print_rows, **options)
+    _carry_out("recovery", {"recovery": exercise}, SHOWN, **options)
 
 
 @command.command(name="rollback", epilog=_EXIT_CODES)
@@ -113,7 +111,7 @@ def rollback(names: tuple[str, ...], previous: str, games: int, players: int, **
     file names (`rollbacks` of its levers) is done: flags off, the trigger dropped, all of it. Each is timed,
     against `rollback` in [recovery] of the policy, and what players noticed of it is told.
     """
-    from harness.drills.rollback import ways_of
+    from harness.drills.rollback import SHOWN, ways_of
     from harness.system import find_system
 
     use_system(options["system"])
@@ -121,13 +119,13 @@ def rollback(names: tuple[str, ...], previous: str, games: int, players: int, **
     if strange := sorted(set(names) - set(ways)):
         raise click.UsageError(f"--only {strange[0]}: no such way; there are {', '.join(ways)}")
     chosen = {name: way for name, way in ways.items() if not names or name in names}
-    _carry_out("rollback", chosen, _print_ways, **options)
+    _carry_out("rollback", chosen, SHOWN, **options)
 
 
 def _carry_out(
     drill: str,
     exercises: Mapping[str, Exercise],
-    show: Callable[[Report], None],
+    shown: Collection[Expectation],
     *,
     sla: Path | None,
     reports: Path,
@@ -164,67 +162,33 @@ def _carry_out(
     if as_json:
         click.echo(report.text())
     else:
-        show(report)
+        _print(report, {one.name for one in shown})
         click.echo(f"report: {os.path.relpath(run.path / 'report.html')}")
     tell_of(report, run.path, notices, command=f"drill {drill}")
     sys.exit(EXIT_CODES[report.verdict])
 
 
-def _print_rows(report: Report) -> None:
-    """Print what came of each expectation, a line each."""
-    from rich.text import Text
-
-    from harness import output
-    from harness.report.words import MARKS, STYLES
-
-    console = output.console()
-    for fault in report.faults:
-        for row in fault.expectations:
-            line = Text(f"{MARKS[row.verdict]}  {row.name}", style=STYLES[row.verdict])
-            if row.measured is not None:
-                line.append(f": {row.measured:.4g} {row.unit}".rstrip(), style="default")
-            if row.threshold and row.unit == "s":
-                line.append(f" (limit {row.threshold:g} s)", style="default")
-            if row.explanation:
-                line.append(f"; {row.explanation}", style="dim")
-            console.print(line)
-    _print_trouble(report)
-
-
-def _print_ways(report: Report) -> None:
-    """Print how long each way of rolling back took, and what players noticed."""
+def _print(report: Report, shown: Collection[str]) -> None:
+    """Print the expectations that are ``shown`` of each exercise, and all that did not hold."""
     from rich.table import Table
     from rich.text import Text
 
     from harness import output
-    from harness.drills.rollback import Noticed, RolledBack, TakenBack
     from harness.report.words import MARKS, STYLES
 
-    def seconds(found: Finding | None) -> str:
-        return "" if found is None or found.measured is None else f"{found.measured:.2f} s"
-
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("", "way", "rolled back", "forward again", Noticed().name):
+    console, table = output.console(), Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("", "exercise", "expected", "measured", "limit", ""):
         table.add_column(heading, overflow="fold")
-    of: dict[str, Fault] = {}
     for fault in report.faults:
-        of.setdefault(str(fault.scenario), fault)
-    for scenario in report.scenarios:
-        rows = {} if scenario.id not in of else {row.name: row for row in of[scenario.id].expectations}
-        back, again, noticed = (rows.get(one.name) for one in (RolledBack(), TakenBack(), Noticed()))
-        told = "" if noticed is None else noticed.explanation
-        verdict = _WORTH.get(scenario.outcome, "inconclusive")
-        mark = Text(MARKS[verdict], style=STYLES[verdict])
-        table.add_row(mark, scenario.id, seconds(back), seconds(again), told)
-    output.console().print(table)
-    _print_trouble(report)
-
-
-def _print_trouble(report: Report) -> None:
-    from rich.text import Text
-
-    from harness import output
-
+        for row in fault.expectations:
+            if row.name in shown or row.verdict != "pass":
+                measured, limit = (
+                    "" if value is None else f"{value:.4g} {row.unit}"
+                    for value in (row.measured, row.threshold)
+                )
+                mark = Text(MARKS[row.verdict], style=STYLES[row.verdict])
+                table.add_row(mark, fault.scenario, row.name, measured, limit, row.explanation)
+    console.print(table)
     for scenario in report.scenarios:
         if scenario.outcome != "passed":
-            output.console().print(Text(f"{scenario.id} {scenario.outcome}: {scenario.message}"))
+            console.print(Text(f"{scenario.id} {scenario.outcome}: {scenario.message}"))

@@ -50,7 +50,7 @@ def recover(experiment: Experiment, *, games: int, players: int, archive_s: int)
     ) as stack:
         backup_of(stack).take()
         experiment.steady()
-        experiment.inject(fault, None, RecoveryTime(), DataLoss(), PlayersAgree())
+        experiment.inject(fault, None, *SHOWN)
         experiment.recovered()
 
 
@@ -233,3 +233,7 @@ class PlayersAgree:
             return unseen(self.name, 0.0, "players", "there was nothing to hear")
         wrong = ends[(ends["target"] != ends["to"]).to_numpy(dtype=bool)]
         return none_of(evidence, self.name, wrong, "players", f"{len(ends)} players of games")
+
+
+#: What a drill is about; the rest is expected of every fault.
+SHOWN: Final = (RecoveryTime(), DataLoss(), PlayersAgree())

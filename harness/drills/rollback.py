@@ -71,7 +71,7 @@ def _roll_back(
 ) -> None:
     with experiment.games(games, players=players, extensions=False):
         experiment.steady()
-        experiment.inject(make(experiment), _LASTS, RolledBack(), TakenBack(), Noticed(), *expectations)
+        experiment.inject(make(experiment), _LASTS, *SHOWN, *expectations)
         experiment.recovered()
 
 
@@ -140,33 +140,26 @@ def _restart(on: Stack, name: str, version: str) -> None:
 
 
 @dataclass(frozen=True)
-class RolledBack:
-    """From the decision until it has its effect: at most what the policy allows."""
+class Timed:
+    """From a decision until it has its effect: at most what the policy allows.
+
+    Parameters
+    ----------
+    forward : the decision to take the rollback back, not the one to roll back.
+    """
+
+    forward: bool
 
     @property
     def name(self) -> str:
-        return "rolled back"
-
-    def judge(self, evidence: Evidence, fault: Window) -> Finding:
-        limit_s, declared = evidence.policy.recovery.rollback, _declared(evidence, fault)
-        if declared is None:
-            return unseen(self.name, limit_s, "s", "the record does not have it")
-        return compare(self.name, (fault.start_ns - declared.start_ns) / NS, limit_s, "s", "", [])
-
-
-@dataclass(frozen=True)
-class TakenBack:
-    """From the decision to take it back until all is as before: at most what the policy allows."""
-
-    @property
-    def name(self) -> str:
-        return "rolled forward again"
+        return "rolled forward again" if self.forward else "rolled back"
 
     def judge(self, evidence: Evidence, fault: Window) -> Finding:
         limit_s, declared = evidence.policy.recovery.rollback, _declared(evidence, fault)
         if declared is None or declared.end_ns is None:
             return unseen(self.name, limit_s, "s", "the record does not have its end")
-        return compare(self.name, (declared.end_ns - fault.end_ns) / NS, limit_s, "s", "", [])
+        taken_ns = declared.end_ns - fault.end_ns if self.forward else fault.start_ns - declared.start_ns
+        return compare(self.name, taken_ns / NS, limit_s, "s", "", [])
 
 
 @dataclass(frozen=True)
@@ -226,3 +219,7 @@ def _declared(evidence: Evidence, fault: Window) -> FaultWindow | None:
     """Return the fault as the record declares it: from the decision on, while its effect comes later."""
     found = [one for one in evidence.faults if one.name == fault.name and one.start_ns <= fault.start_ns]
     return found[-1] if found else None
+
+
+#: Told of every way.
+SHOWN: Final = (Timed(forward=False), Timed(forward=True), Noticed())

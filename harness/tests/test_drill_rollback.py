@@ -17,9 +17,8 @@ from harness.commands import drill
 from harness.drills.rollback import (
     Noticed,
     PreviousVersion,
-    RolledBack,
     ScheduleOff,
-    TakenBack,
+    Timed,
     ways_of,
 )
 from harness.experiment import ExpectationsFailed
@@ -37,6 +36,8 @@ from scenarios.systems.drawing_game import DrawingGame
 #: Decided at second 20, in effect from 22 to 30, undone at 31.
 EFFECT = Window("service:schedule-off service", at(22), at(30))
 
+BOTH = (Timed(forward=False), Timed(forward=True))
+
 
 def record(**ends: Any) -> pd.DataFrame:
     row = fault_row(EFFECT.name, ok=True, start_ns=at(20))
@@ -44,7 +45,7 @@ def record(**ends: Any) -> pd.DataFrame:
 
 
 def test_both_ways_are_timed() -> None:
-    back, again = (judge(one, record(), EFFECT) for one in (RolledBack(), TakenBack()))
+    back, again = (judge(one, record(), EFFECT) for one in BOTH)
     assert (back.verdict, back.measured) == ("pass", 2)
     assert (again.verdict, again.measured) == ("pass", 1)
 
@@ -52,12 +53,12 @@ def test_both_ways_are_timed() -> None:
 def test_what_takes_longer_than_the_policy_allows_fails() -> None:
     found = evidence(record())
     found.policy = load_policy(changes={"recovery.rollback": "1s"})
-    assert [one.judge(found, EFFECT).verdict for one in (RolledBack(), TakenBack())] == ["fail", "fail"]
+    assert [one.judge(found, EFFECT).verdict for one in BOTH] == ["fail", "fail"]
 
 
 def test_one_that_was_never_undone_can_not_be_timed() -> None:
     rows = record(end_ns=None)
-    assert [judge(one, rows, EFFECT).verdict for one in (TakenBack(), Noticed())] == ["inconclusive"] * 2
+    assert [judge(one, rows, EFFECT).verdict for one in (*BOTH, Noticed())] == ["inconclusive"] * 3
 
 
 def test_what_players_notice_is_counted() -> None:
