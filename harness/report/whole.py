@@ -41,13 +41,14 @@ def whole(parts: Sequence[Report], evidence: Evidence) -> Report:
     newest = parts[-1]
     policy, about = evidence.policy, evidence.run
     drift = [drift_row(name, one, evidence, ()) for name, one in policy.drift.items()]
+    counted = list(map(_counted, parts)) if len(parts) > 1 else parts
     by_part = {rows[0].name: rows for rows in _named(part.drift for part in parts)}
     lines = [f"Part {number}: {part.verdict}, {_told(part)}." for number, part in enumerate(parts, start=1)]
     return newest.model_copy(
         update={
             "run": newest.run.model_copy(update=_about(about)),
-            "objectives": tuple(_objective(rows) for rows in _named(part.objectives for part in parts)),
-            "integrity": tuple(_integrity(rows) for rows in _named(part.integrity for part in parts)),
+            "objectives": tuple(_objective(rows) for rows in _named(part.objectives for part in counted)),
+            "integrity": tuple(_integrity(rows) for rows in _named(part.integrity for part in counted)),
             "drift": tuple(
                 row if row.measured is not None else _worst_of(by_part[row.name]) for row in drift
             ),
@@ -69,6 +70,17 @@ def _about(run: Run) -> dict[str, Any]:
         name: getattr(run, name)
         for name in ("id", "started_at", "finished_at", "windows", "interrupted", "command")
     }
+
+
+def _counted(part: Report) -> Report:
+    """Return a part as its rows count: of one that was ended early, those that nothing could save."""
+    if not part.run.interrupted:
+        return part
+    fail = {
+        name: tuple(row for row in rows if row.verdict == "fail")
+        for name, rows in (("objectives", part.objectives), ("integrity", part.integrity))
+    }
+    return part.model_copy(update=fail)
 
 
 def _told(part: Report) -> str:

@@ -143,7 +143,15 @@ def test_a_part_that_was_given_up_before_it_began_makes_the_whole_open_but_no_ro
     nothing = rows()[(rows()["kind"] == "resource").to_numpy()]
     given_up = part(nothing, interrupted=True)
     found = whole([good(), given_up], readings([50e6] * 2))
-    assert objective(found, "error_rate").verdict == objective(good(), "error_rate").verdict
+    ended = whole([good(), part(rows(), interrupted=True)], readings([50e6] * 2))
+    for report in (found, ended):
+        assert objective(report, "error_rate") == objective(whole([good()], readings([50e6])), "error_rate")
+        assert {row.verdict for row in report.integrity} == {"pass"}
+    broken = whole([good(), part(failing(), interrupted=True)], readings([50e6] * 2))
+    assert (
+        objective(broken, "error_rate").verdict
+        == objective(part(failing(), interrupted=True), "error_rate").verdict
+    )
     assert (
         next(row for row in found.measurement.checks if row.name == "complete_run").verdict == "inconclusive"
     )
