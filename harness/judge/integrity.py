@@ -36,15 +36,19 @@ _SILENCING: Final = ("database:trigger-dropped", "service:emergency-rollback")
 
 
 def lost_transitions(evidence: Evidence) -> Violations:
-    """Items whose phase was long past due when the record ended and that never moved."""
+    """Items whose phase was long past due when the record ended and that never moved.
+
+    One that was due a moment ago may be late only, as an event may be that has not arrived yet.
+    """
     rows = evidence.overdue
-    allowed = int((evidence.tick_s + evidence.policy.tolerances.timer) * NS)
+    allowed_s = evidence.tick_s + evidence.policy.tolerances.settle
+    allowed = int(allowed_s * NS)
     late = rows["end_ns"] - rows["intended_ns"]
     return violations_of(
         evidence,
         rows[(late > allowed).fillna(value=False).to_numpy(dtype=bool)],
         len(evidence.transitions) + len(rows),
-        f"{_items(evidence)} past due by more than a tick and the tolerance when the run ended, never moved.",
+        f"{_items(evidence)} past due by more than {allowed_s:g} s when the run ended, never moved.",
         lambda row: (
             f"still {row['error']} {(row['end_ns'] - row['intended_ns']) / NS:.1f} s after its expiry"
         ),

@@ -203,14 +203,7 @@ def _end_ns(evidence: Evidence) -> int:
 
 
 def _integrity(found: Judgement) -> Checkpoint:
-    overdue = found.evidence.overdue
-    settle_ns = found.evidence.policy.tolerances.settle * NS
-    # The record goes on: what is late now may move yet, and counts against the accuracy of timers.
-    late = int((overdue["end_ns"] - overdue["intended_ns"] > settle_ns).fillna(value=False).sum())
-    rows = [
-        row.model_copy(update={"violations": late}) if row.name == "lost_transitions" else row
-        for row in found.integrity
-    ]
+    rows = found.integrity
     broken = [row for row in rows if row.violations]
     return Checkpoint(
         name="integrity",

@@ -225,6 +225,18 @@ def an_overdue_game(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([rows, pd.DataFrame([row])], ignore_index=True).astype(rows.dtypes)
 
 
+def test_a_game_that_was_due_a_moment_before_the_end_is_late_and_not_lost(
+    good_rows: pd.DataFrame, policy: Policy
+) -> None:
+    rows = an_overdue_game(good_rows.copy())
+    overdue = rows["name"] == "overdue"
+    rows.loc[overdue, "end_ns"] = MIDDLE + 5 * NS
+    report = verdict_of(rows, policy)
+    assert named(report, "lost_transitions")["violations"] == 0
+    late, before = (named(one, "timer_accuracy") for one in (report, verdict_of(good_rows.copy(), policy)))
+    assert late["measured"] < before["measured"]
+
+
 def an_unheard_event(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[~(of(rows, "delivery") & (rows["event"] == "game-5-event-2").fillna(value=False))]
 
