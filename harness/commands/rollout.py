@@ -65,7 +65,7 @@ _PLAN: Final = (
 @click.option(
     "--games",
     type=click.IntRange(4),
-    default=120,
+    default=160,
     show_default=True,
     help="Items at a time, of both versions together.",
 )
