@@ -192,15 +192,17 @@ class DataLoss:
         limit_s, loss, lost = evidence.policy.recovery.data_loss, evidence.loss, evidence.lost
         if loss is None or lost is None:
             return unseen(self.name, limit_s, "s", "the database was not lost and back")
-        moves, heard = lost.transitions, lost.messages["event"].nunique()
-        words = evidence.run.words
+        # What the witness had no time to read, players had heard of.
+        heard = lost.receipts[~lost.receipts["event"].duplicated().to_numpy()]
+        moves = lost.transitions
+        unread = heard[~heard["event"].isin(moves["event"]).to_numpy()]
         told = (
-            f"lost in the backup's gap: {len(moves)} moves of {moves['game'].nunique()} {words.items} that "
-            f"were seen; players had heard of {heard} events"
+            f"lost in the backup's gap: {len(moves) + len(unread)} moves, of which players had heard of "
+            f"{len(heard)}"
         )
         measured = math.inf if loss.data_s is None else loss.data_s
         found = compare(self.name, measured, limit_s, "s", told, [])
-        return found.model_copy(update={"examples": examples_of(lost, moves)})
+        return found.model_copy(update={"examples": examples_of(lost, pd.concat([moves, unread]))})
 
 
 @dataclass(frozen=True)

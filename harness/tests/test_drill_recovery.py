@@ -100,7 +100,7 @@ def test_without_a_loss_the_same_moves_are_twice_and_out_of_order() -> None:
 def test_a_move_that_nobody_but_players_saw_is_lost_too() -> None:
     rows = record(*messages(3, "drawing->voting", 24.9, "never-read"))
     assert not broken(rows)
-    assert judge(DataLoss(), rows).explanation.endswith("players had heard of 2 events")
+    assert judge(DataLoss(), rows).explanation.endswith("gap: 2 moves, of which players had heard of 2")
 
 
 def test_what_is_told_of_nothing_outside_of_the_gap_is_an_untruth() -> None:
