@@ -16,9 +16,8 @@ from harness.commands._job import Job, carry_out
 from harness.documents.report import Report
 from harness.history import HistoryWriter, Row, RunFolder, create_run, read_history
 from harness.history.run import utc_now
-from harness.judge import evidence_of
-from harness.report.whole import whole
-from harness.report.write import write_report
+from harness.report import write_reports
+from harness.report.whole import PART, PARTS
 from harness.sla.policy import Policy
 from harness.stack import StackOptions, start_stack
 from harness.target import Permission
@@ -66,9 +65,9 @@ def play_in_parts(
         folders: list[RunFolder] = []
         while not parts or (len(parts) < count and not interrupted()):
             part = create_run(
-                run.path / "parts",
+                run.path / PARTS,
                 "part",
-                run_id=f"part-{len(parts) + 1}",
+                run_id=f"{PART}{len(parts) + 1}",
                 profile=name,
                 interrupted=False,
                 expects_load=True,
@@ -80,8 +79,7 @@ def play_in_parts(
             keep_readings(part, run, readings)
             forget(folders, parts)
     run.update(finished_at=utc_now(), interrupted=interrupted(), command=command)
-    report = whole(parts, evidence_of(read_history(run.history), run.read(), policy))
-    write_report(run, report)
+    report = write_reports(run, policy)
     run.point_latest_here()
     return report
 

@@ -23,6 +23,7 @@ from harness.judge.stages import stages
 from harness.judge.timeline import timeline
 from harness.report.reasons import with_reason
 from harness.report.scenarios import read_all_scenarios
+from harness.report.whole import reports_of_parts, whole
 from harness.sla.metrics import METRICS
 from harness.sla.policy import Policy
 
@@ -44,6 +45,8 @@ def build_report(run: RunFolder, policy: Policy) -> Report:
     scenarios = read_all_scenarios(run)
     # Nobody keeps the history: the checks need its memory.
     evidence = evidence_of(read_history(run.history, of_run=about.id), about, policy, scenarios)
+    if parts := reports_of_parts(run):
+        return whole(parts, evidence)
     report = report_on(evidence, run.id)
     shown = _Shown(report.notes)
     proven = {

@@ -13,11 +13,16 @@ from harness.documents.report import Measurement, Report
 from harness.documents.rows import IntegrityRow, ObjectiveRow
 from harness.documents.run import Run
 from harness.documents.verdict import RowVerdict, worst
+from harness.history import RunFolder
 from harness.judge.drift import drift_row
 from harness.judge.evidence import Evidence
+from harness.report.gate import read_report
 from harness.sla.statistics import clopper_pearson
 
 _EXAMPLES: Final = 10
+#: Folder of the parts in that of their run, and how the names of theirs begin; a number follows.
+PARTS: Final = "parts"
+PART: Final = "part-"
 
 
 class _Row(Protocol):
@@ -28,6 +33,18 @@ class _Row(Protocol):
 
 
 Row = TypeVar("Row", bound=_Row)
+
+
+def reports_of_parts(run: RunFolder) -> list[Report]:
+    """Return the reports of a run's parts as they were judged, in their order; none: it has no parts.
+
+    Raises
+    ------
+    DocumentError
+        One can't be read.
+    """
+    folders = sorted(run.path.glob(f"{PARTS}/{PART}*"), key=lambda one: int(one.name.removeprefix(PART)))
+    return [read_report(folder) for folder in folders if RunFolder(folder).report_json.exists()]
 
 
 def whole(parts: Sequence[Report], evidence: Evidence) -> Report:

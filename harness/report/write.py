@@ -36,12 +36,7 @@ def write_reports(run: RunFolder, policy: Policy) -> Report:
     OSError
         A file can't be written; all stay as they were.
     """
-    return write_report(run, build_report(run, policy))
-
-
-def write_report(run: RunFolder, report: Report) -> Report:
-    """Write a report and its views into a run's folder, as :func:`write_reports` does."""
-    text = report.text()
+    text = build_report(run, policy).text()
     # Render from what the file says, not from what is in memory.
     report = Report.model_validate_json(text)
     try:

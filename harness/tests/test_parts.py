@@ -204,6 +204,7 @@ class Played:
         self.folders.append(folder)
         write_file(folder.history / "one.arrow", rows(), folder.id, "one")
         folder.update(**about_run(SHAPE, windows=windows(SHAPE)))
+        folder.report_json.write_text(good().text(), encoding="utf-8")
         return good()
 
 
