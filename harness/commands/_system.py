@@ -24,6 +24,11 @@ system_option: Final = click.option(
     "else system in [tool.stormwatch] of pyproject.toml, else the one that is installed]",
 )
 
+#: `--local`; who is told it calls :func:`harness.target.forget_deployment`.
+local_option: Final = click.option(
+    "--local", is_flag=True, help="On local stacks, whatever the environment says (SUPABASE_URL ...)."
+)
+
 
 def use_system(named: str | None) -> None:
     """Make ``named`` the system under test, for this process and all that it starts, with its policy.

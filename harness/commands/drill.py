@@ -17,7 +17,7 @@ from harness.commands._json import json_option
 from harness.commands._notify import notify_option, tell_of
 from harness.commands._progress import interruptible
 from harness.commands._reports import reports_option
-from harness.commands._system import system_option, use_system
+from harness.commands._system import local_option, system_option, use_system
 from harness.output import Exit
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ _OPTIONS: Final = (
         help="Policy to judge by, as for `stormwatch run`.",
     ),
     reports_option("Where the drill's folder is made."),
-    click.option(
-        "--local", is_flag=True, help="On a local stack, whatever the environment says (SUPABASE_URL ...)."
-    ),
+    local_option,
     system_option,
     json_option,
     notify_option,

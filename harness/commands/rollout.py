@@ -21,7 +21,7 @@ from harness.commands._notify import notify_option, tell
 from harness.commands._policy import policy_from
 from harness.commands._progress import interruptible
 from harness.commands._reports import reports_option
-from harness.commands._system import system_option, use_system
+from harness.commands._system import local_option, system_option, use_system
 from harness.files import make_folder, user_cache
 from harness.output import Exit
 
@@ -70,7 +70,7 @@ _PLAN: Final = (
     help="Items at a time, of both versions together.",
 )
 @click.option("--players", type=click.IntRange(1), default=2, show_default=True, help="Players in each.")
-@click.option("--local", is_flag=True, help="On local stacks, whatever the environment says.")
+@local_option
 @click.option(
     "--sla", type=click.Path(dir_okay=False, path_type=Path), help="Policy with the steps: its [rollout]."
 )

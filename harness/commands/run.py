@@ -21,7 +21,7 @@ from harness.commands._json import json_option, print_json
 from harness.commands._notify import notify_option, tell_of
 from harness.commands._reports import reports_option
 from harness.commands._run_options import RunCommand, collector, own_options
-from harness.commands._system import system_option, use_system
+from harness.commands._system import local_option, system_option, use_system
 from harness.output import Exit
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ _DEFAULT_PROFILE: Final = "quick"
     "example]",
 )
 @reports_option("Where the run's folder is made.")
-@click.option(
-    "--local", is_flag=True, help="Run on local stacks, whatever the environment says (SUPABASE_URL ...)."
-)
+@local_option
 @click.option("--load/--no-load", "with_load", default=True, help="Drive the load. [default: load]")
 @click.option(
     "--failures/--no-failures",

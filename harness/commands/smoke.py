@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from harness.commands._errors import said_as
 from harness.commands._json import json_option, print_json
 from harness.commands._notify import notify_option, tell
 from harness.commands._one_item import permitted, played
-from harness.commands._system import end_in_order_on_signals, system_option, use_system
+from harness.commands._system import end_in_order_on_signals, local_option, system_option, use_system
 
 if TYPE_CHECKING:
     from harness.documents.smoke import SmokeRow
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 )
 @click.argument("target", required=False)
 @system_option
-@click.option("--local", is_flag=True, help="On a local stack, whatever the environment says (SUPABASE_URL).")
+@local_option
 @json_option
 @click.option(
     "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows as JUnit XML, too."
@@ -49,9 +48,9 @@ def command(
 ) -> None:
     """Look whether TARGET works at all: a few calls, and one item played from its start to its end.
 
-    TARGET is the address of a deployment whose keys are in the environment (default: SUPABASE_URL, else a
-    local stack). At most three items are made, and removed; nothing is broken. It takes consent that names
-    the address (STORMWATCH_MAY_LOAD, and STORMWATCH_MAY_TICK for ticks).
+    TARGET is the address of a deployment whose keys are in the environment (default: the one that it names,
+    else a local stack). At most three items are made, and removed; nothing is broken. It takes consent that
+    names the address (STORMWATCH_MAY_LOAD, and STORMWATCH_MAY_TICK for ticks).
 
     \b
       stormwatch smoke
@@ -63,7 +62,7 @@ def command(
     from harness.report.gate import EXIT_CODES, Row
     from harness.stack import StackError
     from harness.system import find_system
-    from harness.target import ConsentError, TargetError, forget_deployment
+    from harness.target import ConsentError, TargetError, forget_deployment, name_deployment
 
     if (target or "").startswith("-"):  # it stood behind `--`
         load_options, target = (str(target), *load_options), None
@@ -73,7 +72,7 @@ def command(
     if local:
         forget_deployment()
     elif target is not None:
-        os.environ["SUPABASE_URL"] = target.rstrip("/")
+        name_deployment(target)
     kind = find_system()
     end_in_order_on_signals()
     options = [*_short(kind), *load_options]

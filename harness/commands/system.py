@@ -11,7 +11,7 @@ import click
 from harness.commands._errors import said_as
 from harness.commands._json import json_option, print_json
 from harness.commands._one_item import permitted, played
-from harness.commands._system import use_system
+from harness.commands._system import local_option, use_system
 
 if TYPE_CHECKING:
     from harness.documents.shown import Seen
@@ -31,7 +31,7 @@ def command() -> None:
     "stormwatch system check auction.py --json   the table as data"
 )
 @click.argument("file")
-@click.option("--local", is_flag=True, help="On a local stack, whatever the environment says (SUPABASE_URL).")
+@local_option
 @json_option
 @click.argument("load_options", nargs=-1, type=click.UNPROCESSED)
 def check(file: str, local: bool, as_json: bool, load_options: tuple[str, ...]) -> None:

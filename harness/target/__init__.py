@@ -7,6 +7,7 @@ from harness.target.address import (
     TargetError,
     deployment_named,
     forget_deployment,
+    name_deployment,
     see_that_it_is_an_address,
 )
 from harness.target.consent import Action, ConsentError, Permission
@@ -21,5 +22,6 @@ __all__ = [
     "TargetError",
     "deployment_named",
     "forget_deployment",
+    "name_deployment",
     "see_that_it_is_an_address",
 ]

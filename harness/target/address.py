@@ -173,6 +173,11 @@ def forget_deployment() -> None:
         os.environ.pop(name, None)
 
 
+def name_deployment(address: str) -> None:
+    """Have this process's environment name the deployment at ``address``; its other settings stay."""
+    os.environ["SUPABASE_URL"] = address.rstrip("/")
+
+
 def deployment_named() -> bool:
     """Return whether the environment names a deployment to run on, instead of a local stack."""
     return bool(os.environ.get("SUPABASE_URL"))

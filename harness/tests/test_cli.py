@@ -25,7 +25,6 @@ NO_TABLE = {
     "badge": "what it writes is a picture",
     "help": "text",
     "completion": "what it prints is for a shell",
-    "rollout": "it tells its steps as they are taken; rollout.json holds them",
 }
 
 
