@@ -186,7 +186,8 @@ def _print(report: Report, shown: Collection[str]) -> None:
                 )
                 mark = Text(MARKS[row.verdict], style=STYLES[row.verdict])
                 table.add_row(mark, fault.scenario, row.name, measured, limit, row.explanation)
-    console.print(table)
+    if table.row_count:
+        console.print(table)
     for scenario in report.scenarios:
         if scenario.outcome != "passed":
             console.print(Text(f"{scenario.id} {scenario.outcome}: {scenario.message}"))

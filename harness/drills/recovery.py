@@ -109,9 +109,11 @@ class DatabaseLost(Fault):
             with timed(history, replay):
                 backup.replay()
         except StackError as error:
+            # The end of its log says why.
+            why = " ".join(line.strip() for line in str(error).splitlines()[-3:])
             raise RestoreError(
-                f"the backup can't be restored: {error}\nwhat remains: the service runs without a database, "
-                "the data are gone; all of it was of this drill and is removed",
+                f"the backup can't be restored: {why}; what remains: the service runs without a database, "
+                "and its data are gone; all of that was the drill's and is removed",
                 ["the backup is restored"],
             ) from error
         back_ns = now_ns()

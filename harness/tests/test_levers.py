@@ -130,7 +130,7 @@ def test_levers_of_a_file_must_be_levers(tmp_path: Path) -> None:
 
 def test_every_lever_is_needed_by_a_fault_or_asked_for_by_one() -> None:
     needed = {lever for kind in kinds(find_system()).values() for lever in kind.needs}
-    assert {field.name for field in fields(Levers)} - needed == {"rows_fell_due", "faults"}
+    assert {field.name for field in fields(Levers)} - needed == {"rows_fell_due", "faults", "rollbacks"}
 
 
 def test_a_timeline_of_a_seed_is_the_same_for_every_system_but_for_what_it_lacks() -> None:
