@@ -107,7 +107,7 @@ def deployment() -> Permission | None:
         [Action.LOAD, Action.BREAK],
         PLAN,
         optional=[Action.TICK, Action.WATCH],
-        otherwise="take --local (of pytest: --stormwatch-local) for stacks of our own",
+        otherwise="take --stormwatch-local (of a drill: --local) for stacks of our own",
     )
 
 
