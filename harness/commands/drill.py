@@ -172,7 +172,7 @@ def _print(report: Report, shown: Collection[str]) -> None:
     from rich.text import Text
 
     from harness import output
-    from harness.report.words import MARKS, STYLES
+    from harness.report.words import MARKS, MEANING, STYLES
 
     console, table = output.console(), Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("", "exercise", "expected", "measured", "limit", ""):
@@ -191,3 +191,6 @@ def _print(report: Report, shown: Collection[str]) -> None:
     for scenario in report.scenarios:
         if scenario.outcome != "passed":
             console.print(Text(f"{scenario.id} {scenario.outcome}: {scenario.message}"))
+    console.print(
+        Text.assemble((report.verdict.upper(), STYLES[report.verdict]), f"  {MEANING[report.verdict]}")
+    )
