@@ -60,9 +60,9 @@ def eventually_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
     return psutil.wait_procs(processes, timeout=20)[1]
 
 
-def wait_for_window(reports: Path, name: str) -> None:
+def wait_for_window(reports: Path, name: str, run: str = "*") -> None:
     def declared() -> bool:
-        runs = [json.loads(path.read_text(encoding="utf-8")) for path in reports.glob("*/run.json")]
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in reports.glob(f"{run}/run.json")]
         return any(name == window["name"] for run in runs for window in run.get("windows", []))
 
     eventually(declared, 60, otherwise=lambda: f"no {name} window in time")
@@ -126,6 +126,29 @@ def test_ctrl_c_ends_early_and_judges_what_was_seen(tmp_path: Path) -> None:
     assert report["verdict"] == "inconclusive"
     assert report["run"]["interrupted"] is True
     assert "Traceback" not in output
+    assert eventually_gone(started) == []
+
+
+def test_a_soak_that_is_interrupted_is_judged_part_by_part_so_far(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        command(tmp_path, "--parts=3", "--no-failures", "--", *SMALL, "--duration=2s"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    ) as run:
+        wait_for_window(tmp_path, "steady", run="*/parts/part-2")
+        started = descendants(tmp_path)
+        run.send_signal(signal.SIGINT)
+        output = run.communicate(timeout=90)[0]
+    assert run.returncode == 3, output
+    assert "part 1 of 3: inconclusive" in output
+    assert "part 3 of 3" not in output
+    latest = tmp_path / "latest"
+    parts = sorted(path.parent.name for path in latest.glob("parts/part-*/report.json"))
+    assert parts == ["part-1", "part-2"]
+    report = json.loads((latest / "report.json").read_text(encoding="utf-8"))
+    assert (report["verdict"], report["run"]["interrupted"]) == ("inconclusive", True)
     assert eventually_gone(started) == []
 
 
