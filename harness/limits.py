@@ -40,12 +40,16 @@ def cores() -> int:
 
 
 def free_bytes() -> int:
-    """Return how much memory can still be used without swapping, by the machine or by our container."""
+    """Return how much memory can still be used without swapping, by the machine or by our container.
+
+    Files that the kernel keeps in memory are given up where it is needed: they count as free.
+    """
     free = int(psutil.virtual_memory().available)
-    used = _of_cgroups("memory.current")
-    for most, now in zip(_of_cgroups("memory.max"), used, strict=False):
+    told = (_of_cgroups(f"memory.{name}") for name in ("max", "current", "stat"))
+    for most, used, stat in zip(*told, strict=False):
         if most != "max":
-            free = min(free, int(most) - int(now))
+            files = sum(map(int, re.findall(r"^(?:in)?active_file (\d+)$", stat, re.MULTILINE)))
+            free = min(free, int(most) - int(used) + files)
     return max(free, 1)
 
 

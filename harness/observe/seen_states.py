@@ -65,14 +65,15 @@ class SeenStates:
     def overdue(self) -> Iterator[Row]:
         """Yield the rows of the items whose timers were past due at the last look at them.
 
-        One that was gone before its timer ended has not moved either. Of one that was gone only afterwards
-        nobody knows: it may have moved, and been removed.
+        One that was gone before its timer ended never moved. Of one that was gone afterwards, or that
+        may have been moved by hand, nobody knows: it may have moved, and been removed.
         """
         for one in self._last.values():
             if one.state not in self._lifecycle.timed or one.due_ns is None:
                 continue
             gone_ns, looked_ns = self._gone.get(one.item, (one.asked_ns, one.asked_ns))
-            if one.due_ns < (looked_ns if gone_ns < one.due_ns else one.asked_ns):
+            lost = gone_ns < one.due_ns and not self._moved_by_hand(one.state)
+            if one.due_ns < (looked_ns if lost else one.asked_ns):
                 yield Row(
                     "transition",
                     Transition.OVERDUE,
@@ -83,6 +84,9 @@ class SeenStates:
                     ok=False,
                     error=one.state,
                 )
+
+    def _moved_by_hand(self, state: str) -> bool:
+        return any(before == state and after in self._by_hand for before, after in self._lifecycle.pairs)
 
     def due_within(self, from_s: float, to_s: float) -> int:
         """Return how many timers fall due in ``from_s`` to ``to_s`` seconds after the last look."""

@@ -46,7 +46,12 @@ def see_that_it_can_be_sent(url: str) -> None:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        usable = False
+        parts, usable = None, False
+    if parts and "@" in parts.netloc:
+        raise OtlpError(
+            "--otlp: take the name and password out of the address (up to the @): "
+            "OTEL_EXPORTER_OTLP_HEADERS takes what the collector is told besides"
+        )
     if not usable:
         raise OtlpError(f"--otlp: {url!r} is not the address of a collector, such as http://127.0.0.1:4318")
     try:

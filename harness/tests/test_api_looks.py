@@ -178,6 +178,28 @@ def test_of_what_is_gone_after_its_timer_ended_nobody_knows_and_who_is_back_is_n
     assert list(looks.overdue()) == [], "nothing is due yet"
     looks.missed("lost", 31)
     assert [row.game for row in looks.overdue()] == ["lost"]
+    ended_by_hand = SeenStates(Quiz.lifecycle, frozenset({"closed"}))
+    ended_by_hand.row(Looked("closed early and removed", "open", 30, None, 5, 6))
+    ended_by_hand.missed("closed early and removed", 12)
+    ended_by_hand.missed("closed early and removed", 31)
+    assert list(ended_by_hand.overdue()) == []
+
+
+async def test_when_a_round_is_gone_is_told_by_the_systems_clock(tmp_path: Path) -> None:
+    ahead = timedelta(hours=1)
+    due = datetime.now(UTC) + ahead + timedelta(seconds=1)
+
+    class Removed(Rounds):
+        """Is over when its timer ends, and gone."""
+
+        def __call__(self, request: Request) -> tuple[int, Any]:
+            return super().__call__(request) if datetime.now(UTC) + ahead < due else (404, None)
+
+    rounds = Removed()
+    rounds.answer = (200, OPEN | {"now": "its own", "due_at": due.isoformat()})
+    async with looking(rounds, tmp_path):
+        await asyncio.sleep(1.5)
+    assert [row["name"] for row in rows(tmp_path)] == []
 
 
 @pytest.mark.parametrize(

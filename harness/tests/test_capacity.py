@@ -366,7 +366,8 @@ def test_a_container_has_what_its_control_groups_leave_it(
     ):
         for name, value in (("memory.max", memory), ("memory.current", used), ("cpu.max", cpu)):
             (folder / name).write_text(f"{value}\n")
-    assert (limits.free_bytes(), limits.cores()) == (600, 1)
+        (folder / "memory.stat").write_text("anon 200\ninactive_file 150\nactive_file 40\nslab 10\n")
+    assert (limits.free_bytes(), limits.cores()) == (790, 1)
     own.write_text("0::/\n")
     assert (limits.free_bytes() > 600, limits.cores()) == (True, before)
 

@@ -110,6 +110,12 @@ def test_what_is_no_address_is_refused_before_anything_starts(url: str) -> None:
         see_that_it_can_be_sent(url)
 
 
+def test_a_password_in_an_address_is_refused_and_not_told() -> None:
+    with pytest.raises(OtlpError, match="take the name and password out") as refused:
+        see_that_it_can_be_sent("https://me:s3cret@collector.example")
+    assert "s3cret" not in str(refused.value)
+
+
 def test_packages_that_are_not_there_are_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
     with pytest.raises(OtlpError, match=r"pip install 'stormwatch\[otlp\]'"):
