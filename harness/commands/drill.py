@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -113,7 +114,11 @@ def rollback(names: tuple[str, ...], previous: str, games: int, players: int, **
     from harness.system import find_system
 
     use_system(options["system"])
-    ways = ways_of(find_system(), shlex.split(previous), games=games, players=players)
+    try:
+        words = shlex.split(previous)
+    except ValueError as error:
+        raise click.UsageError(f"--previous {previous!r}: {error}") from error
+    ways = ways_of(find_system(), words, games=games, players=players)
     if strange := sorted(set(names) - set(ways)):
         raise click.UsageError(f"--only {strange[0]}: no such way; there are {', '.join(ways)}")
     chosen = {name: way for name, way in ways.items() if not names or name in names}
@@ -144,7 +149,8 @@ def _carry_out(
 
     if local:
         forget_deployment()
-    line = command_line(["stormwatch", "drill", *sys.argv[2:]])
+    # General options may stand before it.
+    line = command_line(["stormwatch", *dropwhile(lambda word: word != "drill", sys.argv[1:])])
     with said_as(click.UsageError, PolicyError, DocumentError, ConsentError, TargetError):
         policy = load_policy(sla)
         deployment()  # whether it may be broken

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from fixtures.synthetic_run import fault_row, synthetic_rows
+from harness.cli import main
 from harness.commands import drill
 from harness.drills.rollback import (
     Noticed,
@@ -94,6 +95,28 @@ def test_an_unknown_way_is_wrong_usage() -> None:
     done = CliRunner().invoke(drill.command, ["rollback", "--only", "prayer"])
     assert done.exit_code == 2
     assert "no such way; there are schedule-off, previous-version" in done.output
+
+
+def test_a_previous_version_that_is_no_command_is_wrong_usage() -> None:
+    done = CliRunner().invoke(drill.command, ["rollback", "--previous", "./it's.sh"])
+    assert done.exit_code == 2
+    assert done.output.splitlines()[-1] == 'Error: --previous "./it\'s.sh": No closing quotation'
+
+
+def test_its_command_is_recorded_without_what_stood_before_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told = []
+
+    def practise(*words: Any) -> None:
+        told.append(words[-1])
+        raise KeyboardInterrupt
+
+    words = ["drill", "rollback", "--local", "--reports", str(tmp_path)]
+    monkeypatch.setattr("harness.drills.practice.practise", practise)
+    monkeypatch.setattr(sys, "argv", ["stormwatch", "-q", *words])
+    assert CliRunner().invoke(main, ["-q", *words]).exit_code == 130
+    assert told == [f"stormwatch drill rollback --local --reports {tmp_path}"]
 
 
 @dataclass
