@@ -12,6 +12,7 @@ from typing import Final
 
 from harness.documents.base import parse_document
 from harness.documents.report import Report, upgraded
+from harness.documents.rollout import NAME as ROLLOUT
 from harness.files import read_json
 from harness.report.compare import LOAD, target_name
 from harness.report.trend import Release
@@ -19,6 +20,8 @@ from harness.report.trend import Release
 #: What must agree for reports to be of one trend.
 TRAITS: Final = ("kind", "profile", "system", "target", *LOAD, "machine", "schema")
 Traits = dict[str, str]
+#: A folder with one of these is one whole: reports below it are of its parts.
+_WHOLES: Final = ("report.json", ROLLOUT)
 
 
 class TrendError(Exception):
@@ -44,19 +47,16 @@ def releases_in(
     """
     if unknown := sorted(set(only) - set(TRAITS)):
         raise TrendError(f"--only {unknown[0]}: nothing is called so; write one of {', '.join(TRAITS)}")
-    found = {}
-    for path in _paths(folder):
-        report, traits = _read(path)
-        found[report.run.id] = (report, traits)
+    read = [_read(path) for path in _paths(folder)]
+    # Runs of rollouts are all called `old` and `new`.
+    found = list({(one.run.id, one.run.started_at): (one, traits) for one, traits in read}.values())
     if not found:
         raise TrendError(
             f"{folder}: no report in it; name a folder of runs, or of report.json files of several"
         )
-    chosen = [(one, traits) for one, traits in found.values() if only.items() <= traits.items()]
+    chosen = [(one, traits) for one, traits in found if only.items() <= traits.items()]
     if not chosen:
-        had = "; ".join(
-            f"{key} {', '.join(sorted({traits[key] for _, traits in found.values()}))}" for key in only
-        )
+        had = "; ".join(f"{key} {', '.join(sorted({traits[key] for _, traits in found}))}" for key in only)
         raise TrendError(f"no report has all that --only asks for; there are {had}")
     chosen.sort(key=lambda one: _time(one[0]))
     newest = chosen[-1][1]
@@ -66,11 +66,11 @@ def releases_in(
 
 
 def _paths(folder: Path) -> list[Path]:
-    """Reports below a folder, but for those that belong to another run: of what it validated or broke."""
+    """Reports below a folder, but for those that belong to another run or a rollout: what is part of it."""
     if not folder.is_dir():
         raise TrendError(f"{folder}: no such folder")
     paths = sorted(folder.rglob("*report*.json"))
-    runs = {path.parent for path in paths if path.name == "report.json"} - {folder}
+    runs = {path.parent for path in (*paths, *folder.rglob(ROLLOUT)) if path.name in _WHOLES} - {folder}
     return [path for path in paths if not runs & set(path.parent.parents)]
 
 

@@ -260,6 +260,19 @@ def test_runs_within_a_run_are_not_releases(report: Report, tmp_path: Path) -> N
     assert "v1, with 1 before it" in trend(tmp_path).output
 
 
+def test_versions_of_a_rollout_are_not_releases_unless_it_is_the_folder(
+    report: Report, tmp_path: Path
+) -> None:
+    history = releases(report, 4)
+    keep(tmp_path, history[:2])
+    rollout = tmp_path / "newest-rollout"
+    for place, one in enumerate(history[2:]):
+        keep(rollout, [one], id="new", started_at=f"2026-11-01T00:00:0{place}+00:00")
+    (rollout / "rollout.json").write_text("{}", encoding="utf-8")
+    assert "v1, with 1 before it" in trend(tmp_path).output
+    assert "v3, with 1 before it" in trend(rollout).output
+
+
 def test_a_page_can_not_be_broken_by_the_name_of_a_release(report: Report) -> None:
     history = releases(report, 6, level=lambda release: 2.0 if release == 5 else 1.0)
     nasty = "</script><img src=x>"
