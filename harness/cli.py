@@ -73,7 +73,8 @@ def _general_first(words: Sequence[str]) -> list[str]:
 
 class _LazyGroup(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        guard_output()
+        if "_STORMWATCH_COMPLETE" not in os.environ:  # a shell asks, and click answers it in bytes
+            guard_output()
         web_proxies.leave_out()
         given = args[0] if args else kwargs.pop("args", None)
         return super().main(_general_first(sys.argv[1:] if given is None else given), *args[1:], **kwargs)

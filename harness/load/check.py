@@ -32,6 +32,9 @@ def main() -> None:
     given = parsed(parser)
     parser.parse_args()  # which knows no options but these
     take_over(given, origins(parser, given))
+    if given.user_classes:  # Locust would look for users of that name
+        named = "a profile is named by --profile, a system's file by --system"
+        parser.error(f"{given.user_classes[0]!r} is no option ({named})")
     try:
         options = load_options(given)
         local = given.local or not (given.host or deployment_named())

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -393,6 +394,34 @@ def test_down_says_that_no_stack_is_running(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "no stack is running\n")
     done = run("down", "--stack", "x", STORMWATCH_CACHE=str(tmp_path))
     assert (done.returncode, done.stderr) == (1, "Error: no stack 'x' is running\n")
+
+
+@pytest.mark.parametrize(
+    ("owners", "code", "said"),
+    [
+        ({"a": "up", "b": "run"}, 0, "stack a (pid 1) ended"),
+        ({"b": "run"}, 2, "no stack of `stormwatch up` is running: --stack b ends that of"),
+        ({"a": "up", "c": "up"}, 1, "choose by --stack one of"),
+    ],
+)
+def test_down_ends_no_run_that_is_not_named(
+    owners: dict[str, str], code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = {number: ["stormwatch", word] for number, word in enumerate(owners.values(), start=1)}
+    stacks = [SimpleNamespace(id=id, owner=number) for number, id in enumerate(owners, start=1)]
+    ended: list[int] = []
+
+    class Owner(SimpleNamespace):
+        def __init__(self, pid: int) -> None:
+            super().__init__(cmdline=lambda: ["python", *numbers[pid]], wait=lambda _: None)
+            self.terminate = lambda: ended.append(pid)
+
+    monkeypatch.setattr("harness.stack.control.running_stacks", lambda: stacks)
+    monkeypatch.setattr("harness.stack.running_stacks", lambda: stacks)
+    monkeypatch.setattr(psutil, "Process", Owner)
+    done = CliRunner().invoke(main, ["down"])
+    assert (done.exit_code, said in done.output) == (code, True), done.output
+    assert ended == ([1] if code == 0 else [])
 
 
 # --- usage -----------------------------------------------------------------------------------------------

@@ -178,6 +178,7 @@ def test_kill_9_leaves_no_process_and_a_history_that_can_be_judged(tmp_path: Pat
         (["--", "--host=http://127.0.0.1:9"], "STORMWATCH_MAY_LOAD"),
         (["--prometheus", "http"], "--prometheus: 'http' is neither a port"),
         (["--", "--gamez=5"], "Did you mean '--games'?"),
+        (["smoke"], "'smoke' is no option (a profile is named by --profile"),
         (["--no-load", "--", "--games=5"], "--no-load leaves nothing to take --games=5"),
     ],
 )

@@ -1,6 +1,9 @@
 """Settings in a file, and completion."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -87,6 +90,15 @@ def test_commands_and_options_are_completed() -> None:
     complete = ShellComplete(main, {}, "stormwatch", "_STORMWATCH_COMPLETE")
     assert [one.value for one in complete.get_completions([], "expo")] == ["export"]
     assert "--profile" in [one.value for one in complete.get_completions(["run"], "--pro")]
+
+
+def test_a_shell_that_asks_is_answered() -> None:
+    asked = {"_STORMWATCH_COMPLETE": "bash_complete", "COMP_WORDS": "stormwatch ru", "COMP_CWORD": "1"}
+    call = "from harness.cli import main; main(prog_name='stormwatch')"
+    done = subprocess.run(
+        [sys.executable, "-c", call], env=os.environ | asked, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("plain,run\n", "")
 
 
 def test_an_unknown_shell_is_wrong_usage() -> None:
