@@ -20,9 +20,10 @@ _FILES: Final = {
     ".github/workflows/stormwatch.yml": "github.yml",
     ".gitlab-ci.yml": "gitlab-ci.yml",
     "pyproject.toml": "pyproject.toml",
+    ".gitignore": "gitignore.txt",
 }
 #: Files that others may have in use: where they are kept, what belongs into them is told.
-_SHARED: Final = frozenset({".gitlab-ci.yml", "pyproject.toml"})
+_SHARED: Final = frozenset({".gitlab-ci.yml", "pyproject.toml", ".gitignore"})
 _TAKEN: Final = frozenset({"example_service", "locustfile"})
 
 
@@ -44,7 +45,8 @@ def command(name: str | None) -> None:
     system = f"stormwatch/{called}.py"
     click.echo(
         "\nnext:\n"
-        f"  stormwatch run --system {system}     plays the example, breaks it, judges it\n"
+        f"  stormwatch run --system {system} --profile smoke     plays the example for a minute, judges it\n"
+        f"  stormwatch run --system {system}     plays it longer, and breaks it, too\n"
         f"  then put your own service in its place: steps 1 to 8 in {system},\n"
         "  what it promises in stormwatch/sla.toml, and STORMWATCH_WHEEL as a variable of CI"
     )

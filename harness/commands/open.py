@@ -19,6 +19,8 @@ def command(report: Path, only_print: bool) -> None:
 
     from harness.commands._errors import NoReportError
 
+    if not report.exists() and report != Path("reports/latest"):
+        raise NoReportError(f"{report}: no such run or report")
     page = (report if report.is_dir() else report.parent) / "report.html"
     if not page.is_file():
         raise NoReportError(

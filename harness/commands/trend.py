@@ -100,7 +100,10 @@ def _print(trend: Trend) -> None:
     table = Table("objective", "newest", "change", "interval", "", box=None, header_style="dim")
     for *words, change in trend.cells:
         table.add_row(*words, Text(change, STYLES[LOOKS[change]]))
-    console.print(table)
-    for line in trend.lines:
-        console.print(line)
+    if len(trend.releases) == 1:
+        console.print("one report so far: a trend takes two or more, so run again")
+    else:
+        console.print(table)
+        for line in trend.lines:
+            console.print(line)
     console.print(Text(trend.change.upper(), STYLES[LOOKS[trend.change]]))
