@@ -169,6 +169,11 @@ def _migrations(_: Permission, system: System) -> _Found:
             wanted = asyncio.run(definitions_of(migrations, empty.service_url))
     except (MigrationsError, StackError) as error:
         return "inconclusive", str(error)
+    if not wanted:
+        return (
+            "inconclusive",
+            "no function or trigger of the migrations is in the search path: nothing to compare",
+        )
     if wrong := differences(wanted, found):
         return "fail", "; ".join(wrong)
     return "pass", f"{len(wanted)} functions and triggers are what the migrations say"

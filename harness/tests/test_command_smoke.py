@@ -120,6 +120,20 @@ def test_migrations_that_cannot_be_applied_are_named(stack: Stack) -> None:
         read_migrations(Path("/no/such"))
 
 
+def test_migrations_whose_functions_lie_outside_the_search_path_are_not_passed(
+    stack: Stack, tmp_path: Path
+) -> None:
+    (tmp_path / "0001.sql").write_text(
+        "CREATE SCHEMA aside; CREATE FUNCTION aside.one() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    )
+
+    class Aside(DrawingGame):
+        migrations = tmp_path
+
+    row = looked(stack, Aside)[MIGRATIONS]
+    assert (row.verdict, row.what.partition(":")[2]) == ("inconclusive", " nothing to compare")
+
+
 def test_calls_that_are_let_in_without_a_secret_fail_and_so_does_a_tick_with_a_wrong_one(
     stack: Stack,
 ) -> None:
