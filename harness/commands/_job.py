@@ -41,13 +41,14 @@ def carry_out(
     command: Callable[[int | str | None], str],
     *,
     sla: Path | None,
+    leading: RunFolder | None = None,
 ) -> Report:
     """Do ``steps`` of a job while the display shows them, and judge what came of them.
 
     See :class:`Job` for the others; ``sla`` is the file of the policy, for the display.
     """
     with Display(run.path) as display:
-        job = Job(run, permission, display, interrupted)
+        job = Job(run, permission, display, interrupted, leading)
         with LiveProcess(run, sla=sla, profile=str(run.read().profile), every_s=display.judged_every_s):
             for step in steps:
                 step(job)
@@ -64,6 +65,7 @@ class Job:
         their own.
     display : shows the steps.
     interrupted : tells whether somebody asked for an early end.
+    leading : the folder that `latest` leads to; None: that of the run.
     """
 
     def __init__(
@@ -72,8 +74,10 @@ class Job:
         permission: Permission | None,
         display: Display,
         interrupted: Callable[[], bool],
+        leading: RunFolder | None = None,
     ) -> None:
         self._run = run
+        self._leading = leading or run
         self._display = display
         self._interrupted = interrupted
         self._leads_here = False
@@ -122,7 +126,7 @@ class Job:
         account_for_missing(self._run, interrupted=interrupted)
         self._run.update(finished_at=utc_now(), command=command(self._run.read().seed))
         document = write_reports(self._run, policy)
-        self._run.point_latest_here()
+        self._leading.point_latest_here()
         return document
 
     def _follow(self, child: Child, show: Callable[[], None]) -> None:
@@ -140,7 +144,7 @@ class Job:
         """Have `latest` lead here as soon as something is sent: no older verdict is taken for this run's."""
         if not self._leads_here:
             self._leads_here = True
-            self._run.point_latest_here()
+            self._leading.point_latest_here()
 
     def _show(self, windows: dict[str, Window]) -> None:
         if windows:

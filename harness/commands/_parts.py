@@ -12,10 +12,11 @@ import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.commands._job import Job, carry_out
+from harness.commands._job import Job, LoadRefusedError, carry_out
 from harness.documents.report import Report
 from harness.history import HistoryWriter, Row, RunFolder, create_run, read_history
 from harness.history.run import utc_now
+from harness.history.witnesses import Doubt, Witness
 from harness.report import write_reports
 from harness.report.whole import PART, PARTS
 from harness.sla.policy import Policy
@@ -39,11 +40,13 @@ def play_in_parts(
     options: Sequence[str],
     sla: Path | None,
     command: str,
+    began: Callable[[Path], None],
 ) -> Report:
     """Play ``count`` parts one after the other, and return the report of the whole.
 
     The system is the same throughout: on a local stack of its own if ``permission`` is None. Ctrl-C ends
-    the part that is being played, and what was played by then is judged.
+    the part that is being played, and what was played by then is judged. So it is where a later part can't
+    be played. Until all were played, the run is an interrupted one.
 
     Parameters
     ----------
@@ -51,7 +54,14 @@ def play_in_parts(
     options : further options of the load.
     sla : the policy's file, for the display.
     command : repeats the run.
+    began : is told the folder of each part as it begins.
+
+    Raises
+    ------
+    LoadRefusedError
+        Not even the first part could be played.
     """
+    run.update(interrupted=True, parts=count)
     parts: list[Report] = []
     name, settings = profile
 
@@ -73,12 +83,25 @@ def play_in_parts(
                 expects_load=True,
                 expects_scenarios=False,
             )
+            began(part.path)
+            try:
+                report = carry_out(
+                    part, permission, interrupted, [play], policy, lambda _: command, sla=sla, leading=run
+                )
+            except LoadRefusedError as error:
+                if not parts:
+                    raise
+                why = f"part {len(parts) + 1} could not be played: {error}"
+                run.doubt(Doubt(Witness.RUN, why))
+                click.echo(why, err=True)
+                break
             folders.append(part)
-            parts.append(carry_out(part, permission, interrupted, [play], policy, lambda _: command, sla=sla))
+            parts.append(report)
             click.echo(f"part {len(parts)} of {count}: {parts[-1].verdict}", err=True)
             keep_readings(part, run, readings)
             forget(folders, parts)
-    run.update(finished_at=utc_now(), interrupted=interrupted(), command=command)
+    ended_early = interrupted() or len(parts) < count
+    run.update(finished_at=utc_now(), interrupted=ended_early, command=command)
     report = write_reports(run, policy)
     run.point_latest_here()
     return report

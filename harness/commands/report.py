@@ -31,7 +31,8 @@ def command(
     Only the reports are replaced; the history is read and never changed. What workers on other machines
     recorded and could not send is taken into it from each FOLDER, a worker's own run folder.
     Exits 0 when the reports are written, whatever they say, and 4 when they are not; `stormwatch gate`
-    exits by the verdict.
+    exits by the verdict. Parts of a run whose history is not kept are judged by another policy only as far as
+    their reports tell: by other thresholds.
     """
     from harness.commands._errors import NoReportError, said_as
     from harness.commands._policy import policy_from

@@ -176,7 +176,7 @@ def command(
         plan = _check(load_options, load_profile) if with_load else _see_that_none_are_given(load_options)
         permission = _consent(plan, with_failures=with_failures)
         shown: list[Path] = []
-        context.with_resource(served(prometheus, lambda: read_live(shown[0]) if shown else None))
+        context.with_resource(served(prometheus, lambda: read_live(shown[-1]) if shown else None))
         run = create_run(
             reports.absolute(),
             "sla",
@@ -199,6 +199,7 @@ def command(
                 options=load_options,
                 sla=sla,
                 command=_repeating(context, None),
+                began=shown.append,
             )
         else:
             steps = [lambda job: job.play(hand_over(profile, load_profile), load_options)] * with_load

@@ -71,6 +71,8 @@ class Run(About, Document):
     schema_id: Literal["stormwatch.run/1"] = Field(SCHEMA, alias="schema")
     expects_load: bool = True
     expects_scenarios: bool = False
+    #: In how many parts it was to be played; None: in one.
+    parts: int | None = None
     #: Why nothing could be played.
     refused: str | None = None
     #: Processes that write a history of their own.

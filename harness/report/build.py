@@ -12,6 +12,7 @@ from harness.documents.rows import Fault, ScenarioRow
 from harness.documents.scenario import Scenario
 from harness.documents.shown import CalibrationShown, Distribution, ValidationShown
 from harness.documents.validation import newest_validation
+from harness.files import DocumentError
 from harness.history import RunFolder, read_history
 from harness.history.run import utc_now
 from harness.judge import Evidence, Samples, evidence_of, judge
@@ -21,9 +22,10 @@ from harness.judge.recovery import recovery_of
 from harness.judge.sight import sight
 from harness.judge.stages import stages
 from harness.judge.timeline import timeline
+from harness.report.gate import judge_again, read_report
 from harness.report.reasons import with_reason
 from harness.report.scenarios import read_all_scenarios
-from harness.report.whole import reports_of_parts, whole
+from harness.report.whole import parts_of, whole
 from harness.sla.metrics import METRICS
 from harness.sla.policy import Policy
 
@@ -45,8 +47,9 @@ def build_report(run: RunFolder, policy: Policy) -> Report:
     scenarios = read_all_scenarios(run)
     # Nobody keeps the history: the checks need its memory.
     evidence = evidence_of(read_history(run.history, of_run=about.id), about, policy, scenarios)
-    if parts := reports_of_parts(run):
-        return whole(parts, evidence)
+    parts, without_report = parts_of(run)
+    if parts:
+        return whole([_part(part, policy) for part in parts], evidence, without_report)
     report = report_on(evidence, run.id)
     shown = _Shown(report.notes)
     proven = {
@@ -55,6 +58,19 @@ def build_report(run: RunFolder, policy: Policy) -> Report:
     }
     measurement = report.measurement.model_copy(update=proven)
     return report.model_copy(update={"measurement": measurement, "notes": tuple(shown.notes)})
+
+
+def _part(part: RunFolder, policy: Policy) -> Report:
+    """Return the report of a part of a run, judged by a policy: from its own, else from its history."""
+    report = read_report(part.path)
+    try:
+        return judge_again(report, policy)
+    except DocumentError as error:
+        if not part.history.is_dir():
+            way_out = "the history of this part is not kept; judge by the policy that the run was played by"
+            raise DocumentError(error.reason, part.path, way_out) from error
+    about = part.read()
+    return report_on(evidence_of(read_history(part.history, of_run=about.id), about, policy), part.id)
 
 
 def report_on(evidence: Evidence, run_id: str) -> Report:

@@ -10,13 +10,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from harness.documents.report import Measurement, Report
-from harness.documents.rows import IntegrityRow, ObjectiveRow
+from harness.documents.rows import CheckRow, IntegrityRow, ObjectiveRow
 from harness.documents.run import Run
 from harness.documents.verdict import RowVerdict, worst
 from harness.history import RunFolder
+from harness.history.witnesses import read_doubts
+from harness.judge.check import RUN, checked
 from harness.judge.drift import drift_row
 from harness.judge.evidence import Evidence
-from harness.report.gate import read_report
+from harness.judge.record import complete_run
 from harness.sla.statistics import clopper_pearson
 
 _EXAMPLES: Final = 10
@@ -35,44 +37,49 @@ class _Row(Protocol):
 Row = TypeVar("Row", bound=_Row)
 
 
-def reports_of_parts(run: RunFolder) -> list[Report]:
-    """Return the reports of a run's parts as they were judged, in their order; none: it has no parts.
+def parts_of(run: RunFolder) -> tuple[list[RunFolder], list[str]]:
+    """Return the parts of a run that have a report, in their order, and the names of those that have none.
 
-    Raises
-    ------
-    DocumentError
-        One can't be read.
+    Both are empty: it was not played in parts.
     """
-    folders = sorted(run.path.glob(f"{PARTS}/{PART}*"), key=lambda one: int(one.name.removeprefix(PART)))
-    return [read_report(folder) for folder in folders if RunFolder(folder).report_json.exists()]
+    named = {f"{PART}{number + 1}" for number in range(run.read().parts or 0)}
+    named |= {folder.name for folder in run.path.glob(f"{PARTS}/{PART}*")}
+    folders = [
+        RunFolder(run.path / PARTS / name) for name in sorted(named, key=lambda one: int(one[len(PART) :]))
+    ]
+    judged = [folder for folder in folders if folder.report_json.exists()]
+    return judged, [folder.id for folder in folders if folder not in judged]
 
 
-def whole(parts: Sequence[Report], evidence: Evidence) -> Report:
+def whole(parts: Sequence[Report], evidence: Evidence, missing: Sequence[str] = ()) -> Report:
     """Return the report of the whole.
 
     Parameters
     ----------
     parts : reports of its parts so far, in their order, at least one.
     evidence : readings of all parts, with their steady windows: what grows from part to part is seen there.
+    missing : parts that were to be played and have no report.
     """
     newest = parts[-1]
     policy, about = evidence.policy, evidence.run
     drift = [drift_row(name, one, evidence, ()) for name, one in policy.drift.items()]
-    counted = list(map(_counted, parts)) if len(parts) > 1 else parts
+    promised = [
+        [_placed(number, row) for row in part.objectives] for number, part in enumerate(parts, start=1)
+    ]
+    never = [part.integrity for part in parts]
+    checks = [(_complete(evidence, missing),), *(part.measurement.checks for part in parts)]
     by_part = {rows[0].name: rows for rows in _named(part.drift for part in parts)}
     lines = [f"Part {number}: {part.verdict}, {_told(part)}." for number, part in enumerate(parts, start=1)]
     return newest.model_copy(
         update={
             "run": newest.run.model_copy(update=_about(about)),
-            "objectives": tuple(_objective(rows) for rows in _named(part.objectives for part in counted)),
-            "integrity": tuple(_integrity(rows) for rows in _named(part.integrity for part in counted)),
+            "objectives": tuple(_objective(rows) for rows in _counted(parts, promised)),
+            "integrity": tuple(_integrity(rows) for rows in _counted(parts, never)),
             "drift": tuple(
-                row if row.measured is not None else _worst_of(by_part[row.name]) for row in drift
+                row if row.measured is not None else _worst_of(by_part.get(row.name, [row])) for row in drift
             ),
             "faults": tuple(fault for part in parts for fault in part.faults),
-            "measurement": Measurement(
-                checks=tuple(_worst_of(rows) for rows in _named(part.measurement.checks for part in parts))
-            ),
+            "measurement": Measurement(checks=tuple(map(_worst_of, _named(checks)))),
             "stages": (),
             "timeline": None,
             "distributions": (),
@@ -89,15 +96,37 @@ def _about(run: Run) -> dict[str, Any]:
     }
 
 
-def _counted(part: Report) -> Report:
-    """Return a part as its rows count: of one that was ended early, those that nothing could save."""
-    if not part.run.interrupted:
-        return part
-    fail = {
-        name: tuple(row for row in rows if row.verdict == "fail")
-        for name, rows in (("objectives", part.objectives), ("integrity", part.integrity))
+def _complete(evidence: Evidence, missing: Sequence[str]) -> CheckRow:
+    """Return whether all parts were played to their end, and nothing is said against the run itself."""
+    row = complete_run(evidence)
+    said = [row.explanation] if row.verdict != "pass" else []
+    said += [f"No report is there of {', '.join(missing)}."] if missing else []
+    said += [f"{doubt.reason}." for doubt in read_doubts(evidence.run.missing)]
+    if not said:
+        return row
+    return checked(row.name, row.title, False, None, "", None, " ".join(said), RUN)
+
+
+def _counted(parts: Sequence[Report], rows: Sequence[Sequence[Row]]) -> list[list[Row]]:
+    """Return the rows of parts that count, those of one name together.
+
+    Of a part that was ended early these are what nothing could save, unless no other part tells.
+    """
+    open_ones = {
+        id(row)
+        for part, of_part in zip(parts, rows, strict=True)
+        if part.run.interrupted
+        for row in of_part
+        if row.verdict != "fail"
     }
-    return part.model_copy(update=fail)
+    return [[row for row in named if id(row) not in open_ones] or named for named in _named(rows)]
+
+
+def _placed(number: int, row: ObjectiveRow) -> ObjectiveRow:
+    """Return a row of a part; one that failed says in which."""
+    if row.verdict != "fail":
+        return row
+    return row.model_copy(update={"explanation": f"In part {number}. {row.explanation}"})
 
 
 def _told(part: Report) -> str:
@@ -122,9 +151,8 @@ def _worst_of(rows: Sequence[Row]) -> Row:
 
 
 def _objective(rows: Sequence[ObjectiveRow]) -> ObjectiveRow:
-    for number, row in enumerate(rows, start=1):
-        if row.verdict == "fail":
-            return row.model_copy(update={"explanation": f"In part {number}. {row.explanation}"})
+    if (failed := next((row for row in rows if row.verdict == "fail"), None)) is not None:
+        return failed
     seen = [row for row in rows if row.samples]
     if not seen:
         return rows[-1]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -23,13 +26,17 @@ from fixtures.synthetic_run import (
     write_run,
 )
 from harness.commands import _parts
+from harness.commands._display import Display
+from harness.commands._job import Job, LoadRefusedError
 from harness.commands._parts import forget, keep_readings
 from harness.commands.run import command as run_command
 from harness.documents.report import Report
-from harness.documents.rows import DriftRow, ObjectiveRow
+from harness.documents.rows import CheckRow, DriftRow, ObjectiveRow
+from harness.documents.run import Window
+from harness.files import DocumentError
 from harness.history import HistoryWriter, RunFolder, create_run, read_history
 from harness.judge import Evidence, evidence_of
-from harness.report.build import report_on
+from harness.report.build import build_report, report_on
 from harness.report.markdown import render_markdown
 from harness.report.whole import whole
 from harness.sla.policy import load_policy
@@ -191,21 +198,58 @@ def test_parts_and_failure_scenarios_do_not_go_together(arguments: list[str], tm
 
 
 class Played:
-    """Parts that are played at once: each leaves the record of a good one."""
+    """Parts that are played at once: each leaves the record of a good one.
 
-    def __init__(self, ends_after: int) -> None:
+    Parameters
+    ----------
+    ends_after : so many parts, somebody asks for an early end.
+    error : ends the part after that instead.
+    """
+
+    def __init__(self, ends_after: int, error: BaseException | None = None) -> None:
         self.folders: list[RunFolder] = []
+        self.began: list[Path] = []
         self._ends_after = ends_after
+        self._error = error
 
     def interrupted(self) -> bool:
-        return len(self.folders) >= self._ends_after
+        return self._error is None and len(self.folders) >= self._ends_after
 
-    def carry_out(self, folder: RunFolder, *_: object, **__: object) -> Report:
+    def carry_out(self, folder: RunFolder, *_: object, leading: RunFolder, **__: object) -> Report:
+        assert self.began[-1] == folder.path
+        if self._error is not None and len(self.folders) == self._ends_after:
+            raise self._error
+        leading.point_latest_here()
         self.folders.append(folder)
-        write_file(folder.history / "one.arrow", rows(), folder.id, "one")
-        folder.update(**about_run(SHAPE, windows=windows(SHAPE)))
-        folder.report_json.write_text(good().text(), encoding="utf-8")
+        write_part(folder, rows())
         return good()
+
+    def play(self, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Report:
+        """Play three parts."""
+        monkeypatch.setattr(_parts, "carry_out", self.carry_out)
+        return _parts.play_in_parts(
+            run,
+            load_policy(),
+            3,
+            permission=permitted(target_of()),
+            interrupted=self.interrupted,
+            profile=("soak", {}),
+            options=[],
+            sla=None,
+            command="stormwatch run",
+            began=self.began.append,
+        )
+
+
+def write_part(folder: RunFolder, found: pd.DataFrame) -> None:
+    """Write the record and the report of a part."""
+    write_file(folder.history / "one.arrow", found, folder.id, "one")
+    folder.update(**about_run(SHAPE, windows=windows(SHAPE)))
+    folder.report_json.write_text(good().text(), encoding="utf-8")
+
+
+def completeness(report: Report) -> CheckRow:
+    return next(row for row in report.measurement.checks if row.name == "complete_run")
 
 
 @pytest.mark.parametrize(("ends_after", "count"), [(99, 3), (2, 2), (0, 1)])
@@ -213,20 +257,107 @@ def test_parts_are_played_until_all_are_or_somebody_ends_them(
     ends_after: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     played, run = Played(ends_after), create_run(tmp_path, "soak")
-    monkeypatch.setattr(_parts, "carry_out", played.carry_out)
-    report = _parts.play_in_parts(
-        run,
-        load_policy(),
-        3,
-        permission=permitted(target_of()),
-        interrupted=played.interrupted,
-        profile=("soak", {}),
-        options=[],
-        sla=None,
-        command="stormwatch run",
-    )
+    report = played.play(run, monkeypatch)
     assert [folder.id for folder in played.folders] == [f"part-{number + 1}" for number in range(count)]
     assert len(report.notes) == count
     assert report.run.interrupted is (ends_after < 3)
+    assert completeness(report).verdict == ("pass" if count == 3 else "inconclusive")
     assert Report.model_validate_json(run.report_json.read_text(encoding="utf-8")) == report
     assert (tmp_path / "latest" / "report.html").exists()
+
+
+def test_a_part_that_cannot_be_played_ends_the_run_and_costs_none_of_those_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create_run(tmp_path, "soak")
+    report = Played(2, LoadRefusedError("nobody answers")).play(run, monkeypatch)
+    assert (report.verdict, report.run.interrupted, len(report.notes)) == ("inconclusive", True, 2)
+    assert "part 3 could not be played: nobody answers." in completeness(report).explanation
+    assert "No report is there of part-3." in completeness(report).explanation
+    assert (run.path / "parts" / "part-1" / "report.json").exists()
+    assert "nobody answers" in (tmp_path / "latest" / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_first_part_that_cannot_be_played_is_a_load_that_was_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_run(tmp_path, "before").point_latest_here()
+    with pytest.raises(LoadRefusedError):
+        Played(0, LoadRefusedError("nobody answers")).play(create_run(tmp_path, "soak"), monkeypatch)
+    assert (tmp_path / "latest").resolve().name.endswith("-before")
+
+
+def test_a_run_that_is_killed_between_parts_is_the_latest_and_no_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_run(tmp_path, "before").point_latest_here()
+    run = create_run(tmp_path, "soak")
+    with pytest.raises(KeyboardInterrupt):
+        Played(1, KeyboardInterrupt()).play(run, monkeypatch)
+    assert (tmp_path / "latest").resolve() == run.path
+    report = build_report(run, load_policy())
+    assert report.verdict == "inconclusive"
+    assert "No report is there of part-2, part-3." in completeness(report).explanation
+
+
+def test_latest_leads_to_the_whole_as_soon_as_a_part_sends_something(tmp_path: Path) -> None:
+    run, one = create_run(tmp_path, "soak"), create_run(tmp_path / "aside", "part")
+    job = Job(one, None, Display(one.path), lambda: False, run)
+    job._show({})
+    assert not (tmp_path / "latest").exists()
+    job._show({"warm-up": Window(name="warm-up", start_ns=START)})
+    assert (tmp_path / "latest").resolve() == run.path
+    assert not (tmp_path / "aside" / "latest").exists()
+
+
+def test_parts_that_were_all_ended_early_make_a_report_that_the_gate_reads() -> None:
+    ended = part(rows(), interrupted=True)
+    found = whole([ended, ended], readings([50e6] * 2))
+    assert Report.model_validate_json(found.text()) == found
+    assert found.verdict == "inconclusive"
+    assert [row.name for row in found.objectives] == [row.name for row in ended.objectives]
+
+
+def test_a_failure_is_told_of_the_part_that_it_was_in_whatever_part_does_not_count() -> None:
+    found = whole([part(rows(), interrupted=True), part(failing())], readings([50e6] * 2))
+    assert objective(found, "error_rate").explanation.startswith("In part 2. ")
+
+
+def test_parts_are_judged_by_another_policy_from_their_reports_or_their_histories(tmp_path: Path) -> None:
+    run = write_run(tmp_path, rows().iloc[:0], SHAPE)
+    folders = [create_run(run.path / "parts", "part", run_id=f"part-{number}") for number in (1, 2)]
+    for folder in folders:
+        write_part(folder, rows())
+    stricter = load_policy(changes={"broadcast_latency.threshold": "1ms"})
+    assert build_report(run, load_policy()).verdict == good().verdict == "inconclusive"
+    assert objective(build_report(run, stricter), "broadcast_latency").verdict == "fail"
+    other = load_policy(changes={"broadcast_latency.quantile": "p50"})
+    assert objective(build_report(run, other), "broadcast_latency").quantile == 0.5
+    shutil.rmtree(folders[0].history)
+    assert objective(build_report(run, stricter), "broadcast_latency").verdict == "fail"
+    with pytest.raises(DocumentError, match=r"part-1: objective 'broadcast_latency': .*is not kept"):
+        build_report(run, other)
+
+
+def test_what_is_served_while_a_run_in_parts_goes_on_is_of_the_part_that_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+
+    def served(_: str | None, read: Callable[[], object]) -> AbstractContextManager[None]:
+        reads.append(read)
+        return nullcontext()
+
+    def play_in_parts(*_: object, began: Callable[[Path], None], **__: object) -> Report:
+        for name in ("part-1", "part-2"):
+            began(tmp_path / name)
+            seen.append(reads[0]())
+        raise LoadRefusedError("enough was seen")
+
+    reads: list[Callable[[], object]] = []
+    monkeypatch.setattr("harness.live.prometheus.served", served)
+    monkeypatch.setattr("harness.live.file.read_live", lambda path: path.name)
+    monkeypatch.setattr(_parts, "play_in_parts", play_in_parts)
+    arguments = ["--reports", str(tmp_path), "--local", "--parts", "2", "--no-failures", "--prometheus", "9"]
+    done = CliRunner().invoke(run_command, arguments)
+    assert (done.exit_code, seen) == (2, ["part-1", "part-2"]), done.output
