@@ -60,12 +60,12 @@ def eventually_gone(processes: list[psutil.Process]) -> list[psutil.Process]:
     return psutil.wait_procs(processes, timeout=20)[1]
 
 
-def wait_for_window(reports: Path, name: str, run: str = "*") -> None:
+def wait_for_window(reports: Path, name: str, run: str = "*", within_s: float = 60) -> None:
     def declared() -> bool:
         runs = [json.loads(path.read_text(encoding="utf-8")) for path in reports.glob(f"{run}/run.json")]
         return any(name == window["name"] for run in runs for window in run.get("windows", []))
 
-    eventually(declared, 60, otherwise=lambda: f"no {name} window in time")
+    eventually(declared, within_s, otherwise=lambda: f"no {name} window in time")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_soak_that_is_interrupted_is_judged_part_by_part_so_far(tmp_path: Path
         text=True,
         encoding="utf-8",
     ) as run:
-        wait_for_window(tmp_path, "steady", run="*/parts/part-2")
+        wait_for_window(tmp_path, "steady", run="*/parts/part-2", within_s=180)
         started = descendants(tmp_path)
         run.send_signal(signal.SIGINT)
         output = run.communicate(timeout=90)[0]
