@@ -185,7 +185,7 @@ class Rollout:
             if hook.error:
                 raise _HookFailed(hook)
         self._share = share
-        items = round(self._setup.count * share)
+        items = _items(self._setup.count, share)
         self._old.allow(self._setup.count - items)
         self._new.allow(items)
         self._steps.append(StepRow(share=share, started_at=utc_now()))
@@ -204,7 +204,8 @@ class Rollout:
             elapsed_s = time.monotonic() - begun
             decision = decide(step, elapsed_s, self._policy.rollout.most, new, old)
             if (step.share and not new) or not old:  # nothing was seen yet
-                decision = Decision("wait", "nothing was seen yet")
+                late = elapsed_s >= self._policy.rollout.most
+                decision = Decision("hold" if late else "wait", "nothing was seen yet")
             self._note(decision, new, old)
             if decision.what != "wait":
                 self._say(f"{decision.what}: {decision.why}")
@@ -343,6 +344,11 @@ class Rollout:
             points = self._old.checkpoints(self._old.judge())
             return sum(point.bad for point in points if point.name == "integrity")
         return 0
+
+
+def _items(count: int, share: float) -> int:
+    """How many of the items are the new version's: either has one at least, if it is to have any."""
+    return min(max(round(count * share), int(share > 0)), count - int(share < 1))
 
 
 def _seconds(since: str, to_ns: int | None) -> float | None:

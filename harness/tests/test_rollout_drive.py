@@ -145,6 +145,17 @@ def test_what_is_not_told_in_time_holds_the_rollout(tmp_path: Path) -> None:
     assert "not told after" in found.why
 
 
+def test_a_version_of_which_nothing_is_ever_seen_holds_the_rollout(tmp_path: Path) -> None:
+    found = rolled(tmp_path, [KEPT], [OSError("its record can't be read")], most="20ms")
+    assert (found.outcome, found.why) == ("held", "held at 0 %: nothing was seen yet")
+
+
+def test_either_version_has_an_item_of_its_share(tmp_path: Path) -> None:
+    found = rolled(tmp_path, [KEPT], steps=["1% for 0s", "99% for 0s", "100% for 0s"])
+    assert found.outcome == "completed"
+    assert made[1].shares == [0, 1, 7, 8]
+
+
 def test_a_load_that_ends_by_itself_holds_the_rollout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
