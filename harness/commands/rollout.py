@@ -108,12 +108,15 @@ def command(
     from harness.experiment.setup import Setup
     from harness.files import DocumentError
     from harness.history import create_run
+    from harness.rollout.checkpoints import untested
     from harness.rollout.drive import Rollout
     from harness.system import SystemFileError
     from harness.target import ConsentError, TargetError, forget_deployment
 
     use_system(system)
     policy = policy_from(sla, changes)
+    if why := untested(policy):
+        raise click.UsageError(why)
     if local:
         forget_deployment()
     with said_as(click.UsageError, SystemFileError, TargetError, ConsentError, DocumentError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -38,20 +39,37 @@ def judged_so_far(history: History, about: Run, policy: Policy, since_ns: int, t
     return judge(evidence_of(history, about, policy), as_of=to_ns)
 
 
-def checkpoints(found: Judgement, beside: Judgement | None = None) -> list[Checkpoint]:
+def checkpoints(
+    found: Judgement, beside: Judgement | None = None, *, alerts: bool = True
+) -> list[Checkpoint]:
     """Return what is known of each checkpoint of the policy.
 
     Parameters
     ----------
     beside : the same of the version beside it. What both suffer at the same time says nothing of either.
+    alerts : whether the system has any.
     """
     policy = found.evidence.policy
     wanted = _objectives(policy)
     tested = [row for row in found.objectives if row.name in wanted]
     fails_at = max(len(tested), 1) / policy.rollout.false_alarms
     rows = [_share(row, wanted[row.name], found, beside, fails_at) for row in tested]
-    others = {"integrity": _integrity, "drift": _drift, "alerts": _alerts}
+    others: dict[str, Callable[[Judgement], Checkpoint]] = {
+        "integrity": _integrity, "drift": _drift, "alerts": partial(_alerts, told=alerts),
+    }  # fmt: skip
     return rows + [other(found) for name, other in others.items() if name in policy.rollout.checkpoints]
+
+
+def untested(policy: Policy) -> str | None:
+    """Return which checkpoint no rollout tests, and why; None: each is tested, as far as there is traffic."""
+    for name in policy.rollout.checkpoints:
+        objective = policy.objectives.get(name)
+        if objective is not None and (objective.profiles or objective.metric == "scenarios_passed"):
+            why = f"of profile {objective.profiles[0]}" if objective.profiles else "with failure scenarios"
+            return (
+                f"rollout.checkpoints: {name!r} is judged in runs {why} alone; a rollout is none: remove it"
+            )
+    return None
 
 
 def _objectives(policy: Policy) -> dict[str, Objective]:
@@ -211,6 +229,12 @@ def _integrity(found: Judgement) -> Checkpoint:
         kind="never",
         samples=sum(row.looked_at for row in rows),
         bad=sum(row.violations for row in broken),
+        doubts=tuple(
+            f"{row.title.lower()}: {doubt}"
+            for row in rows
+            if row.verdict == "inconclusive"
+            for doubt in row.doubts
+        ),
         explanation="; ".join(map(_broken, broken)) or "no violation",
     )
 
@@ -241,7 +265,7 @@ def _drift(found: Judgement) -> Checkpoint:
     )
 
 
-def _alerts(found: Judgement) -> Checkpoint:
+def _alerts(found: Judgement, *, told: bool) -> Checkpoint:
     rows = found.evidence.rows("alert")
     names: Sequence[str] = [str(name) for name in rows["name"]]
     raised = sorted({name for name in names if name != NONE_RAISED})
@@ -253,8 +277,8 @@ def _alerts(found: Judgement) -> Checkpoint:
         samples=len(rows),
         bad=len(raised),
         bad_since=None if first is None else moment(first),
-        absent=None if names else "the system tells of no alerts",
-        explanation=f"raised: {', '.join(raised)}" if raised else "none raised",
+        absent=None if told else "the system tells of no alerts",
+        explanation=f"raised: {', '.join(raised)}" if raised else "none raised" if names else "none was told",
     )
 
 

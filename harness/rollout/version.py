@@ -129,7 +129,8 @@ class Version:
         found : what :meth:`judge` returned last.
         beside : the same of the version beside it.
         """
-        points = [] if found is None else checkpoints(found, beside)
+        alerts = isinstance(self.testbed.system, HasAlerts)
+        points = [] if found is None else checkpoints(found, beside, alerts=alerts)
         return [_dated(point, self._no_sooner_ns) for point in points]
 
     def served(self) -> tuple[int, int | None]:
@@ -149,7 +150,9 @@ class Version:
             status, body = look(
                 call.method, f"{self.url}{call.path}", headers=call.headers, limit_s=_ANSWER_S
             )
-            raised = list(system.raised(body)) if status == 200 else []
+            if status != 200:
+                return  # whoever does not tell has not told that there is none
+            raised = list(system.raised(body))
         except (ConnectionError, Unreadable):
             return  # that it does not answer is told by the errors
         for name in raised or [NONE_RAISED]:

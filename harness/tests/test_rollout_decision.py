@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from fixtures.synthetic_run import NS, START, Shape, history_of, run_of, synthetic_rows
+from harness.cli import main
 from harness.documents.rollout import Checkpoint
 from harness.judge.judgement import Judgement
-from harness.rollout.checkpoints import checkpoints, judged_so_far
+from harness.rollout import version
+from harness.rollout.checkpoints import _integrity, checkpoints, judged_so_far, untested
 from harness.rollout.decision import Decision, decide
+from harness.rollout.version import Version
 from harness.sla.policy import PolicyError, load_policy
 from harness.sla.promises import Rollout, Step
 from harness.tests.synthetic_judging import plus
+from scenarios.systems.drawing_game import DrawingGame
 
 SHAPE = Shape(games_at_once=40, players=2, seconds=60, http_per_s=40)
 QUARTER = Step(share=0.25, least_s=10)
@@ -56,7 +63,9 @@ def test_a_good_version_keeps_what_enough_is_known_of_and_breaks_nothing(rows: p
     assert found["timer_accuracy"].verdict == "inconclusive"
     assert (found["timer_accuracy"].needed or 0) > found["timer_accuracy"].samples
     assert found["integrity"].verdict == "pass"
-    assert found["alerts"].verdict == "not applicable"
+    assert found["alerts"].verdict == "inconclusive"
+    of_none = {one.name: one for one in checkpoints(judged(rows), alerts=False)}
+    assert of_none["alerts"].verdict == "not applicable"
 
 
 def test_errors_of_2_percent_break_the_error_rate_and_say_since_when(rows: pd.DataFrame) -> None:
@@ -115,6 +124,35 @@ def test_an_alert_that_was_raised_fails(rows: pd.DataFrame) -> None:
     quiet = plus(rows, looked | {"name": "none", "ok": True})
     assert points(quiet)["alerts"].verdict == "pass"
     assert points(plus(quiet, looked | {"name": "High Error Rate", "ok": False}))["alerts"].verdict == "fail"
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_an_answer_that_tells_nothing_of_alerts_is_no_look_at_them(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[Any] = []
+    testbed = SimpleNamespace(
+        system=DrawingGame(cast("Any", SimpleNamespace(authorization={}))),
+        history=SimpleNamespace(append=kept.append),
+    )
+    at = cast("Version", SimpleNamespace(testbed=testbed, url="http://it"))
+    answers = iter([(status, {}), (200, {"alerts": []})])
+    monkeypatch.setattr(version, "look", lambda *_, **__: next(answers))
+    Version._look_at_alerts(at)
+    assert not kept
+    Version._look_at_alerts(at)
+    assert [row.name for row in kept] == ["none"]
+
+
+def test_integrity_is_not_known_where_one_of_its_rules_is_in_doubt(rows: pd.DataFrame) -> None:
+    found = judged(rows)
+    (first, *others) = found.integrity
+    doubted = first.model_copy(update={"doubts": ("its witness is missing",)})
+    point = _integrity(replace(found, integrity=(doubted, *others)))
+    assert point.verdict == "inconclusive"
+    assert point.doubts == (f"{first.title.lower()}: its witness is missing",)
+    broken = others[0].model_copy(update={"violations": 1})
+    assert _integrity(replace(found, integrity=(doubted, broken))).verdict == "fail"
 
 
 def test_a_game_that_is_late_is_not_lost_while_the_record_goes_on(rows: pd.DataFrame) -> None:
@@ -210,3 +248,25 @@ def test_an_unknown_checkpoint_is_named_with_its_line(tmp_path: Any) -> None:
     policy.write_text('extends = "default"\n[rollout]\ncheckpoints = ["error_rat"]\n')
     with pytest.raises(PolicyError, match=r"sla.toml:3: rollout.checkpoints: no objective 'error_rat'"):
         load_policy(policy)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "told"),
+    [
+        ("error_rate", '[objectives.error_rate]\nprofiles = ["soak"]', "of profile soak"),
+        ("scenarios_passed", "", "with failure scenarios"),
+    ],
+)
+def test_a_checkpoint_that_no_rollout_tests_is_refused_in_a_line(
+    tmp_path: Any, name: str, more: str, told: str
+) -> None:
+    policy = tmp_path / "sla.toml"
+    policy.write_text(f'extends = "default"\n[rollout]\ncheckpoints = ["{name}"]\n{more}\n')
+    done = CliRunner().invoke(main, ["rollout", "--local", "--new-env", "A=B", "--sla", str(policy)])
+    assert done.exit_code == 2
+    said = f"Error: rollout.checkpoints: '{name}' is judged in runs {told} alone"
+    assert done.output.splitlines()[-1].startswith(said)
+
+
+def test_the_checkpoints_of_the_shipped_policy_are_all_tested() -> None:
+    assert untested(load_policy()) is None
