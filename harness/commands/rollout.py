@@ -47,7 +47,7 @@ _PLAN: Final = (
     name="rollout",
     epilog="Exit codes: 0 the new version serves all, 1 rolled back, 2 wrong usage or a version that does "
     "not come up, 3 held (not told in time, or both versions break a checkpoint), 4 the command itself "
-    "failed, 5 the rollback failed, 130 interrupted (and rolled back).",
+    "failed, 5 the rollback failed, 130 interrupted and rolled back.",
 )
 @click.option(
     "--new",
@@ -72,6 +72,11 @@ _PLAN: Final = (
 @click.option("--players", type=click.IntRange(1), default=2, show_default=True, help="Players in each.")
 @local_option
 @click.option(
+    "--hooks",
+    is_flag=True,
+    help="Run the policy's commands (split, rollback) on local stacks, too; on a deployment they always run.",
+)
+@click.option(
     "--sla", type=click.Path(dir_okay=False, path_type=Path), help="Policy with the steps: its [rollout]."
 )
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="Change a value of the policy.")
@@ -86,6 +91,7 @@ def command(
     games: int,
     players: int,
     local: bool,
+    hooks: bool,
     sla: Path | None,
     changes: tuple[str, ...],
     reports: Path,
@@ -124,11 +130,17 @@ def command(
         with _alone(old_place):
             run = create_run(reports.absolute(), "rollout", expects_load=False)
             setup = Setup(count=games, players=players)
-            rollout = Rollout(run, policy, old_place, new_place, setup, _say)
+            hooks = hooks or new_place.permission is not None
+            rollout = Rollout(run, policy, old_place, new_place, setup, _say, hooks=hooks)
             found = _carried_out(rollout)
     _write(found, rollout, run, policy, as_json=as_json)
     _tell(found, run, notices)
-    sys.exit(Exit.INTERRUPTED if found.interrupted else EXIT_CODES[found.outcome])
+    sys.exit(_exit_code(found))
+
+
+def _exit_code(found: RolloutDocument) -> int:
+    rolled_back = found.outcome == "rolled back"
+    return Exit.INTERRUPTED if found.interrupted and rolled_back else EXIT_CODES[found.outcome]
 
 
 def _named(settings: tuple[str, ...]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from harness.judge.evidence import NS
 from harness.judge.judgement import Judgement
 from harness.process import ProcessError
 from harness.rollout.decision import Decision, decide
-from harness.rollout.hooks import run_hook
+from harness.rollout.hooks import run_hook, uninterrupted
 from harness.rollout.version import Place, Version
 from harness.sla.policy import Policy
 from harness.sla.promises import Step
@@ -74,6 +74,7 @@ class Rollout:
     old, new : the versions.
     setup : the load of all of the traffic.
     say : told what goes on, a line at a time.
+    hooks : whether the team's commands run; they may act on what is in production.
     """
 
     def __init__(
@@ -84,11 +85,19 @@ class Rollout:
         new: Place,
         setup: Setup,
         say: Callable[[str], None] = lambda _: None,
+        *,
+        hooks: bool,
     ) -> None:
         self._run, self._policy, self._setup, self._say = run, policy, setup, say
         self._places = {"old": old, "new": new}
         self._steps: list[StepRow] = []
         self._rollback: Rollback | None = None
+        rollout = policy.rollout
+        self._split, self._back = (rollout.split, rollout.rollback) if hooks else ("", [])
+        if not hooks and (rollout.split or rollout.rollback):
+            self._say(
+                "the policy's commands (split, rollback) are left out: --hooks runs them on local stacks"
+            )
         self._hooks = 0
         #: What the old version's record amounted to when it was judged last.
         self._beside: Judgement | None = None
@@ -103,7 +112,7 @@ class Rollout:
         ProcessError
             A version does not come up; nothing was shifted.
         """
-        with ExitStack() as closing:
+        with ExitStack() as uncut, ExitStack() as closing:
             self._say("starting the old version")
             self._old = self._start("old", self._setup.count, closing)
             self._say("starting the new version beside it")
@@ -120,7 +129,9 @@ class Rollout:
                 # Whatever it is: nobody looks after the new version's players any more.
                 self._roll_back(Decision("roll back", f"{type(error).__name__}: {error}"))
                 raise
-            violations = self._finish()
+            self._finish()
+            uncut.enter_context(uninterrupted())  # until all is closed
+            violations = self._violations()
         return RolloutDocument(
             schema="stormwatch.rollout/1",
             run=self._run.id,
@@ -180,8 +191,8 @@ class Rollout:
     def _give(self, share: float) -> None:
         """Have the new version get this share of the items from now on."""
         self._say(f"{share * 100:g} % of new items go to the new version")
-        if self._policy.rollout.split:
-            hook = self._hook(self._policy.rollout.split, share)
+        if self._split:
+            hook = self._hook(self._split, share)
             if hook.error:
                 raise _HookFailed(hook)
         self._share = share
@@ -245,16 +256,17 @@ class Rollout:
         """Give all traffic to the old version, run the team's hooks, and see that all is well again."""
         decided_ns = now_ns()
         since = [point.bad_since for point in decision.blamed if point.bad_since]
-        self._say("back to the old version")
-        self._old.allow(self._setup.count)
-        self._new.allow(0)
-        rollout, hooks, switched_ns = self._policy.rollout, list(failed), now_ns()
-        if rollout.split:
-            hooks.append(self._hook(rollout.split, 0.0))
-        split_failed = bool(rollout.split) and bool(hooks[-1].error)
-        hooks += [self._hook(command, 0.0) for command in rollout.rollback]
-        cut_off, last_ns = self._emptied()
-        proof, proved = self._proof()
+        rollout, hooks = self._policy.rollout, list(failed)
+        with uninterrupted():
+            self._say("back to the old version")
+            self._old.allow(self._setup.count)
+            self._new.allow(0)
+            switched_ns = now_ns()
+            if self._split:
+                hooks.append(self._hook(self._split, 0.0))
+            split_failed = bool(self._split) and bool(hooks[-1].error)
+            hooks += [self._hook(command, 0.0) for command in self._back]
+        cut_off, last_ns, proof = self._seen_back()
         bad_since = min(since, default=moment(decided_ns))
         self._rollback = Rollback(
             why=decision.why,
@@ -266,7 +278,7 @@ class Rollout:
             cut_off=cut_off,
             hooks=tuple(hooks),
             proof=tuple(proof),
-            proved=proved,
+            proved=not proof,
             traffic=self._traffic(failed=split_failed),
             from_bad_s=_seconds(bad_since, last_ns),
             from_decision_s=_seconds(moment(decided_ns), last_ns),
@@ -282,6 +294,18 @@ class Rollout:
                 f"{self._share * 100:g} % for the new version (this load's items all go to the old one)"
             )
         return "all new items go to the old version"
+
+    def _seen_back(self) -> tuple[int, int | None, list[Finding]]:
+        """Wait until the new version is empty, and the old one well; return what :meth:`_emptied` does, and
+        what is not well.
+        """
+        cut_off, last_ns = 0, None
+        try:
+            cut_off, last_ns = self._emptied()
+            return cut_off, last_ns, self._proof()
+        except KeyboardInterrupt:
+            why = "the rollback was interrupted before it was seen"
+            return cut_off, last_ns, [Finding(name="all is well", verdict="inconclusive", explanation=why)]
 
     def _emptied(self) -> tuple[int, int | None]:
         """Wait until no item of the new version is under way; return how many are, and its last answer."""
@@ -300,8 +324,8 @@ class Rollout:
             last_ns = now_ns()
         return under_way, last_ns
 
-    def _proof(self) -> tuple[list[Finding], bool]:
-        """Return what is not well with the old version from now on, and whether that could be told."""
+    def _proof(self) -> list[Finding]:
+        """Return what is not well with the old version from now on, or why that can't be told."""
         self._say("seeing that all is well again")
         found: list[Finding] = []
         for _ in range(_PROOFS):
@@ -312,7 +336,7 @@ class Rollout:
             if not found:
                 break
             self._say(f"  not yet: {'; '.join(f'{one.name}: {one.explanation}' for one in found)}")
-        return found, not found
+        return found
 
     def _hook(self, command: str, share: float) -> Hook:
         self._hooks += 1
@@ -333,13 +357,16 @@ class Rollout:
 
     # --- end -----------------------------------------------------------------------------------
 
-    def _finish(self) -> int:
-        """Let the items of both versions come to their end; return what the old version broke, over all."""
+    def _finish(self) -> None:
+        """Let the items of both versions come to their end; Ctrl-C ends that alone: the outcome stands."""
         self._say("letting the last items end")
         for version in (self._new, self._old):
-            with suppress(ProcessError):
+            with suppress(ProcessError, KeyboardInterrupt):
                 version.testbed.finish()
                 version.run.update(interrupted=False)  # it was ended on purpose
+
+    def _violations(self) -> int:
+        """Return what the old version broke, over all."""
         with suppress(*_UNSEEN):
             points = self._old.checkpoints(self._old.judge())
             return sum(point.bad for point in points if point.name == "integrity")

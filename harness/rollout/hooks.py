@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness.documents.rollout import Hook
 from harness.experiment.child import Child
 from harness.process import ProcessError
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM do nothing meanwhile: what is done is short, and must be done whole."""
+    # SIG_IGN would be inherited by the commands.
+    before = {number: signal.signal(number, _nothing) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _nothing(_signal: int, _frame: object) -> None: ...
 
 
 def run_hook(command: str, environment: Mapping[str, str], log: Path, limit_s: float) -> Hook:

@@ -290,9 +290,9 @@ class Rollout(_Model):
     #: For how long the old version must be well after a rollback, to prove that all is.
     proof: Limit = 10.0
     #: A command of the team's that splits the traffic, at every step and at a rollback: it is given
-    #: STORMWATCH_SHARE (percent) and the addresses of both versions.
+    #: STORMWATCH_SHARE (percent) and the addresses of both versions. On local stacks: with ``--hooks`` alone.
     split: str = ""
-    #: Commands of the team's that follow a rollback.
+    #: Commands of the team's that follow a rollback; on local stacks with ``--hooks`` alone.
     rollback: list[str] = Field(default_factory=list)
     #: How long each of them may take.
     hook: Limit = 30.0

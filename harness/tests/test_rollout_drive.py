@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +15,7 @@ import psutil
 import pytest
 
 from harness.cli import main
-from harness.commands.rollout import EXIT_CODES
+from harness.commands.rollout import EXIT_CODES, _exit_code
 from harness.documents.rollout import Checkpoint, RolloutDocument
 from harness.documents.rows import Finding
 from harness.experiment.results import Inconclusive
@@ -49,8 +50,10 @@ class FakeVersion:
         self.looks = list(self.script[name])
         self.run = create_run(folder, name, run_id=name)
         load = SimpleNamespace(wait_for=lambda *_: None, kill=lambda: None)
-        self.testbed = SimpleNamespace(load=load, game_s=0.01, finish=lambda: None, close=lambda: None)
+        self.testbed = SimpleNamespace(load=load, game_s=0.01, finish=self.ends, close=lambda: None)
         made.append(self)
+
+    def ends(self) -> None: ...
 
     def allow(self, items: int) -> None:
         self.shares.append(items)
@@ -92,7 +95,9 @@ def _fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ill_afterwards.clear()
 
 
-def rolled(tmp_path: Path, new: list[Any], old: list[Any] | None = None, **rollout: Any) -> RolloutDocument:
+def rolled(
+    tmp_path: Path, new: list[Any], old: list[Any] | None = None, *, hooks: bool = True, **rollout: Any
+) -> RolloutDocument:
     FakeVersion.script = {"old": old or [KEPT], "new": new}
     steps = {"steps": ["0% for 0s", "25% for 0s", "50% for 0s", "100% for 0s"], "most": "1s", "hook": "1s"}
     policy = load_policy()
@@ -100,7 +105,7 @@ def rolled(tmp_path: Path, new: list[Any], old: list[Any] | None = None, **rollo
     policy = policy.model_copy(update={"rollout": changed})
     place = Place("it", find_system("scenarios/systems/drawing_game.py"))
     run = create_run(tmp_path, "rollout", run_id="rollout")
-    return drive.Rollout(run, policy, place, place, Setup(count=8)).carry_out()
+    return drive.Rollout(run, policy, place, place, Setup(count=8), hooks=hooks).carry_out()
 
 
 def script(folder: Path, text: str) -> str:
@@ -184,6 +189,51 @@ def test_the_splitting_command_is_told_the_share(tmp_path: Path) -> None:
     split = script(tmp_path, f'echo "$STORMWATCH_SHARE $STORMWATCH_NEW_URL" >> {told}')
     rolled(tmp_path, [KEPT, KEPT, BROKEN], split=split)
     assert told.read_text().splitlines() == [f"{share} http://new" for share in (0, 25, 50, 0)]
+
+
+def test_a_rehearsal_runs_no_command_of_the_team_unless_asked_to(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    command = script(tmp_path, f"echo ran >> {told}")
+    found = rolled(tmp_path, [KEPT, KEPT, BROKEN], hooks=False, split=command, rollback=[command])
+    assert found.outcome == "rolled back"
+    assert not told.exists()
+
+
+def test_an_interrupted_rollout_whose_rollback_fails_says_so(tmp_path: Path) -> None:
+    found = rolled(tmp_path, [KEPT, KEPT, KeyboardInterrupt()], rollback=["no-such-command"])
+    assert (found.interrupted, _exit_code(found)) == (True, 5)
+
+
+def test_a_second_ctrl_c_skips_no_command_of_the_way_back(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    command = script(tmp_path, f"kill -INT {os.getpid()}; kill -TERM {os.getpid()}; echo ran >> {told}")
+    found = rolled(tmp_path, [KEPT, KEPT, KeyboardInterrupt()], rollback=[command, command])
+    assert (found.outcome, _exit_code(found)) == ("rolled back", 130)
+    assert told.read_text().split() == ["ran", "ran"]
+
+
+def test_a_rollback_that_is_interrupted_is_not_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakeWatch, "unsteady", interrupted)
+    found = rolled(tmp_path, [BROKEN])
+    assert (found.outcome, _exit_code(found)) == ("rollback failed", 5)
+    assert found.rollback is not None
+    assert "interrupted before it was seen" in found.rollback.failed[0]
+
+
+def test_ctrl_c_while_the_last_items_end_costs_no_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakeVersion, "ends", interrupted)
+    found = rolled(tmp_path, [KEPT])
+    assert (found.outcome, _exit_code(found)) == ("completed", 0)
 
 
 def test_traffic_that_can_not_be_split_is_taken_back(tmp_path: Path) -> None:
