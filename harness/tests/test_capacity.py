@@ -356,7 +356,7 @@ def test_a_container_has_what_its_control_groups_leave_it(
     inner = tmp_path / "groups" / "pod" / "ours"
     inner.mkdir(parents=True)
     own = tmp_path / "cgroup"
-    own.write_text("12:devices:/\n0::/pod/ours\n")
+    own.write_text("12:devices:/\n0::/pod/ours\n", encoding="utf-8")
     monkeypatch.setattr(limits, "_CGROUPS", tmp_path / "groups")
     monkeypatch.setattr(limits, "_OWN_CGROUP", own)
     before = limits.cores()
@@ -365,10 +365,12 @@ def test_a_container_has_what_its_control_groups_leave_it(
         (inner.parent, 1000, 400, "50000 100000"),
     ):
         for name, value in (("memory.max", memory), ("memory.current", used), ("cpu.max", cpu)):
-            (folder / name).write_text(f"{value}\n")
-        (folder / "memory.stat").write_text("anon 200\ninactive_file 150\nactive_file 40\nslab 10\n")
+            (folder / name).write_text(f"{value}\n", encoding="utf-8")
+        (folder / "memory.stat").write_text(
+            "anon 200\ninactive_file 150\nactive_file 40\nslab 10\n", encoding="utf-8"
+        )
     assert (limits.free_bytes(), limits.cores()) == (790, 1)
-    own.write_text("0::/\n")
+    own.write_text("0::/\n", encoding="utf-8")
     assert (limits.free_bytes() > 600, limits.cores()) == (True, before)
 
 

@@ -124,7 +124,8 @@ def test_migrations_whose_functions_lie_outside_the_search_path_are_not_passed(
     stack: Stack, tmp_path: Path
 ) -> None:
     (tmp_path / "0001.sql").write_text(
-        "CREATE SCHEMA aside; CREATE FUNCTION aside.one() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+        "CREATE SCHEMA aside; CREATE FUNCTION aside.one() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        encoding="utf-8",
     )
 
     class Aside(DrawingGame):

@@ -163,10 +163,9 @@ def check_the_record(locust: Locust, players: int) -> pd.DataFrame:
     published = rows[rows["kind"] == "publish"]
     assert published["ok"].all()
     assert (published["end_ns"] >= published["intended_ns"]).all()
-    # Who subscribed also left.
-    assert (
-        (rows["name"] == "subscribe").sum() == (rows["name"] == "unsubscribe").sum() == players * len(games)
-    )
+    # Who subscribed also left; a game that had not begun when its run ended has players, too.
+    came, left = ((rows["name"] == name).sum() for name in ("subscribe", "unsubscribe"))
+    assert came == left >= players * len(games)
     calls = rows[rows["kind"] == "http"]
     assert calls["ok"].all(), calls[~calls["ok"].astype(bool)]
     return rows

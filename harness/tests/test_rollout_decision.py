@@ -245,7 +245,7 @@ def test_steps_that_do_not_rise_are_refused(steps: list[str], told: str) -> None
 
 def test_an_unknown_checkpoint_is_named_with_its_line(tmp_path: Any) -> None:
     policy = tmp_path / "sla.toml"
-    policy.write_text('extends = "default"\n[rollout]\ncheckpoints = ["error_rat"]\n')
+    policy.write_text('extends = "default"\n[rollout]\ncheckpoints = ["error_rat"]\n', encoding="utf-8")
     with pytest.raises(PolicyError, match=r"sla.toml:3: rollout.checkpoints: no objective 'error_rat'"):
         load_policy(policy)
 
@@ -261,7 +261,7 @@ def test_a_checkpoint_that_no_rollout_tests_is_refused_in_a_line(
     tmp_path: Any, name: str, more: str, told: str
 ) -> None:
     policy = tmp_path / "sla.toml"
-    policy.write_text(f'extends = "default"\n[rollout]\ncheckpoints = ["{name}"]\n{more}\n')
+    policy.write_text(f'extends = "default"\n[rollout]\ncheckpoints = ["{name}"]\n{more}\n', encoding="utf-8")
     done = CliRunner().invoke(main, ["rollout", "--local", "--new-env", "A=B", "--sla", str(policy)])
     assert done.exit_code == 2
     said = f"Error: rollout.checkpoints: '{name}' is judged in runs {told} alone"

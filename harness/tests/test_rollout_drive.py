@@ -110,7 +110,7 @@ def rolled(
 
 def script(folder: Path, text: str) -> str:
     path = folder / "hook.sh"
-    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return str(path)
 
@@ -188,7 +188,9 @@ def test_the_splitting_command_is_told_the_share(tmp_path: Path) -> None:
     told = tmp_path / "told"
     split = script(tmp_path, f'echo "$STORMWATCH_SHARE $STORMWATCH_NEW_URL" >> {told}')
     rolled(tmp_path, [KEPT, KEPT, BROKEN], split=split)
-    assert told.read_text().splitlines() == [f"{share} http://new" for share in (0, 25, 50, 0)]
+    assert told.read_text(encoding="utf-8").splitlines() == [
+        f"{share} http://new" for share in (0, 25, 50, 0)
+    ]
 
 
 def test_a_rehearsal_runs_no_command_of_the_team_unless_asked_to(tmp_path: Path) -> None:
@@ -209,7 +211,7 @@ def test_a_second_ctrl_c_skips_no_command_of_the_way_back(tmp_path: Path) -> Non
     command = script(tmp_path, f"kill -INT {os.getpid()}; kill -TERM {os.getpid()}; echo ran >> {told}")
     found = rolled(tmp_path, [KEPT, KEPT, KeyboardInterrupt()], rollback=[command, command])
     assert (found.outcome, _exit_code(found)) == ("rolled back", 130)
-    assert told.read_text().split() == ["ran", "ran"]
+    assert told.read_text(encoding="utf-8").split() == ["ran", "ran"]
 
 
 def test_a_rollback_that_is_interrupted_is_not_proved(
@@ -292,7 +294,7 @@ def test_a_version_that_does_not_come_up_is_named_before_anything_is_shifted(tmp
 def test_a_hook_that_hangs_takes_its_children_along(tmp_path: Path) -> None:
     command = script(tmp_path, f"sleep 60 & echo $! > {tmp_path}/pid; wait")
     assert run_hook(command, {}, tmp_path / "log", 1.0).error.startswith("did not end")
-    pid = int((tmp_path / "pid").read_text())
+    pid = int((tmp_path / "pid").read_text(encoding="utf-8"))
     with suppress(psutil.NoSuchProcess):
         assert psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 

@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 _POLICY = """
 extends = "default"
 [rollout]
-steps = ["0% for 1s", "50% for 1s", "100% for 1s"]
+steps = ["0% for 1s", "50% for 90s", "100% for 1s"]
+checkpoints = ["integrity"]
 proof = "2s"
 rollback = ["sh -c 'echo the flag is off for $STORMWATCH_NEW_URL'"]
 """
@@ -26,7 +27,7 @@ rollback = ["sh -c 'echo the flag is off for $STORMWATCH_NEW_URL'"]
 
 def test_a_version_that_tells_a_wrong_phase_is_taken_back(tmp_path: Path) -> None:
     policy = tmp_path / "sla.toml"
-    policy.write_text(_POLICY)
+    policy.write_text(_POLICY, encoding="utf-8")
     command = [
         *(sys.executable, "-m", "harness.cli", "rollout", "--local", "--games", "12"),
         *("--system", "scenarios/systems/drawing_game.py", "--sla", str(policy)),

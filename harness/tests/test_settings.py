@@ -96,7 +96,12 @@ def test_a_shell_that_asks_is_answered() -> None:
     asked = {"_STORMWATCH_COMPLETE": "bash_complete", "COMP_WORDS": "stormwatch ru", "COMP_CWORD": "1"}
     call = "from harness.cli import main; main(prog_name='stormwatch')"
     done = subprocess.run(
-        [sys.executable, "-c", call], env=os.environ | asked, capture_output=True, text=True, check=False
+        [sys.executable, "-c", call],
+        env=os.environ | asked,
+        capture_output=True,
+        text=True,
+        check=False,
+        encoding="utf-8",
     )
     assert (done.stdout, done.stderr) == ("plain,run\n", "")
 
