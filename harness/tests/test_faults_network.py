@@ -366,6 +366,7 @@ def spread(server: Server) -> Iterator[Server]:
         for at in (0, 1):
             proxies.create("spread", f"127.0.0.1:{block.take()}", web, at=at)
         yield Server(proxies, part)
+        part.stop(1.0)
         server.proxies.servers[0].remove("spread")
 
 
