@@ -19,12 +19,11 @@ def command(report: Path, only_print: bool) -> None:
 
     from harness.commands._errors import NoReportError
 
-    if not report.exists() and report != Path("reports/latest"):
-        raise NoReportError(f"{report}: no such run or report")
     page = (report if report.is_dir() else report.parent) / "report.html"
     if not page.is_file():
+        typed = page if report.exists() else report
         raise NoReportError(
-            f"{page}: no such page; `stormwatch run` makes one, `stormwatch report RUN` makes it anew"
+            f"{typed}: no such page; `stormwatch run` makes one, `stormwatch report RUN` makes it anew"
         )
     click.echo(page.resolve())
     if not (only_print or webbrowser.open(page.resolve().as_uri())):

@@ -36,4 +36,6 @@ def test_a_page_that_is_not_there_is_named_with_the_way_out(tmp_path: Path, open
     done = CliRunner().invoke(main, ["open", str(tmp_path)])
     assert done.exit_code == 4
     assert f"{tmp_path / 'report.html'}: no such page; `stormwatch run` makes one" in done.stderr
+    typed = CliRunner().invoke(main, ["open", "no-such-run"])
+    assert (typed.exit_code, "no-such-run: no such page" in typed.stderr) == (4, True)
     assert opened == []
