@@ -48,8 +48,8 @@ class ApiLooks:
         self._trouble: Counter[str] = Counter()
         #: Round trip and offset of the system's clock, ns, of the quickest look since they were written.
         self._clock: tuple[int, int] | None = None
-        #: The newest such offset.
-        self._offset_ns = 0
+        #: How far the system's clock is ahead at most, by the newest look.
+        self._ahead_ns = 0
         self._next_clock = 0.0
 
     async def begin(self, item: str) -> None:
@@ -111,7 +111,7 @@ class ApiLooks:
         answered_ns = now_ns()
         if answer.status != 200:
             if answer.status == 404 and item:
-                self._looks.missed(item, asked_ns + self._offset_ns)
+                self._looks.missed(item, answered_ns + self._ahead_ns)
             else:
                 self._trouble[f"http {answer.status}"] += 1
             return
@@ -122,7 +122,7 @@ class ApiLooks:
             self._trouble[f"{_UNREADABLE}{type(error).__name__}: {error}"] += 1
             return
         for missing in ({item} if item else self._open) - {one.item for one in found}:
-            self._looks.missed(missing, asked_ns + self._offset_ns)
+            self._looks.missed(missing, answered_ns + self._ahead_ns)
 
     def _note(self, found: list[Seen], asked_ns: int, answered_ns: int) -> None:
         for one in found:
@@ -136,7 +136,7 @@ class ApiLooks:
         """Note how far the system's clock is ahead; where it is not told, its times count as ours."""
         trip_ns = 0 if there_ns is None else answered_ns - asked_ns
         offset_ns = 0 if there_ns is None else there_ns - (asked_ns + answered_ns) // 2
-        self._offset_ns = offset_ns
+        self._ahead_ns = offset_ns + trip_ns // 2
         self._clock = min(self._clock or (trip_ns, offset_ns), (trip_ns, offset_ns))
         if time.monotonic() >= self._next_clock:
             trip_ns, offset_ns = self._clock
