@@ -43,9 +43,10 @@ def command(
     Exit codes: 0 nothing is worse beyond the tolerance, 1 something is, 2 wrong usage (also runs that
     differ in what was run, and a run with itself), 3 nobody can tell, 4 a run can't be read.
     """
+    from harness.commands._changes import EXIT_CODES, write_view
     from harness.commands._errors import NoReportError, said_as
     from harness.commands._policy import policy_from
-    from harness.files import DocumentError, write_atomically
+    from harness.files import DocumentError
     from harness.history import HistoryError, open_run
     from harness.report import compare
     from harness.report.html import render_comparison
@@ -67,14 +68,9 @@ def command(
         print_json({"change": comparison.change, **dataclasses.asdict(comparison)})
     else:
         _print(comparison)
-    try:
-        if markdown is not None:
-            write_atomically(markdown, compare.comparison_markdown(comparison))
-        if html is not None:
-            write_atomically(html, render_comparison(comparison))
-    except OSError as error:
-        raise NoReportError(f"can't write a view: {error}") from error
-    context.exit({"worse": 1, "can't tell": 3}.get(comparison.change, 0))
+    write_view(markdown, lambda: compare.comparison_markdown(comparison))
+    write_view(html, lambda: render_comparison(comparison))
+    context.exit(EXIT_CODES.get(comparison.change, 0))
 
 
 def _print(comparison: Comparison) -> None:

@@ -51,8 +51,9 @@ def command(
     Exit codes: 0 the newest release made nothing worse, 1 it did, 2 wrong usage (also no report, and one that
     can't be read), 3 nothing can be told.
     """
-    from harness.commands._errors import NoReportError, said_as
-    from harness.files import DocumentError, write_atomically
+    from harness.commands._changes import EXIT_CODES, write_view
+    from harness.commands._errors import said_as
+    from harness.files import DocumentError
     from harness.report import trend as trends
     from harness.report.html import render_trend
     from harness.report.trend_reports import TrendError, releases_in
@@ -68,14 +69,9 @@ def command(
         print_json(trends.trend_document(found))
     else:
         _print(found)
-    try:
-        if markdown is not None:
-            write_atomically(markdown, trends.trend_markdown(found))
-        if html is not None:
-            write_atomically(html, render_trend(found))
-    except OSError as error:
-        raise NoReportError(f"can't write a view: {error}") from error
-    context.exit({"worse": 1, "can't tell": 3}.get(found.change, 0))
+    write_view(markdown, lambda: trends.trend_markdown(found))
+    write_view(html, lambda: render_trend(found))
+    context.exit(EXIT_CODES.get(found.change, 0))
 
 
 def _traits(only: tuple[str, ...]) -> dict[str, str]:
