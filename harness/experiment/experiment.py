@@ -192,17 +192,9 @@ class Experiment:
         Inconclusive
             There was no steady state, or a part of the harness failed.
         """
+        environment, settings = dict(service or {}), dict(postgres or {})
         setup = Setup(
-            count,
-            players,
-            lengths,
-            tick,
-            replicas,
-            seed,
-            dict(service or {}),
-            extensions,
-            own_ticks,
-            dict(postgres or {}),
+            count, players, lengths, tick, replicas, seed, environment, extensions, own_ticks, settings
         )
         system = self._testbeds.system
         if (why := lacking(setup, system, needs) or impossible(setup, system, needs)) is not None:
